@@ -1,0 +1,41 @@
+//! A set of endpoints with one policy.
+
+use crate::{Name, Range, Row, WaypointId, id, word};
+
+id!(
+    /// Row of the service table.
+    ServiceId
+);
+
+/// Number of priorities: one for each count of leading routing-preference scopes that can match.
+pub const PRIORITIES: usize = 7;
+
+word!(
+    /// Which priorities an endpoint may be picked from.
+    Policy: u32 {
+        /// Localities do not count; every endpoint is at priority 0.
+        Random = 1 "random",
+        /// Priority 0 or nothing.
+        Strict = 2 "strict",
+        /// The nearest priority that has endpoints.
+        Failover = 3 "failover",
+    }
+);
+
+/// A service as the programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Service {
+    pub name: Name,
+    pub policy: Policy,
+    /// Where all of its connections go instead of to an endpoint.
+    pub waypoint: Option<WaypointId>,
+    /// Endpoints for clients that asked for an IPv4 address, by priority.
+    pub v4: [Range; PRIORITIES],
+    /// Endpoints for clients that asked for an IPv6 address, by priority.
+    pub v6: [Range; PRIORITIES],
+}
+
+impl Row for Service {}
+
+const _: () = assert!(size_of::<Service>() == 64 + 8 + 2 * PRIORITIES * 12);

@@ -1,0 +1,39 @@
+//! Per-CPU counters, pulled by the daemon when somebody asks.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use kmesh_lite_ebpf::{Outcome, Verdict};
+
+#[map]
+static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::ALL.len() as u32, 0);
+/// Connects by service, whatever became of them after the service was found.
+#[map]
+static SERVICE_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// Connects by backend chosen, through a waypoint or not.
+#[map]
+static BACKEND_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Counts one connect.
+#[inline(always)]
+pub fn count(verdict: &Verdict) {
+    if let Some(outcome) = verdict.outcome() {
+        add(&OUTCOMES, outcome as u32);
+    }
+    if let Verdict::Redirect(redirect) = verdict {
+        if let Some(service) = redirect.service {
+            add(&SERVICE_CONNECTS, service.index());
+        }
+        if let Some(backend) = redirect.backend {
+            add(&BACKEND_CONNECTS, backend.index());
+        }
+    }
+}
+
+#[inline(always)]
+fn add(counters: &PerCpuArray<u64>, index: u32) {
+    if let Some(counter) = counters.get_ptr_mut(index) {
+        // SAFETY: this CPU's copy. Programs do not move between CPUs; one that interrupts another
+        // on the same CPU can lose a count, which a counter of connects can bear.
+        unsafe { *counter += 1 };
+    }
+}

@@ -1,0 +1,21 @@
+//! What the decision reads.
+
+use kmesh_lite_common::{
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Service,
+    ServiceId, Waypoint, WaypointId,
+};
+
+/// The tables as one connect sees them: every call answers for the same generation.
+pub trait Lookup {
+    fn address(&self, address: &Address) -> Option<&AddressRow>;
+    fn frontend(&self, key: &FrontendKey) -> Option<&Frontend>;
+    fn service(&self, id: ServiceId) -> Option<&Service>;
+    /// `index` counts from 0 over the whole endpoint table.
+    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    fn backend(&self, id: BackendId) -> Option<&Backend>;
+    fn waypoint(&self, id: WaypointId) -> Option<&Waypoint>;
+    /// Who is connecting.
+    fn caller(&self) -> Caller;
+    /// 32 even random bits, new ones at each call.
+    fn random(&self) -> u32;
+}

@@ -1,0 +1,82 @@
+//! The programs: a context in, the decision, its consequence.
+
+#![no_std]
+#![no_main]
+
+mod context;
+mod counters;
+mod maps;
+
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use context::{Fields, PROCEED, V4, V6};
+use kmesh_lite_common::Original;
+use kmesh_lite_ebpf::{Refuse, Verdict, decide};
+use maps::{Maps, original};
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    connect::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    connect::<V6>(&ctx)
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    getpeername::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    getpeername::<V6>(&ctx)
+}
+
+#[inline(always)]
+fn connect<F: Fields>(ctx: &SockAddrContext) -> i32 {
+    let asked = context::asked::<F>(ctx);
+    let mut verdict = decide(&Maps::now(), &asked);
+    if let Verdict::Redirect(to) = verdict {
+        let original = Original::new(
+            asked.address,
+            asked.port,
+            to.service,
+            to.backend,
+            to.waypoint,
+        );
+        if original::keep(ctx, original) {
+            context::rewrite::<F>(ctx, to.address, to.port);
+        } else {
+            // Connected all the same, it would report a peer that it did not ask for.
+            verdict = Verdict::Refuse(Refuse::NoMemory);
+        }
+    } else {
+        original::forget(ctx);
+    }
+    counters::count(&verdict);
+    match verdict {
+        Verdict::Pass(_) | Verdict::Redirect(_) => PROCEED,
+        Verdict::Refuse(reason) => context::refuse(reason),
+    }
+}
+
+/// Applications see the peer that they asked for.
+#[inline(always)]
+fn getpeername<F: Fields>(ctx: &SockAddrContext) -> i32 {
+    if let Some(original) = original::get(ctx) {
+        context::rewrite::<F>(ctx, original.address, original.port);
+    }
+    PROCEED
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Lets the programs call helpers reserved to GPL-compatible ones.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

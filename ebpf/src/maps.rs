@@ -1,0 +1,184 @@
+//! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_sock};
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
+};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap};
+use core::ptr::{addr_of, read_volatile};
+use kmesh_lite_common::{
+    Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
+    FrontendKey, Original, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+};
+use kmesh_lite_ebpf::Lookup;
+
+// Rows are written through memory maps: a stamp and the generation are stored as whole words,
+// which the system call for a map update does not promise.
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ADDRESSES: Array<Slot<AddressRow>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static FRONTENDS: Array<Slot<Frontend>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static SERVICES: Array<Slot<Service>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static BACKENDS: Array<Slot<Backend>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static WAYPOINTS: Array<Slot<Waypoint>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+// The two tables that are searched by key hold ids only: an id is one word, and the row it names is
+// what changes.
+#[map]
+static ADDRESS_IDS: HashMap<Address, Option<AddressId>> = HashMap::with_max_entries(1, 0);
+#[map]
+static FRONTEND_IDS: HashMap<FrontendKey, Option<FrontendId>> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static CALLERS: HashMap<u64, Caller> = HashMap::with_max_entries(1024, 0);
+
+#[btf_map]
+static ORIGINALS: SkStorage<Original> = SkStorage::new();
+
+/// The tables at one generation.
+pub struct Maps {
+    generation: u64,
+}
+
+impl Maps {
+    /// Fixes the generation that this connect sees.
+    #[inline(always)]
+    pub fn now() -> Self {
+        let generation = match SETTINGS.get_ptr(0) {
+            // SAFETY: element 0 exists. Volatile: the daemon stores the next one at any time.
+            Some(settings) => unsafe { read_volatile(addr_of!((*settings).generation)) },
+            None => 0,
+        };
+        Self { generation }
+    }
+
+    #[inline(always)]
+    fn row<T: Row>(&self, array: &'static Array<Slot<T>>, index: u32) -> Option<&T> {
+        let slot = array.get_ptr(index)?;
+        // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
+        // writes a version that a program of this generation could read.
+        unsafe { Slot::read(slot, self.generation) }
+    }
+}
+
+impl Lookup for Maps {
+    #[inline(always)]
+    fn address(&self, address: &Address) -> Option<&AddressRow> {
+        // SAFETY: deleted elements are not reused before a grace period has passed.
+        let id = (*unsafe { ADDRESS_IDS.get(address) }?)?;
+        self.row(&ADDRESSES, id.index())
+    }
+
+    #[inline(always)]
+    fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
+        // SAFETY: as for addresses.
+        let id = (*unsafe { FRONTEND_IDS.get(key) }?)?;
+        self.row(&FRONTENDS, id.index())
+    }
+
+    #[inline(always)]
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&SERVICES, id.index())
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.row(&BACKENDS, id.index())
+    }
+
+    #[inline(always)]
+    fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
+        self.row(&WAYPOINTS, id.index())
+    }
+
+    #[inline(always)]
+    fn caller(&self) -> Caller {
+        let Some(settings) = SETTINGS.get(0) else {
+            return Caller::Ordinary;
+        };
+        // SAFETY: no arguments.
+        let process = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+        if settings.daemon != 0 && process == settings.daemon {
+            return Caller::Bypass;
+        }
+        // SAFETY: inside the row. Volatile: the daemon may be changing it.
+        let levels = unsafe { read_volatile(addr_of!(settings.caller_levels)) };
+        if levels == 0 {
+            return Caller::Ordinary;
+        }
+        let mut level = 0;
+        while level < 32 {
+            if levels >> level & 1 == 1 {
+                // SAFETY: answers 0 where there is no ancestor at this depth; no cgroup has id 0.
+                let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+                // SAFETY: as for addresses.
+                if let Some(caller) = unsafe { CALLERS.get(cgroup) } {
+                    return *caller;
+                }
+            }
+            level += 1;
+        }
+        Caller::Ordinary
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: no arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+/// The socket storage: what a redirected socket remembers.
+pub mod original {
+    use super::{ORIGINALS, Original, bpf_sock};
+    use aya_ebpf::programs::SockAddrContext;
+
+    /// Keeps `original` for the socket; false when the kernel has no memory for it.
+    #[inline(always)]
+    pub fn keep(ctx: &SockAddrContext, mut original: Original) -> bool {
+        // SAFETY: the hooks we attach to always have a socket.
+        let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
+        if kept.is_null() {
+            return false;
+        }
+        // SAFETY: storage of this socket. A socket that connects again has an older original here.
+        unsafe { *kept = original };
+        true
+    }
+
+    /// What the socket remembers.
+    #[inline(always)]
+    pub fn get(ctx: &SockAddrContext) -> Option<Original> {
+        // SAFETY: as in `keep`.
+        let kept = unsafe { ORIGINALS.get_ptr_mut(ctx) };
+        // SAFETY: checked for null; the storage lives as long as the socket.
+        (!kept.is_null()).then(|| unsafe { *kept })
+    }
+
+    /// Makes a socket that connects again forget its first destination.
+    #[inline(always)]
+    pub fn forget(ctx: &SockAddrContext) {
+        // SAFETY: as in `keep`.
+        if unsafe { ORIGINALS.get_ptr_mut(ctx) }.is_null() {
+            return;
+        }
+        // SAFETY: the context of a sock_addr program is valid while it runs.
+        let sk: *mut bpf_sock = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+        // SAFETY: a socket of the hook. It can only fail if the storage is gone already.
+        let _ = unsafe { ORIGINALS.delete(sk) };
+    }
+}

@@ -1,0 +1,48 @@
+//! From a service to its waypoint, or to the endpoints of one priority.
+
+use crate::{Connect, Lookup, Refuse, Verdict, endpoint, waypoint};
+use kmesh_lite_common::{Caller, Family, PRIORITIES, Policy, Port, Range, Service, ServiceId};
+
+#[inline(always)]
+pub fn decide<L: Lookup>(
+    tables: &L,
+    connect: &Connect,
+    caller: Caller,
+    target: Port,
+    id: ServiceId,
+    service: &Service,
+) -> Verdict {
+    if let Some(waypoint) = service.waypoint
+        && caller != Caller::Waypoint
+    {
+        return waypoint::decide(tables, connect, Some(id), None, waypoint);
+    }
+    match usable(service, connect.address.family()) {
+        Some(range) => endpoint::decide(tables, connect, caller, target, id, &range),
+        None => Verdict::Refuse(Refuse::NoEndpoint),
+    }
+}
+
+/// The endpoints to pick from: those of the lowest priority that has any and that the policy
+/// allows. `random` puts every endpoint at priority 0, so it needs no rule of its own.
+#[inline(always)]
+fn usable(service: &Service, family: Family) -> Option<Range> {
+    let ranges = match family {
+        Family::V4 => &service.v4,
+        Family::V6 => &service.v6,
+    };
+    let allowed = if service.policy == Policy::Failover {
+        PRIORITIES
+    } else {
+        1
+    };
+    let mut priority = 0;
+    while priority < allowed {
+        let range = ranges[priority];
+        if range.count != 0 {
+            return Some(range);
+        }
+        priority += 1;
+    }
+    None
+}

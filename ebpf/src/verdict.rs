@@ -1,0 +1,149 @@
+//! What becomes of a connect, and how it is counted.
+
+use kmesh_lite_common::{Address, BackendId, Port, ServiceId, WaypointId};
+
+/// What to do with a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass(Pass),
+    Redirect(Redirect),
+    Refuse(Refuse),
+}
+
+/// Why a connect is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// No table mentions the address.
+    NotOurs,
+    /// The caller is one that we leave alone.
+    Bypass,
+    /// No service declares the port, and a host that exists owns the address.
+    UndeclaredPort,
+    /// Straight to a backend that has no waypoint, or from a waypoint to a backend.
+    Direct,
+}
+
+/// Where a connect goes instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub address: Address,
+    pub port: Port,
+    /// `None` for a direct connect to a captured backend.
+    pub service: Option<ServiceId>,
+    /// `None` when the waypoint of the service chooses.
+    pub backend: Option<BackendId>,
+    /// Set when `address` and `port` are those of a waypoint.
+    pub waypoint: Option<WaypointId>,
+}
+
+/// Why a connect is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuse {
+    /// No service declares the port of a virtual address.
+    UndeclaredPort,
+    /// The service has no endpoint that the policy allows.
+    NoEndpoint,
+    /// The tables contradict themselves: something else wrote to them.
+    Dangling,
+    /// An IPv4 socket cannot reach the IPv6 address that was chosen.
+    Family,
+    /// The kernel had no memory to keep the original destination.
+    NoMemory,
+}
+
+/// How a connect is counted: index of the per-CPU outcome counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Outcome {
+    Endpoint = 0,
+    ServiceWaypoint = 1,
+    BackendWaypoint = 2,
+    PassBypass = 3,
+    PassUndeclaredPort = 4,
+    PassDirect = 5,
+    RefuseUndeclaredPort = 6,
+    RefuseNoEndpoint = 7,
+    RefuseDangling = 8,
+    RefuseFamily = 9,
+    RefuseNoMemory = 10,
+}
+
+impl Outcome {
+    /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
+    pub const ALL: [Self; 11] = [
+        Self::Endpoint,
+        Self::ServiceWaypoint,
+        Self::BackendWaypoint,
+        Self::PassBypass,
+        Self::PassUndeclaredPort,
+        Self::PassDirect,
+        Self::RefuseUndeclaredPort,
+        Self::RefuseNoEndpoint,
+        Self::RefuseDangling,
+        Self::RefuseFamily,
+        Self::RefuseNoMemory,
+    ];
+
+    /// Name of the counter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::ServiceWaypoint => "service_waypoint",
+            Self::BackendWaypoint => "backend_waypoint",
+            Self::PassBypass => "pass_bypass",
+            Self::PassUndeclaredPort => "pass_undeclared_port",
+            Self::PassDirect => "pass_direct",
+            Self::RefuseUndeclaredPort => "refuse_undeclared_port",
+            Self::RefuseNoEndpoint => "refuse_no_endpoint",
+            Self::RefuseDangling => "refuse_dangling",
+            Self::RefuseFamily => "refuse_family",
+            Self::RefuseNoMemory => "refuse_no_memory",
+        }
+    }
+}
+
+impl Verdict {
+    /// Which counter this verdict adds to.
+    #[inline(always)]
+    pub const fn outcome(&self) -> Option<Outcome> {
+        Some(match self {
+            Self::Pass(Pass::NotOurs) => return None,
+            Self::Pass(Pass::Bypass) => Outcome::PassBypass,
+            Self::Pass(Pass::UndeclaredPort) => Outcome::PassUndeclaredPort,
+            Self::Pass(Pass::Direct) => Outcome::PassDirect,
+            Self::Redirect(redirect) => match (redirect.waypoint, redirect.backend) {
+                (None, _) => Outcome::Endpoint,
+                (Some(_), None) => Outcome::ServiceWaypoint,
+                (Some(_), Some(_)) => Outcome::BackendWaypoint,
+            },
+            Self::Refuse(refuse) => refuse.outcome(),
+        })
+    }
+}
+
+impl Refuse {
+    /// Which counter this refusal adds to.
+    #[inline(always)]
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::UndeclaredPort => Outcome::RefuseUndeclaredPort,
+            Self::NoEndpoint => Outcome::RefuseNoEndpoint,
+            Self::Dangling => Outcome::RefuseDangling,
+            Self::Family => Outcome::RefuseFamily,
+            Self::NoMemory => Outcome::RefuseNoMemory,
+        }
+    }
+
+    /// The error that the application gets from `connect()`, as a positive errno.
+    #[inline(always)]
+    pub const fn errno(self) -> i32 {
+        const ENOMEM: i32 = 12;
+        const ECONNREFUSED: i32 = 111;
+        const EHOSTUNREACH: i32 = 113;
+        match self {
+            Self::UndeclaredPort => ECONNREFUSED,
+            Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
+            Self::NoMemory => ENOMEM,
+        }
+    }
+}

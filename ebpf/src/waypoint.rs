@@ -1,0 +1,27 @@
+//! To a waypoint.
+
+use crate::{Connect, Lookup, Redirect, Refuse, Verdict, backend};
+use kmesh_lite_common::{BackendId, ServiceId, WaypointId};
+
+#[inline(always)]
+pub fn decide<L: Lookup>(
+    tables: &L,
+    connect: &Connect,
+    service: Option<ServiceId>,
+    backend: Option<BackendId>,
+    id: WaypointId,
+) -> Verdict {
+    let Some(waypoint) = tables.waypoint(id) else {
+        return Verdict::Refuse(Refuse::Dangling);
+    };
+    if !backend::reachable(connect.address.family(), waypoint.address.family()) {
+        return Verdict::Refuse(Refuse::Family);
+    }
+    Verdict::Redirect(Redirect {
+        address: waypoint.address,
+        port: waypoint.port,
+        service,
+        backend,
+        waypoint: Some(id),
+    })
+}

@@ -1,0 +1,7 @@
+//! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
+//!
+//! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
+//! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
+//! in `daemon` and `cli` only.
+
+pub mod model;

@@ -1,0 +1,21 @@
+//! All that a configuration says.
+
+use super::{Backend, Capture, Limits, Name, Place, Service, Waypoint};
+use ipnetwork::IpNetwork;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A whole mesh, as this host sees it. References between its parts resolve.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mesh {
+    /// Where this host is.
+    pub node: Place,
+    /// Where automatic virtual addresses come from, sorted.
+    pub vip_ranges: Vec<IpNetwork>,
+    pub capture: Capture,
+    pub limits: Limits,
+    pub waypoints: BTreeMap<Name, Waypoint>,
+    pub services: BTreeMap<Name, Service>,
+    /// Every address that is an endpoint of a service or captured itself.
+    pub backends: BTreeMap<IpAddr, Backend>,
+}
