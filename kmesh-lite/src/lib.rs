@@ -4,4 +4,9 @@
 //! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
 //! in `daemon` and `cli` only.
 
+pub mod kernel;
+pub mod maps;
 pub mod model;
+pub mod plan;
+pub mod reconcile;
+pub mod tables;

@@ -14,6 +14,8 @@ mod endpoint;
 mod frontend;
 mod name;
 mod original;
+#[cfg(feature = "aya")]
+mod pod;
 mod service;
 mod settings;
 mod slot;

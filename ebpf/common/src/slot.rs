@@ -32,6 +32,11 @@ impl Stamp {
         self.0 >> 1
     }
 
+    /// The word that is stored.
+    pub const fn to_word(self) -> u64 {
+        self.0
+    }
+
     #[inline(always)]
     pub const fn is_live(self) -> bool {
         self.0 & 1 == 1

@@ -16,7 +16,7 @@ pub struct Facts {
 /// One cgroup that is treated specially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerFact {
-    /// Depth below the cgroup v2 root, which is 0.
-    pub level: u32,
+    /// Depth below the cgroup v2 root, which is 0; `None` where a namespace hides it.
+    pub level: Option<u32>,
     pub caller: Caller,
 }

@@ -1,0 +1,206 @@
+//! The kernel side: programs loaded, tables mapped, hooks attached.
+//!
+//! In: meshes, through [`Kernel::reconcile`]. Out: maps and links; nothing else writes to them. The
+//! rest of the system meets the kernel here and nowhere else.
+
+mod bpf;
+mod capability;
+mod cgroup;
+mod counters;
+mod facts;
+mod hooks;
+mod maps;
+mod object;
+mod rows;
+
+pub use capability::MissingCapabilities;
+pub use cgroup::{CgroupError, Cgroups};
+pub use counters::Counters;
+pub use facts::own_addresses;
+pub use hooks::HookError;
+pub use object::LoadError;
+
+use crate::maps::{Maps, MapsError};
+use crate::model::{Limits, Mesh};
+use crate::plan::words;
+use crate::reconcile::{self, Prepared, ReconcileError};
+use crate::tables::{Actual, Tables};
+use hooks::Hooks;
+use object::Object;
+use std::path::PathBuf;
+
+/// What does not come from the mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Cgroups to attach to in place of those of the file.
+    pub cgroups: Option<Vec<PathBuf>>,
+    /// A process whose connects are left alone: the daemon's own.
+    pub daemon: Option<u32>,
+}
+
+/// A mesh in the kernel.
+pub struct Kernel {
+    cgroups: Cgroups,
+    options: Options,
+    limits: Limits,
+    object: Object,
+    hooks: Hooks,
+    /// What the last successful pass left behind: any difference to it is drift.
+    written: Option<Tables>,
+}
+
+/// Why the kernel does not follow.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error(transparent)]
+    Capabilities(#[from] MissingCapabilities),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error("cannot list the addresses of this host")]
+    Addresses(#[source] std::io::Error),
+}
+
+impl From<MapsError> for KernelError {
+    fn from(error: MapsError) -> Self {
+        Self::Reconcile(error.into())
+    }
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Operations carried out; 0 when the kernel was as desired.
+    pub operations: usize,
+    /// The change in words.
+    pub words: Vec<String>,
+    /// In words, what was not as the last pass left it.
+    pub drift: Vec<String>,
+    /// Whether the tables were replaced by larger ones.
+    pub grown: bool,
+}
+
+impl Kernel {
+    /// Loads the programs with tables for `limits`. Nothing is attached before the first pass.
+    pub fn load(limits: Limits, options: Options) -> Result<Self, KernelError> {
+        capability::check()?;
+        let cgroups = Cgroups::find()?;
+        let object = Object::load(&limits, options.daemon, None)?;
+        Ok(Self {
+            cgroups,
+            options,
+            limits,
+            object,
+            hooks: Hooks::default(),
+            written: None,
+        })
+    }
+
+    /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
+    /// of its cgroups.
+    pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
+        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let grown = !self.limits.covers(mesh.limits);
+        if grown {
+            self.replace(mesh, &facts)?;
+        }
+        let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
+            // Room, but not in one piece: a fresh copy of the tables has no holes.
+            Err(ReconcileError::Capacity { .. }) => {
+                self.replace(mesh, &facts)?;
+                reconcile::prepare(&mut self.object.maps, mesh, &facts)?
+            }
+            prepared => prepared?,
+        };
+        let drift = self.drift(&prepared);
+        reconcile::apply(&mut self.object.maps, &prepared)?;
+        let words = prepared.words();
+        self.written = Some(prepared.desired);
+        let cgroups = self
+            .options
+            .cgroups
+            .as_ref()
+            .unwrap_or(&mesh.capture.cgroups);
+        self.hooks.attach(&self.cgroups, cgroups, &self.object)?;
+        Ok(Pass {
+            operations: prepared.plan.ops.len(),
+            words,
+            drift,
+            grown,
+        })
+    }
+
+    /// What [`Kernel::reconcile`] would do to the tables.
+    pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
+        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        Ok(reconcile::prepare(&mut self.object.maps, mesh, &facts)?)
+    }
+
+    /// Reads all tables.
+    pub fn read(&mut self) -> Result<Actual, KernelError> {
+        Ok(self.object.maps.read()?)
+    }
+
+    /// Reads the counters of what `tables` hold.
+    pub fn counters(&self, tables: &Tables) -> Result<Counters, KernelError> {
+        Ok(self.object.maps.counters.read(tables)?)
+    }
+
+    /// The limits that the running tables were made for.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Cgroups that are attached to.
+    pub fn attached(&self) -> Vec<PathBuf> {
+        self.hooks.cgroups()
+    }
+
+    fn drift(&self, prepared: &Prepared) -> Vec<String> {
+        let Some(written) = &self.written else {
+            return Vec::new();
+        };
+        let actual = &prepared.actual;
+        if actual.tables == *written && actual.leftovers.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = words(written, &actual.tables);
+        if lines.is_empty() {
+            lines.push(
+                "rows of the tables were changed or deleted, with no effect that has a name"
+                    .to_owned(),
+            );
+        }
+        lines
+    }
+
+    /// Fills new tables beside the running ones, then switches every hook to them. Connections and
+    /// ids stay; what the sockets remember is shared by both.
+    fn replace(&mut self, mesh: &Mesh, facts: &crate::model::Facts) -> Result<(), KernelError> {
+        let limits = self.limits.max(mesh.limits);
+        let mut object = Object::load(&limits, self.options.daemon, Some(&self.object))?;
+        let mut before = self.object.maps.read()?;
+        before.tables.endpoints.clear();
+        before.leftovers = Default::default();
+        let desired = crate::tables::build(mesh, facts, &before).map_err(ReconcileError::from)?;
+        let actual = object.maps.read()?;
+        let plan = crate::plan::diff(&actual, &desired);
+        for op in &plan.ops {
+            object.maps.apply(op, plan.generation)?;
+        }
+        self.object
+            .maps
+            .counters
+            .copy_to(&mut object.maps.counters, &desired)?;
+        self.hooks.switch(&object)?;
+        self.object = object;
+        self.limits = limits;
+        self.written = None;
+        Ok(())
+    }
+}

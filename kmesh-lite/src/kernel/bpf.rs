@@ -1,0 +1,77 @@
+//! The calls of bpf(2), and one of its neighbours, that aya has no public form of.
+
+use aya_obj::generated::{bpf_attr, bpf_cmd};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
+    // SAFETY: the kernel reads at most the size given, and writes nothing for the commands here.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_int,
+            attributes,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as i32)
+    }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of plain data, for which zeroes mean "not given".
+    unsafe { std::mem::zeroed() }
+}
+
+/// Attaches a program to a cgroup; it stays until the link is closed.
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed();
+    attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attributes.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attributes.link_create.attach_type = attach_type;
+    let fd = call(bpf_cmd::BPF_LINK_CREATE, &attributes)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces the program of a link, between two calls of it.
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = zeroed();
+    attributes.link_update.link_fd = link.as_raw_fd() as u32;
+    attributes.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    call(bpf_cmd::BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Gives an object a name in a bpf file system.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = zeroed();
+    // SAFETY: a union of plain data; this command reads this member.
+    let pin = unsafe { &mut attributes.__bindgen_anon_4 };
+    pin.pathname = path.as_ptr() as u64;
+    pin.bpf_fd = object.as_raw_fd() as u32;
+    call(bpf_cmd::BPF_OBJ_PIN, &attributes).map(drop)
+}
+
+/// Waits until every program that runs now has ended.
+///
+/// `MEMBARRIER_CMD_GLOBAL` is the kernel's `synchronize_rcu()`, and cgroup programs run inside RCU
+/// read sections. It takes about ten milliseconds.
+pub fn grace_period() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    match unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

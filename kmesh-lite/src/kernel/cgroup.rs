@@ -1,0 +1,161 @@
+//! Cgroups: where v2 is mounted, what a unit's cgroup is, who else is attached.
+
+use crate::model::CgroupRef;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Why a cgroup cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("cgroup v2 is not mounted: mount it, or boot with systemd.unified_cgroup_hierarchy=1")]
+    NotMounted,
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no cgroup {path} (looked at {at})")]
+    Missing { path: PathBuf, at: PathBuf },
+    #[error("cgroup {path} is handled by another kmesh-lite{}", holder(.pid))]
+    Taken { path: PathBuf, pid: Option<u32> },
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(", process {pid}"))
+}
+
+/// The cgroup v2 tree.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    mount: PathBuf,
+    /// False in a cgroup namespace, where paths do not tell depths.
+    whole: bool,
+}
+
+impl Cgroups {
+    /// Finds the mount; on hybrid systems it is not /sys/fs/cgroup.
+    pub fn find() -> Result<Self, CgroupError> {
+        let path = PathBuf::from("/proc/self/mountinfo");
+        let table =
+            fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source })?;
+        let mount = mounts(&table, "cgroup2")
+            .next()
+            .ok_or(CgroupError::NotMounted)?;
+        // The root of the whole hierarchy has inode 1; the root of a namespace has another.
+        let whole = fs::metadata(&mount).is_ok_and(|root| root.ino() == 1);
+        Ok(Self { mount, whole })
+    }
+
+    /// Where cgroup v2 is mounted.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// The folder of a cgroup, given by its path below the root or by its full path.
+    pub fn folder(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.mount) {
+            Ok(below) => self.mount.join(below),
+            Err(_) => self.mount.join(path.strip_prefix("/").unwrap_or(path)),
+        }
+    }
+
+    /// Opens a cgroup and locks it against other daemons for as long as the file stays open.
+    pub fn claim(&self, path: &Path) -> Result<File, CgroupError> {
+        let at = self.folder(path);
+        let folder = File::open(&at).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => CgroupError::Missing {
+                path: path.to_owned(),
+                at: at.clone(),
+            },
+            _ => CgroupError::Read {
+                path: at.clone(),
+                source,
+            },
+        })?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(fs::TryLockError::WouldBlock) => Err(CgroupError::Taken {
+                path: path.to_owned(),
+                pid: lock_holder(&folder),
+            }),
+            Err(fs::TryLockError::Error(source)) => Err(CgroupError::Read { path: at, source }),
+        }
+    }
+
+    /// The cgroups that a reference names now: id, and depth below the root where it is known.
+    /// None for a unit that does not run.
+    pub fn resolve(&self, reference: &CgroupRef) -> Vec<(u64, Option<u32>)> {
+        let mut found = Vec::new();
+        match reference {
+            CgroupRef::Path(path) => found.extend(self.identify(&self.folder(path))),
+            CgroupRef::Unit(unit) => self.search(&self.mount, unit, &mut found),
+        }
+        found
+    }
+
+    fn search(&self, folder: &Path, unit: &str, found: &mut Vec<(u64, Option<u32>)>) {
+        // A cgroup may vanish while it is being read: then it has nothing to be found.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name() == unit {
+                found.extend(self.identify(&entry.path()));
+            } else {
+                self.search(&entry.path(), unit, found);
+            }
+        }
+    }
+
+    fn identify(&self, folder: &Path) -> Option<(u64, Option<u32>)> {
+        let id = fs::metadata(folder).ok()?.ino();
+        let depth = folder.strip_prefix(&self.mount).ok()?.components().count() as u32;
+        Some((id, self.whole.then_some(depth)))
+    }
+}
+
+/// Mount points of a kind of file system, from the text of /proc/self/mountinfo (proc(5)).
+pub fn mounts<'a>(table: &'a str, kind: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+    table.lines().filter_map(move |line| {
+        let (mount, source) = line.split_once(" - ")?;
+        (source.split(' ').next() == Some(kind)).then(|| mount.split(' ').nth(4).map(unescape))?
+    })
+}
+
+/// Blanks are written as octal escapes there.
+fn unescape(text: &str) -> PathBuf {
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\134", "\\")
+        .into()
+}
+
+/// The process that holds the lock, from /proc/locks: `1: FLOCK ADVISORY WRITE 123 00:1d:1 0 EOF`.
+fn lock_holder(file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, place, ..] = fields.as_slice() else {
+            return None;
+        };
+        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_is_found_wherever_it_is() {
+        let table = "25 30 0:23 / /sys rw - sysfs sysfs rw\n\
+                     30 25 0:26 / /sys/fs/cgroup\\040x/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+        let found: Vec<_> = mounts(table, "cgroup2").collect();
+        assert_eq!(found, [PathBuf::from("/sys/fs/cgroup x/unified")]);
+        assert_eq!(mounts(table, "bpf").count(), 0);
+    }
+}

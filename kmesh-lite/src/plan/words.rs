@@ -1,0 +1,234 @@
+//! A change in words.
+
+use crate::tables::Tables;
+use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What is different in `desired`, a line for each thing an operator knows by name; empty when
+/// nothing is.
+pub fn words(actual: &Tables, desired: &Tables) -> Vec<String> {
+    let (before, after) = (View(actual), View(desired));
+    let mut lines = Vec::new();
+    named(
+        &before.waypoints(),
+        &after.waypoints(),
+        "waypoint",
+        &mut lines,
+        |old, new, _| vec![format!("{old} becomes {new}")],
+    );
+    named(
+        &before.captured(),
+        &after.captured(),
+        "captured address",
+        &mut lines,
+        |old, new, _| vec![format!("{old} becomes {new}")],
+    );
+    named(
+        &before.services(),
+        &after.services(),
+        "service",
+        &mut lines,
+        |old, new, _| old.changes(new),
+    );
+    let (gone, new) = (actual.callers.len(), desired.callers.len());
+    if actual.callers != desired.callers {
+        lines.push(format!(
+            "callers: {gone} cgroups with special treatment become {new}"
+        ));
+    }
+    lines
+}
+
+/// Lines for what came, went and changed among things with names.
+fn named<T: PartialEq + std::fmt::Display>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    noun: &str,
+    lines: &mut Vec<String>,
+    changes: impl Fn(&T, &T, &str) -> Vec<String>,
+) {
+    for (name, old) in before {
+        match after.get(name) {
+            None => lines.push(format!("{noun} {name}: removed ({old})")),
+            Some(new) if new != old => {
+                lines.extend(
+                    changes(old, new, name)
+                        .into_iter()
+                        .map(|change| format!("{noun} {name}: {change}")),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        lines.push(format!("{noun} {name}: added ({new})"));
+    }
+}
+
+struct View<'a>(&'a Tables);
+
+/// A service by addresses and names instead of ids.
+#[derive(PartialEq)]
+struct ServiceWords {
+    policy: &'static str,
+    waypoint: Option<String>,
+    /// `address:port/protocol` to target port.
+    frontends: BTreeMap<String, u16>,
+    /// By address: priority and weight.
+    endpoints: BTreeMap<String, (usize, u32)>,
+}
+
+impl View<'_> {
+    fn waypoints(&self) -> BTreeMap<String, String> {
+        let rows = self.0.waypoints.values();
+        rows.map(|row| {
+            let address = SocketAddr::new(row.address.into(), row.port.get());
+            (
+                row.name.to_string(),
+                format!("{address}, header {}", row.header),
+            )
+        })
+        .collect()
+    }
+
+    fn captured(&self) -> BTreeMap<String, String> {
+        let backends = self.0.backends.values();
+        backends
+            .filter_map(|row| Some((row.address.to_string(), self.waypoint_name(row.waypoint?)?)))
+            .collect()
+    }
+
+    fn waypoint_name(&self, id: kmesh_lite_common::WaypointId) -> Option<String> {
+        self.0
+            .waypoints
+            .get(&id)
+            .map(|row| format!("waypoint {}", row.name))
+    }
+
+    fn services(&self) -> BTreeMap<String, ServiceWords> {
+        let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
+        for frontend in self.0.frontends.values() {
+            if let Some(service) = frontend.service {
+                frontends.entry(service).or_default().push(frontend);
+            }
+        }
+        let of = |id| frontends.get(id).map_or(&[][..], Vec::as_slice);
+        let services = self.0.services.iter();
+        services
+            .map(|(id, row)| (Name::to_string(&row.name), self.service(row, of(id))))
+            .collect()
+    }
+
+    fn service(&self, row: &Service, frontends: &[&Frontend]) -> ServiceWords {
+        let frontend = |row: &&Frontend| {
+            let address = SocketAddr::new(row.key.address.into(), row.key.port.get());
+            (format!("{address}/{}", row.key.protocol), row.target.get())
+        };
+        ServiceWords {
+            policy: row.policy.as_str(),
+            waypoint: row.waypoint.and_then(|id| self.waypoint_name(id)),
+            frontends: frontends.iter().map(frontend).collect(),
+            endpoints: self
+                .endpoints(&row.v4)
+                .chain(self.endpoints(&row.v6))
+                .collect(),
+        }
+    }
+
+    fn endpoints(
+        &self,
+        ranges: &[Range; PRIORITIES],
+    ) -> impl Iterator<Item = (String, (usize, u32))> {
+        ranges
+            .iter()
+            .enumerate()
+            .filter(|(_, range)| range.count > 0)
+            .filter_map(|(priority, range)| Some((priority, self.0.endpoints.get(&range.first)?)))
+            .flat_map(move |(priority, rows)| {
+                rows.iter()
+                    .map(move |row| (self.backend(row), (priority, row.weight)))
+            })
+    }
+
+    fn backend(&self, endpoint: &Endpoint) -> String {
+        endpoint
+            .backend
+            .and_then(|id| self.0.backends.get(&id))
+            .map_or_else(
+                || "an unknown backend".to_owned(),
+                |row| row.address.to_string(),
+            )
+    }
+}
+
+impl std::fmt::Display for ServiceWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (frontends, endpoints) = (self.frontends.len(), self.endpoints.len());
+        write!(
+            f,
+            "{}, {}, {}",
+            self.policy,
+            count(frontends, "frontend"),
+            count(endpoints, "endpoint")
+        )?;
+        match &self.waypoint {
+            Some(waypoint) => write!(f, ", {waypoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ServiceWords {
+    fn changes(&self, new: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.policy != new.policy {
+            changes.push(format!("policy {} becomes {}", self.policy, new.policy));
+        }
+        if self.waypoint != new.waypoint {
+            let name = |waypoint: &Option<String>| {
+                waypoint.clone().unwrap_or_else(|| "no waypoint".to_owned())
+            };
+            changes.push(format!(
+                "{} becomes {}",
+                name(&self.waypoint),
+                name(&new.waypoint)
+            ));
+        }
+        let frontend = |key: &String, target: &u16| format!("frontend {key} to port {target}");
+        let endpoint = |key: &String, (priority, weight): &(usize, u32)| {
+            format!("endpoint {key} at priority {priority}, weight {weight}")
+        };
+        entries(&self.frontends, &new.frontends, frontend, &mut changes);
+        entries(&self.endpoints, &new.endpoints, endpoint, &mut changes);
+        changes
+    }
+}
+
+fn entries<V: PartialEq>(
+    before: &BTreeMap<String, V>,
+    after: &BTreeMap<String, V>,
+    text: impl Fn(&String, &V) -> String,
+    changes: &mut Vec<String>,
+) {
+    for (key, old) in before {
+        match after.get(key) {
+            None => changes.push(format!("- {}", text(key, old))),
+            Some(new) if new != old => {
+                changes.push(format!("~ {} (was: {})", text(key, new), text(key, old)))
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, new) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
+        changes.push(format!("+ {}", text(key, new)));
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}

@@ -1,0 +1,73 @@
+//! Alias tables: rows for a weighted choice in constant time.
+
+use kmesh_lite_common::{BackendId, Endpoint};
+
+/// Rows for `members`, in their order, and the sum of their weights. Every weight is at least 1.
+///
+/// M. D. Vose's construction in integers: with `n` members and total weight `t`, each row stands
+/// for `t` parts of the `n * t` there are. A member with fewer than `t` of its `n * weight` parts
+/// fills its own row with them and lets a member with more take the rest of it.
+pub fn rows(members: &[(BackendId, u32)]) -> (Vec<Endpoint>, u32) {
+    let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let count = members.len() as u64;
+    let mut rows: Vec<Endpoint> = members
+        .iter()
+        .map(|&(backend, weight)| Endpoint {
+            backend: Some(backend),
+            alias: Some(backend),
+            keep: total as u32,
+            weight,
+        })
+        .collect();
+    let mut parts: Vec<u64> = members
+        .iter()
+        .map(|(_, weight)| u64::from(*weight) * count)
+        .collect();
+    let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..members.len())
+        .rev()
+        .partition(|&index| parts[index] < total);
+    while let (Some(&donor), Some(poor)) = (large.last(), small.pop()) {
+        rows[poor].keep = parts[poor] as u32;
+        rows[poor].alias = rows[donor].backend;
+        parts[donor] -= total - parts[poor];
+        if parts[donor] < total {
+            large.pop();
+            small.push(donor);
+        }
+    }
+    (rows, total as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Adds up every row's parts: each member must end up with exactly `count * weight`.
+        #[test]
+        fn every_weight_is_held_exactly(weights in prop::collection::vec(1u32..=70_000, 1..200)) {
+            let members: Vec<_> = weights
+                .iter()
+                .enumerate()
+                .map(|(index, &weight)| (BackendId::from_index(index as u32).unwrap(), weight))
+                .collect();
+            let (rows, total) = rows(&members);
+            let mut parts = BTreeMap::<BackendId, u64>::new();
+            for row in &rows {
+                prop_assert!(row.keep <= total);
+                *parts.entry(row.backend.unwrap()).or_default() += u64::from(row.keep);
+                *parts.entry(row.alias.unwrap()).or_default() += u64::from(total - row.keep);
+            }
+            for (backend, weight) in members {
+                prop_assert_eq!(parts[&backend], u64::from(weight) * weights.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn no_members_give_no_rows() {
+        assert_eq!(rows(&[]), (vec![], 0));
+    }
+}

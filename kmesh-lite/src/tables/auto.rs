@@ -1,0 +1,137 @@
+//! Automatic virtual addresses.
+
+use super::Tables;
+use crate::model::{Family, Mesh, Name, Service, Vip};
+use ipnetwork::IpNetwork;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A range of `[mesh] vip_ranges` has no address left.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {family} address is left in `[mesh] vip_ranges` for service `{service}`: add a range")]
+pub struct Exhausted {
+    pub service: Name,
+    pub family: Family,
+}
+
+/// All virtual addresses of every service.
+///
+/// A service keeps the automatic addresses that it has in the kernel. New ones follow from its name
+/// alone, so that a host gives the same address after a reboot and another host gives the same one;
+/// where two names meet on one address, the later one in alphabetical order moves on by one.
+pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>, Exhausted> {
+    let mut vips: BTreeMap<Name, Vec<IpAddr>> = BTreeMap::new();
+    let mut taken: BTreeSet<IpAddr> = mesh.backends.keys().copied().collect();
+    for (name, service) in &mesh.services {
+        let fixed: Vec<_> = service
+            .vips
+            .iter()
+            .filter_map(|vip| match vip {
+                Vip::Fixed(ip) => Some(*ip),
+                Vip::Auto => None,
+            })
+            .collect();
+        taken.extend(&fixed);
+        vips.insert(name.clone(), fixed);
+    }
+
+    let wanted: Vec<(&Name, Family)> = mesh
+        .services
+        .iter()
+        .filter(|(_, service)| service.vips.contains(&Vip::Auto))
+        .flat_map(|(name, service)| families(mesh, service).map(move |family| (name, family)))
+        .collect();
+    let before = assigned(actual);
+    let mut fresh = Vec::new();
+    for (name, family) in wanted {
+        let kept = before.get(name.as_str()).into_iter().flatten().find(|ip| {
+            Family::from(**ip) == family
+                && mesh.vip_ranges.iter().any(|range| range.contains(**ip))
+                && !taken.contains(ip)
+        });
+        match kept {
+            Some(ip) => {
+                taken.insert(*ip);
+                vips.entry(name.clone()).or_default().push(*ip);
+            }
+            None => fresh.push((name, family)),
+        }
+    }
+    for (name, family) in fresh {
+        let ip = mesh
+            .vip_ranges
+            .iter()
+            .filter(|range| Family::from(range.ip()) == family)
+            .find_map(|range| free(*range, name, &taken))
+            .ok_or_else(|| Exhausted {
+                service: name.clone(),
+                family,
+            })?;
+        taken.insert(ip);
+        vips.entry(name.clone()).or_default().push(ip);
+    }
+    Ok(vips)
+}
+
+/// Families in which a service can be reached: IPv4 needs an IPv4 endpoint (or none at all yet).
+fn families(mesh: &Mesh, service: &Service) -> impl Iterator<Item = Family> {
+    let has_range = |family| {
+        mesh.vip_ranges
+            .iter()
+            .any(|range| Family::from(range.ip()) == family)
+    };
+    let v4 = service.endpoints.is_empty()
+        || service
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.address.is_ipv4());
+    let v4 = (v4 && has_range(Family::V4)).then_some(Family::V4);
+    let v6 = has_range(Family::V6).then_some(Family::V6);
+    v4.into_iter().chain(v6)
+}
+
+/// Addresses by service name, as the kernel has them.
+fn assigned(actual: &Tables) -> BTreeMap<&str, BTreeSet<IpAddr>> {
+    let mut assigned: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+    for frontend in actual.frontends.values() {
+        if let Some(service) = frontend.service.and_then(|id| actual.services.get(&id)) {
+            assigned
+                .entry(service.name.as_str())
+                .or_default()
+                .insert(frontend.key.address.into());
+        }
+    }
+    assigned
+}
+
+/// The first free address of `range`, counting from where `name` falls. The first and last address
+/// of a range are left out: in IPv4 they would be its network and broadcast address.
+fn free(range: IpNetwork, name: &Name, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let bits = match range {
+        IpNetwork::V4(range) => 32 - u32::from(range.prefix()),
+        IpNetwork::V6(range) => 128 - u32::from(range.prefix()),
+    };
+    // 2^64 addresses are as good as more.
+    let size = (1u128 << bits.min(64)).saturating_sub(2);
+    let start = u128::from(fnv1a(name.as_str().as_bytes())) % size.max(1);
+    // Every step past a taken address uses up one of finitely many.
+    (0..size.min(taken.len() as u128 + 1))
+        .map(|step| nth(range, 1 + (start + step) % size))
+        .find(|ip| !taken.contains(ip))
+}
+
+fn nth(range: IpNetwork, offset: u128) -> IpAddr {
+    match range {
+        IpNetwork::V4(range) => {
+            Ipv4Addr::from_bits(range.network().to_bits() + offset as u32).into()
+        }
+        IpNetwork::V6(range) => Ipv6Addr::from_bits(range.network().to_bits() + offset).into(),
+    }
+}
+
+/// FNV-1a, 64 bits (draft-eastlake-fnv): fixed for ever, unlike the standard library's hasher.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

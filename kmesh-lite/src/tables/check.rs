@@ -1,0 +1,77 @@
+//! Whether every reference in the tables resolves.
+
+use super::Tables;
+use kmesh_lite_common::Range;
+
+/// A reference to a row that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{from} refers to {to}, which does not exist")]
+pub struct Dangling {
+    pub from: String,
+    pub to: String,
+}
+
+/// The first reference that does not resolve, if there is one.
+pub fn check(tables: &Tables) -> Result<(), Dangling> {
+    let dangling = |from: String, to: String| Err(Dangling { from, to });
+    for (id, backend) in &tables.backends {
+        if let Some(waypoint) = backend.waypoint
+            && !tables.waypoints.contains_key(&waypoint)
+        {
+            return dangling(format!("backend {id}"), format!("waypoint {waypoint}"));
+        }
+    }
+    for (first, rows) in &tables.endpoints {
+        for backend in rows.iter().flat_map(|row| [row.backend, row.alias]) {
+            if !backend.is_some_and(|id| tables.backends.contains_key(&id)) {
+                return dangling(
+                    format!("endpoint range at {first}"),
+                    format!("backend {backend:?}"),
+                );
+            }
+        }
+    }
+    for service in tables.services.values() {
+        let from = || format!("service {}", service.name);
+        if let Some(waypoint) = service.waypoint
+            && !tables.waypoints.contains_key(&waypoint)
+        {
+            return dangling(from(), format!("waypoint {waypoint}"));
+        }
+        let whole = |range: &&Range| {
+            let rows = tables.endpoints.get(&range.first);
+            range.count == 0 || rows.is_some_and(|rows| rows.len() == range.count as usize)
+        };
+        if let Some(range) = service
+            .v4
+            .iter()
+            .chain(&service.v6)
+            .find(|range| !whole(range))
+        {
+            return dangling(from(), format!("endpoint range at {}", range.first));
+        }
+    }
+    for frontend in tables.frontends.values() {
+        if !frontend
+            .service
+            .is_some_and(|id| tables.services.contains_key(&id))
+        {
+            let key = frontend.key;
+            return dangling(
+                format!("frontend {}:{}", key.address, key.port),
+                format!("service {:?}", frontend.service),
+            );
+        }
+    }
+    for row in tables.addresses.values() {
+        if let Some(backend) = row.backend
+            && !tables.backends.contains_key(&backend)
+        {
+            return dangling(
+                format!("address {}", row.address),
+                format!("backend {backend}"),
+            );
+        }
+    }
+    Ok(())
+}

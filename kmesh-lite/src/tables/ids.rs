@@ -1,0 +1,72 @@
+//! Ids: kept for what already has one, the smallest free ones for what is new.
+
+use std::collections::BTreeMap;
+
+/// Hands out row indexes of one table by key.
+pub struct Ids<K> {
+    known: BTreeMap<K, u32>,
+    /// Sorted indexes that may not be handed out.
+    taken: Vec<u32>,
+    next: u32,
+    /// Position in `taken` of the first index that is not before `next`.
+    passed: usize,
+}
+
+impl<K: Ord> Ids<K> {
+    /// `known` keeps its indexes; `leftovers` are occupied by something that does not count.
+    pub fn new(
+        known: impl IntoIterator<Item = (K, u32)>,
+        leftovers: impl IntoIterator<Item = u32>,
+    ) -> Self {
+        let known: BTreeMap<_, _> = known.into_iter().collect();
+        let mut taken: Vec<_> = known.values().copied().chain(leftovers).collect();
+        taken.sort_unstable();
+        taken.dedup();
+        Self {
+            known,
+            taken,
+            next: 0,
+            passed: 0,
+        }
+    }
+
+    /// The index for `key`, which stays the same for the same key.
+    pub fn index(&mut self, key: K) -> u32 {
+        if let Some(&index) = self.known.get(&key) {
+            return index;
+        }
+        while self.taken.get(self.passed) == Some(&self.next) {
+            self.next += 1;
+            self.passed += 1;
+        }
+        let index = self.next;
+        self.next += 1;
+        self.known.insert(key, index);
+        index
+    }
+
+    /// The index of a key that was handed out before.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u32>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.known.get(key).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_keys_keep_their_index_and_new_ones_fill_the_gaps() {
+        let mut ids = Ids::new([("b", 1), ("e", 4)], [2]);
+        assert_eq!(ids.index("new"), 0);
+        assert_eq!(ids.index("b"), 1);
+        assert_eq!(ids.index("newer"), 3);
+        assert_eq!(ids.index("newest"), 5);
+        assert_eq!(ids.index("newer"), 3);
+        assert_eq!(ids.get("e"), Some(4));
+        assert_eq!(ids.get("nobody"), None);
+    }
+}
