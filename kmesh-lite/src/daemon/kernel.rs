@@ -38,14 +38,22 @@ impl Datapath for Kernel {
         let tables = self.read()?.tables;
         let counters = self.counters(&tables)?;
         Ok(DatapathStatus {
-            attached: self.attached().iter().map(|path| path.display().to_string()).collect(),
+            attached: self
+                .attached()
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
             services: status::services(&tables, &counters, mesh),
             outcomes: status::outcomes(&counters),
             capacity: status::capacity(&tables, &self.limits()),
         })
     }
 
-    fn explain(&mut self, address: SocketAddr, protocol: Protocol) -> Result<Explanation, KernelError> {
+    fn explain(
+        &mut self,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<Explanation, KernelError> {
         Ok(explain::explain(&self.read()?.tables, address, protocol))
     }
 
@@ -55,7 +63,9 @@ impl Datapath for Kernel {
 
     fn blame(error: &KernelError) -> Blame {
         match error {
-            KernelError::Reconcile(ReconcileError::Build(_)) | KernelError::Cgroup(_) => Blame::Configuration,
+            KernelError::Reconcile(ReconcileError::Build(_)) | KernelError::Cgroup(_) => {
+                Blame::Configuration
+            }
             _ => Blame::Host,
         }
     }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 pub fn dump(actual: &Actual) -> Dump {
     let tables = &actual.tables;
-    let settings = json!({ "generation": actual.generation, "caller_levels": tables.caller_levels });
+    let settings =
+        json!({ "generation": actual.generation, "caller_levels": tables.caller_levels });
     Dump {
         layout_version: LAYOUT_VERSION,
         tables: vec![
@@ -29,7 +30,10 @@ fn table(name: &str, rows: impl IntoIterator<Item = Value>) -> DumpTable {
         Value::Object(row) => row,
         _ => Row::new(),
     });
-    DumpTable { name: name.to_owned(), rows: rows.collect() }
+    DumpTable {
+        name: name.to_owned(),
+        rows: rows.collect(),
+    }
 }
 
 fn service_name(tables: &Tables, id: Option<ServiceId>) -> Option<String> {
@@ -70,7 +74,10 @@ fn frontends(tables: &Tables) -> impl Iterator<Item = Value> {
 
 fn services(tables: &Tables) -> impl Iterator<Item = Value> {
     let ranges = |ranges: &[Range]| -> Vec<Value> {
-        let filled = ranges.iter().enumerate().filter(|(_, range)| range.count > 0);
+        let filled = ranges
+            .iter()
+            .enumerate()
+            .filter(|(_, range)| range.count > 0);
         filled
             .map(|(priority, range)| {
                 json!({ "priority": priority, "first": range.first, "count": range.count, "total_weight": range.total })
@@ -135,7 +142,10 @@ fn leftovers(actual: &Actual) -> impl Iterator<Item = Value> {
     let leftovers = &actual.leftovers;
     let slots = leftovers.slots.iter().chain(&leftovers.versions);
     let slots = slots.map(|(table, index)| json!({ "table": table.as_str(), "id": index + 1 }));
-    let addresses = leftovers.addresses.iter().map(|key| json!({ "table": "addresses", "key": key.to_string() }));
+    let addresses = leftovers
+        .addresses
+        .iter()
+        .map(|key| json!({ "table": "addresses", "key": key.to_string() }));
     let frontends = leftovers.frontends.iter().map(|key| {
         json!({ "table": "frontends", "key": format!("{}:{}/{}", key.address, key.port, key.protocol) })
     });

@@ -30,7 +30,10 @@ pub fn explain(tables: &Tables, address: SocketAddr, protocol: Protocol) -> Expl
         },
         outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
         text: text(tables, &verdict, &candidates),
-        steps: found.iter().map(|found| step(tables, &connect, found)).collect(),
+        steps: found
+            .iter()
+            .map(|found| step(tables, &connect, found))
+            .collect(),
         candidates,
     }
 }
@@ -66,7 +69,10 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
 }
 
 fn name(tables: &Tables, id: WaypointId) -> String {
-    tables.waypoints.get(&id).map_or_else(|| id.to_string(), |row| row.name.to_string())
+    tables
+        .waypoints
+        .get(&id)
+        .map_or_else(|| id.to_string(), |row| row.name.to_string())
 }
 
 fn step(tables: &Tables, connect: &Connect, found: &Found) -> Step {
@@ -85,14 +91,26 @@ fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
         serde_json::Value::Object(fields) => fields,
         _ => Row::new(),
     };
-    Step { name: name.to_owned(), text, fields }
+    Step {
+        name: name.to_owned(),
+        text,
+        fields,
+    }
 }
 
 fn address(connect: &Connect, row: Option<&AddressRow>) -> Step {
     match row {
-        None => new("address", format!("{} is in no table", connect.address), json!({})),
+        None => new(
+            "address",
+            format!("{} is in no table", connect.address),
+            json!({}),
+        ),
         Some(row) => {
-            let captured = if row.backend.is_some() { ", and a captured backend" } else { "" };
+            let captured = if row.backend.is_some() {
+                ", and a captured backend"
+            } else {
+                ""
+            };
             let text = format!("{} is ours: a {} address{captured}", row.address, row.kind);
             new("address", text, json!({ "kind": row.kind.as_str() }))
         }
@@ -102,12 +120,26 @@ fn address(connect: &Connect, row: Option<&AddressRow>) -> Step {
 fn frontend(tables: &Tables, connect: &Connect, row: Option<&Frontend>) -> Step {
     let (port, protocol) = (connect.port, connect.protocol);
     match row {
-        None => new("frontend", format!("no service declares port {port}/{protocol} of it"), json!({})),
+        None => new(
+            "frontend",
+            format!("no service declares port {port}/{protocol} of it"),
+            json!({}),
+        ),
         Some(row) => {
             let service = row.service.and_then(|id| tables.services.get(&id));
-            let service = service.map_or_else(|| "(unknown)".to_owned(), |service| service.name.to_string());
-            let text = format!("port {port}/{protocol} belongs to service {service}, target port {}", row.target);
-            new("frontend", text, json!({ "service": service, "target": row.target.get() }))
+            let service = service.map_or_else(
+                || "(unknown)".to_owned(),
+                |service| service.name.to_string(),
+            );
+            let text = format!(
+                "port {port}/{protocol} belongs to service {service}, target port {}",
+                row.target
+            );
+            new(
+                "frontend",
+                text,
+                json!({ "service": service, "target": row.target.get() }),
+            )
         }
     }
 }
@@ -126,8 +158,15 @@ fn service(tables: &Tables, connect: &Connect, id: ServiceId, row: Option<&Servi
                 .filter(|(_, range)| range.count > 0)
                 .map(|(priority, range)| format!("{} at priority {priority}", range.count))
                 .collect();
-            let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
-            text += &format!("; endpoints for {} clients: {counts}", connect.address.family());
+            let counts = if counts.is_empty() {
+                "none".to_owned()
+            } else {
+                counts.join(", ")
+            };
+            text += &format!(
+                "; endpoints for {} clients: {counts}",
+                connect.address.family()
+            );
         }
     }
     let fields = json!({ "name": row.name.as_str(), "policy": row.policy.as_str() });
@@ -145,7 +184,11 @@ fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
     let address = row
         .and_then(|row| tables.backends.get(&row.backend?))
         .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
-    new("endpoint", format!("a weighted draw, for example {address}"), json!({ "row": index }))
+    new(
+        "endpoint",
+        format!("a weighted draw, for example {address}"),
+        json!({ "row": index }),
+    )
 }
 
 fn backend(tables: &Tables, id: &str, row: Option<&Backend>) -> Step {
@@ -153,16 +196,27 @@ fn backend(tables: &Tables, id: &str, row: Option<&Backend>) -> Step {
         None => new("backend", format!("backend {id} does not exist"), json!({})),
         Some(row) => {
             let waypoint = row.waypoint.map(|id| name(tables, id));
-            let by = waypoint.as_ref().map_or_else(|| "no waypoint".to_owned(), |name| format!("waypoint {name}"));
+            let by = waypoint.as_ref().map_or_else(
+                || "no waypoint".to_owned(),
+                |name| format!("waypoint {name}"),
+            );
             let text = format!("{}, {by}", row.address);
-            new("backend", text, json!({ "address": row.address.to_string(), "waypoint": waypoint }))
+            new(
+                "backend",
+                text,
+                json!({ "address": row.address.to_string(), "waypoint": waypoint }),
+            )
         }
     }
 }
 
 fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
     match row {
-        None => new("waypoint", format!("waypoint {id} does not exist"), json!({})),
+        None => new(
+            "waypoint",
+            format!("waypoint {id} does not exist"),
+            json!({}),
+        ),
         Some(row) => {
             let address = SocketAddr::new(row.address.into(), row.port.get());
             let text = format!("{} at {address}, header {}", row.name, row.header);
@@ -173,7 +227,12 @@ fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
 }
 
 /// Every place where the connect can end.
-fn candidates(tables: &Tables, connect: &Connect, verdict: &Verdict, found: &[Found]) -> Vec<Candidate> {
+fn candidates(
+    tables: &Tables,
+    connect: &Connect,
+    verdict: &Verdict,
+    found: &[Found],
+) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
     };
@@ -201,7 +260,11 @@ fn candidates(tables: &Tables, connect: &Connect, verdict: &Verdict, found: &[Fo
         }];
     };
     let holds = |range: &Range| range.first <= drawn && drawn - range.first < range.count;
-    let Some((priority, range)) = ranges(service, connect).iter().enumerate().find(|(_, range)| holds(range)) else {
+    let Some((priority, range)) = ranges(service, connect)
+        .iter()
+        .enumerate()
+        .find(|(_, range)| holds(range))
+    else {
         return Vec::new();
     };
     tables

@@ -83,55 +83,85 @@ fn priorities(
 ) -> Vec<PriorityStatus> {
     let mut priorities: BTreeMap<usize, PriorityStatus> = BTreeMap::new();
     let mut add = |priority, in_use, endpoint| {
-        let status = priorities.entry(priority).or_insert_with(|| PriorityStatus {
-            priority,
-            ..PriorityStatus::default()
-        });
+        let status = priorities
+            .entry(priority)
+            .or_insert_with(|| PriorityStatus {
+                priority,
+                ..PriorityStatus::default()
+            });
         status.in_use |= in_use;
         status.endpoints.push(endpoint);
     };
     let place = |address: IpAddr| {
         let endpoints = meant.map_or(&[][..], |meant| &meant.endpoints);
-        let endpoint = endpoints.iter().find(|endpoint| endpoint.address == address);
+        let endpoint = endpoints
+            .iter()
+            .find(|endpoint| endpoint.address == address);
         endpoint.map_or_else(String::new, |endpoint| endpoint.place.locality.to_string())
     };
     for (priority, in_use, endpoint) in members(tables, row) {
-        let backend = endpoint.backend.and_then(|id| Some((id, tables.backends.get(&id)?)));
-        let Some((id, backend)) = backend else { continue };
+        let backend = endpoint
+            .backend
+            .and_then(|id| Some((id, tables.backends.get(&id)?)));
+        let Some((id, backend)) = backend else {
+            continue;
+        };
         let address = IpAddr::from(backend.address);
-        add(priority, in_use, EndpointStatus {
-            address: address.to_string(),
-            locality: place(address),
-            weight: endpoint.weight,
-            waypoint: waypoint(tables, backend.waypoint),
-            connects: counters.backends.get(&id).copied().unwrap_or_default(),
-        });
+        add(
+            priority,
+            in_use,
+            EndpointStatus {
+                address: address.to_string(),
+                locality: place(address),
+                weight: endpoint.weight,
+                waypoint: waypoint(tables, backend.waypoint),
+                connects: counters.backends.get(&id).copied().unwrap_or_default(),
+            },
+        );
     }
     // Endpoints that take no new connections have no row.
-    for endpoint in meant.iter().flat_map(|meant| &meant.endpoints).filter(|endpoint| endpoint.weight == 0) {
+    for endpoint in meant
+        .iter()
+        .flat_map(|meant| &meant.endpoints)
+        .filter(|endpoint| endpoint.weight == 0)
+    {
         let here = meant.map_or(0, |meant| match meant.policy {
             Policy::Random => 0,
             _ => priority(&meant.prefer, &mesh.node, &endpoint.place),
         });
-        let id = tables.backends.iter().find(|(_, row)| IpAddr::from(row.address) == endpoint.address);
+        let id = tables
+            .backends
+            .iter()
+            .find(|(_, row)| IpAddr::from(row.address) == endpoint.address);
         let connects = id.and_then(|(id, _): (&BackendId, _)| counters.backends.get(id).copied());
-        add(here, false, EndpointStatus {
-            address: endpoint.address.to_string(),
-            locality: endpoint.place.locality.to_string(),
-            weight: 0,
-            waypoint: id.and_then(|(_, row)| waypoint(tables, row.waypoint)),
-            connects: connects.unwrap_or_default(),
-        });
+        add(
+            here,
+            false,
+            EndpointStatus {
+                address: endpoint.address.to_string(),
+                locality: endpoint.place.locality.to_string(),
+                weight: 0,
+                waypoint: id.and_then(|(_, row)| waypoint(tables, row.waypoint)),
+                connects: connects.unwrap_or_default(),
+            },
+        );
     }
     priorities.into_values().collect()
 }
 
 /// Endpoints with their priority, and whether new connections go to that priority.
 fn members<'a>(tables: &'a Tables, row: &'a Service) -> Vec<(usize, bool, &'a Endpoint)> {
-    let families: &[&[Range]] = if row.v4 == row.v6 { &[&row.v4] } else { &[&row.v4, &row.v6] };
+    let families: &[&[Range]] = if row.v4 == row.v6 {
+        &[&row.v4]
+    } else {
+        &[&row.v4, &row.v6]
+    };
     let mut members = Vec::new();
     for ranges in families {
-        let filled = ranges.iter().enumerate().filter(|(_, range)| range.count > 0);
+        let filled = ranges
+            .iter()
+            .enumerate()
+            .filter(|(_, range)| range.count > 0);
         for (order, (priority, range)) in filled.enumerate() {
             let in_use = order == 0 && (priority == 0 || row.policy == Policy::Failover);
             let rows = tables.endpoints.get(&range.first).into_iter().flatten();
