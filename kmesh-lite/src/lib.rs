@@ -4,4 +4,5 @@
 //! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
 //! in `daemon` and `cli` only.
 
+pub mod config;
 pub mod model;
