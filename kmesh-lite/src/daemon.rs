@@ -11,6 +11,8 @@ pub mod api;
 mod control;
 mod datapath;
 mod event;
+#[cfg(test)]
+mod fake;
 mod files;
 mod kernel;
 mod lock;

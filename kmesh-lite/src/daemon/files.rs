@@ -3,8 +3,7 @@
 use super::api::Findings;
 use super::source::{Loaded, Source};
 use crate::config::{Host, Loader, Problems};
-use std::io;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
 /// Reads `mesh.toml` and its drop-ins, each file again only when it changed.
 pub struct Files {
@@ -12,19 +11,26 @@ pub struct Files {
     path: PathBuf,
     drop_ins: PathBuf,
     host: String,
+    /// Whether texts are for a terminal.
+    color: bool,
 }
 
 impl Files {
-    /// `host` is the name of this host.
-    pub fn new(path: &Path, host: String) -> io::Result<Self> {
-        let path = absolute(path)?;
+    /// `path` is absolute; `host` is the name of this host.
+    pub fn new(path: PathBuf, host: String) -> Self {
         let loader = Loader::new(&path);
-        Ok(Self {
+        Self {
             drop_ins: loader.folder(),
             loader,
             path,
             host,
-        })
+            color: false,
+        }
+    }
+
+    /// With findings in colour, or without.
+    pub fn colored(self, color: bool) -> Self {
+        Self { color, ..self }
     }
 
     fn host(&self) -> Host {
@@ -42,11 +48,11 @@ impl Files {
 impl Source for Files {
     fn load(&mut self) -> Loaded {
         let host = self.host();
-        loaded(self.loader.load(&host))
+        loaded(self.loader.load(&host), self.color)
     }
 
     fn load_other(&self, path: &Path) -> Loaded {
-        loaded(Loader::new(path).load(&self.host()))
+        loaded(Loader::new(path).load(&self.host()), self.color)
     }
 
     fn file(&self) -> &Path {
@@ -58,24 +64,24 @@ impl Source for Files {
     }
 }
 
-fn loaded(loaded: crate::config::Loaded) -> Loaded {
+fn loaded(loaded: crate::config::Loaded, color: bool) -> Loaded {
     Loaded {
         mesh: loaded.mesh,
-        problems: findings(&loaded.problems),
-        unsupported: findings(&loaded.unsupported),
+        problems: findings(&loaded.problems, color),
+        unsupported: findings(&loaded.unsupported, color),
         files: loaded.files,
         present: loaded.present,
     }
 }
 
-fn findings(problems: &Problems) -> Findings {
+fn findings(problems: &Problems, color: bool) -> Findings {
     use crate::config::Severity;
     if problems.is_empty() {
         return Findings::default();
     }
     Findings {
         errors: problems.count(Severity::Error),
-        text: problems.render(false),
+        text: problems.render(color),
         list: problems.to_json(),
     }
 }
