@@ -22,7 +22,7 @@ pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Limits, Mesh};
-use crate::plan::words;
+use crate::plan::drift;
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{Actual, Tables};
 use hooks::Hooks;
@@ -79,7 +79,7 @@ pub struct Pass {
     pub operations: usize,
     /// The change in words.
     pub words: Vec<String>,
-    /// In words, what was not as the last pass left it.
+    /// What was not as the last pass left it.
     pub drift: Vec<String>,
     /// Whether the tables were replaced by larger ones.
     pub grown: bool,
@@ -163,21 +163,8 @@ impl Kernel {
     }
 
     fn drift(&self, prepared: &Prepared) -> Vec<String> {
-        let Some(written) = &self.written else {
-            return Vec::new();
-        };
-        let actual = &prepared.actual;
-        if actual.tables == *written && actual.leftovers.is_empty() {
-            return Vec::new();
-        }
-        let mut lines = words(written, &actual.tables);
-        if lines.is_empty() {
-            lines.push(
-                "rows of the tables were changed or deleted, with no effect that has a name"
-                    .to_owned(),
-            );
-        }
-        lines
+        let written = self.written.as_ref();
+        written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
     }
 
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and
