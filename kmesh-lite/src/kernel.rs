@@ -124,6 +124,8 @@ impl Kernel {
         let drift = self.drift(&prepared);
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
         self.hooks.attach(claims, &self.object)?;
+        // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
+        self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
         let words = prepared.words();
         self.written = Some(prepared.desired);
