@@ -123,9 +123,7 @@ impl Watch {
                 // Gone since we looked; its parent will tell.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(Errno::ENOSPC) => blind.push(WatchError::Limit(path)),
-                // Above the file there may be directories that we can pass and not read.
-                Err(Errno::EACCES) if matches!(&target, Target::Directory(_, interest) if !interest.content) =>
-                    {}
+                Err(Errno::EACCES) if dispensable(&target) => {}
                 Err(errno) => blind.push(WatchError::Add {
                     path,
                     source: errno.into(),
@@ -196,6 +194,15 @@ impl Shared {
             }
             (Target::Directory(..) | Target::File(_), _) => true,
         }
+    }
+}
+
+/// Whether we see enough without it: above the file there may be directories that we can pass and not
+/// read, and of an unreadable file its folder tells when it is mended.
+fn dispensable(target: &Target) -> bool {
+    match target {
+        Target::Directory(_, interest) => !interest.content,
+        Target::File(_) => true,
     }
 }
 

@@ -201,3 +201,42 @@ impl IntoResponse for Failure {
         (status, Json(self)).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::event::Caller;
+    use std::sync::mpsc;
+
+    fn peer(right: Right) -> Extension<Peer> {
+        let caller = Caller { uid: 1, pid: None };
+        Extension(Peer { caller, right })
+    }
+
+    fn run<T>(answer: impl Future<Output = Answer<T>>) -> FailureKind {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        match runtime.block_on(answer) {
+            Ok(_) => panic!("there is no loop that could answer"),
+            Err(failure) => failure.kind,
+        }
+    }
+
+    #[test]
+    fn the_group_reads_and_changes_nothing() {
+        // Whatever gets as far as the queue finds that nobody listens.
+        let events = || State(mpsc::channel().0);
+        let (passed, refused) = (FailureKind::Unavailable, FailureKind::Forbidden);
+        let other = || Bytes::from_static(b"{\"path\": \"/etc/shadow\"}");
+
+        assert_eq!(run(dump(events(), peer(Right::None))), refused);
+        assert_eq!(run(dump(events(), peer(Right::Read))), passed);
+        assert_eq!(run(plan(events(), peer(Right::Read), Bytes::new())), passed);
+        assert_eq!(run(plan(events(), peer(Right::Read), other())), refused);
+        assert_eq!(run(plan(events(), peer(Right::Change), other())), passed);
+        assert_eq!(run(reload(events(), peer(Right::Read))), refused);
+        assert_eq!(run(reload(events(), peer(Right::Change))), passed);
+    }
+}

@@ -31,6 +31,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn load(&mut self, trigger: Trigger) -> Outcome<D::Error> {
         let loaded = self.read();
         self.state.take(loaded);
+        if !self.state.current && matches!(trigger, Trigger::Signal | Trigger::Request) {
+            // Whoever asked wants the kernel looked at too, whatever the file is like.
+            drop(self.pass(trigger));
+        }
         let outcome = if self.state.current {
             self.log_findings(Level::Warn, "the configuration has warnings or notes");
             self.pass(trigger)
@@ -136,7 +140,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             debug!("{message}, as before");
             return;
         }
-        log!(level, errors = self.state.findings.errors; "{}", both.trim_end());
+        log!(level, "{}", both.trim_end());
         self.state.logged = Some(both);
     }
 }

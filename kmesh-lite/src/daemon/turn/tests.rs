@@ -198,6 +198,20 @@ fn a_signal_reloads_and_repairs_drift() {
 }
 
 #[test]
+fn a_signal_repairs_drift_even_if_the_file_is_bad() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.write("bad");
+    fixture.until("the file is found bad", |it| {
+        it.status().state == Kind::Keeping
+    });
+    fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+    fixture.events.send(Event::Signal(Signal::Reload)).unwrap();
+    let status = fixture.status();
+    assert_eq!(status.state, Kind::Keeping);
+    assert_eq!(status.last_pass.unwrap().drift, ["service a was gone"]);
+}
+
+#[test]
 fn the_timer_compares_with_the_kernel() {
     let fixture = Fixture::start(Some("a"));
     let passes = fixture.kernel.inside().passes;
