@@ -162,3 +162,34 @@ fn the_schema_refuses_what_the_reader_refuses() {
         assert!(loaded.problems.has_errors(), "{bad}");
     }
 }
+
+/// Files are cut short by full disks and mangled by editors; the reader must say so and go on.
+#[test]
+fn no_damage_to_a_file_is_too_much() {
+    let folder = std::env::temp_dir().join(format!("kmesh-lite-damage-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let main = folder.join("mesh.toml");
+    let cases = entries(&self::folder("golden/check"));
+    let files = examples()
+        .into_iter()
+        .chain(cases.iter().map(|case| case.join("mesh.toml")));
+    for file in files {
+        let whole = fs::read(&file).unwrap();
+        for (step, at) in (0..whole.len().min(2000)).step_by(11).enumerate() {
+            let mut bytes = whole.clone();
+            match step % 3 {
+                0 => bytes.truncate(at),
+                1 => bytes[at] = b"\"'[]{}=,.#\n\xff0a"[step % 14],
+                _ => {
+                    bytes.remove(at);
+                }
+            }
+            fs::write(&main, bytes).unwrap();
+            let loaded = load(&main);
+            let said = loaded.problems.render(step % 2 == 0);
+            assert_eq!(said.is_empty(), loaded.problems.is_empty());
+            same_as_data(&loaded);
+        }
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}

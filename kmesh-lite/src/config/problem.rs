@@ -1,6 +1,7 @@
 //! What is wrong with the files, or worth knowing about them.
 
 use super::source::{Place, Source, Span};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,8 +128,10 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn in_order(mut list: Vec<Problem>, files: &[PathBuf]) -> Self {
+        let positions = files.iter().enumerate();
+        let positions: BTreeMap<&Path, usize> = positions.map(|(n, f)| (f.as_path(), n)).collect();
         let order = |problem: &Problem| {
-            let file = files.iter().position(|file| file == problem.file());
+            let file = positions.get(problem.file()).copied();
             (file, problem.place.span.map(|span| span.start))
         };
         if list.len() > 1 {
