@@ -8,8 +8,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::fmt::Write;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -44,12 +44,15 @@ impl Client {
     }
 
     /// Posts to `/v1/{what}`, with a body or none.
-    pub fn post<T: DeserializeOwned>(
+    pub fn post<T: DeserializeOwned, B: Serialize>(
         &self,
         what: &str,
-        body: Option<&Value>,
+        body: Option<&B>,
     ) -> Result<T, CliError> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(CliError::Encode)?.into(),
+            None => Bytes::new(),
+        };
         self.ask(Method::POST, &format!("/v1/{what}"), body)
     }
 
@@ -148,7 +151,7 @@ mod tests {
     use crate::cli::Exit;
     use crate::cli::output::Output;
     use crate::daemon::api::FailureKind;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::io::{BufRead, BufReader, Write as _};
     use std::os::unix::net::UnixListener;
     use std::thread::{self, JoinHandle};
@@ -194,7 +197,7 @@ mod tests {
         let failure = serde_json::to_value(failure).unwrap();
         let daemon = daemon(&socket, "422 Unprocessable Entity", &failure);
         let error = Client::new(socket)
-            .post::<Value>("reload", None)
+            .post::<Value, Value>("reload", None)
             .unwrap_err();
         daemon.join().unwrap();
         assert_eq!(error.to_string(), "mesh.toml has 1 error");

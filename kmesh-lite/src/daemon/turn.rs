@@ -105,7 +105,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let outcome = self.announced(Trigger::Request);
                 drop(reply.send(self.reloaded(outcome)));
             }
-            Request::Plan { path, reply } => drop(reply.send(self.plan(path.as_deref()))),
+            Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
             Request::Explain {
                 address,
                 protocol,

@@ -1,4 +1,4 @@
-use super::super::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
+use super::super::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
 use super::super::event::{Caller, Reply};
 use super::super::fake::{Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
@@ -18,7 +18,7 @@ struct Fixture {
     supervisor: FakeSupervisor,
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -52,7 +52,7 @@ impl Fixture {
             supervisor,
             events,
             thread: Some(thread::spawn(move || daemon.run(&mut queue))),
-            folder,
+            _folder: folder,
         })
     }
 
@@ -265,18 +265,21 @@ fn a_host_that_refuses_the_first_pass_ends_the_daemon() {
 #[test]
 fn a_plan_changes_nothing() {
     let fixture = Fixture::start(Some("a"));
-    let other = fixture.folder.path().join("other.toml");
-    fs::write(&other, "b").unwrap();
-    let path = Some(other.clone());
-    let plan = fixture.ask(|reply| Request::Plan { path, reply }).unwrap();
-    assert_eq!(plan.operations, ["upsert service"]);
+    let plan = |text: Option<&str>| {
+        let texts = text.map(|text| {
+            vec![FileText {
+                path: "other.toml".to_owned(),
+                text: text.to_owned(),
+            }]
+        });
+        fixture.ask(|reply| Request::Plan { texts, reply })
+    };
+    assert_eq!(plan(Some("b")).unwrap().operations, ["upsert service"]);
     assert_eq!(fixture.kernel.services(), ["a"]);
-    let own = fixture.ask(|reply| Request::Plan { path: None, reply });
-    assert!(own.unwrap().operations.is_empty());
-    fs::write(&other, "bad").unwrap();
-    let path = Some(other);
-    let failure = fixture.ask(|reply| Request::Plan { path, reply });
-    assert_eq!(failure.unwrap_err().kind, FailureKind::InvalidConfiguration);
+    assert!(plan(None).unwrap().operations.is_empty());
+    let failure = plan(Some("bad")).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.error, "other.toml has 1 error");
     assert_eq!(fixture.status().state, Kind::Routing);
 }
 
