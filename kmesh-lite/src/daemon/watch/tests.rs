@@ -230,7 +230,7 @@ fn a_file_that_is_deleted_and_made_again_is_not_read_before_it_is_closed() {
 fn permissions_matter() {
     let fixture = Fixture::new(with_file);
     fixture.notices(|root| {
-        let nobody = fs::Permissions::from_mode(0);
+        let nobody = fs::Permissions::from_mode(0o000);
         fs::set_permissions(root.join("etc/mesh.toml"), nobody).unwrap();
     });
 }
@@ -253,12 +253,12 @@ fn directories_on_the_way_are_watched_while_something_is_missing_only() {
         watched.keys().cloned().collect::<Vec<_>>()
     };
     let root = &fixture.root;
-    assert_eq!(watched(), [root.clone()]);
+    assert_eq!(watched(), std::slice::from_ref(root));
     fixture.notices(with_file);
     assert_eq!(watched(), [root.join("etc"), root.join("etc/mesh.toml")]);
     fixture.overlooks(|root| fs::create_dir(root.join("foreign")).unwrap());
     fixture.notices(|root| fs::rename(root.join("etc"), root.join("old")).unwrap());
-    assert_eq!(watched(), [root.clone()]);
+    assert_eq!(watched(), std::slice::from_ref(root));
     fixture.overlooks(|root| fs::write(root.join("old/mesh.toml"), "x").unwrap());
     fixture.notices(|root| fs::rename(root.join("old"), root.join("etc")).unwrap());
     fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
