@@ -21,6 +21,8 @@ pub struct Inside {
     pub passes: usize,
     /// What the next passes fail with.
     pub fail: Option<Broken>,
+    /// The service that no mesh can be applied with.
+    pub refused: Option<&'static str>,
     /// What the next pass finds.
     pub drift: Vec<String>,
     pub dropped: bool,
@@ -58,6 +60,11 @@ impl Datapath for FakeDatapath {
         inside.passes += 1;
         if let Some(broken) = inside.fail {
             return Err(broken);
+        }
+        if let Some(refused) = inside.refused
+            && mesh.services.contains_key(refused)
+        {
+            return Err(Broken::Limit);
         }
         let changed = inside.held.as_ref() != Some(mesh);
         inside.held = Some(mesh.clone());

@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn status(&mut self, name: Option<&str>) -> Result<Status, Failure> {
         let empty = Mesh::default();
-        let mesh = self.state.mesh.as_ref().unwrap_or(&empty);
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.map_or(&empty, |mesh| mesh);
         let mut datapath = self.datapath.status(mesh).map_err(failed::<D>)?;
         if let Some(name) = name {
             datapath.services.retain(|service| service.name == name);

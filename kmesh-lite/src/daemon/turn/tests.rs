@@ -242,6 +242,30 @@ fn a_failed_pass_is_told_and_tried_again_by_the_timer() {
 }
 
 #[test]
+fn while_a_new_mesh_fails_the_old_one_is_kept_in_repair() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.kernel.inside().refused = Some("b");
+    fixture.write("b");
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    for drift in ["service a was gone", "it was gone again"] {
+        fixture.kernel.inside().drift = vec![drift.to_owned()];
+        fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+        let status = fixture.status();
+        assert_eq!(status.state, Kind::Failing);
+        assert!(status.failure.unwrap().contains("too small"));
+        assert_eq!(status.last_pass.unwrap().drift, [drift]);
+        // What is held, not what is wanted.
+        assert_eq!(status.datapath.services[0].name, "a");
+        assert_eq!(fixture.kernel.services(), ["a"]);
+    }
+    fixture.kernel.inside().refused = None;
+    fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+    assert_eq!(fixture.status().state, Kind::Routing);
+    assert_eq!(fixture.kernel.services(), ["b"]);
+}
+
+#[test]
 fn a_file_that_asks_for_too_much_is_its_own_fault() {
     let kernel = Kernel::default();
     kernel.inside().fail = Some(Broken::Limit);
