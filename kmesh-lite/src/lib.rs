@@ -4,6 +4,7 @@
 //! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
 //! in `daemon` and `cli` only.
 
+pub mod config;
 pub mod kernel;
 pub mod maps;
 pub mod model;
