@@ -52,25 +52,28 @@ struct Attachment {
 }
 
 impl Hooks {
-    /// Attaches to exactly `wanted`: new cgroups first, then the others are left.
+    /// Attaches to the outermost of `wanted`: new cgroups first, then the others are left. Programs
+    /// of a cgroup run for those below it as well, and where they ran twice, the second run would
+    /// take what the first one chose for what the application asked for.
     pub fn attach(
         &mut self,
         cgroups: &Cgroups,
         wanted: &[PathBuf],
         object: &Object,
     ) -> Result<(), HookError> {
-        let wanted: BTreeSet<&PathBuf> = wanted.iter().collect();
+        let wanted: BTreeSet<PathBuf> = wanted.iter().map(|path| cgroups.path(path)).collect();
+        let wanted = outermost(&wanted);
         for path in &wanted {
             // A cgroup that was removed and made again has the same path and none of our links.
             let there = self.attached.get(*path);
             if there.is_none_or(|there| inode(&cgroups.folder(path)) != Some(there.inode)) {
                 let attachment = Attachment::new(cgroups, path, object)?;
-                self.attached.insert((*path).clone(), attachment);
+                self.attached.insert(path.to_path_buf(), attachment);
                 log::info!("attached to cgroup {}", path.display());
             }
         }
         self.attached.retain(|path, _| {
-            let keep = wanted.contains(path);
+            let keep = wanted.contains(path.as_path());
             if !keep {
                 log::info!("detached from cgroup {}", path.display());
             }
@@ -135,6 +138,16 @@ impl Attachment {
             .zip(&self.links)
             .map(|(hook, link)| (hook, link, object.program(hook)))
     }
+}
+
+fn outermost(cgroups: &BTreeSet<PathBuf>) -> BTreeSet<&Path> {
+    let inside = |path: &Path| {
+        path.ancestors()
+            .skip(1)
+            .any(|above| cgroups.contains(above))
+    };
+    let paths = cgroups.iter().map(PathBuf::as_path);
+    paths.filter(|path| !inside(path)).collect()
 }
 
 fn inode(folder: &Path) -> Option<u64> {
