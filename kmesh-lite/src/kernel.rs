@@ -7,6 +7,7 @@ mod bpf;
 mod capability;
 mod cgroup;
 mod counters;
+mod drift;
 mod facts;
 mod hooks;
 mod maps;
@@ -22,7 +23,6 @@ pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Limits, Mesh};
-use crate::plan::words;
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{Actual, Tables};
 use hooks::Hooks;
@@ -105,8 +105,9 @@ impl Kernel {
     /// of its cgroups.
     pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let mut drift = self.mend_settings()?;
         let grown = !self.limits.covers(mesh.limits);
-        if grown {
+        if grown || self.object.maps.is_worn_out()? {
             self.replace(mesh, &facts)?;
         }
         let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
@@ -117,7 +118,7 @@ impl Kernel {
             }
             prepared => prepared?,
         };
-        let drift = self.drift(&prepared);
+        drift.extend(self.drift(&prepared));
         reconcile::apply(&mut self.object.maps, &prepared)?;
         let words = prepared.words();
         self.written = Some(prepared.desired);
@@ -161,22 +162,23 @@ impl Kernel {
         self.hooks.cgroups()
     }
 
+    /// Repairs what is not part of any mesh, and says what was wrong.
+    fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
+        let mut drift = Vec::new();
+        let daemon = self.options.daemon.unwrap_or(0);
+        let maps = &mut self.object.maps;
+        if maps.set_daemon(daemon)? != daemon {
+            drift.push("settings: the process whose connects are left alone".to_owned());
+        }
+        if maps.is_worn_out()? {
+            drift.push("settings: the generation is out of range".to_owned());
+        }
+        Ok(drift)
+    }
+
     fn drift(&self, prepared: &Prepared) -> Vec<String> {
-        let Some(written) = &self.written else {
-            return Vec::new();
-        };
-        let actual = &prepared.actual;
-        if actual.tables == *written && actual.leftovers.is_empty() {
-            return Vec::new();
-        }
-        let mut lines = words(written, &actual.tables);
-        if lines.is_empty() {
-            lines.push(
-                "rows of the tables were changed or deleted, with no effect that has a name"
-                    .to_owned(),
-            );
-        }
-        lines
+        let written = self.written.as_ref();
+        written.map_or_else(Vec::new, |written| drift::drift(written, &prepared.actual))
     }
 
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and
