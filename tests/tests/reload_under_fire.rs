@@ -4,7 +4,7 @@
 use kmesh_lite::model::Mesh;
 use kmesh_lite_tests::client::{Reached, address, call_address};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{Host, mesh};
+use kmesh_lite_tests::host::{self, Host, mesh};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -209,6 +209,7 @@ fn every_connect_is_that_of_the_old_or_the_new_mesh() {
     let (stop, connects) = (AtomicBool::new(false), AtomicU64::new(0));
     let asked: Vec<SocketAddr> = ASKED.iter().map(|asked| address(asked)).collect();
     let connect = |thread: usize| {
+        host::give_way();
         let mut turn = thread;
         while !stop.load(Ordering::SeqCst) {
             turn += 1;
