@@ -99,12 +99,16 @@ fn of_a_cgroup_and_one_below_it_handles_each_connect_once() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let below = host.cgroup.child("below").unwrap();
-    let mut mesh = Running::load(Options::default());
-    // Twice the same, in two spellings, besides.
-    let full = host.cgroup.folder().to_owned();
-    let mut model = kmesh_lite_tests::host::mesh(&capture(&[below.path(), host.cgroup.path()]));
-    model.capture.cgroups.push(full);
-    mesh.follow(&model);
+    // As `--cgroup` may be given: one below the other, and one of them twice in two spellings.
+    let mut mesh = Running::load(Options {
+        cgroups: Some(vec![
+            below.path().to_owned(),
+            host.cgroup.path().to_owned(),
+            host.cgroup.folder().to_owned(),
+        ]),
+        daemon: None,
+    });
+    mesh.reload(WEB);
     let _inside = below.enter().unwrap();
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
