@@ -9,7 +9,10 @@ use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
 /// Ways for a TCP client to ask for the service `web`.
-fn ways() -> [(&'static str, fn() -> Client, String); 3] {
+/// What it is called, the socket it is asked through, and the address to ask for.
+type Way = (&'static str, fn() -> Client, String);
+
+fn ways() -> [Way; 3] {
     [
         ("IPv4", Client::tcp4, "10.96.0.10:80".to_owned()),
         ("IPv6", Client::tcp6, "[fd00:96::10]:80".to_owned()),
