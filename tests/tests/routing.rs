@@ -8,10 +8,10 @@ use kmesh_lite_tests::host::{Host, mesh};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
-/// Ways for a TCP client to ask for the service `web`.
 /// What it is called, the socket it is asked through, and the address to ask for.
 type Way = (&'static str, fn() -> Client, String);
 
+/// Ways for a TCP client to ask for the service `web`.
 fn ways() -> [Way; 3] {
     [
         ("IPv4", Client::tcp4, "10.96.0.10:80".to_owned()),
