@@ -1,0 +1,62 @@
+//! Loading the programs.
+
+use kmesh_lite::kernel::{Kernel, Options};
+use kmesh_lite_tests::client::call;
+use kmesh_lite_tests::host::{Host, LIMITS, mesh};
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// A signal makes the verifier give up with EAGAIN. That is no reason to fail, nor to believe that
+/// the kernel is too old to choose the error of `connect()`.
+#[test]
+fn is_not_disturbed_by_signals() {
+    let Some(host) = Host::new() else { return };
+    let handler = SigHandler::Handler(nothing);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    // SAFETY: no arguments.
+    let loader = unsafe { libc::pthread_self() };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                // SAFETY: the thread that loads outlives this one.
+                unsafe { libc::pthread_kill(loader, libc::SIGUSR1) };
+                // One load takes a few milliseconds: most are hit, and some are not.
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        for _ in 0..5 {
+            let options = Options {
+                cgroups: Some(vec![host.cgroup.path().to_owned()]),
+                daemon: None,
+            };
+            let loaded = Kernel::load(LIMITS, options).map(|mut kernel| {
+                kernel
+                    .reconcile(&mesh(
+                        r#"
+                        [services.nobody]
+                        vips = ["10.96.0.10"]
+                        ports = [80]
+                        endpoints = []
+                        "#,
+                    ))
+                    .unwrap();
+                call("10.96.0.10:80")
+            });
+            match loaded {
+                Ok(reached) => assert_eq!(reached, Err(Errno::EHOSTUNREACH)),
+                Err(error) => {
+                    stop.store(true, Ordering::SeqCst);
+                    panic!("{error}");
+                }
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}
