@@ -294,7 +294,12 @@ impl Pinned {
         let number = PINNED.fetch_add(1, Ordering::Relaxed);
         let name = format!("kmesh-lite-{}-{number}", std::process::id());
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for mount in mounts(&table, "bpf") {
+        // Not one that another process mounted for this moment: it may vanish in the next.
+        let lasting = |mount: &PathBuf| {
+            let name = mount.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with("kmesh-lite-")
+        };
+        for mount in mounts(&table, "bpf").filter(lasting) {
             let path = mount.join(&name);
             match bpf::pin(map, &path) {
                 Ok(()) => {
