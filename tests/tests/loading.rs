@@ -2,11 +2,18 @@
 
 use kmesh_lite::kernel::{Kernel, Options};
 use kmesh_lite_tests::client::call;
-use kmesh_lite_tests::host::{Host, LIMITS, mesh};
+use kmesh_lite_tests::host::{Host, LIMITS, Stop, mesh};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+const MESH: &str = r#"
+    [services.nobody]
+    vips = ["10.96.0.10"]
+    ports = [80]
+    endpoints = []
+"#;
 
 extern "C" fn nothing(_: libc::c_int) {}
 
@@ -23,6 +30,7 @@ fn is_not_disturbed_by_signals() {
     let loader = unsafe { libc::pthread_self() };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = Stop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 // SAFETY: the thread that loads outlives this one.
@@ -36,27 +44,9 @@ fn is_not_disturbed_by_signals() {
                 cgroups: Some(vec![host.cgroup.path().to_owned()]),
                 daemon: None,
             };
-            let loaded = Kernel::load(LIMITS, options).map(|mut kernel| {
-                kernel
-                    .reconcile(&mesh(
-                        r#"
-                        [services.nobody]
-                        vips = ["10.96.0.10"]
-                        ports = [80]
-                        endpoints = []
-                        "#,
-                    ))
-                    .unwrap();
-                call("10.96.0.10:80")
-            });
-            match loaded {
-                Ok(reached) => assert_eq!(reached, Err(Errno::EHOSTUNREACH)),
-                Err(error) => {
-                    stop.store(true, Ordering::SeqCst);
-                    panic!("{error}");
-                }
-            }
+            let mut kernel = Kernel::load(LIMITS, options).unwrap();
+            kernel.reconcile(&mesh(MESH)).unwrap();
+            assert_eq!(call("10.96.0.10:80"), Err(Errno::EHOSTUNREACH));
         }
-        stop.store(true, Ordering::SeqCst);
     });
 }
