@@ -8,7 +8,7 @@ use kmesh_lite_tests::host::{Host, mesh};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
-/// What it is called, the socket it is asked through, and the address to ask for.
+/// Its name, how to make the socket, and what to connect to.
 type Way = (&'static str, fn() -> Client, String);
 
 /// Ways for a TCP client to ask for the service `web`.

@@ -116,8 +116,8 @@ impl Object {
             source,
         })?;
         let ebpf = match load(limits, pinned.as_ref(), true) {
-            // Before kernel 6.1 these hooks cannot choose the errno of connect().
-            Err(LoadError::Program { name, source }) => {
+            // Before kernel 6.1 these hooks cannot choose the errno of connect(): no such helper.
+            Err(LoadError::Program { name, source }) if errno(&source) == Some(libc::EINVAL) => {
                 log::debug!("program {name} with bpf_set_retval: {source}");
                 let ebpf = load(limits, pinned.as_ref(), false)?;
                 log::warn!(
@@ -217,10 +217,29 @@ fn load(
             kind: "program",
             name,
         })?;
-        let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(|program| program.load());
+        let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(patiently);
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
     Ok(ebpf)
+}
+
+/// The verifier gives up with EAGAIN when a signal comes in, for this process or any thread of it.
+fn patiently(program: &mut CgroupSockAddr) -> Result<(), ProgramError> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            done => return done,
+        }
+    }
+    program.load()
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        _ => None,
+    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
@@ -275,7 +294,12 @@ impl Pinned {
         let number = PINNED.fetch_add(1, Ordering::Relaxed);
         let name = format!("kmesh-lite-{}-{number}", std::process::id());
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for mount in mounts(&table, "bpf") {
+        // Not one that another process mounted for this moment: it may vanish in the next.
+        let lasting = |mount: &PathBuf| {
+            let name = mount.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with("kmesh-lite-")
+        };
+        for mount in mounts(&table, "bpf").filter(lasting) {
             let path = mount.join(&name);
             match bpf::pin(map, &path) {
                 Ok(()) => {
