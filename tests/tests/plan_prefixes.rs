@@ -1,0 +1,115 @@
+//! What holds after every prefix of every plan.
+
+use kmesh_lite::maps::Memory;
+use kmesh_lite::model::{Mesh, Vip};
+use kmesh_lite::plan::{Op, Row};
+use kmesh_lite::reconcile::Prepared;
+use kmesh_lite::tables::Tables;
+use kmesh_lite_tests::mesh::{Draft, draft, facts, pair, tight};
+use kmesh_lite_tests::pass::{pass, watched_pass};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Things that both tables have keep their ids.
+fn keeps_ids(prepared: &Prepared) {
+    let keys = |tables: &Tables| {
+        let waypoints = tables.waypoints.iter();
+        let backends = tables.backends.iter();
+        let services = tables.services.iter();
+        let frontends = tables.frontends.iter();
+        let addresses = tables.addresses.iter();
+        BTreeMap::<String, u32>::new()
+            .into_iter()
+            .chain(waypoints.map(|(id, row)| (format!("waypoint {}", row.name), id.index())))
+            .chain(backends.map(|(id, row)| (format!("backend {}", row.address), id.index())))
+            .chain(services.map(|(id, row)| (format!("service {}", row.name), id.index())))
+            .chain(frontends.map(|(id, row)| (format!("frontend {:?}", row.key), id.index())))
+            .chain(addresses.map(|(id, row)| (format!("address {}", row.address), id.index())))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (before, after) = (keys(&prepared.actual.tables), keys(&prepared.desired));
+    for (key, id) in &after {
+        assert!(
+            before.get(key).is_none_or(|old| old == id),
+            "{key} gets another id"
+        );
+    }
+}
+
+/// What is the same in both meshes gets no operation.
+fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
+    if before.node != after.node {
+        return;
+    }
+    let same = |name: &str| {
+        let (old, new) = (before.services.get(name), after.services.get(name));
+        old == new && new.is_some_and(|service| !service.vips.contains(&Vip::Auto))
+    };
+    for op in plan {
+        let (Op::Put(row) | Op::Retire(row) | Op::Free(row)) = op else {
+            continue;
+        };
+        match row {
+            Row::Service(_, row) => assert!(!same(row.name.as_str()), "{op}"),
+            Row::Backend(_, row) => {
+                let ip = row.address.into();
+                assert_ne!(before.backends.get(&ip), after.backends.get(&ip), "{op}");
+            }
+            Row::Waypoint(_, row) => {
+                let name = row.name.as_str();
+                assert_ne!(
+                    before.waypoints.get(name),
+                    after.waypoints.get(name),
+                    "{op}"
+                );
+            }
+            Row::Frontend(..) | Row::Address(..) => {}
+        }
+    }
+    if before.services == after.services {
+        let ranges = plan.iter().any(|op| matches!(op, Op::PutRange(..)));
+        assert!(!ranges, "no service changed");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Before the commit the old mesh answers everything, after it the new one does.
+    #[test]
+    fn a_plan_replaces_one_mesh_by_another_at_once(
+        (before, after) in pair(),
+        facts in (facts(), facts()),
+    ) {
+        let (before, after) = (before.mesh(), after.mesh());
+        let mut maps = Memory::new(before.limits);
+        pass(&mut maps, &before, &facts.0);
+        let prepared = watched_pass(&mut maps, &after, &facts.1);
+        keeps_ids(&prepared);
+        leaves_the_rest_alone(&prepared.plan.ops, &before, &after);
+        let commits = prepared.plan.ops.iter().filter(|op| **op == Op::Commit).count();
+        prop_assert!(commits <= 1);
+        prop_assert_eq!(
+            prepared.plan.is_empty(),
+            prepared.desired == prepared.actual.tables
+        );
+    }
+
+    /// Ids and ranges that one plan frees are used again by later ones.
+    #[test]
+    fn chains_of_plans_reuse_what_was_freed(
+        drafts in prop::collection::vec(draft(), 3..6),
+        facts in facts(),
+    ) {
+        let meshes: Vec<_> = drafts.iter().map(Draft::mesh).collect();
+        let limits = meshes.iter().map(tight).reduce(|one, other| one.max(other)).unwrap();
+        // Ranges are whole stretches, and stretches need some play.
+        let limits = kmesh_lite::model::Limits { endpoints: limits.endpoints * 2, ..limits };
+        let mut maps = Memory::new(limits);
+        for mesh in meshes {
+            let mesh = Mesh { limits, ..mesh };
+            let prepared = watched_pass(&mut maps, &mesh, &facts);
+            keeps_ids(&prepared);
+        }
+    }
+}
