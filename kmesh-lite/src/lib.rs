@@ -4,7 +4,11 @@
 //! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
 //! in `daemon` and `cli` only.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod kernel;
+pub mod log;
 pub mod maps;
 pub mod model;
 pub mod plan;

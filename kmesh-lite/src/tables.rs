@@ -9,9 +9,11 @@ mod build;
 mod check;
 mod ids;
 mod ranges;
+mod replay;
 
 pub use build::{BuildError, build};
 pub use check::{Dangling, check};
+pub use replay::{Found, replay};
 
 use crate::model::Limits;
 use kmesh_lite_common::{

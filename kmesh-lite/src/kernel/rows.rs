@@ -18,7 +18,7 @@ pub struct Rows<T> {
 unsafe impl<T: Send> Send for Rows<T> {}
 
 impl<T: Copy> Rows<T> {
-    const STRIDE: () = assert!(size_of::<T>() % 8 == 0);
+    const STRIDE: () = assert!(size_of::<T>().is_multiple_of(8));
 
     /// Maps the `count` elements of `map`.
     pub fn map(map: BorrowedFd<'_>, count: u32) -> io::Result<Self> {

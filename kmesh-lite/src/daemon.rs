@@ -1,0 +1,129 @@
+//! The daemon: keeps the kernel equal to the file until it is told to stop.
+//!
+//! In: a [`Source`] of configurations and a [`Datapath`] to make them real. One loop consumes one
+//! closed [`event::Event`]; everything else here only produces events or answers.
+//!
+//! A daemon that starts without a usable file is ready nevertheless: it says so in its status and
+//! applies the file when it appears. Only a valid file that the host refuses at the start ends it,
+//! because then `systemctl start` should fail with the reason.
+
+pub mod api;
+mod control;
+mod datapath;
+mod event;
+#[cfg(test)]
+mod fake;
+mod files;
+mod kernel;
+mod lock;
+mod settle;
+mod signals;
+mod source;
+mod supervisor;
+mod turn;
+mod watch;
+
+pub use control::ControlError;
+pub use datapath::{Blame, Datapath, Pass};
+pub use files::Files;
+pub use lock::LockError;
+pub use source::{Loaded, Source};
+pub use watch::WatchError;
+
+use control::Control;
+use event::Events;
+use lock::Lock;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+use supervisor::Systemd;
+use turn::Daemon;
+use watch::Watch;
+
+/// Where the control socket is unless told otherwise.
+pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
+
+/// What `run` was asked for, beside what the source and the datapath know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub socket: PathBuf,
+    /// Attach to these instead of what the file says; none: what the file says.
+    pub cgroups: Vec<PathBuf>,
+    /// How often the kernel is compared with what it should hold.
+    pub resync: Duration,
+}
+
+/// Why the daemon ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("cannot create the folder of the control socket, {}", .path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error("cannot handle signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot apply {}", .path.display())]
+    FirstPass {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Refuses to be the second on a control socket. Held while the daemon runs; taken before the
+/// datapath is made, so that a second daemon never touches the kernel.
+pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
+    if let Some(folder) = socket.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)
+            .map_err(|source| DaemonError::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
+    }
+    Ok(Claim {
+        lock: Lock::acquire(socket)?,
+    })
+}
+
+/// The right to run on a control socket.
+#[derive(Debug)]
+pub struct Claim {
+    lock: Lock,
+}
+
+/// Runs until a signal says stop.
+pub fn run<S: Source, D: Datapath>(
+    options: Options,
+    claim: Claim,
+    source: S,
+    datapath: D,
+) -> Result<(), DaemonError> {
+    let (sender, queue) = mpsc::channel();
+    let watch = Watch::new(source.file(), source.drop_ins(), sender.clone())?;
+    let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
+    let control = Control::listen(&options.socket, sender)?;
+    let mut events = Events::new(queue, options.resync, Systemd::watchdog());
+    let mut daemon = Daemon::new(options, source, datapath, watch, Systemd);
+    let ended = daemon.start().map(|()| daemon.run(&mut events));
+    // Requests that still wait get to know, then the kernel is let go, then another may take over.
+    drop(events);
+    drop(control);
+    drop(daemon);
+    drop(signals);
+    drop(claim.lock);
+    ended
+}

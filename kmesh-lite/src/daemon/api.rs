@@ -1,0 +1,26 @@
+//! The JSON of the control socket and of `--json`: one stable shape, shared by server and client.
+//!
+//! Fields are only ever added. Addresses, durations and times are text or carry their unit in the
+//! name; times are RFC 3339 in UTC. Texts are for people and may change; decide by the other fields.
+
+mod check;
+mod dump;
+mod explain;
+mod failure;
+mod plan;
+mod status;
+
+pub use check::Checked;
+pub use dump::{Dump, DumpTable, Row};
+pub use explain::{Candidate, Explanation, Step, VerdictKind};
+pub use failure::{Failure, FailureKind, Findings};
+pub use plan::{PlanText, Reloaded};
+pub use status::{
+    About, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass, LastReload,
+    PriorityStatus, ServiceStatus, State, Status, TableUse,
+};
+
+/// Now, as these types hold it.
+pub fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}

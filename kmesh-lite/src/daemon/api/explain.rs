@@ -1,0 +1,54 @@
+//! What the kernel would do with a connect.
+
+use super::Row;
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/explain`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Address and port that were asked about.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    pub verdict: VerdictKind,
+    /// Name of the counter that such a connect adds to; none for what is not ours.
+    pub outcome: Option<String>,
+    /// The verdict in words.
+    pub text: String,
+    pub steps: Vec<Step>,
+    /// Where a connect can end, with the share of each. Empty unless `verdict` is `redirect`.
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    Pass,
+    Redirect,
+    Refuse,
+}
+
+/// One step of the decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The table or rule: `address`, `frontend`, `service`, `endpoint`, `backend`, `waypoint`.
+    pub name: String,
+    pub text: String,
+    /// What was found there.
+    #[serde(default)]
+    pub fields: Row,
+}
+
+/// One possible end of a connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Address and port of the endpoint.
+    pub endpoint: String,
+    pub priority: usize,
+    pub weight: u32,
+    /// Share of new connections, 0 to 1.
+    pub share: f64,
+    /// The proxy that takes the connection in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waypoint: Option<String>,
+}

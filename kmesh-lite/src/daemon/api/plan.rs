@@ -1,0 +1,28 @@
+//! What applying would change, and what a reload has changed.
+
+use super::Findings;
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/plan`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanText {
+    /// In words, one line for each thing that changes.
+    pub summary: Vec<String>,
+    /// Every operation, in the order in which it would be done. Empty: nothing to do.
+    pub operations: Vec<String>,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Number of operations; 0 if the kernel held all of it already.
+    pub operations: usize,
+    pub summary: Vec<String>,
+    /// What differed from what the daemon had last written, before this pass.
+    pub drift: Vec<String>,
+    /// Reading the kernel's tables, planning and applying.
+    pub took_ms: f64,
+    /// Warnings and notes on the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Findings>,
+}

@@ -1,0 +1,150 @@
+//! How the mesh is.
+
+use super::Findings;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub state: State,
+    /// The state in one line.
+    pub verdict: String,
+    /// Why the last pass failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    pub config: ConfigStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<LastReload>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_pass: Option<LastPass>,
+    pub datapath: DatapathStatus,
+    pub daemon: About,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The kernel does what the file says.
+    Routing,
+    /// No usable file so far.
+    Waiting,
+    /// The file is missing or has errors; the last good state stays.
+    Keeping,
+    /// The file is fine but could not be applied; it is tried again.
+    Failing,
+}
+
+/// The file and its drop-ins as of the last time they were read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    pub path: PathBuf,
+    pub present: bool,
+    /// Every file that was read.
+    pub files: Vec<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Findings>,
+}
+
+/// The last time the file was read, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastReload {
+    pub at: String,
+    /// `start`, `file`, `signal`, `request` or `timer`.
+    pub trigger: String,
+    pub applied: bool,
+    /// What changed, or why it was not applied.
+    pub summary: Vec<String>,
+}
+
+/// The last time the kernel's tables were compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastPass {
+    pub at: String,
+    pub operations: usize,
+    pub drift: Vec<String>,
+    pub took_ms: f64,
+}
+
+/// What the kernel holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DatapathStatus {
+    /// Cgroups that the programs are attached to.
+    pub attached: Vec<String>,
+    pub services: Vec<ServiceStatus>,
+    /// Connects by what became of them.
+    pub outcomes: Vec<Counter>,
+    pub capacity: Vec<TableUse>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    /// Address, port and protocol that clients connect to.
+    pub frontends: Vec<String>,
+    pub policy: String,
+    /// Leading scopes first.
+    pub prefer: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waypoint: Option<String>,
+    /// Connects since the programs were loaded.
+    pub connects: u64,
+    /// Nearest first; those without endpoints are left out.
+    pub priorities: Vec<PriorityStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PriorityStatus {
+    pub priority: usize,
+    /// Whether new connections go to this priority.
+    pub in_use: bool,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub address: String,
+    /// `region/zone/subzone`; empty if unknown.
+    pub locality: String,
+    pub weight: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waypoint: Option<String>,
+    /// Connects to this backend, through whichever service.
+    pub connects: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    pub name: String,
+    pub count: u64,
+}
+
+/// Rows in use of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Also the key under `[limits]`.
+    pub table: String,
+    pub used: u32,
+    pub limit: u32,
+}
+
+/// The daemon itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    pub version: String,
+    pub commit: String,
+    pub layout_version: u32,
+    pub pid: u32,
+    pub started: String,
+}
+
+impl DatapathStatus {
+    /// Number of endpoints over all services.
+    pub fn endpoints(&self) -> usize {
+        self.services
+            .iter()
+            .flat_map(|service| &service.priorities)
+            .map(|priority| priority.endpoints.len())
+            .sum()
+    }
+}

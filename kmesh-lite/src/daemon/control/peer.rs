@@ -1,0 +1,77 @@
+//! Who is at the other end of a connection.
+
+use crate::daemon::event::Caller;
+use std::io;
+use std::os::fd::AsRawFd;
+use tokio::net::UnixStream;
+
+/// What a peer may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    None,
+    /// Look at the state.
+    Read,
+    /// Change it.
+    Change,
+}
+
+/// The process that connected, as the kernel saw it then.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub caller: Caller,
+    pub right: Right,
+}
+
+impl Peer {
+    /// Looks at the credentials of a connection to a socket of `group`.
+    pub fn of(stream: &UnixStream, group: u32) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let own = nix::unistd::geteuid().as_raw();
+        let uid = credentials.uid();
+        let right = if uid == 0 || uid == own {
+            Right::Change
+        } else if credentials.gid() == group || groups(stream)?.contains(&group) {
+            Right::Read
+        } else {
+            Right::None
+        };
+        Ok(Self {
+            caller: Caller {
+                uid,
+                pid: credentials.pid(),
+            },
+            right,
+        })
+    }
+}
+
+/// The peer's supplementary groups.
+fn groups(stream: &UnixStream) -> io::Result<Vec<libc::gid_t>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 32];
+    loop {
+        let mut size = libc::socklen_t::try_from(size_of_val(groups.as_slice()))
+            .map_err(|_| io::ErrorKind::InvalidData)?;
+        // SAFETY: the pointers are to `groups`, which holds `size` bytes, and to `size`; the kernel
+        // writes at most that many and any bit pattern is a valid gid.
+        let result = unsafe {
+            libc::getsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut size,
+            )
+        };
+        let count = size as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // Too small: it has said how many there are.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! Everything that can happen to the daemon, in the order in which it is dealt with.
+
+use super::api::{Dump, Explanation, Failure, PlanText, Reloaded, Status};
+use super::settle::Settle;
+use crate::model::Protocol;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Something that the configuration is read from changed.
+    FileChanged,
+    Signal(Signal),
+    Timer(Timer),
+    Request(Request),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Reload,
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Compare with the kernel.
+    Resync,
+    /// Tell systemd that the loop turns.
+    Watchdog,
+}
+
+/// What somebody on the control socket wants, with where the answer goes.
+#[derive(Debug)]
+pub enum Request {
+    Status {
+        /// One service; all if none.
+        name: Option<String>,
+        reply: Reply<Status>,
+    },
+    Reload {
+        caller: Caller,
+        reply: Reply<Reloaded>,
+    },
+    Plan {
+        /// Another file than the daemon's own.
+        path: Option<PathBuf>,
+        reply: Reply<PlanText>,
+    },
+    Explain {
+        address: SocketAddr,
+        protocol: Protocol,
+        reply: Reply<Explanation>,
+    },
+    Dump {
+        reply: Reply<Dump>,
+    },
+}
+
+/// Where an answer goes. Whoever asked may be gone.
+pub type Reply<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// Who asked, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub uid: u32,
+    pub pid: Option<i32>,
+}
+
+/// The queue of events, with the timers that turn into events when they are due.
+pub struct Events {
+    queue: Receiver<Event>,
+    settle: Settle,
+    resync: Periodic,
+    watchdog: Option<Periodic>,
+}
+
+struct Periodic {
+    every: Duration,
+    due: Instant,
+}
+
+impl Events {
+    pub fn new(queue: Receiver<Event>, resync: Duration, watchdog: Option<Duration>) -> Self {
+        Self {
+            queue,
+            settle: Settle::default(),
+            resync: Periodic::new(resync),
+            watchdog: watchdog.map(Periodic::new),
+        }
+    }
+
+    /// Waits for the next event. File changes come out once they have settled. None when nobody is
+    /// left who could send one.
+    pub fn next(&mut self) -> Option<Event> {
+        loop {
+            let now = Instant::now();
+            // Due timers go first, so that a flood of requests cannot starve them.
+            if let Some(watchdog) = &mut self.watchdog
+                && watchdog.expire(now)
+            {
+                return Some(Event::Timer(Timer::Watchdog));
+            }
+            if self.settle.expire(now) {
+                return Some(Event::FileChanged);
+            }
+            if self.resync.expire(now) {
+                return Some(Event::Timer(Timer::Resync));
+            }
+            let due = [
+                Some(self.resync.due),
+                self.watchdog.as_ref().map(|watchdog| watchdog.due),
+                self.settle.due(),
+            ];
+            let due = due.into_iter().flatten().min().unwrap_or(now);
+            match self.queue.recv_timeout(due.duration_since(now)) {
+                Ok(Event::FileChanged) => self.settle.change(Instant::now()),
+                Ok(event) => return Some(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+impl Periodic {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            due: Instant::now() + every,
+        }
+    }
+
+    fn expire(&mut self, now: Instant) -> bool {
+        let expired = self.due <= now;
+        if expired {
+            self.due = now + self.every;
+        }
+        expired
+    }
+}

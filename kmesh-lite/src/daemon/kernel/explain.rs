@@ -1,0 +1,286 @@
+//! The decision of one connect, step by step.
+
+use crate::daemon::api::{Candidate, Explanation, Row, Step, VerdictKind};
+use crate::model::Caller;
+use crate::tables::{Found, Tables, replay};
+use kmesh_lite_common::{
+    AddressRow, Backend, Endpoint, Family, Frontend, Port, Protocol, Range, Service, ServiceId,
+    Waypoint, WaypointId,
+};
+use kmesh_lite_ebpf::{Connect, Pass, Redirect, Refuse, Verdict};
+use serde_json::json;
+use std::net::SocketAddr;
+
+/// Replays what the programs do with a connect from an ordinary process.
+pub fn explain(tables: &Tables, address: SocketAddr, protocol: Protocol) -> Explanation {
+    let connect = Connect {
+        address: address.ip().into(),
+        port: Port::new(address.port()),
+        protocol,
+    };
+    let (verdict, found) = replay(tables, &connect, Caller::Ordinary, 0);
+    let candidates = candidates(tables, &connect, &verdict, &found);
+    Explanation {
+        address: address.to_string(),
+        protocol: protocol.to_string(),
+        verdict: match verdict {
+            Verdict::Pass(_) => VerdictKind::Pass,
+            Verdict::Redirect(_) => VerdictKind::Redirect,
+            Verdict::Refuse(_) => VerdictKind::Refuse,
+        },
+        outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
+        text: text(tables, &verdict, &candidates),
+        steps: found
+            .iter()
+            .map(|found| step(tables, &connect, found))
+            .collect(),
+        candidates,
+    }
+}
+
+fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String {
+    match verdict {
+        Verdict::Pass(Pass::NotOurs) => "left alone: the address is not ours".to_owned(),
+        Verdict::Pass(Pass::Bypass) => "left alone: the caller bypasses the mesh".to_owned(),
+        Verdict::Pass(Pass::UndeclaredPort) => {
+            "left alone: no service declares the port, and a real host has the address".to_owned()
+        }
+        Verdict::Pass(Pass::Direct) => "left alone: a backend without a waypoint".to_owned(),
+        Verdict::Redirect(Redirect { waypoint: Some(waypoint), address, port, .. }) => {
+            let to = SocketAddr::new((*address).into(), port.get());
+            format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
+        }
+        Verdict::Redirect(_) => match candidates {
+            [only] => format!("sent to {}", only.endpoint),
+            several => format!("sent to one of {} endpoints", several.len()),
+        },
+        Verdict::Refuse(Refuse::UndeclaredPort) => "refused with ECONNREFUSED: no service declares the port".to_owned(),
+        Verdict::Refuse(Refuse::NoEndpoint) => {
+            "refused with EHOSTUNREACH: the service has no endpoint that its policy allows".to_owned()
+        }
+        Verdict::Refuse(Refuse::Dangling) => {
+            "refused with EHOSTUNREACH: the tables contradict themselves; `kmesh-lite reload` repairs them".to_owned()
+        }
+        Verdict::Refuse(Refuse::Family) => {
+            "refused with EHOSTUNREACH: an IPv4 client cannot reach what was chosen".to_owned()
+        }
+        Verdict::Refuse(Refuse::NoMemory) => "refused with ENOMEM".to_owned(),
+    }
+}
+
+fn name(tables: &Tables, id: WaypointId) -> String {
+    tables
+        .waypoints
+        .get(&id)
+        .map_or_else(|| id.to_string(), |row| row.name.to_string())
+}
+
+fn step(tables: &Tables, connect: &Connect, found: &Found) -> Step {
+    match found {
+        Found::Address(row) => address(connect, row.as_ref()),
+        Found::Frontend(row) => frontend(tables, connect, row.as_ref()),
+        Found::Service(id, row) => service(tables, connect, *id, row.as_ref()),
+        Found::Endpoint(index, row) => endpoint(tables, *index, row.as_ref()),
+        Found::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
+        Found::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
+    }
+}
+
+fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
+    let fields = match fields {
+        serde_json::Value::Object(fields) => fields,
+        _ => Row::new(),
+    };
+    Step {
+        name: name.to_owned(),
+        text,
+        fields,
+    }
+}
+
+fn address(connect: &Connect, row: Option<&AddressRow>) -> Step {
+    match row {
+        None => new(
+            "address",
+            format!("{} is in no table", connect.address),
+            json!({}),
+        ),
+        Some(row) => {
+            let captured = if row.backend.is_some() {
+                ", and a captured backend"
+            } else {
+                ""
+            };
+            let text = format!("{} is ours: a {} address{captured}", row.address, row.kind);
+            new("address", text, json!({ "kind": row.kind.as_str() }))
+        }
+    }
+}
+
+fn frontend(tables: &Tables, connect: &Connect, row: Option<&Frontend>) -> Step {
+    let (port, protocol) = (connect.port, connect.protocol);
+    match row {
+        None => new(
+            "frontend",
+            format!("no service declares port {port}/{protocol} of it"),
+            json!({}),
+        ),
+        Some(row) => {
+            let service = row.service.and_then(|id| tables.services.get(&id));
+            let service = service.map_or_else(
+                || "(unknown)".to_owned(),
+                |service| service.name.to_string(),
+            );
+            let text = format!(
+                "port {port}/{protocol} belongs to service {service}, target port {}",
+                row.target
+            );
+            new(
+                "frontend",
+                text,
+                json!({ "service": service, "target": row.target.get() }),
+            )
+        }
+    }
+}
+
+fn service(tables: &Tables, connect: &Connect, id: ServiceId, row: Option<&Service>) -> Step {
+    let Some(row) = row else {
+        return new("service", format!("service {id} does not exist"), json!({}));
+    };
+    let mut text = format!("policy {}", row.policy);
+    match row.waypoint {
+        Some(waypoint) => text += &format!(", waypoint {}", name(tables, waypoint)),
+        None => {
+            let counts: Vec<_> = ranges(row, connect)
+                .iter()
+                .enumerate()
+                .filter(|(_, range)| range.count > 0)
+                .map(|(priority, range)| format!("{} at priority {priority}", range.count))
+                .collect();
+            let counts = if counts.is_empty() {
+                "none".to_owned()
+            } else {
+                counts.join(", ")
+            };
+            text += &format!(
+                "; endpoints for {} clients: {counts}",
+                connect.address.family()
+            );
+        }
+    }
+    let fields = json!({ "name": row.name.as_str(), "policy": row.policy.as_str() });
+    new("service", text, fields)
+}
+
+fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range] {
+    match connect.address.family() {
+        Family::V4 => &row.v4,
+        Family::V6 => &row.v6,
+    }
+}
+
+fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
+    let address = row
+        .and_then(|row| tables.backends.get(&row.backend?))
+        .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
+    new(
+        "endpoint",
+        format!("a weighted draw, for example {address}"),
+        json!({ "row": index }),
+    )
+}
+
+fn backend(tables: &Tables, id: &str, row: Option<&Backend>) -> Step {
+    match row {
+        None => new("backend", format!("backend {id} does not exist"), json!({})),
+        Some(row) => {
+            let waypoint = row.waypoint.map(|id| name(tables, id));
+            let by = waypoint.as_ref().map_or_else(
+                || "no waypoint".to_owned(),
+                |name| format!("waypoint {name}"),
+            );
+            let text = format!("{}, {by}", row.address);
+            new(
+                "backend",
+                text,
+                json!({ "address": row.address.to_string(), "waypoint": waypoint }),
+            )
+        }
+    }
+}
+
+fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
+    match row {
+        None => new(
+            "waypoint",
+            format!("waypoint {id} does not exist"),
+            json!({}),
+        ),
+        Some(row) => {
+            let address = SocketAddr::new(row.address.into(), row.port.get());
+            let text = format!("{} at {address}, header {}", row.name, row.header);
+            let fields = json!({ "name": row.name.as_str(), "address": address.to_string(), "header": row.header.as_str() });
+            new("waypoint", text, fields)
+        }
+    }
+}
+
+/// Every place where the connect can end.
+fn candidates(
+    tables: &Tables,
+    connect: &Connect,
+    verdict: &Verdict,
+    found: &[Found],
+) -> Vec<Candidate> {
+    let Verdict::Redirect(redirect) = verdict else {
+        return Vec::new();
+    };
+    let asked = SocketAddr::new(connect.address.into(), connect.port.get());
+    let drawn = found.iter().find_map(|found| match found {
+        Found::Endpoint(index, _) => Some(*index),
+        _ => None,
+    });
+    let target = found.iter().find_map(|found| match found {
+        Found::Frontend(Some(row)) => Some(row.target),
+        _ => None,
+    });
+    let service = found.iter().find_map(|found| match found {
+        Found::Service(_, Some(row)) => Some(row),
+        _ => None,
+    });
+    let (Some(drawn), Some(target), Some(service)) = (drawn, target, service) else {
+        // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
+        return vec![Candidate {
+            endpoint: asked.to_string(),
+            priority: 0,
+            weight: 1,
+            share: 1.0,
+            waypoint: redirect.waypoint.map(|id| name(tables, id)),
+        }];
+    };
+    let holds = |range: &Range| range.first <= drawn && drawn - range.first < range.count;
+    let Some((priority, range)) = ranges(service, connect)
+        .iter()
+        .enumerate()
+        .find(|(_, range)| holds(range))
+    else {
+        return Vec::new();
+    };
+    tables
+        .endpoints
+        .get(&range.first)
+        .into_iter()
+        .flatten()
+        .filter_map(|row| {
+            let backend = tables.backends.get(&row.backend?)?;
+            Some(Candidate {
+                endpoint: SocketAddr::new(backend.address.into(), target.get()).to_string(),
+                priority,
+                weight: row.weight,
+                share: f64::from(row.weight) / f64::from(range.total),
+                waypoint: backend.waypoint.map(|id| name(tables, id)),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,159 @@
+//! The loop: what happens on each event.
+
+mod answer;
+mod reload;
+mod state;
+
+use super::datapath::Datapath;
+use super::event::{Event, Events, Request, Signal, Timer};
+use super::source::Source;
+use super::supervisor::{News, Supervisor};
+use super::watch::Watch;
+use super::{DaemonError, Options, api};
+use log::{info, warn};
+use state::State;
+use std::path::PathBuf;
+
+/// Everything that the loop owns.
+pub struct Daemon<S, D, N> {
+    source: S,
+    datapath: D,
+    watch: Watch,
+    supervisor: N,
+    /// Attach to these instead of what the file says.
+    cgroups: Vec<PathBuf>,
+    state: State,
+}
+
+/// What made the daemon look at its file or at the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    Start,
+    File,
+    Signal,
+    Request,
+    Timer,
+}
+
+impl Trigger {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Request => "request",
+            Self::Timer => "timer",
+        }
+    }
+}
+
+impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
+    pub fn new(options: Options, source: S, datapath: D, watch: Watch, supervisor: N) -> Self {
+        Self {
+            state: State::new(source.file().to_owned()),
+            source,
+            datapath,
+            watch,
+            supervisor,
+            cgroups: options.cgroups,
+        }
+    }
+
+    /// The first pass. Ready afterwards, whatever the file is like; an error if the host refuses.
+    pub fn start(&mut self) -> Result<(), DaemonError> {
+        info!(
+            version = env!("CARGO_PKG_VERSION"), commit = env!("KMESH_LITE_COMMIT"),
+            config:% = self.state.path.display();
+            "starting"
+        );
+        let outcome = self.load(Trigger::Start);
+        if let Err(reload::Stopped::Host(source)) = outcome {
+            return Err(DaemonError::FirstPass {
+                path: self.state.path.clone(),
+                source: Box::new(source),
+            });
+        }
+        self.supervisor.tell(News::Ready(&self.state.verdict()));
+        Ok(())
+    }
+
+    /// Consumes events until one says stop.
+    pub fn run(&mut self, events: &mut Events) {
+        while let Some(event) = events.next() {
+            match event {
+                Event::FileChanged => drop(self.load(Trigger::File)),
+                Event::Timer(Timer::Resync) => self.resync(),
+                Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
+                Event::Signal(Signal::Reload) => {
+                    info!("reloading on SIGHUP");
+                    drop(self.announced(Trigger::Signal));
+                }
+                Event::Signal(Signal::Stop) => break,
+                Event::Request(request) => self.request(request),
+            }
+        }
+        self.supervisor.tell(News::Stopping);
+        info!("stopping");
+    }
+
+    fn request(&mut self, request: Request) {
+        // Whoever asked may have gone meanwhile: then the answer goes nowhere.
+        match request {
+            Request::Status { name, reply } => drop(reply.send(self.status(name.as_deref()))),
+            Request::Reload { caller, reply } => {
+                info!(uid = caller.uid, pid:? = caller.pid; "reloading on request");
+                let outcome = self.announced(Trigger::Request);
+                drop(reply.send(self.reloaded(outcome)));
+            }
+            Request::Plan { path, reply } => drop(reply.send(self.plan(path.as_deref()))),
+            Request::Explain {
+                address,
+                protocol,
+                reply,
+            } => drop(reply.send(self.explain(address, protocol))),
+            Request::Dump { reply } => drop(reply.send(self.dump())),
+        }
+    }
+
+    /// A reload that somebody waits for, so that systemd is told of its beginning and end.
+    fn announced(&mut self, trigger: Trigger) -> reload::Outcome<D::Error> {
+        self.supervisor.tell(News::Reloading);
+        let outcome = self.load(trigger);
+        self.supervisor.tell(News::Ready(&self.state.verdict()));
+        outcome
+    }
+
+    /// Compares the kernel with what it should hold. The file is read again only if it may have
+    /// changed without our notice: over a mount, or where inotify cannot see.
+    fn resync(&mut self) {
+        let refreshed = self.watch.refresh();
+        if refreshed.moved || !refreshed.blind.is_empty() {
+            drop(self.load(Trigger::Timer));
+        } else if self.state.mesh.is_some() {
+            drop(self.pass(Trigger::Timer));
+            self.tell_status();
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let verdict = self.state.verdict();
+        if self.state.told.as_deref() != Some(&*verdict) {
+            self.supervisor.tell(News::Status(&verdict));
+            self.state.told = Some(verdict);
+        }
+    }
+
+    /// Says once what cannot be watched.
+    fn warn_blind(&mut self, blind: &[super::WatchError]) {
+        let texts: Vec<_> = blind.iter().map(|error| crate::log::chain(error)).collect();
+        if texts != self.state.blind {
+            for text in &texts {
+                warn!("{text}; changes there are found by the timer or a reload only");
+            }
+            self.state.blind = texts;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

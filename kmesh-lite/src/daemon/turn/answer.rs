@@ -1,0 +1,108 @@
+//! Answers to requests.
+
+use super::Daemon;
+use super::api::{
+    ConfigStatus, Dump, Explanation, Failure, FailureKind, PlanText, Reloaded, Status,
+};
+use super::reload::{Outcome, Stopped};
+use crate::daemon::datapath::{Blame, Datapath};
+use crate::daemon::source::Source;
+use crate::daemon::supervisor::Supervisor;
+use crate::model::{Mesh, Protocol};
+use std::net::SocketAddr;
+use std::path::Path;
+
+impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
+    pub(super) fn status(&mut self, name: Option<&str>) -> Result<Status, Failure> {
+        let empty = Mesh::default();
+        let mesh = self.state.mesh.as_ref().unwrap_or(&empty);
+        let mut datapath = self.datapath.status(mesh).map_err(failed::<D>)?;
+        if let Some(name) = name {
+            datapath.services.retain(|service| service.name == name);
+            if datapath.services.is_empty() {
+                let error = format!("there is no service {name:?}");
+                return Err(Failure::new(FailureKind::NotFound, error));
+            }
+        }
+        let state = &self.state;
+        Ok(Status {
+            state: state.kind(),
+            verdict: state.verdict(),
+            failure: state.failure.clone(),
+            config: ConfigStatus {
+                path: state.path.clone(),
+                present: state.present,
+                files: state.files.clone(),
+                problems: (!state.findings.is_empty()).then(|| state.findings.clone()),
+            },
+            last_reload: state.last_reload.clone(),
+            last_pass: state.last_pass.clone(),
+            datapath,
+            daemon: state.about(),
+        })
+    }
+
+    pub(super) fn reloaded(&self, outcome: Outcome<D::Error>) -> Result<Reloaded, Failure> {
+        let findings = || self.state.findings.clone();
+        match outcome {
+            Ok(pass) => Ok(Reloaded {
+                operations: pass.operations,
+                summary: pass.summary,
+                drift: pass.drift,
+                took_ms: pass.took.as_secs_f64() * 1e3,
+                problems: Some(findings()).filter(|findings| !findings.is_empty()),
+            }),
+            Err(Stopped::Invalid) => Err(Failure::new(
+                FailureKind::InvalidConfiguration,
+                self.state.verdict(),
+            )
+            .with_problems(findings())),
+            Err(Stopped::Absent) => Err(Failure::new(
+                FailureKind::InvalidConfiguration,
+                self.state.verdict(),
+            )),
+            Err(Stopped::Refused(error) | Stopped::Host(error)) => Err(failed::<D>(error)),
+        }
+    }
+
+    pub(super) fn plan(&mut self, path: Option<&Path>) -> Result<PlanText, Failure> {
+        let mut loaded = match path {
+            None => self.source.load(),
+            Some(path) => self.source.load_other(path),
+        };
+        self.override_capture(&mut loaded);
+        let path = path.unwrap_or(&self.state.path).display();
+        let invalid = |error| Err(Failure::new(FailureKind::InvalidConfiguration, error));
+        match &loaded.mesh {
+            _ if !loaded.present => invalid(format!("{path} does not exist")),
+            Some(mesh) if loaded.errors() == 0 => self.datapath.plan(mesh).map_err(failed::<D>),
+            _ => {
+                let findings = loaded.findings();
+                invalid(format!("{path} has {}", findings.count()))
+                    .map_err(|failure| failure.with_problems(findings))
+            }
+        }
+    }
+
+    pub(super) fn explain(
+        &mut self,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<Explanation, Failure> {
+        self.datapath
+            .explain(address, protocol)
+            .map_err(failed::<D>)
+    }
+
+    pub(super) fn dump(&mut self) -> Result<Dump, Failure> {
+        self.datapath.dump().map_err(failed::<D>)
+    }
+}
+
+fn failed<D: Datapath>(error: D::Error) -> Failure {
+    let kind = match D::blame(&error) {
+        Blame::Configuration => FailureKind::InvalidConfiguration,
+        Blame::Host => FailureKind::Failed,
+    };
+    Failure::new(kind, crate::log::chain(&error))
+}

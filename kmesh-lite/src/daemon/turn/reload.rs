@@ -1,0 +1,160 @@
+//! Reading the file and making the kernel follow it.
+
+use super::api::{LastPass, LastReload, now};
+use super::{Daemon, Trigger};
+use crate::daemon::datapath::{Blame, Datapath, Pass};
+use crate::daemon::source::{Loaded, Source};
+use crate::daemon::supervisor::Supervisor;
+use log::{Level, debug, error, info, log, warn};
+
+/// What came of looking at the file.
+pub type Outcome<E> = Result<Pass, Stopped<E>>;
+
+/// Why the kernel does not do what the file says now.
+#[derive(Debug)]
+pub enum Stopped<E> {
+    /// The file does not exist.
+    Absent,
+    /// The file has errors, or asks for what this version cannot do.
+    Invalid,
+    /// It cannot be applied as it is.
+    Refused(E),
+    /// The host or the kernel is in the way.
+    Host(E),
+}
+
+/// How often the paths may move while they are read before it is left to the next event.
+const LOOKS: usize = 4;
+
+impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
+    /// Reads the file; applies it if it can be used, otherwise leaves everything as it is.
+    pub(super) fn load(&mut self, trigger: Trigger) -> Outcome<D::Error> {
+        let loaded = self.read();
+        self.state.take(loaded);
+        let outcome = if self.state.current {
+            self.log_findings(Level::Warn, "the configuration has warnings or notes");
+            self.pass(trigger)
+        } else if self.state.present {
+            self.log_findings(Level::Error, &self.state.verdict());
+            Err(Stopped::Invalid)
+        } else {
+            self.log_once(Level::Warn, &self.state.verdict(), "");
+            Err(Stopped::Absent)
+        };
+        self.state.last_reload = Some(LastReload {
+            at: now(),
+            trigger: trigger.as_str().to_owned(),
+            applied: outcome.is_ok(),
+            summary: match &outcome {
+                Ok(pass) => pass.summary.clone(),
+                Err(_) => vec![self.state.verdict()],
+            },
+        });
+        self.tell_status();
+        outcome
+    }
+
+    /// Reads until what was read is what is watched.
+    fn read(&mut self) -> Loaded {
+        let mut refreshed = self.watch.refresh();
+        for _ in 1..LOOKS {
+            let loaded = self.loaded();
+            refreshed = self.watch.refresh();
+            if !refreshed.moved {
+                self.warn_blind(&refreshed.blind);
+                return loaded;
+            }
+        }
+        // Whatever keeps moving will send an event when it moves again: it is watched now.
+        self.warn_blind(&refreshed.blind);
+        self.loaded()
+    }
+
+    fn loaded(&mut self) -> Loaded {
+        let mut loaded = self.source.load();
+        self.override_capture(&mut loaded);
+        loaded
+    }
+
+    /// What the command line says about cgroups goes before what the file says.
+    pub(super) fn override_capture(&self, loaded: &mut Loaded) {
+        if let Some(mesh) = &mut loaded.mesh
+            && !self.cgroups.is_empty()
+        {
+            mesh.capture.cgroups.clone_from(&self.cgroups);
+        }
+    }
+
+    /// Makes the kernel hold the last good mesh.
+    pub(super) fn pass(&mut self, trigger: Trigger) -> Outcome<D::Error> {
+        let Some(mesh) = &self.state.mesh else {
+            return Err(Stopped::Absent);
+        };
+        match self.datapath.reconcile(mesh) {
+            Ok(pass) => {
+                if self.state.failure.take().is_some() {
+                    info!("the failure is over");
+                }
+                self.state.last_pass = Some(LastPass {
+                    at: now(),
+                    operations: pass.operations,
+                    drift: pass.drift.clone(),
+                    took_ms: pass.took.as_secs_f64() * 1e3,
+                });
+                log_pass(&pass, trigger);
+                Ok(pass)
+            }
+            Err(failure) => {
+                let text = crate::log::chain(&failure);
+                if self.state.failure.as_ref() != Some(&text) {
+                    error!(trigger = trigger.as_str(); "cannot apply {}: {text}", self.state.path.display());
+                }
+                self.state.failure = Some(text);
+                Err(match D::blame(&failure) {
+                    Blame::Configuration => Stopped::Refused(failure),
+                    Blame::Host => Stopped::Host(failure),
+                })
+            }
+        }
+    }
+
+    fn log_findings(&mut self, level: Level, message: &str) {
+        let text = self.state.findings.text.clone();
+        if text.is_empty() && level != Level::Error {
+            if self.state.logged.take().is_some() {
+                info!("{} is without problems again", self.state.path.display());
+            }
+            return;
+        }
+        self.log_once(level, message, &text);
+    }
+
+    /// Says the same about the file once only, until something else can be said.
+    fn log_once(&mut self, level: Level, message: &str, text: &str) {
+        let both = format!("{message}\n{text}");
+        if self.state.logged.as_ref() == Some(&both) {
+            debug!("{message}, as before");
+            return;
+        }
+        log!(level, errors = self.state.findings.errors; "{}", both.trim_end());
+        self.state.logged = Some(both);
+    }
+}
+
+fn log_pass(pass: &Pass, trigger: Trigger) {
+    for line in &pass.drift {
+        warn!(trigger = trigger.as_str(); "drift: {line}");
+    }
+    let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
+    if quiet && trigger == Trigger::Timer {
+        debug!(took:? = pass.took; "nothing differs");
+        return;
+    }
+    info!(
+        trigger = trigger.as_str(), operations = pass.operations, took:? = pass.took;
+        "{}", if quiet { "nothing to change" } else { "applied" }
+    );
+    for line in &pass.summary {
+        info!("{line}");
+    }
+}

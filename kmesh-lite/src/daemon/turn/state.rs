@@ -1,0 +1,126 @@
+//! What the daemon knows between two events.
+
+use super::api::{About, Findings, LastPass, LastReload, State as Kind, now};
+use crate::daemon::Loaded;
+use crate::model::Mesh;
+use std::path::PathBuf;
+
+/// The last good mesh, and how reading and applying went.
+pub struct State {
+    /// The file.
+    pub path: PathBuf,
+    /// What the kernel should hold: the last configuration without errors.
+    pub mesh: Option<Mesh>,
+    pub present: bool,
+    pub files: Vec<PathBuf>,
+    /// Everything there is to say about the file as last read.
+    pub findings: Findings,
+    /// Whether the file as last read is what `mesh` holds.
+    pub current: bool,
+    /// Why the last pass failed.
+    pub failure: Option<String>,
+    pub last_reload: Option<LastReload>,
+    pub last_pass: Option<LastPass>,
+    /// What the log has said about the file, so that it is said once.
+    pub logged: Option<String>,
+    /// What systemd was told last.
+    pub told: Option<String>,
+    /// What cannot be watched.
+    pub blind: Vec<String>,
+    started: String,
+}
+
+impl State {
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            mesh: None,
+            present: false,
+            files: Vec::new(),
+            findings: Findings::default(),
+            current: false,
+            failure: None,
+            last_reload: None,
+            last_pass: None,
+            logged: None,
+            told: None,
+            blind: Vec::new(),
+            started: now(),
+        }
+    }
+
+    /// Takes over what was read. The mesh only changes if it can be used.
+    pub fn take(&mut self, loaded: Loaded) {
+        self.findings = loaded.findings();
+        self.present = loaded.present;
+        let usable = loaded.present && loaded.errors() == 0;
+        self.files = loaded.files;
+        self.current = false;
+        if let Some(mesh) = loaded.mesh
+            && usable
+        {
+            self.current = true;
+            self.mesh = Some(mesh);
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match (&self.mesh, self.current) {
+            (None, _) => Kind::Waiting,
+            (Some(_), false) => Kind::Keeping,
+            (Some(_), true) if self.failure.is_some() => Kind::Failing,
+            (Some(_), true) => Kind::Routing,
+        }
+    }
+
+    /// How it goes, in one line.
+    pub fn verdict(&self) -> String {
+        let path = self.path.display();
+        let trouble = if !self.present {
+            format!("{path} does not exist")
+        } else {
+            format!("{path} has {}", self.findings.count())
+        };
+        let held = match self.last_pass {
+            Some(_) => "keeping the last good state",
+            None => "routing nothing yet",
+        };
+        match self.kind() {
+            Kind::Waiting | Kind::Keeping => format!("{held}: {trouble}"),
+            Kind::Failing => format!(
+                "{held}: {path} cannot be applied: {}",
+                self.failure.as_deref().unwrap_or_default()
+            ),
+            Kind::Routing => {
+                let (services, endpoints) = self.counts();
+                format!("routing {services} over {endpoints}")
+            }
+        }
+    }
+
+    fn counts(&self) -> (String, String) {
+        let services = || self.mesh.iter().flat_map(|mesh| mesh.services.values());
+        let endpoints = services().map(|service| service.endpoints.len()).sum();
+        (
+            plural(services().count(), "service"),
+            plural(endpoints, "endpoint"),
+        )
+    }
+
+    pub fn about(&self) -> About {
+        About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("KMESH_LITE_COMMIT").to_owned(),
+            layout_version: kmesh_lite_common::LAYOUT_VERSION,
+            pid: std::process::id(),
+            started: self.started.clone(),
+        }
+    }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

@@ -1,0 +1,228 @@
+use super::*;
+use std::cell::Cell;
+use std::os::unix::fs::symlink;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// Only reached if the test fails.
+const TOO_LONG: Duration = Duration::from_secs(20);
+
+struct Fixture {
+    root: PathBuf,
+    watch: Watch,
+    events: Receiver<Event>,
+    barriers: Cell<u32>,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// Prepares a folder, then watches `etc/mesh.toml` and `etc/mesh.d` in it.
+    fn new(prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        prepare(&root);
+        let (sender, events) = mpsc::channel();
+        let etc = root.join("etc");
+        let watch = Watch::new(&etc.join("mesh.toml"), &etc.join("mesh.d"), sender).unwrap();
+        let fixture = Self {
+            root,
+            watch,
+            events,
+            barriers: Cell::new(0),
+            _folder: folder,
+        };
+        fixture.settle();
+        fixture
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Does something and waits until it has been noticed.
+    #[track_caller]
+    fn notices(&self, change: impl FnOnce(&Path)) {
+        change(&self.root);
+        match self.events.recv_timeout(TOO_LONG) {
+            Ok(Event::FileChanged) => self.settle(),
+            other => panic!("expected a change to be noticed, got {other:?}"),
+        }
+    }
+
+    /// Does something and sees that it means nothing.
+    #[track_caller]
+    fn overlooks(&self, change: impl FnOnce(&Path)) {
+        change(&self.root);
+        self.catch_up();
+        assert!(self.events.try_recv().is_err());
+    }
+
+    /// Looks again until nothing moves, as the loop does, and forgets what was noticed meanwhile.
+    fn settle(&self) {
+        loop {
+            let moved = self.watch.refresh().moved;
+            self.catch_up();
+            if self.events.try_iter().count() == 0 && !moved {
+                break;
+            }
+        }
+    }
+
+    /// Waits until the thread has dealt with everything up to now: inotify keeps the order.
+    fn catch_up(&self) {
+        let count = self.barriers.get();
+        self.barriers.set(count + 1);
+        let name = format!("barrier-{count}");
+        // The folder is watched for `etc`.
+        fs::write(self.root.join(&name), "").unwrap();
+        let deadline = Instant::now() + TOO_LONG;
+        while !self
+            .watch
+            .shared
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|seen| *seen == *name)
+        {
+            assert!(Instant::now() < deadline, "the thread does not read");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn with_file(root: &Path) {
+    fs::create_dir(root.join("etc")).unwrap();
+    fs::write(root.join("etc/mesh.toml"), "one").unwrap();
+}
+
+#[test]
+fn a_write_in_place_is_noticed_when_the_writer_closes_the_file() {
+    let fixture = Fixture::new(with_file);
+    fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
+    let open = fs::File::create(fixture.path("etc/mesh.toml")).unwrap();
+    fixture.overlooks(|_| {});
+    fixture.notices(|_| drop(open));
+}
+
+#[test]
+fn reading_and_foreign_files_are_overlooked() {
+    let fixture = Fixture::new(with_file);
+    fixture.overlooks(|root| {
+        fs::read(root.join("etc/mesh.toml")).unwrap();
+        fs::write(root.join("etc/mesh.toml.swp"), "x").unwrap();
+        fs::write(root.join("other"), "x").unwrap();
+    });
+}
+
+#[test]
+fn a_rename_over_is_noticed_again_and_again() {
+    let fixture = Fixture::new(with_file);
+    for _ in 0..3 {
+        fixture.notices(|root| {
+            fs::write(root.join("etc/.new"), "two").unwrap();
+            fs::rename(root.join("etc/.new"), root.join("etc/mesh.toml")).unwrap();
+        });
+        fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "three").unwrap());
+    }
+}
+
+#[test]
+fn a_swapped_link_and_a_change_behind_it_are_noticed() {
+    let fixture = Fixture::new(|root| {
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::create_dir(root.join("srv")).unwrap();
+        fs::write(root.join("srv/a.toml"), "a").unwrap();
+        fs::write(root.join("srv/b.toml"), "b").unwrap();
+        symlink("../srv/a.toml", root.join("etc/mesh.toml")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("srv/a.toml"), "a2").unwrap());
+    fixture.notices(|root| {
+        symlink(root.join("srv/b.toml"), root.join("etc/.new")).unwrap();
+        fs::rename(root.join("etc/.new"), root.join("etc/mesh.toml")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("srv/b.toml"), "b2").unwrap());
+    fixture.overlooks(|root| fs::write(root.join("srv/a.toml"), "a3").unwrap());
+}
+
+#[test]
+fn a_kubernetes_volume_swapping_its_data_is_noticed() {
+    let fixture = Fixture::new(|root| {
+        fs::create_dir_all(root.join("etc/..v1")).unwrap();
+        fs::write(root.join("etc/..v1/mesh.toml"), "1").unwrap();
+        symlink("..v1", root.join("etc/..data")).unwrap();
+        symlink("..data/mesh.toml", root.join("etc/mesh.toml")).unwrap();
+    });
+    for n in 2..5 {
+        let version = format!("etc/..v{n}");
+        fs::create_dir(fixture.path(&version)).unwrap();
+        fs::write(fixture.path(&version).join("mesh.toml"), "n").unwrap();
+        fixture.notices(|root| {
+            symlink(format!("..v{n}"), root.join("etc/..data_tmp")).unwrap();
+            fs::rename(root.join("etc/..data_tmp"), root.join("etc/..data")).unwrap();
+        });
+        fs::remove_dir_all(fixture.path(&format!("etc/..v{}", n - 1))).unwrap();
+        fixture.settle();
+    }
+}
+
+#[test]
+fn a_file_and_its_directories_may_appear_later() {
+    let fixture = Fixture::new(|_| {});
+    fixture.notices(|root| fs::create_dir(root.join("etc")).unwrap());
+    fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "one").unwrap());
+}
+
+#[test]
+fn deletion_and_return_are_noticed() {
+    let fixture = Fixture::new(with_file);
+    fixture.notices(|root| fs::remove_file(root.join("etc/mesh.toml")).unwrap());
+    fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
+    fixture.notices(|root| fs::remove_dir_all(root.join("etc")).unwrap());
+    fixture.notices(with_file);
+}
+
+#[test]
+fn a_replaced_directory_is_noticed_and_the_new_one_watched() {
+    let fixture = Fixture::new(with_file);
+    fixture.notices(|root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::write(root.join("new/mesh.toml"), "two").unwrap();
+        fs::rename(root.join("etc"), root.join("old")).unwrap();
+        fs::rename(root.join("new"), root.join("etc")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "three").unwrap());
+    fixture.overlooks(|root| fs::write(root.join("old/mesh.toml"), "x").unwrap());
+}
+
+#[test]
+fn drop_ins_come_change_and_go() {
+    let fixture = Fixture::new(with_file);
+    fixture.notices(|root| fs::create_dir(root.join("etc/mesh.d")).unwrap());
+    fixture.notices(|root| fs::write(root.join("etc/mesh.d/a.toml"), "a").unwrap());
+    fixture.overlooks(|root| fs::write(root.join("etc/mesh.d/README"), "a").unwrap());
+    fixture.notices(|root| {
+        fs::write(root.join("b.toml"), "b").unwrap();
+        symlink(root.join("b.toml"), root.join("etc/mesh.d/b.toml")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("b.toml"), "b2").unwrap());
+    fixture.notices(|root| fs::remove_file(root.join("etc/mesh.d/a.toml")).unwrap());
+    fixture.notices(|root| fs::remove_dir_all(root.join("etc/mesh.d")).unwrap());
+}
+
+#[test]
+fn dropping_the_watch_ends_its_thread() {
+    let fixture = Fixture::new(with_file);
+    let Fixture { watch, events, .. } = fixture;
+    drop(watch);
+    // The thread held the only sender.
+    loop {
+        match events.recv_timeout(TOO_LONG) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error, mpsc::RecvTimeoutError::Disconnected);
+                break;
+            }
+        }
+    }
+}

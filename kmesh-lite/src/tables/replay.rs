@@ -1,0 +1,103 @@
+//! The decision over a copy of the tables, with a record of what it looked up.
+
+use super::Tables;
+use kmesh_lite_common::{
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Service,
+    ServiceId, Waypoint, WaypointId,
+};
+use kmesh_lite_ebpf::{Connect, Lookup, Verdict, decide};
+use std::cell::RefCell;
+
+/// What one lookup of the decision found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Address(Option<AddressRow>),
+    Frontend(Option<Frontend>),
+    Service(ServiceId, Option<Service>),
+    /// Index in the endpoint table.
+    Endpoint(u32, Option<Endpoint>),
+    Backend(BackendId, Option<Backend>),
+    Waypoint(WaypointId, Option<Waypoint>),
+}
+
+/// Decides `connect` as the programs would, for a caller of the given kind, with `draw` in place of
+/// every random number. Also gives each lookup in the order in which it was made.
+pub fn replay(
+    tables: &Tables,
+    connect: &Connect,
+    caller: Caller,
+    draw: u32,
+) -> (Verdict, Vec<Found>) {
+    let replay = Replay {
+        tables,
+        caller,
+        draw,
+        found: RefCell::default(),
+    };
+    let verdict = decide(&replay, connect);
+    (verdict, replay.found.into_inner())
+}
+
+struct Replay<'a> {
+    tables: &'a Tables,
+    caller: Caller,
+    draw: u32,
+    found: RefCell<Vec<Found>>,
+}
+
+impl Replay<'_> {
+    fn record(&self, found: Found) {
+        self.found.borrow_mut().push(found);
+    }
+}
+
+impl Lookup for Replay<'_> {
+    fn address(&self, address: &Address) -> Option<&AddressRow> {
+        let row = self
+            .tables
+            .addresses
+            .values()
+            .find(|row| row.address == *address);
+        self.record(Found::Address(row.copied()));
+        row
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
+        let row = self.tables.frontends.values().find(|row| row.key == *key);
+        self.record(Found::Frontend(row.copied()));
+        row
+    }
+
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        let row = self.tables.services.get(&id);
+        self.record(Found::Service(id, row.copied()));
+        row
+    }
+
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        let range = self.tables.endpoints.range(..=index).next_back();
+        let row = range.and_then(|(first, rows)| rows.get((index - first) as usize));
+        self.record(Found::Endpoint(index, row.copied()));
+        row
+    }
+
+    fn backend(&self, id: BackendId) -> Option<&Backend> {
+        let row = self.tables.backends.get(&id);
+        self.record(Found::Backend(id, row.copied()));
+        row
+    }
+
+    fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
+        let row = self.tables.waypoints.get(&id);
+        self.record(Found::Waypoint(id, row.copied()));
+        row
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    fn random(&self) -> u32 {
+        self.draw
+    }
+}
