@@ -76,12 +76,9 @@ fn loaded(loaded: crate::config::Loaded, color: bool) -> Loaded {
 
 fn findings(problems: &Problems, color: bool) -> Findings {
     use crate::config::Severity;
-    if problems.is_empty() {
-        return Findings::default();
-    }
     Findings {
         errors: problems.count(Severity::Error),
         text: problems.render(color),
-        list: problems.to_json(),
+        list: problems.to_json()["problems"].take(),
     }
 }
