@@ -1,13 +1,14 @@
 //! Tables that somebody else wrote to.
 
 use kmesh_lite::maps::Memory;
+use kmesh_lite::model::Facts;
 use kmesh_lite::plan::Row as PlanRow;
 use kmesh_lite::reconcile::{apply, prepare};
 use kmesh_lite_common::{
     Address, AddressId, BackendId, Caller, Endpoint, FrontendId, FrontendKey, Row, Slot, Stamp,
 };
 use kmesh_lite_ebpf::decide;
-use kmesh_lite_tests::mesh::{connects, draft, facts, universe};
+use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, plain, universe};
 use kmesh_lite_tests::pass::{filled, settled};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -228,25 +229,7 @@ proptest! {
 /// What an operator reads when a key was deleted from outside.
 #[test]
 fn a_deleted_key_is_named_in_the_plan() {
-    use kmesh_lite::model::{Facts, Mesh, Policy, PortMapping, Protocol, Service, Vip};
-    use kmesh_lite_tests::mesh::parse;
-    let service = Service {
-        vips: vec![Vip::Fixed(parse("10.96.0.1"))],
-        hostnames: Vec::new(),
-        ports: vec![PortMapping {
-            protocol: Protocol::Tcp,
-            port: 80,
-            target: 8080,
-        }],
-        policy: Policy::Random,
-        prefer: Vec::new(),
-        waypoint: None,
-        endpoints: Vec::new(),
-    };
-    let mesh = Mesh {
-        services: BTreeMap::from([(parse("cart"), service)]),
-        ..Mesh::default()
-    };
+    let mesh = mesh_of([("cart".to_owned(), plain("10.96.0.1", []))]);
     let facts = Facts::default();
     let mut maps = filled(&mesh, &facts);
     maps.frontend_ids.clear();

@@ -1,14 +1,16 @@
 //! What holds after every prefix of every plan.
 
 use kmesh_lite::maps::Memory;
-use kmesh_lite::model::{Mesh, Vip};
+use kmesh_lite::model::{Facts, Mesh, Vip};
 use kmesh_lite::plan::{Op, Row};
-use kmesh_lite::reconcile::Prepared;
+use kmesh_lite::reconcile::{Prepared, prepare};
 use kmesh_lite::tables::Tables;
-use kmesh_lite_tests::mesh::{Draft, draft, facts, pair, tight};
-use kmesh_lite_tests::pass::{pass, watched_pass};
+use kmesh_lite_tests::mesh::{Draft, draft, facts, mesh_of, pair, plain, tight};
+use kmesh_lite_tests::pass::{filled, pass, watched_pass};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
 
 /// Things that both tables have keep their ids.
 fn keeps_ids(prepared: &Prepared) {
@@ -73,7 +75,7 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     /// Before the commit the old mesh answers everything, after it the new one does.
     #[test]
@@ -95,6 +97,11 @@ proptest! {
         );
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(250))]
+
     /// Ids and ranges that one plan frees are used again by later ones.
     #[test]
     fn chains_of_plans_reuse_what_was_freed(
@@ -111,5 +118,33 @@ proptest! {
             let prepared = watched_pass(&mut maps, &mesh, &facts);
             keeps_ids(&prepared);
         }
+    }
+}
+
+/// Four hundred services of thirty endpoints, of which one service gets one more.
+#[test]
+fn one_more_endpoint_writes_one_range_and_one_service() {
+    let backend = |number: u32| IpAddr::from((0x0a01_0000 + number).to_be_bytes());
+    let service = |number: u32, endpoints: Range<u32>| {
+        let vip = IpAddr::from((0x0a60_0000 + number).to_be_bytes());
+        let endpoints = endpoints.map(|at| (backend(number * 30 + at), 1));
+        (format!("s{number}"), plain(&vip.to_string(), endpoints))
+    };
+    let before = mesh_of((0..400).map(|number| service(number, 0..30)));
+    let after = mesh_of((0..400).map(|number| {
+        // The additional one is a backend that others have already.
+        service(number, if number == 200 { 0..31 } else { 0..30 })
+    }));
+    let mut maps = filled(&before, &Facts::default());
+    let plan = prepare(&mut maps, &after, &Facts::default()).unwrap().plan;
+    match plan.ops.as_slice() {
+        [
+            Op::PutRange(12_000, rows),
+            Op::Put(Row::Service(_, service)),
+            Op::Commit,
+        ] => {
+            assert_eq!((rows.len(), service.name.as_str()), (31, "s200"));
+        }
+        _ => panic!("{plan}"),
     }
 }
