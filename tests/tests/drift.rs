@@ -1,243 +1,259 @@
-//! Tables that somebody else wrote to.
+//! Rows that something else changed or deleted.
 
-use kmesh_lite::maps::Memory;
-use kmesh_lite::model::Facts;
-use kmesh_lite::plan::Row as PlanRow;
-use kmesh_lite::reconcile::{apply, prepare};
-use kmesh_lite_common::{
-    Address, AddressId, BackendId, Caller, Endpoint, FrontendId, FrontendKey, Row, Slot, Stamp,
-};
-use kmesh_lite_ebpf::decide;
-use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, plain, universe};
-use kmesh_lite_tests::pass::{filled, settled};
-use proptest::prelude::*;
-use proptest::sample::{Index, select};
-use std::collections::BTreeMap;
+use kmesh_lite::kernel::Options;
+use kmesh_lite_tests::client::{address, call};
+use kmesh_lite_tests::echo::Echo;
+use kmesh_lite_tests::host::{Host, Running};
+use nix::errno::Errno;
+use std::process::Command;
 
-/// One thing done to the tables.
-#[derive(Clone, Debug)]
-enum Tamper {
-    LoseAddressKey(Index),
-    LoseFrontendKey(Index),
-    /// A key that leads to some row, or to none.
-    AddressKey(Index, u32),
-    FrontendKey(Index, Index, u32),
-    /// Overwrite a version of a row, or add a slot.
-    Row(Table, Index, usize, Bytes),
-    Slot(Table, u32, [Stamp; 2], Bytes),
-    Stamp(Table, Index, usize, Stamp),
-    Endpoint(Index, [u32; 4]),
-    LoseEndpoint(Index),
-    Generation(u64),
-    CallerLevels(u32),
-    Caller(u64, u32),
-}
+const WEB: &str = r#"
+    [services.web]
+    vips = ["10.96.0.10"]
+    ports = ["80:8080"]
+    endpoints = ["127.0.0.2"]
 
-#[derive(Clone, Copy, Debug)]
-enum Table {
-    Waypoints,
-    Backends,
-    Services,
-    Frontends,
-    Addresses,
-}
+    [services.other]
+    vips = ["10.96.0.11"]
+    ports = ["80:8080"]
+    endpoints = ["127.0.0.3"]
+"#;
 
-/// Four bytes to write, and where in the row.
-#[derive(Clone, Copy, Debug)]
-struct Bytes(usize, u32);
+/// The maps of the programs of a host, by bpftool.
+struct Maps(Vec<(String, String)>);
 
-impl Bytes {
-    fn write<T: Row>(self, row: &mut T) {
-        let size = size_of::<T>();
-        let at = self.0 % (size - 3);
-        // SAFETY: a `Row` has no padding and is valid for every bit pattern.
-        let bytes = unsafe { std::slice::from_raw_parts_mut((&raw mut *row).cast::<u8>(), size) };
-        bytes[at..at + 4].copy_from_slice(&self.1.to_ne_bytes());
+impl Maps {
+    /// Programs of other tests have maps of the same names: those of this host are found by way of
+    /// its cgroup.
+    fn of(host: &Host) -> Self {
+        let folder = host.cgroup.folder().to_str().unwrap();
+        let attached = bpftool(&["cgroup", "show", folder]);
+        let connect4 = attached.lines().find(|line| line.contains("connect4"));
+        let id = connect4.unwrap().split_whitespace().next().unwrap();
+        let program = bpftool(&["prog", "show", "id", id]);
+        let (_, list) = program.split_once("map_ids ").unwrap();
+        let ids = list.split_whitespace().next().unwrap().split(',');
+        let named = |id: &str| {
+            let map = bpftool(&["map", "show", "id", id]);
+            let (_, name) = map.split_once("name ").unwrap();
+            let name = name.split_whitespace().next().unwrap();
+            (name.to_owned(), id.to_owned())
+        };
+        Self(ids.map(named).collect())
     }
-}
 
-fn number() -> impl Strategy<Value = u32> {
-    prop_oneof![4 => 0..9u32, 1 => any::<u32>(), 1 => Just(u32::MAX)]
-}
+    fn id(&self, name: &str) -> &str {
+        let map = self.0.iter().find(|(known, _)| known == name);
+        &map.unwrap_or_else(|| panic!("no map {name}: {:?}", self.0))
+            .1
+    }
 
-fn generation() -> impl Strategy<Value = u64> {
-    let last = [u64::MAX, u64::MAX >> 1, 1 << 63, (1 << 62) + 1];
-    prop_oneof![4 => 0..6u64, 1 => any::<u64>(), 1 => select(last.to_vec())]
-}
-
-fn stamp() -> impl Strategy<Value = Stamp> {
-    prop_oneof![
-        1 => Just(Stamp::NEVER),
-        4 => (0..6u64, any::<bool>()).prop_map(|(generation, live)| Stamp::new(generation, live)),
-        1 => (any::<u64>(), any::<bool>())
-            .prop_map(|(generation, live)| Stamp::new(generation, live)),
-    ]
-}
-
-fn tamper() -> impl Strategy<Value = Tamper> {
-    use Table::*;
-    let table = || select(vec![Waypoints, Backends, Services, Frontends, Addresses]);
-    let bytes = || (0..512usize, number()).prop_map(|(at, value)| Bytes(at, value));
-    let index = any::<Index>;
-    prop_oneof![
-        index().prop_map(Tamper::LoseAddressKey),
-        index().prop_map(Tamper::LoseFrontendKey),
-        (index(), number()).prop_map(|(key, id)| Tamper::AddressKey(key, id)),
-        (index(), index(), number())
-            .prop_map(|(address, port, id)| Tamper::FrontendKey(address, port, id)),
-        (table(), index(), 0..2usize, bytes())
-            .prop_map(|(table, at, version, bytes)| Tamper::Row(table, at, version, bytes)),
-        (table(), 0..20u32, [stamp(), stamp()], bytes())
-            .prop_map(|(table, at, stamps, bytes)| Tamper::Slot(table, at, stamps, bytes)),
-        (table(), index(), 0..2usize, stamp())
-            .prop_map(|(table, at, version, stamp)| Tamper::Stamp(table, at, version, stamp)),
-        (index(), [number(), number(), number(), number()])
-            .prop_map(|(at, row)| Tamper::Endpoint(at, row)),
-        index().prop_map(Tamper::LoseEndpoint),
-        generation().prop_map(Tamper::Generation),
-        number().prop_map(Tamper::CallerLevels),
-        (0..6u64, number()).prop_map(|(cgroup, caller)| Tamper::Caller(cgroup, caller)),
-    ]
-}
-
-impl Tamper {
-    fn carry_out(&self, maps: &mut Memory) {
-        match self {
-            Self::LoseAddressKey(at) => lose(&mut maps.address_ids, at),
-            Self::LoseFrontendKey(at) => lose(&mut maps.frontend_ids, at),
-            Self::AddressKey(key, id) => {
-                if let Some(id) = AddressId::from_index(*id) {
-                    maps.address_ids.insert(address(key), id);
-                }
-            }
-            Self::FrontendKey(key, port, id) => {
-                if let Some(id) = FrontendId::from_index(*id) {
-                    let connects = connects([address(key)]);
-                    let asked = port.get(&connects);
-                    let key = FrontendKey::new(asked.address, asked.port, asked.protocol);
-                    maps.frontend_ids.insert(key, id);
-                }
-            }
-            Self::Row(table, at, version, bytes) => match table {
-                Table::Waypoints => scribble(&mut maps.waypoints, at, *version, *bytes),
-                Table::Backends => scribble(&mut maps.backends, at, *version, *bytes),
-                Table::Services => scribble(&mut maps.services, at, *version, *bytes),
-                Table::Frontends => scribble(&mut maps.frontends, at, *version, *bytes),
-                Table::Addresses => scribble(&mut maps.addresses, at, *version, *bytes),
-            },
-            Self::Slot(table, at, stamps, bytes) => match table {
-                Table::Waypoints => add(&mut maps.waypoints, *at, *stamps, *bytes),
-                Table::Backends => add(&mut maps.backends, *at, *stamps, *bytes),
-                Table::Services => add(&mut maps.services, *at, *stamps, *bytes),
-                Table::Frontends => add(&mut maps.frontends, *at, *stamps, *bytes),
-                Table::Addresses => add(&mut maps.addresses, *at, *stamps, *bytes),
-            },
-            Self::Stamp(table, at, version, stamp) => match table {
-                Table::Waypoints => stamp_on(&mut maps.waypoints, at, *version, *stamp),
-                Table::Backends => stamp_on(&mut maps.backends, at, *version, *stamp),
-                Table::Services => stamp_on(&mut maps.services, at, *version, *stamp),
-                Table::Frontends => stamp_on(&mut maps.frontends, at, *version, *stamp),
-                Table::Addresses => stamp_on(&mut maps.addresses, at, *version, *stamp),
-            },
-            Self::Endpoint(at, [backend, alias, keep, weight]) => {
-                let row = Endpoint {
-                    backend: BackendId::from_index(*backend),
-                    alias: BackendId::from_index(*alias),
-                    keep: *keep,
-                    weight: *weight,
-                };
-                if let Some(there) = nth(&mut maps.endpoints, at) {
-                    *there = row;
-                }
-            }
-            Self::LoseEndpoint(at) => lose(&mut maps.endpoints, at),
-            Self::Generation(generation) => maps.settings.generation = *generation,
-            Self::CallerLevels(levels) => maps.settings.caller_levels = *levels,
-            Self::Caller(cgroup, caller) => {
-                maps.callers.insert(*cgroup, Caller(*caller));
-            }
+    /// `bpftool map COMMAND id N key hex KEY [value hex VALUE]`.
+    fn touch(&self, command: &str, map: &str, key: &[u8], value: Option<&[u8]>) {
+        let (key, value) = (hex(key), value.map(hex));
+        let mut arguments = vec!["map", command, "id", self.id(map), "key", "hex"];
+        arguments.extend(key.iter().map(String::as_str));
+        if let Some(value) = &value {
+            arguments.extend(["value", "hex"]);
+            arguments.extend(value.iter().map(String::as_str));
         }
+        bpftool(&arguments);
+    }
+
+    /// The bytes of an element.
+    fn element(&self, map: &str, key: &[u8]) -> Vec<u8> {
+        let key = hex(key);
+        let mut arguments = vec!["--json", "map", "lookup", "id", self.id(map), "key", "hex"];
+        arguments.extend(key.iter().map(String::as_str));
+        let text = bpftool(&arguments);
+        let (_, value) = text.split_once("\"value\":[").unwrap();
+        let (value, _) = value.split_once(']').unwrap();
+        let byte = |text: &str| {
+            let digits = text.trim().trim_matches('"').trim_start_matches("0x");
+            u8::from_str_radix(digits, 16).unwrap()
+        };
+        value.split(',').map(byte).collect()
+    }
+
+    /// Overwrites an element of an array with zeroes.
+    fn wipe(&self, map: &str, index: u32) {
+        let key = index.to_ne_bytes();
+        let zeroes = vec![0; self.element(map, &key).len()];
+        self.touch("update", map, &key, Some(&zeroes));
     }
 }
 
-fn address(at: &Index) -> Address {
-    let all: Vec<_> = universe().collect();
-    *at.get(&all)
+fn hex(bytes: &[u8]) -> Vec<String> {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn nth<'a, K: Ord, V>(map: &'a mut BTreeMap<K, V>, at: &Index) -> Option<&'a mut V> {
-    let length = map.len();
-    (length > 0).then(|| map.values_mut().nth(at.index(length)))?
+fn bpftool(arguments: &[&str]) -> String {
+    let output = Command::new("bpftool").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
-fn lose<K: Ord + Copy, V>(map: &mut BTreeMap<K, V>, at: &Index) {
-    if !map.is_empty() {
-        let key = *map.keys().nth(at.index(map.len())).expect("it is inside");
-        map.remove(&key);
+/// The key of an address: mapped, as it is on the wire.
+fn address_key(last: u8) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 96, 0, last]
+}
+
+fn frontend_key(last: u8) -> Vec<u8> {
+    let mut key = address_key(last).to_vec();
+    key.extend([0, 80, libc::IPPROTO_TCP as u8, 0]);
+    key
+}
+
+fn both_work() {
+    assert_eq!(call("10.96.0.10:80"), Ok(address("127.0.0.2:8080")));
+    assert_eq!(call("10.96.0.11:80"), Ok(address("127.0.0.3:8080")));
+}
+
+/// Does damage, and expects a pass that repairs it and names what it was about.
+fn repaired(names: &[&str], damage: impl FnOnce(&Maps)) {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let mut mesh = host.run(WEB);
+    both_work();
+    damage(&Maps::of(&host));
+    let pass = mesh.reload(WEB);
+    let said = pass.drift.join("\n");
+    assert!(!said.is_empty());
+    for name in names {
+        assert!(said.contains(name), "{name} is not in: {said}");
     }
+    both_work();
+    quiet(&mut mesh);
 }
 
-fn scribble<T: Row>(slots: &mut BTreeMap<u32, Slot<T>>, at: &Index, version: usize, bytes: Bytes) {
-    if let Some(slot) = nth(slots, at) {
-        bytes.write(&mut slot.rows[version]);
-    }
+/// Nothing is left to repair or to say.
+fn quiet(mesh: &mut Running) {
+    let pass = mesh.reload(WEB);
+    assert_eq!(pass.operations, 0);
+    assert_eq!(pass.drift, Vec::<String>::new());
 }
 
-/// A slot like one that is there, at another index.
-fn add<T: Row>(slots: &mut BTreeMap<u32, Slot<T>>, at: u32, stamps: [Stamp; 2], bytes: Bytes) {
-    if let Some(mut slot) = slots.values().next().copied() {
-        slot.stamps = stamps;
-        bytes.write(&mut slot.rows[0]);
-        slots.insert(at, slot);
-    }
-}
-
-fn stamp_on<T>(slots: &mut BTreeMap<u32, Slot<T>>, at: &Index, version: usize, stamp: Stamp) {
-    if let Some(slot) = nth(slots, at) {
-        slot.stamps[version] = stamp;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn one_pass_repairs_whatever_was_done_to_the_tables(
-        draft in draft(),
-        facts in facts(),
-        tampers in prop::collection::vec(tamper(), 1..6),
-    ) {
-        let mesh = draft.mesh();
-        let mut maps = filled(&mesh, &facts);
-        for tamper in &tampers {
-            tamper.carry_out(&mut maps);
-        }
-        for connect in connects(universe()) {
-            decide(&maps, &connect);
-        }
-        let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
-        // Neither may what shows the drift panic.
-        drop((prepared.words(), prepared.plan.to_string()));
-        for (id, row) in &prepared.actual.tables.services {
-            drop(PlanRow::Service(*id, *row).to_string());
-        }
-        apply(&mut maps, &prepared).unwrap();
-        settled(&mut maps, &mesh, &facts, &prepared.desired);
-    }
-}
-
-/// What an operator reads when a key was deleted from outside.
 #[test]
-fn a_deleted_key_is_named_in_the_plan() {
-    let mesh = mesh_of([("cart".to_owned(), plain("10.96.0.1", []))]);
-    let facts = Facts::default();
-    let mut maps = filled(&mesh, &facts);
-    maps.frontend_ids.clear();
-    let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
-    assert_eq!(
-        prepared.words(),
-        ["service cart: + frontend 10.96.0.1:80/tcp to port 8080"]
-    );
-    apply(&mut maps, &prepared).unwrap();
-    settled(&mut maps, &mesh, &facts, &prepared.desired);
+fn a_deleted_address_comes_back() {
+    repaired(&["address 10.96.0.10: gone"], |maps| {
+        maps.touch("delete", "ADDRESS_IDS", &address_key(10), None);
+        // The rest of the host's network has the address now.
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::ENETUNREACH));
+    });
+}
+
+#[test]
+fn a_deleted_frontend_comes_back() {
+    repaired(&["web", "10.96.0.10:80/tcp"], |maps| {
+        maps.touch("delete", "FRONTEND_IDS", &frontend_key(10), None);
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::ECONNREFUSED));
+    });
+}
+
+#[test]
+fn a_frontend_that_was_bent_to_another_service_is_bent_back() {
+    repaired(&["web"], |maps| {
+        let other = maps.element("FRONTEND_IDS", &frontend_key(11));
+        maps.touch("update", "FRONTEND_IDS", &frontend_key(10), Some(&other));
+    });
+}
+
+#[test]
+fn a_foreign_address_is_removed() {
+    repaired(&["address 10.96.0.99"], |maps| {
+        let id = maps.element("ADDRESS_IDS", &address_key(10));
+        maps.touch("update", "ADDRESS_IDS", &address_key(99), Some(&id));
+    });
+}
+
+#[test]
+fn a_wiped_service_comes_back() {
+    repaired(&["service"], |maps| {
+        maps.wipe("SERVICES", 0);
+        maps.wipe("SERVICES", 1);
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::EHOSTUNREACH));
+    });
+}
+
+#[test]
+fn a_wiped_backend_comes_back() {
+    repaired(&["service"], |maps| {
+        maps.wipe("BACKENDS", 0);
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::EHOSTUNREACH));
+    });
+}
+
+#[test]
+fn wiped_endpoints_come_back() {
+    repaired(&["service"], |maps| {
+        maps.wipe("ENDPOINTS", 0);
+        maps.wipe("ENDPOINTS", 1);
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::EHOSTUNREACH));
+    });
+}
+
+#[test]
+fn wiped_settings_come_back() {
+    repaired(&["web", "other"], |maps| maps.wipe("SETTINGS", 0));
+}
+
+#[test]
+fn absurd_settings_are_survived() {
+    repaired(&["generation", "process"], |maps| {
+        let settings = maps.element("SETTINGS", &[0; 4]);
+        let absurd = vec![0xff; settings.len()];
+        maps.touch("update", "SETTINGS", &[0; 4], Some(&absurd));
+    });
+}
+
+#[test]
+fn everything_at_once_comes_back() {
+    repaired(&["web", "other"], |maps| {
+        for last in [10, 11] {
+            maps.touch("delete", "ADDRESS_IDS", &address_key(last), None);
+            maps.touch("delete", "FRONTEND_IDS", &frontend_key(last), None);
+        }
+        for map in [
+            "SERVICES",
+            "BACKENDS",
+            "ENDPOINTS",
+            "FRONTENDS",
+            "ADDRESSES",
+        ] {
+            for index in 0..4 {
+                maps.wipe(map, index);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_process_that_is_left_alone_is_again() {
+    let Some(host) = Host::new() else { return };
+    let mut mesh = Running::load(Options {
+        cgroups: Some(vec![host.cgroup.path().to_owned()]),
+        daemon: Some(std::process::id()),
+    });
+    mesh.reload(WEB);
+    let maps = Maps::of(&host);
+    let mut settings = maps.element("SETTINGS", &[0; 4]);
+    // The last word of the row.
+    settings[12..].fill(0);
+    maps.touch("update", "SETTINGS", &[0; 4], Some(&settings));
+    assert_eq!(call("10.96.0.10:80"), Err(Errno::ECONNREFUSED));
+    let pass = mesh.reload(WEB);
+    assert!(pass.drift.join("").contains("process"), "{:?}", pass.drift);
+    assert_eq!(call("10.96.0.10:80"), Err(Errno::ENETUNREACH));
+    quiet(&mut mesh);
+}
+
+#[test]
+fn none_is_seen_where_there_is_none() {
+    let Some(host) = Host::new() else { return };
+    let mut mesh = host.run(WEB);
+    quiet(&mut mesh);
+    // A change of the mesh is not drift.
+    let pass = mesh.reload(&WEB.replace("127.0.0.3", "127.0.0.4"));
+    assert_ne!(pass.operations, 0);
+    assert_eq!(pass.drift, Vec::<String>::new());
 }

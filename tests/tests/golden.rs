@@ -109,8 +109,7 @@ fn every_case_gives_its_tables_plan_and_words() {
 /// The order of a file means nothing: the same tables written from the last to the first.
 #[test]
 fn the_order_of_a_file_does_not_matter() {
-    let folder = std::env::temp_dir().join(format!("kmesh-lite-golden-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("there is a place for temporary files");
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
     for case in cases() {
         let path = case.join("after.toml");
         let text = fs::read_to_string(&path).expect("every case has it");
@@ -122,9 +121,8 @@ fn the_order_of_a_file_does_not_matter() {
             }
         }
         tables.reverse();
-        let reversed = folder.join("mesh.toml");
+        let reversed = folder.path().join("mesh.toml");
         fs::write(&reversed, tables.concat()).expect("it can be written");
         assert_eq!(load(&path), load(&reversed), "{}", path.display());
     }
-    fs::remove_dir_all(&folder).expect("it is ours");
 }
