@@ -1,0 +1,72 @@
+//! `make bench`: what the mesh costs, as ratios to a direct connect of the same run, and against
+//! proxies that do the same job.
+//!
+//! Nothing here fails for being slow: a goal that is not met is a line of the table.
+
+mod cgroup;
+mod connect;
+mod machine;
+mod mesh;
+mod report;
+mod rounds;
+
+use machine::{Machine, OneCore};
+use report::Report;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub type Error = Box<dyn std::error::Error>;
+
+/// How long to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// See that everything runs.
+    pub quick: bool,
+}
+
+impl Effort {
+    pub fn pick<T>(self, quick: T, thorough: T) -> T {
+        if self.quick { quick } else { thorough }
+    }
+}
+
+fn main() -> ExitCode {
+    let quick = std::env::var("KMESH_LITE_BENCH_QUICK").is_ok_and(|value| value == "1");
+    match run(Effort { quick }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(effort: Effort) -> Result<(), Error> {
+    if !nix::unistd::geteuid().is_root() {
+        println!("not measured: needs root");
+        return Ok(());
+    }
+    let machine = Machine::read(effort.quick);
+    machine.print();
+    let mut report = Report::default();
+    {
+        let _core = OneCore::pin()?;
+        connect::measure(effort, &mut report)?;
+    }
+    report.conclude();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../bench.json");
+    report.write(&machine, &target)?;
+    println!("written to {}", target.canonicalize()?.display());
+    Ok(())
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
