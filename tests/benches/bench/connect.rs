@@ -42,10 +42,11 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
             listener.connects(&small, stranger),
             listener.connects(&large, stranger),
             listener.connects(&small, |number| mesh::vip(number % SMALL.services)),
+            listener.connects(&large, |_| mesh::vip(500)),
             listener.connects(&large, |number| mesh::vip(number % LARGE.services)),
         ],
     )?;
-    let [direct, noise, scattered, other, others, vip, vips] = &values[..] else {
+    let [direct, noise, scattered, other, others, vip, one, vips] = &values[..] else {
         unreachable!("a value for each case");
     };
     let row = |what: &str, values, base, goal| {
@@ -69,7 +70,18 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
         row("not ours, 1 service", other, direct, Goal::Ratio(1.02)),
         row("not ours, 1,000 x 100", others, direct, Goal::Ratio(1.02)),
         row("VIP, 1 service", vip, direct, Goal::Ratio(1.10)),
-        row("VIP, 1,000 x 100", vips, scattered, Goal::Ratio(1.10)),
+        row(
+            "VIP, 1,000 x 100, one of them",
+            one,
+            direct,
+            Goal::Ratio(1.10),
+        ),
+        row(
+            "VIP, 1,000 x 100, all in turn: rows out of cache",
+            vips,
+            scattered,
+            Goal::Ratio(1.10),
+        ),
     ]);
 
     let peers = interleave(

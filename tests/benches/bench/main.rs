@@ -5,10 +5,16 @@
 
 mod cgroup;
 mod connect;
+mod exchange;
 mod machine;
 mod mesh;
+mod passes;
+mod process;
+mod proxies;
+mod reload;
 mod report;
 mod rounds;
+mod server;
 
 use machine::{Machine, OneCore};
 use report::Report;
@@ -31,8 +37,18 @@ impl Effort {
 }
 
 fn main() -> ExitCode {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|argument| argument == server::ARGUMENT)
+    {
+        return exit(server::serve());
+    }
     let quick = std::env::var("KMESH_LITE_BENCH_QUICK").is_ok_and(|value| value == "1");
-    match run(Effort { quick }) {
+    exit(run(Effort { quick }))
+}
+
+fn exit(result: Result<(), Error>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -52,7 +68,10 @@ fn run(effort: Effort) -> Result<(), Error> {
     {
         let _core = OneCore::pin()?;
         connect::measure(effort, &mut report)?;
+        exchange::measure(effort, &mut report)?;
     }
+    passes::measure(effort, &mut report)?;
+    reload::measure(effort, &mut report)?;
     report.conclude();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../bench.json");
     report.write(&machine, &target)?;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// Port of every service.
-pub const PORT: u16 = 80;
+pub const PORT: u16 = 5380;
 
 /// So many services of so many endpoints each, no two alike.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +31,18 @@ impl Size {
         self.services * self.endpoints
     }
 
+    /// Endpoints of a service.
+    pub fn addresses(self, service: u32) -> impl Iterator<Item = Ipv4Addr> {
+        let first = service * self.endpoints;
+        (first..first + self.endpoints).map(backend)
+    }
+
     pub fn mesh(self, target: u16) -> Mesh {
         let mut mesh = Mesh::default();
         let place = Arc::new(Place::default());
         for service in 0..self.services {
-            let first = service * self.endpoints;
-            let endpoints: Vec<_> = (first..first + self.endpoints)
-                .map(|number| endpoint(number, &place))
-                .collect();
+            let addresses = self.addresses(service);
+            let endpoints: Vec<_> = addresses.map(|address| endpoint(address, &place)).collect();
             for endpoint in &endpoints {
                 mesh.backends.insert(endpoint.address, Backend::default());
             }
@@ -50,9 +54,9 @@ impl Size {
     }
 }
 
-fn endpoint(number: u32, place: &Arc<Place>) -> Endpoint {
+fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
     Endpoint {
-        address: backend(number).into(),
+        address: address.into(),
         place: place.clone(),
         weight: 1,
     }
@@ -78,8 +82,9 @@ pub fn name(service: u32) -> String {
     format!("service-{service:04}")
 }
 
+/// Of loopback too: were it not caught, a connect would not leave the host.
 pub fn vip(service: u32) -> SocketAddrV4 {
-    let first = Ipv4Addr::new(10, 96, 0, 1).to_bits();
+    let first = Ipv4Addr::new(127, 96, 0, 1).to_bits();
     SocketAddrV4::new(Ipv4Addr::from_bits(first + service), PORT)
 }
 

@@ -13,8 +13,10 @@ pub enum Goal {
     None,
     /// The ratio, at most.
     Ratio(f64),
-    /// The ratio, at least: of rates.
-    Rate(f64),
+    /// A ratio of 1.00 or less, as far as the rounds can tell: the first quartile is not above it.
+    Same,
+    /// The same of rates, of which more is better: the third quartile is not below it.
+    SameRate,
     /// The value, at most.
     Value(f64),
 }
@@ -75,7 +77,8 @@ impl Row {
             Goal::None => None,
             // Two decimals are what rounds can tell apart at best.
             Goal::Ratio(goal) => ratio.map(|ratio| ratio < goal + 0.005),
-            Goal::Rate(goal) => ratio.map(|ratio| ratio >= goal - 0.005),
+            Goal::Same => self.ratio.map(|[_, low, _]| low <= 1.0),
+            Goal::SameRate => self.ratio.map(|[_, _, high]| high >= 1.0),
             Goal::Value(goal) => Some(self.value <= goal),
         }
     }
@@ -84,7 +87,7 @@ impl Row {
         match self.goal {
             Goal::None => String::new(),
             Goal::Ratio(goal) => format!("<= {goal:.2}"),
-            Goal::Rate(goal) => format!(">= {goal:.2}"),
+            Goal::Same | Goal::SameRate => "1.00".to_owned(),
             Goal::Value(goal) => format!("<= {}", self.unit.show(goal)),
         }
     }
@@ -121,7 +124,8 @@ impl Row {
         let goal = match self.goal {
             Goal::None => Value::Null,
             Goal::Ratio(goal) => json!({ "ratio_at_most": goal }),
-            Goal::Rate(goal) => json!({ "ratio_at_least": goal }),
+            Goal::Same => json!({ "ratio_p25_at_most": 1.0 }),
+            Goal::SameRate => json!({ "ratio_p75_at_least": 1.0 }),
             Goal::Value(goal) => json!({ "value_at_most": goal }),
         };
         json!({
