@@ -17,7 +17,7 @@ build: setup ## Build the release binary: target/release/kmesh-lite
 	cargo build --release --locked
 
 run: build ## Build, then start the demo: real traffic following a file that changes
-	./packaging/demo.sh target/release/kmesh-lite
+	@examples-config/demo/run.sh target/release/kmesh-lite
 
 test: setup ## Run every test; those of the datapath need root
 	cargo test --locked --manifest-path ebpf/Cargo.toml --workspace --features kmesh-lite-common/std

@@ -11,6 +11,9 @@ pub mod api;
 mod control;
 mod datapath;
 mod event;
+#[cfg(test)]
+mod fake;
+mod files;
 mod kernel;
 mod lock;
 mod settle;
@@ -22,6 +25,7 @@ mod watch;
 
 pub use control::ControlError;
 pub use datapath::{Blame, Datapath, Pass};
+pub use files::Files;
 pub use lock::LockError;
 pub use source::{Loaded, Source};
 pub use watch::WatchError;

@@ -105,6 +105,10 @@ impl Kernel {
     /// of its cgroups.
     pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let wanted = self.options.cgroups.as_ref();
+        let wanted = wanted.unwrap_or(&mesh.capture.cgroups).clone();
+        // What can be wrong with the cgroups is found before anything is written.
+        let claims = self.hooks.claim(&self.cgroups, &wanted)?;
         let grown = !self.limits.covers(mesh.limits);
         if grown {
             self.replace(mesh, &facts)?;
@@ -118,15 +122,12 @@ impl Kernel {
             prepared => prepared?,
         };
         let drift = self.drift(&prepared);
+        // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
+        self.hooks.attach(claims, &self.object)?;
         reconcile::apply(&mut self.object.maps, &prepared)?;
         let words = prepared.words();
         self.written = Some(prepared.desired);
-        let cgroups = self
-            .options
-            .cgroups
-            .as_ref()
-            .unwrap_or(&mesh.capture.cgroups);
-        self.hooks.attach(&self.cgroups, cgroups, &self.object)?;
+        self.hooks.retain(&wanted);
         Ok(Pass {
             operations: prepared.plan.ops.len(),
             words,

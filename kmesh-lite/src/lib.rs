@@ -4,6 +4,8 @@
 //! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
 //! in `daemon` and `cli` only.
 
+pub mod cli;
+pub mod config;
 pub mod daemon;
 pub mod kernel;
 pub mod log;

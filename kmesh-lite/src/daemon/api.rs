@@ -3,12 +3,14 @@
 //! Fields are only ever added. Addresses, durations and times are text or carry their unit in the
 //! name; times are RFC 3339 in UTC. Texts are for people and may change; decide by the other fields.
 
+mod check;
 mod dump;
 mod explain;
 mod failure;
 mod plan;
 mod status;
 
+pub use check::Checked;
 pub use dump::{Dump, DumpTable, Row};
 pub use explain::{Candidate, Explanation, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};

@@ -175,7 +175,7 @@ impl Shared {
             #[cfg(test)]
             self.seen
                 .lock()
-                .unwrap()
+                .unwrap_or_else(PoisonError::into_inner)
                 .extend(changes.into_iter().filter_map(|change| change.name));
         }
     }

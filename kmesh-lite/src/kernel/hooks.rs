@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Why a hook does not follow.
@@ -43,6 +44,12 @@ pub struct Hooks {
     attached: BTreeMap<PathBuf, Attachment>,
 }
 
+/// A cgroup that no other daemon can attach to while this is held.
+pub struct Claim {
+    path: PathBuf,
+    folder: File,
+}
+
 struct Attachment {
     /// In the order of [`HOOKS`].
     links: Vec<OwnedFd>,
@@ -52,23 +59,36 @@ struct Attachment {
 }
 
 impl Hooks {
-    /// Attaches to exactly `wanted`: new cgroups first, then the others are left.
-    pub fn attach(
-        &mut self,
-        cgroups: &Cgroups,
-        wanted: &[PathBuf],
-        object: &Object,
-    ) -> Result<(), HookError> {
+    /// Opens and locks the cgroups of `wanted` that are not attached to yet; changes nothing.
+    pub fn claim(&self, cgroups: &Cgroups, wanted: &[PathBuf]) -> Result<Vec<Claim>, HookError> {
         let wanted: BTreeSet<&PathBuf> = wanted.iter().collect();
-        for path in &wanted {
+        let mut claims = Vec::new();
+        for path in wanted {
             // A cgroup that was removed and made again has the same path and none of our links.
-            let there = self.attached.get(*path);
+            let there = self.attached.get(path);
             if there.is_none_or(|there| inode(&cgroups.folder(path)) != Some(there.inode)) {
-                let attachment = Attachment::new(cgroups, path, object)?;
-                self.attached.insert((*path).clone(), attachment);
-                log::info!("attached to cgroup {}", path.display());
+                let folder = cgroups.claim(path)?;
+                claims.push(Claim {
+                    path: path.clone(),
+                    folder,
+                });
             }
         }
+        Ok(claims)
+    }
+
+    /// Attaches to the cgroups that were claimed.
+    pub fn attach(&mut self, claims: Vec<Claim>, object: &Object) -> Result<(), HookError> {
+        for claim in claims {
+            let path = claim.path.clone();
+            log::info!("attached to cgroup {}", path.display());
+            self.attached.insert(path, Attachment::new(claim, object)?);
+        }
+        Ok(())
+    }
+
+    /// Detaches from all cgroups but `wanted`.
+    pub fn retain(&mut self, wanted: &[PathBuf]) {
         self.attached.retain(|path, _| {
             let keep = wanted.contains(path);
             if !keep {
@@ -76,7 +96,6 @@ impl Hooks {
             }
             keep
         });
-        Ok(())
     }
 
     /// Makes every link run the programs of `object`. If one cannot, those before it run the new
@@ -101,22 +120,24 @@ impl Hooks {
 }
 
 impl Attachment {
-    fn new(cgroups: &Cgroups, path: &Path, object: &Object) -> Result<Self, HookError> {
-        let claim = cgroups.claim(path)?;
+    fn new(claim: Claim, object: &Object) -> Result<Self, HookError> {
         let mut links = Vec::new();
         for hook in &HOOKS {
-            let link = bpf::link_create(object.program(hook)?, claim.as_fd(), hook.attach_type);
+            let link = bpf::link_create(
+                object.program(hook)?,
+                claim.folder.as_fd(),
+                hook.attach_type,
+            );
             links.push(link.map_err(|source| HookError::Attach {
                 name: hook.name,
-                cgroup: path.to_owned(),
+                cgroup: claim.path.clone(),
                 source,
             })?);
         }
-        let inode = inode(&cgroups.folder(path)).unwrap_or_default();
         Ok(Self {
             links,
-            _claim: claim,
-            inode,
+            inode: claim.folder.metadata().map_or(0, |folder| folder.ino()),
+            _claim: claim.folder,
         })
     }
 
@@ -138,6 +159,5 @@ impl Attachment {
 }
 
 fn inode(folder: &Path) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
     Some(std::fs::metadata(folder).ok()?.ino())
 }

@@ -11,7 +11,7 @@ pub struct Failure {
     pub error: String,
     /// What is wrong with the configuration, if that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problems: Option<Findings>,
+    pub problems: Option<Box<Findings>>,
 }
 
 /// What a client can decide by.
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     pub fn with_problems(mut self, problems: Findings) -> Self {
-        self.problems = Some(problems);
+        self.problems = Some(Box::new(problems));
         self
     }
 }

@@ -1,1 +1,202 @@
+//! End to end over a real socket, with a loop behind it.
 
+use super::super::api::{Failure, FailureKind, Status};
+use super::super::event::{Events, Signal};
+use super::super::fake::{FakeDatapath, FakeSource, FakeSupervisor, Kernel};
+use super::super::turn::Daemon;
+use super::super::watch::Watch;
+use super::super::{Options, Source};
+use super::*;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::Duration;
+
+struct Fixture {
+    socket: PathBuf,
+    file: PathBuf,
+    control: Option<Control>,
+    events: Sender<Event>,
+    thread: Option<JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let file = folder.path().join("mesh.toml");
+        fs::write(&file, "pay.ments\nweb").unwrap();
+        let (events, queue) = mpsc::channel();
+        let source = FakeSource::new(file.clone());
+        let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
+        let options = Options {
+            socket: socket.clone(),
+            cgroups: Vec::new(),
+            resync: Duration::from_secs(3600),
+        };
+        let mut queue = Events::new(queue, options.resync, None);
+        let datapath = FakeDatapath(Kernel::default());
+        let supervisor = FakeSupervisor::default();
+        let mut daemon = Daemon::new(options, source, datapath, watch, supervisor);
+        daemon.start().unwrap();
+        Self {
+            control: Some(Control::listen(&socket, events.clone()).unwrap()),
+            socket,
+            file,
+            events,
+            thread: Some(thread::spawn(move || daemon.run(&mut queue))),
+            _folder: folder,
+        }
+    }
+
+    /// Sends text and gives the status and the body of the answer.
+    fn send(&self, request: &str) -> (u16, Value) {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+    }
+
+    /// As curl does: with the type of a form.
+    fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    #[track_caller]
+    fn fails(&self, (status, body): (u16, Value), expected: u16, kind: FailureKind) -> Failure {
+        let failure: Failure = serde_json::from_value(body).unwrap();
+        assert_eq!((status, failure.kind), (expected, kind), "{failure}");
+        failure
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Signal(Signal::Stop));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        drop(self.control.take());
+    }
+}
+
+#[test]
+fn every_route_answers_in_its_documented_shape() {
+    let fixture = Fixture::new();
+    let (code, body) = fixture.get("/v1/status");
+    assert_eq!(code, 200);
+    assert_eq!(body["state"], "routing");
+    assert_eq!(body["datapath"]["services"][1]["name"], "web");
+    assert_eq!(body["daemon"]["pid"], std::process::id());
+    serde_json::from_value::<Status>(body).unwrap();
+
+    let (code, body) = fixture.get("/v1/explain?address=%5B::1%5D:80&protocol=udp");
+    assert_eq!(code, 200);
+    assert_eq!(body["address"], "[::1]:80");
+    assert_eq!(body["protocol"], "udp");
+
+    let (code, body) = fixture.get("/v1/dump");
+    assert_eq!(code, 200);
+    assert_eq!(body["tables"][0]["rows"][0]["id"], 1);
+
+    let (code, body) = fixture.post("/v1/plan", "");
+    assert_eq!(
+        (code, body),
+        (200, json!({"summary": [], "operations": []}))
+    );
+
+    let (code, body) = fixture.post("/v1/reload", "");
+    assert_eq!((code, &body["operations"]), (200, &json!(0)));
+}
+
+#[test]
+fn a_single_service_can_be_asked_for() {
+    let fixture = Fixture::new();
+    let (_, body) = fixture.get("/v1/status?name=pay.ments");
+    assert_eq!(body["datapath"]["services"].as_array().unwrap().len(), 1);
+    let failure = fixture.fails(
+        fixture.get("/v1/status?name=none"),
+        404,
+        FailureKind::NotFound,
+    );
+    assert_eq!(failure.error, "there is no service \"none\"");
+}
+
+#[test]
+fn a_bad_file_fails_the_reload_with_its_problems() {
+    let fixture = Fixture::new();
+    fs::write(&fixture.file, "web\nbad").unwrap();
+    let answer = fixture.post("/v1/reload", "");
+    let failure = fixture.fails(answer, 422, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.problems.unwrap().list, json!(["2: bad"]));
+}
+
+#[test]
+fn wrong_requests_are_told_what_is_wrong() {
+    let fixture = Fixture::new();
+    let bad = FailureKind::BadRequest;
+    fixture.fails(fixture.get("/v1/explain?address=1.2.3.4"), 400, bad);
+    fixture.fails(fixture.get("/v1/explain"), 400, bad);
+    fixture.fails(fixture.get("/v1/status?nme=x"), 400, bad);
+    fixture.fails(fixture.get("/v1/reload"), 400, bad);
+    fixture.fails(fixture.post("/v1/plan", "{\"path\": \"a.toml\"}"), 400, bad);
+    fixture.fails(fixture.post("/v1/plan", "path"), 400, bad);
+    fixture.fails(fixture.get("/v2"), 404, FailureKind::NotFound);
+}
+
+#[test]
+fn a_plan_of_another_file_needs_its_absolute_path() {
+    let fixture = Fixture::new();
+    let other = fixture.file.with_file_name("other.toml");
+    fs::write(&other, "web").unwrap();
+    let (code, body) = fixture.post("/v1/plan", &json!({ "path": other }).to_string());
+    assert_eq!(
+        (code, &body["operations"]),
+        (200, &json!(["upsert service"]))
+    );
+}
+
+#[test]
+fn a_silent_client_keeps_nobody_waiting() {
+    let fixture = Fixture::new();
+    let silent: Vec<_> = (0..8)
+        .map(|_| UnixStream::connect(&fixture.socket).unwrap())
+        .collect();
+    assert_eq!(fixture.get("/v1/status").0, 200);
+    drop(silent);
+}
+
+#[test]
+fn the_socket_is_for_owner_and_group_and_goes_away() {
+    let fixture = Fixture::new();
+    let mode = fs::metadata(&fixture.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, MODE);
+    let socket = fixture.socket.clone();
+    drop(fixture);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_anything_else_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    drop(Control::listen(&path, mpsc::channel().0).unwrap());
+    fs::write(&path, "precious").unwrap();
+    let refused = Control::listen(&path, mpsc::channel().0);
+    assert!(matches!(refused, Err(ControlError::Occupied(_))));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}

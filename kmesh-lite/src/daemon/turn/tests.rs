@@ -1,1 +1,294 @@
+use super::super::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
+use super::super::event::{Caller, Reply};
+use super::super::fake::{Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
+use super::*;
+use std::fs;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
+/// Only reached if the test fails.
+const TOO_LONG: Duration = Duration::from_secs(20);
+
+/// A daemon in a thread, with a file and a kernel of its own.
+struct Fixture {
+    file: PathBuf,
+    kernel: Kernel,
+    supervisor: FakeSupervisor,
+    events: Sender<Event>,
+    thread: Option<JoinHandle<()>>,
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// Starts with a file, or without.
+    fn start(text: Option<&str>) -> Self {
+        Self::try_start(text, Kernel::default()).unwrap()
+    }
+
+    fn try_start(text: Option<&str>, kernel: Kernel) -> Result<Self, DaemonError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mesh.toml");
+        if let Some(text) = text {
+            fs::write(&file, text).unwrap();
+        }
+        let (events, queue) = mpsc::channel();
+        let source = FakeSource::new(file.clone());
+        let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
+        let options = Options {
+            socket: PathBuf::new(),
+            cgroups: vec![PathBuf::from("/only")],
+            resync: Duration::from_secs(3600),
+        };
+        let supervisor = FakeSupervisor::default();
+        let datapath = FakeDatapath(kernel.clone());
+        let mut queue = Events::new(queue, options.resync, None);
+        let mut daemon = Daemon::new(options, source, datapath, watch, supervisor.clone());
+        daemon.start()?;
+        Ok(Self {
+            file,
+            kernel,
+            supervisor,
+            events,
+            thread: Some(thread::spawn(move || daemon.run(&mut queue))),
+            folder,
+        })
+    }
+
+    fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::Request(request(reply))).unwrap();
+        answer.blocking_recv().expect("the loop answers")
+    }
+
+    fn status(&self) -> Status {
+        self.ask(|reply| Request::Status { name: None, reply })
+            .unwrap()
+    }
+
+    fn reload(&self) -> Result<Reloaded, Failure> {
+        let caller = Caller { uid: 0, pid: None };
+        self.ask(|reply| Request::Reload { caller, reply })
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.file, text).unwrap();
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + TOO_LONG;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "never came: {what}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Signal(Signal::Stop));
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            ended.unwrap().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_good_file_is_applied_and_systemd_told() {
+    let fixture = Fixture::start(Some("a\nb"));
+    assert_eq!(fixture.kernel.services(), ["a", "b"]);
+    let told = fixture.supervisor.heard().join("\n");
+    assert!(told.contains("Ready(\"routing 2 services"), "{told}");
+    assert_eq!(fixture.status().state, Kind::Routing);
+}
+
+#[test]
+fn cgroups_of_the_command_line_go_before_those_of_the_file() {
+    let fixture = Fixture::start(Some("a"));
+    let inside = fixture.kernel.inside();
+    let capture = &inside.held.as_ref().unwrap().capture;
+    assert_eq!(capture.cgroups, [PathBuf::from("/only")]);
+}
+
+#[test]
+fn without_a_file_it_is_ready_and_waits() {
+    let fixture = Fixture::start(None);
+    let told = fixture.supervisor.heard().join("\n");
+    assert!(told.contains("Ready(\"routing nothing yet"), "{told}");
+    let status = fixture.status();
+    assert_eq!(status.state, Kind::Waiting);
+    assert!(!status.config.present);
+    fixture.write("a");
+    fixture.until("the file is applied", |it| it.kernel.services() == ["a"]);
+}
+
+#[test]
+fn a_bad_file_changes_nothing_until_it_is_mended() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.write("b\nbad");
+    fixture.until("the file is found bad", |it| {
+        it.status().state == Kind::Keeping
+    });
+    let status = fixture.status();
+    assert_eq!(status.config.problems.unwrap().errors, 1);
+    assert!(status.verdict.contains("1 error"), "{}", status.verdict);
+    assert_eq!(fixture.kernel.services(), ["a"]);
+    fixture.write("b");
+    fixture.until("the file is applied", |it| it.kernel.services() == ["b"]);
+    assert_eq!(fixture.status().state, Kind::Routing);
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_like_a_bad_file() {
+    let fixture = Fixture::start(Some("odd"));
+    assert_eq!(fixture.status().state, Kind::Waiting);
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.problems.unwrap().text, "1: odd");
+}
+
+#[test]
+fn a_deleted_file_keeps_the_state() {
+    let fixture = Fixture::start(Some("a"));
+    fs::remove_file(&fixture.file).unwrap();
+    fixture.until("the file is missed", |it| !it.status().config.present);
+    assert_eq!(fixture.status().state, Kind::Keeping);
+    assert_eq!(fixture.kernel.services(), ["a"]);
+}
+
+#[test]
+fn a_reload_carries_its_outcome() {
+    let fixture = Fixture::start(Some("a"));
+    assert_eq!(fixture.reload().unwrap().operations, 0);
+    fixture.write("b");
+    fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+    // Either the watch or the request is first; both end in the same state.
+    fixture.reload().unwrap();
+    assert_eq!(fixture.kernel.services(), ["b"]);
+    fixture.write("bad");
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.problems.unwrap().text, "1: bad");
+    fs::remove_file(&fixture.file).unwrap();
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    assert!(failure.problems.is_none());
+}
+
+#[test]
+fn a_reload_is_announced_to_systemd() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.supervisor.heard();
+    fixture.reload().unwrap();
+    let told = fixture.supervisor.heard();
+    assert_eq!(told[0], "Reloading");
+    assert!(told[told.len() - 1].starts_with("Ready("), "{told:?}");
+}
+
+#[test]
+fn a_signal_reloads_and_repairs_drift() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+    fixture.events.send(Event::Signal(Signal::Reload)).unwrap();
+    let pass = fixture.status().last_pass.unwrap();
+    assert_eq!(pass.drift, ["service a was gone"]);
+}
+
+#[test]
+fn the_timer_compares_with_the_kernel() {
+    let fixture = Fixture::start(Some("a"));
+    let passes = fixture.kernel.inside().passes;
+    fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+    fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+    assert_eq!(
+        fixture.status().last_pass.unwrap().drift,
+        ["service a was gone"]
+    );
+    assert_eq!(fixture.kernel.inside().passes, passes + 1);
+}
+
+#[test]
+fn a_failed_pass_is_told_and_tried_again_by_the_timer() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.kernel.inside().fail = Some(Broken::Hook);
+    fixture.write("b");
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Failed);
+    assert_eq!(failure.error, "another program holds the hook");
+    let status = fixture.status();
+    assert_eq!(status.state, Kind::Failing);
+    assert_eq!(fixture.kernel.services(), ["a"]);
+    fixture.kernel.inside().fail = None;
+    fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+    assert_eq!(fixture.status().state, Kind::Routing);
+    assert_eq!(fixture.kernel.services(), ["b"]);
+}
+
+#[test]
+fn a_file_that_asks_for_too_much_is_its_own_fault() {
+    let kernel = Kernel::default();
+    kernel.inside().fail = Some(Broken::Limit);
+    let fixture = Fixture::try_start(Some("a"), kernel).unwrap();
+    assert_eq!(fixture.status().state, Kind::Failing);
+    assert_eq!(
+        fixture.reload().unwrap_err().kind,
+        FailureKind::InvalidConfiguration
+    );
+}
+
+#[test]
+fn a_host_that_refuses_the_first_pass_ends_the_daemon() {
+    let kernel = Kernel::default();
+    kernel.inside().fail = Some(Broken::Hook);
+    let refused = Fixture::try_start(Some("a"), kernel.clone());
+    assert!(matches!(refused, Err(DaemonError::FirstPass { .. })));
+    assert!(kernel.inside().dropped);
+}
+
+#[test]
+fn a_plan_changes_nothing() {
+    let fixture = Fixture::start(Some("a"));
+    let other = fixture.folder.path().join("other.toml");
+    fs::write(&other, "b").unwrap();
+    let path = Some(other.clone());
+    let plan = fixture.ask(|reply| Request::Plan { path, reply }).unwrap();
+    assert_eq!(plan.operations, ["upsert service"]);
+    assert_eq!(fixture.kernel.services(), ["a"]);
+    let own = fixture.ask(|reply| Request::Plan { path: None, reply });
+    assert!(own.unwrap().operations.is_empty());
+    fs::write(&other, "bad").unwrap();
+    let path = Some(other);
+    let failure = fixture.ask(|reply| Request::Plan { path, reply });
+    assert_eq!(failure.unwrap_err().kind, FailureKind::InvalidConfiguration);
+    assert_eq!(fixture.status().state, Kind::Routing);
+}
+
+#[test]
+fn a_thousand_writes_are_a_handful_of_passes() {
+    let fixture = Fixture::start(Some("start"));
+    let before = fixture.kernel.inside().passes;
+    let began = Instant::now();
+    for n in 0..1000 {
+        fixture.write(&format!("s{n}"));
+    }
+    fixture.until("the last write is applied", |it| {
+        it.kernel.services() == ["s999"]
+    });
+    // However long the machine took: one pass in each longest settling time, and the last.
+    let most = began.elapsed().as_millis() / 15 + 2;
+    let passes = fixture.kernel.inside().passes - before;
+    assert!(passes as u128 <= most, "{passes} passes, at most {most}");
+}
+
+#[test]
+fn stopping_lets_go_of_the_kernel() {
+    let fixture = Fixture::start(Some("a"));
+    let kernel = fixture.kernel.clone();
+    let supervisor = fixture.supervisor.clone();
+    drop(fixture);
+    assert!(kernel.inside().dropped);
+    assert_eq!(supervisor.heard().last().unwrap(), "Stopping");
+}

@@ -179,7 +179,7 @@ fn deletion_and_return_are_noticed() {
     fixture.notices(|root| fs::remove_file(root.join("etc/mesh.toml")).unwrap());
     fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
     fixture.notices(|root| fs::remove_dir_all(root.join("etc")).unwrap());
-    fixture.notices(|root| with_file(root));
+    fixture.notices(with_file);
 }
 
 #[test]

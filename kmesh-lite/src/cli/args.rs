@@ -1,0 +1,246 @@
+//! The arguments as written.
+
+use crate::daemon::SOCKET;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use log::LevelFilter;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where the configuration is unless told otherwise.
+const CONFIG: &str = "/etc/kmesh/mesh.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  kmesh-lite check                        is /etc/kmesh/mesh.toml valid?
+  kmesh-lite plan                         what would applying it change?
+  kmesh-lite reload                       apply it now and wait for the outcome
+  kmesh-lite status payments              one service, endpoint by endpoint
+  kmesh-lite explain 10.96.0.10:80        where would a connect go, and why?
+
+Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 invalid configuration.";
+
+/// A service mesh in the kernel for hosts without Kubernetes.
+///
+/// kmesh-lite makes the kernel follow /etc/kmesh/mesh.toml: programs reach services by virtual
+/// address, and the kernel picks the endpoint when they connect.
+#[derive(Debug, Parser)]
+#[command(name = "kmesh-lite", version = version(), after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the daemon: keep the kernel equal to the file
+    Run(Run),
+    /// Validate a file; needs no privileges and no daemon
+    Check(Check),
+    /// Show what applying the file would change
+    Plan(Plan),
+    /// Apply the file now, wait, and print the outcome
+    Reload(Reload),
+    /// Show how the mesh is
+    Status(Status),
+    /// Replay the kernel's decision for an address on the live tables
+    Explain(Explain),
+    /// Print the kernel's tables
+    Dump(Dump),
+    /// Print the JSON Schema of the file, for editors
+    Schema,
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite run                                    what the systemd unit does
+  kmesh-lite run --config ./mesh.toml --socket ./control.sock --cgroup /test.slice
+                                                    try a file on a few processes only
+
+SIGHUP reloads the file and repairs drift; SIGTERM and SIGINT stop, a second one at once.
+A missing or invalid file does not end the daemon: it says so and applies the file once it is mended.")]
+pub struct Run {
+    /// The file; drop-ins are read from mesh.d beside it
+    #[arg(long, value_name = "PATH", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Attach to this cgroup (path below the cgroup v2 mount) in place of [capture].cgroups; repeatable
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub cgroups: Vec<PathBuf>,
+    #[command(flatten)]
+    pub socket: Socket,
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true, value_parser = level())]
+    pub log_level: LevelFilter,
+    /// Compare the kernel with the file this often and repair what differs
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub resync: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The file; drop-ins are read from mesh.d beside it
+    #[arg(value_name = "PATH", default_value = CONFIG)]
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite plan                         the daemon's own file
+  kmesh-lite plan ./mesh.toml             another one; root only, and the daemon must be able to read it
+  kmesh-lite plan --exit-code             for scripts: 0 nothing to do, 4 something to do")]
+pub struct Plan {
+    /// Another file than the daemon's own
+    pub path: Option<PathBuf>,
+    /// Exit with 4 if there is something to do
+    #[arg(long)]
+    pub exit_code: bool,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Reload {
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// Only this service, endpoint by endpoint
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite explain 10.96.0.10:80
+  kmesh-lite explain '[fd00:96::10]:80'
+  kmesh-lite explain 10.96.0.53:53 --protocol udp")]
+pub struct Explain {
+    /// What a program would connect to
+    #[arg(value_name = "ADDR:PORT", value_parser = address)]
+    pub address: SocketAddr,
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Protocol,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Dump {
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  kmesh-lite completions bash > /usr/share/bash-completion/completions/kmesh-lite")]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Socket {
+    /// The daemon's control socket
+    #[arg(id = "socket", long = "socket", value_name = "PATH", default_value = SOCKET)]
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Format {
+    /// Print JSON, of a stable shape
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Verb {
+    /// Whether JSON was asked for.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.format.json,
+            Self::Plan(args) => args.format.json,
+            Self::Reload(args) => args.format.json,
+            Self::Status(args) => args.format.json,
+            Self::Explain(args) => args.format.json,
+            Self::Dump(args) => args.format.json,
+            Self::Run(_) | Self::Schema | Self::Completions(_) => false,
+        }
+    }
+}
+
+fn version() -> String {
+    format!(
+        "{} (commit {}, table layout {})",
+        env!("CARGO_PKG_VERSION"),
+        env!("KMESH_LITE_COMMIT"),
+        kmesh_lite_common::LAYOUT_VERSION
+    )
+}
+
+fn level() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"])
+        .try_map(|text| text.parse::<LevelFilter>())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an address and a port, such as 10.96.0.10:80 or [fd00:96::10]:80".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_several_cgroups() {
+        let line = "kmesh-lite run --cgroup /a --cgroup /b --log-level debug";
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        let Verb::Run(run) = args.verb else {
+            panic!("expected run, got {args:?}");
+        };
+        assert_eq!(run.cgroups, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(run.log_level, LevelFilter::Debug);
+        assert_eq!(run.resync, 30);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_wrong_usage() {
+        let line = ["kmesh-lite", "explain", "10.96.0.10"];
+        assert_eq!(Args::try_parse_from(line).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,143 @@
+//! Asking the daemon.
+
+use super::error::CliError;
+use crate::daemon::api::Failure;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use nix::unistd::{Gid, Group};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// Longer than the daemon takes to say that it is busy.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A daemon by its control socket.
+pub struct Client(PathBuf);
+
+impl Client {
+    pub fn new(socket: PathBuf) -> Self {
+        Self(socket)
+    }
+
+    /// Asks for `/v1/{what}` with query parameters.
+    pub fn get<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        let mut path = format!("/v1/{what}");
+        for (number, (key, value)) in query.iter().enumerate() {
+            let separator = if number == 0 { '?' } else { '&' };
+            // Writing to a String cannot fail.
+            let _ = write!(path, "{separator}{key}={}", escape(value));
+        }
+        self.ask(Method::GET, &path, Bytes::new())
+    }
+
+    /// Posts to `/v1/{what}`, with a body or none.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        body: Option<&Value>,
+    ) -> Result<T, CliError> {
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        self.ask(Method::POST, &format!("/v1/{what}"), body)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, CliError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "kmesh-lite")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(CliError::Request)?;
+        let (fine, bytes) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CliError::Client)?
+            .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(request)).await })
+            .map_err(|_| CliError::Silent(self.0.clone()))??;
+        if fine {
+            return serde_json::from_slice(&bytes).map_err(CliError::Answer);
+        }
+        let failure: Failure = serde_json::from_slice(&bytes).map_err(CliError::Answer)?;
+        Err(failure.into())
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CliError> {
+        let talk = |source| CliError::Talk {
+            socket: self.0.clone(),
+            source,
+        };
+        let stream = UnixStream::connect(&self.0)
+            .await
+            .map_err(|source| refused(&self.0, source))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(talk)?;
+        // It ends with the exchange; its error is the exchange's error.
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(talk)?;
+        let fine = response.status().is_success();
+        let body = response.into_body().collect().await.map_err(talk)?;
+        Ok((fine, body.to_bytes()))
+    }
+}
+
+/// Why a connection failed, in the words of who can do something about it.
+fn refused(socket: &Path, source: std::io::Error) -> CliError {
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            CliError::NotRunning(socket.to_owned())
+        }
+        ErrorKind::PermissionDenied => CliError::Denied {
+            socket: socket.to_owned(),
+            group: group(socket),
+        },
+        _ => CliError::Connect {
+            socket: socket.to_owned(),
+            source,
+        },
+    }
+}
+
+/// The group that may use the socket; root's needs no mention.
+fn group(socket: &Path) -> Option<String> {
+    let gid = socket.metadata().ok()?.gid();
+    if gid == 0 {
+        return None;
+    }
+    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    Some(group.map_or_else(|| gid.to_string(), |group| group.name))
+}
+
+/// Percent-encodes everything that may not stand in a query's value.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(byte.into());
+            }
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "%{byte:02X}");
+            }
+        }
+    }
+    escaped
+}

@@ -1,0 +1,100 @@
+//! Why a verb failed, and how it is told.
+
+use super::output::{BOLD, ERROR, Output};
+use super::{Exit, output};
+use crate::daemon::DaemonError;
+use crate::daemon::api::{Failure, FailureKind};
+use crate::kernel::KernelError;
+use crate::log::{LogError, chain};
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(
+        "nobody answers on {}: is kmesh-lite running? `systemctl status kmesh-lite` tells; \
+         `--socket` names another socket", .0.display()
+    )]
+    NotRunning(PathBuf),
+    #[error(
+        "not allowed to use {}: be root{}", .socket.display(),
+        .group.as_ref().map(|group| format!(" or in the group `{group}`")).unwrap_or_default()
+    )]
+    Denied {
+        socket: PathBuf,
+        group: Option<String>,
+    },
+    #[error("cannot connect to {}", .socket.display())]
+    Connect {
+        socket: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot start the client of the control socket")]
+    Client(#[source] io::Error),
+    #[error("cannot talk to the daemon on {}", .socket.display())]
+    Talk {
+        socket: PathBuf,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error("cannot make a request to the daemon")]
+    Request(#[source] hyper::http::Error),
+    #[error("the daemon on {} did not answer in time", .0.display())]
+    Silent(PathBuf),
+    #[error("cannot understand the daemon's answer; is it of another version?")]
+    Answer(#[source] serde_json::Error),
+    /// The daemon's own words.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    #[error("cannot find the current directory, which {} is relative to", .path.display())]
+    Path {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Kernel(#[from] Box<KernelError>),
+    #[error("cannot write the output")]
+    Write(#[source] io::Error),
+}
+
+impl CliError {
+    /// Prints it; the chain of causes once. With `json`, what the daemon said goes to stdout as it is.
+    pub fn report(&self, json: bool, output: &mut Output) -> Exit {
+        match self {
+            // Whoever read us has seen enough.
+            Self::Write(source) if source.kind() == io::ErrorKind::BrokenPipe => {
+                return Exit::Fine;
+            }
+            Self::Failure(failure) if json => {
+                let _ = output.json(failure);
+            }
+            Self::Failure(Failure {
+                error,
+                problems: Some(problems),
+                ..
+            }) => {
+                output::complain(&format!(
+                    "{}\n\n{ERROR}error{ERROR:#}{BOLD}: {error}{BOLD:#}",
+                    problems.text.trim_end()
+                ));
+            }
+            _ => output::complain(&format!(
+                "{ERROR}error{ERROR:#}{BOLD}:{BOLD:#} {}",
+                chain(self)
+            )),
+        }
+        match self {
+            Self::Failure(Failure {
+                kind: FailureKind::InvalidConfiguration,
+                ..
+            }) => Exit::InvalidConfiguration,
+            _ => Exit::Failed,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `run`: the daemon.
+
+use super::{CliError, Exit, Outcome, args};
+use crate::daemon::{self, Files, Options, Source};
+use crate::kernel::{self, Kernel};
+use crate::model::Limits;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub fn run(args: args::Run) -> Outcome {
+    crate::log::init(args.log_level)?;
+    let options = Options {
+        socket: absolute(&args.socket.path)?,
+        cgroups: args.cgroups.iter().map(|path| rooted(path)).collect(),
+        resync: Duration::from_secs(args.resync),
+    };
+    let mut source = files(&args.config)?;
+    // Before the kernel is touched.
+    let claim = daemon::claim(&options.socket)?;
+    // Tables that fit from the start need not be replaced by larger ones.
+    let limits = source
+        .load()
+        .mesh
+        .map_or_else(Limits::default, |mesh| mesh.limits);
+    let own = kernel::Options {
+        daemon: Some(std::process::id()),
+        ..kernel::Options::default()
+    };
+    let kernel = Kernel::load(limits, own).map_err(Box::new)?;
+    daemon::run(options, claim, source, kernel)?;
+    Ok(Exit::Fine)
+}
+
+/// The configuration at `path`, as this host reads it.
+pub fn files(path: &Path) -> Result<Files, CliError> {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    Ok(Files::new(
+        absolute(path)?,
+        host.to_string_lossy().into_owned(),
+    ))
+}
+
+/// Links stay as they are: where they lead may change.
+pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(path).map_err(|source| CliError::Path {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A path below the cgroup v2 mount, as the model writes it.
+fn rooted(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}

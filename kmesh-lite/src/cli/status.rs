@@ -1,0 +1,198 @@
+//! `status`: how the mesh is.
+
+use super::client::Client;
+use super::output::{ERROR, FAINT, GOOD, Output, WARN};
+use super::table::Table;
+use super::{Exit, Outcome, args};
+use crate::daemon::api::{DatapathStatus, ServiceStatus, State, Status};
+use std::fmt::Write;
+
+/// More endpoints than this are shown a service at a time.
+const MOST_ENDPOINTS: usize = 60;
+
+pub fn run(args: args::Status, output: &mut Output) -> Outcome {
+    let query: Vec<_> = args
+        .name
+        .iter()
+        .map(|name| ("name", name.as_str()))
+        .collect();
+    let status: Status = Client::new(args.socket.path).get("status", &query)?;
+    if args.format.json {
+        output.json(&status)?;
+    } else {
+        output.text(&text(&status, args.name.is_some()))?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
+fn text(status: &Status, one: bool) -> String {
+    let style = match status.state {
+        State::Routing => GOOD,
+        State::Waiting | State::Keeping => WARN,
+        State::Failing => ERROR,
+    };
+    let problems = status.config.problems.as_ref();
+    let below = problems
+        .filter(|_| status.state != State::Routing)
+        .map_or("", |_| " (below)");
+    let mut text = format!("{style}{}{style:#}{below}\n", status.verdict);
+    if let Some(problems) = problems {
+        let _ = write!(text, "\n{}\n", problems.text.trim_end());
+    }
+    let datapath = &status.datapath;
+    if !datapath.services.is_empty() {
+        heading(&mut text, "services");
+        services(&datapath.services).write(&mut text);
+        let count = datapath.endpoints();
+        if one || count <= MOST_ENDPOINTS {
+            heading(&mut text, "endpoints");
+            endpoints(&datapath.services).write(&mut text);
+        } else {
+            let _ = writeln!(
+                text,
+                "\n  {FAINT}{count} endpoints; `kmesh-lite status NAME` shows those of one service{FAINT:#}"
+            );
+        }
+    }
+    if !one {
+        facts(&mut text, status);
+        totals(&mut text, datapath);
+    }
+    text
+}
+
+fn heading(text: &mut String, heading: &str) {
+    let _ = writeln!(text, "\n{heading}");
+}
+
+fn services(services: &[ServiceStatus]) -> Table {
+    let mut table = Table::new(&["name", "frontends", "policy", ">endpoints", ">connects"]);
+    for service in services {
+        let endpoints: usize = service.priorities.iter().map(|p| p.endpoints.len()).sum();
+        let mut policy = service.policy.clone();
+        if !service.prefer.is_empty() {
+            let _ = write!(policy, " by {}", service.prefer.join(", "));
+        }
+        if let Some(waypoint) = &service.waypoint {
+            let _ = write!(policy, " via {waypoint}");
+        }
+        table.row([
+            service.name.clone(),
+            service.frontends.join(" "),
+            policy,
+            endpoints.to_string(),
+            service.connects.to_string(),
+        ]);
+    }
+    table
+}
+
+fn endpoints(services: &[ServiceStatus]) -> Table {
+    let mut table = Table::new(&[
+        "service",
+        ">priority",
+        "address",
+        "locality",
+        ">weight",
+        ">connects",
+        "",
+    ]);
+    for service in services {
+        for priority in &service.priorities {
+            for endpoint in &priority.endpoints {
+                let mut notes = Vec::new();
+                if priority.in_use && endpoint.weight > 0 {
+                    notes.push("in use".to_owned());
+                }
+                if let Some(waypoint) = &endpoint.waypoint {
+                    notes.push(format!("via {waypoint}"));
+                }
+                table.row([
+                    service.name.clone(),
+                    priority.priority.to_string(),
+                    endpoint.address.clone(),
+                    or_dash(&endpoint.locality),
+                    endpoint.weight.to_string(),
+                    endpoint.connects.to_string(),
+                    notes.join(", "),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+fn facts(text: &mut String, status: &Status) {
+    heading(text, "daemon");
+    let mut table = Table::new(&["what", "is"]);
+    let mut fact = |what: &str, is: String| table.row([what.to_owned(), is]);
+    let files = status.config.files.len();
+    let more = match files.saturating_sub(1) {
+        0 => String::new(),
+        1 => " and 1 drop-in".to_owned(),
+        n => format!(" and {n} drop-ins"),
+    };
+    fact("file", format!("{}{more}", status.config.path.display()));
+    if let Some(reload) = &status.last_reload {
+        let outcome = if reload.applied {
+            "applied"
+        } else {
+            "not applied"
+        };
+        fact(
+            "last reload",
+            format!("{} ({}), {outcome}", reload.at, reload.trigger),
+        );
+    }
+    if let Some(pass) = &status.last_pass {
+        let drift = match pass.drift.len() {
+            0 => String::new(),
+            n => format!(", {n} drifted"),
+        };
+        fact(
+            "last compared",
+            format!("{} in {:.1} ms{drift}", pass.at, pass.took_ms),
+        );
+    }
+    fact("attached to", or_dash(&status.datapath.attached.join(" ")));
+    let about = &status.daemon;
+    fact(
+        "version",
+        format!(
+            "{} ({}), pid {}, since {}",
+            about.version, about.commit, about.pid, about.started
+        ),
+    );
+    table.write(text);
+}
+
+fn totals(text: &mut String, datapath: &DatapathStatus) {
+    if datapath.outcomes.iter().any(|counter| counter.count > 0) {
+        heading(text, "connects");
+        let mut table = Table::new(&["outcome", ">count"]);
+        for counter in datapath.outcomes.iter().filter(|counter| counter.count > 0) {
+            table.row([counter.name.replace('_', " "), counter.count.to_string()]);
+        }
+        table.write(text);
+    }
+    if !datapath.capacity.is_empty() {
+        heading(text, "capacity");
+        let mut table = Table::new(&["table", ">used", ">limit"]);
+        for usage in &datapath.capacity {
+            table.row([
+                usage.table.clone(),
+                usage.used.to_string(),
+                usage.limit.to_string(),
+            ]);
+        }
+        table.write(text);
+    }
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Aligned columns.
+
+use super::output::FAINT;
+use comfy_table::CellAlignment;
+use comfy_table::presets::NOTHING;
+use std::fmt::Write;
+
+/// A table without lines.
+pub struct Table(comfy_table::Table);
+
+impl Table {
+    /// Columns whose heading begins with `>` are aligned to the right.
+    pub fn new(headings: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING);
+        table.set_header(headings.iter().map(|text| text.trim_start_matches('>')));
+        for (column, heading) in table.column_iter_mut().zip(headings) {
+            column.set_padding((0, 2));
+            if heading.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self(table)
+    }
+
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows(cells.to_vec());
+    }
+
+    pub fn rows(&mut self, cells: Vec<String>) {
+        self.0.add_row(cells);
+    }
+
+    /// The table, each line indented by two.
+    pub fn write(&self, text: &mut String) {
+        for (number, line) in self.0.lines().enumerate() {
+            let line = line.trim_end();
+            // Writing to a String cannot fail.
+            let _ = match number {
+                0 => writeln!(text, "  {FAINT}{line}{FAINT:#}"),
+                _ => writeln!(text, "  {line}"),
+            };
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Endpoints and virtual addresses, which have short forms.
+
+use super::read::{At, Required};
+use super::read::{Field, NAME, Read, Reader, Value, Wrong, text};
+use super::scalar::{
+    ADDRESS_PATTERN, Address, Label, LocalityPart, LocalityPath, LocalityRef, NameText, Weight,
+    address,
+};
+use super::suggest::quote;
+use crate::model::{Locality, Name};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use toml::de::DeValue;
+
+text! {
+    /// An endpoint of a service in its long form: an address or a name, and what differs from the
+    /// defaults.
+    EndpointTable "a table with `address` or `name`" {
+        /// Address of the endpoint. Either this or `name`.
+        address: Option<At<Address>>,
+        /// An entry of `[endpoints]`. What is given here too counts for this service only.
+        name: Option<At<NameText>>,
+        /// Where it is: a name from `[localities]`, or `region/zone/subzone`.
+        locality: Option<At<LocalityRef>>,
+        /// The network it is in.
+        network: Option<At<Label>>,
+        /// The host it runs on, as that host's `[node]` calls itself.
+        node: Option<At<Label>>,
+        /// The cluster it belongs to.
+        cluster: Option<At<Label>>,
+        /// Share of new connections relative to the other endpoints at the same priority. Default:
+        /// 1. 0 takes no new connections and leaves established ones alone.
+        weight: Option<Weight>,
+    }
+}
+
+text! {
+    /// A backend that several services share, or whose own address is captured.
+    SharedEndpoint "a table with `address`" {
+        /// Its address. No two entries have the same.
+        address: Required<At<Address>>,
+        /// Where it is: a name from `[localities]`, or `region/zone/subzone`.
+        locality: Option<At<LocalityRef>>,
+        /// The network it is in.
+        network: Option<At<Label>>,
+        /// The host it runs on, as that host's `[node]` calls itself.
+        node: Option<At<Label>>,
+        /// The cluster it belongs to.
+        cluster: Option<At<Label>>,
+        /// Share of new connections in the services that do not say otherwise. Default: 1.
+        weight: Option<Weight>,
+        /// An entry of `[waypoints]`: connections to this address go there first, whether a service
+        /// chose it or a program asked for it.
+        waypoint: Option<At<NameText>>,
+    }
+}
+
+/// An endpoint of a service: an address, a name from `[endpoints]`, or a table.
+#[derive(Debug)]
+pub enum EndpointText {
+    Address(IpAddr),
+    Name(Name),
+    Table(Box<EndpointTable>),
+}
+
+impl Read for EndpointText {
+    const WHAT: &'static str = "an address, a name from `[endpoints]`, or a table";
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::String(text) => short(text)
+                .map_err(|wrong| reader.wrong(value.span().into(), wrong))
+                .ok(),
+            DeValue::Table(_) => {
+                let table = EndpointTable::read(value, reader)?;
+                let wrong = match (Field::is_some(&table.address), Field::is_some(&table.name)) {
+                    (true, true) => {
+                        Wrong::new("an endpoint has an `address` or a `name`, not both")
+                    }
+                    (false, false) if table.sound => {
+                        Wrong::new("an endpoint needs an `address` or a `name`")
+                    }
+                    _ => return table.sound.then(|| Self::Table(Box::new(table))),
+                };
+                reader.wrong(value.span().into(), wrong);
+                None
+            }
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                None
+            }
+        }
+    }
+}
+
+fn short(text: &str) -> Result<EndpointText, Wrong> {
+    // What looks like an address is one, if a wrong one: names that do are refused.
+    if text.contains([':', '/']) || looks_like_v4(text) {
+        return address(text).map(EndpointText::Address);
+    }
+    text.parse().map(EndpointText::Name).map_err(|error| {
+        let message = format!("{} is neither an address nor a name: {error}", quote(text));
+        Wrong::new(message).expected(format!("an address, or the name of an entry: {NAME}"))
+    })
+}
+
+/// Only digits and dots: never a name of an endpoint, or a slip in an address would be one.
+pub fn looks_like_v4(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+impl JsonSchema for EndpointText {
+    fn schema_name() -> Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An endpoint: an address, a name from `[endpoints]`, or a table.",
+            "anyOf": [
+                { "type": "string", "pattern": ADDRESS_PATTERN, "description": "An address." },
+                {
+                    "type": "string",
+                    "pattern": super::read::NAME_PATTERN,
+                    "not": { "pattern": "^[0-9.]+$" },
+                    "description": "A name from `[endpoints]`.",
+                },
+                generator.subschema_for::<EndpointTable>(),
+            ],
+        })
+    }
+}
+
+/// A virtual address, or `auto`.
+#[derive(Clone, Copy, Debug)]
+pub enum VipText {
+    Fixed(IpAddr),
+    Auto,
+}
+
+impl Read for VipText {
+    const WHAT: &'static str = "an address, or `auto`";
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::String(text) = value.get_ref() else {
+            reader.wrong_type(value, "a string: an address, or `auto`");
+            return None;
+        };
+        if text == "auto" {
+            return Some(Self::Auto);
+        }
+        match address(text) {
+            Ok(ip) => Some(Self::Fixed(ip)),
+            Err(mut wrong) => {
+                if super::suggest::closest(text, ["auto"]).is_some() {
+                    wrong.help = Some("did you mean `auto`?".to_owned());
+                }
+                reader.wrong(value.span().into(), wrong.expected(Self::WHAT));
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for VipText {
+    fn schema_name() -> Cow<'static, str> {
+        "Vip".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A virtual address, or `auto`: one of each family from `[mesh] vip_ranges`.",
+            "anyOf": [
+                { "const": "auto" },
+                { "type": "string", "pattern": ADDRESS_PATTERN },
+            ],
+        })
+    }
+}
+
+text! {
+    /// A locality in its long form. What is not given is unknown.
+    LocalityTable "a table with `region`, `zone` and `subzone`" {
+        /// The widest part, like a data centre's town.
+        region: Option<LocalityPart>,
+        /// A part of the region that fails by itself, like a building.
+        zone: Option<LocalityPart>,
+        /// A part of the zone, like a rack.
+        subzone: Option<LocalityPart>,
+    }
+}
+
+/// An entry of `[localities]`.
+#[derive(Debug)]
+pub struct LocalityText(pub Locality);
+
+impl Read for LocalityText {
+    const WHAT: &'static str = "`region/zone/subzone`, or a table with these keys";
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            if !matches!(value.get_ref(), DeValue::String(_)) {
+                reader.wrong_type(value, Self::WHAT);
+                return None;
+            }
+            return LocalityPath::read(value, reader).map(|path| Self(path.0));
+        }
+        let table = LocalityTable::read(value, reader)?;
+        let part = |part: Option<LocalityPart>| part.map(|part| part.0.as_ref().to_owned());
+        table.sound.then(|| {
+            Self(Locality {
+                region: part(table.region),
+                zone: part(table.zone),
+                subzone: part(table.subzone),
+            })
+        })
+    }
+}
+
+impl JsonSchema for LocalityText {
+    fn schema_name() -> Cow<'static, str> {
+        "Locality".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A locality: `region/zone/subzone`, `region/zone`, `region`, or a table.",
+            "anyOf": [
+                generator.subschema_for::<LocalityPath>(),
+                generator.subschema_for::<LocalityTable>(),
+            ],
+        })
+    }
+}

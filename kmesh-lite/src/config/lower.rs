@@ -1,0 +1,147 @@
+//! From the text types of all files to the model.
+//!
+//! Goes on after every problem; what comes out is only used if there was no error. What a broken
+//! value would have said is unknown, so nothing is concluded from its absence.
+
+mod address;
+mod capture;
+mod check;
+mod endpoint;
+mod merge;
+mod place;
+mod service;
+mod settings;
+mod waypoint;
+
+use super::Host;
+use super::parse::Parsed;
+use super::problem::{Problem, Severity};
+use super::source::{Place, Source, Span};
+use super::suggest::{did_you_mean, quote};
+use crate::model::Mesh;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What lowering came to. The mesh is valid if there is no error among the problems.
+pub struct Lowered {
+    pub mesh: Mesh,
+    pub problems: Vec<Problem>,
+    pub unsupported: Vec<Problem>,
+}
+
+/// Lowers what was parsed. `whole` is false if a file or a part of one could not be parsed: then a
+/// name that is not defined may still be.
+pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
+    // An unknown key at the top may be a table that others refer to, misspelled.
+    let sound = |file: &Arc<Parsed>| file.text.as_ref().is_some_and(|text| text.sound);
+    let mut report = Report {
+        problems: Vec::new(),
+        whole: whole && files.iter().all(sound),
+    };
+    let merged = merge::merge(files, &mut report);
+    let mut places = place::Places::new(&merged);
+    let node = settings::node(&merged, host, &mut places, &mut report);
+    let vip_ranges = settings::vip_ranges(&merged, &mut report);
+    let waypoints = waypoint::lower(&merged, &vip_ranges, &mut report);
+    let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
+    let services = service::lower(
+        &service::Context {
+            merged: &merged,
+            host,
+            node: &node,
+            vip_ranges: &vip_ranges,
+            waypoints: &waypoints,
+            shared: &shared,
+        },
+        &mut places,
+        &mut report,
+    );
+    let backends = endpoint::backends(&services, &shared, &mut report);
+    check::check(
+        &check::Everything {
+            host,
+            vip_ranges: &vip_ranges,
+            waypoints: &waypoints,
+            shared: &shared,
+            services: &services,
+            backends: &backends,
+        },
+        &mut report,
+    );
+    Lowered {
+        unsupported: waypoint::unsupported(&merged),
+        mesh: Mesh {
+            node,
+            vip_ranges,
+            capture: capture::lower(&merged, &mut report),
+            limits: settings::limits(&merged),
+            waypoints: waypoint::into_model(waypoints),
+            services: service::into_model(services),
+            backends,
+        },
+        problems: report.problems,
+    }
+}
+
+/// Where lowering says what it finds.
+struct Report {
+    problems: Vec<Problem>,
+    whole: bool,
+}
+
+impl Report {
+    fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// A reference to a name that no entry of `table` has.
+    fn unknown<T>(
+        &mut self,
+        spot: Spot<'_>,
+        what: &str,
+        table: &str,
+        name: &str,
+        known: &BTreeMap<&str, T>,
+    ) {
+        if !self.whole {
+            return;
+        }
+        let help = did_you_mean(name, known.keys().copied())
+            .unwrap_or_else(|| format!("define it under `[{table}]`"));
+        let problem = spot.error(format!("unknown {what} {}", quote(name)));
+        self.push(
+            problem
+                .expected(format!("a name from `[{table}]`"))
+                .help(help),
+        );
+    }
+}
+
+/// A place that costs nothing until there is a problem.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    source: &'a Arc<Source>,
+    span: Span,
+}
+
+impl<'a> Spot<'a> {
+    fn new(source: &'a Arc<Source>, span: Span) -> Self {
+        Self { source, span }
+    }
+
+    fn error(self, message: impl Into<String>) -> Problem {
+        Problem::new(Severity::Error, self.place(), message)
+    }
+
+    fn warning(self, message: impl Into<String>) -> Problem {
+        Problem::new(Severity::Warning, self.place(), message)
+    }
+
+    fn note(self, message: impl Into<String>) -> Problem {
+        Problem::new(Severity::Note, self.place(), message)
+    }
+
+    fn place(self) -> Place {
+        Place::new(self.source, self.span)
+    }
+}

@@ -1,0 +1,54 @@
+//! `[capture]`.
+
+use super::super::read::List;
+use super::super::scalar::CgroupPath;
+use super::super::source::Source;
+use super::merge::Merged;
+use super::{Report, Spot};
+use crate::model::Capture;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub fn lower(merged: &Merged<'_>, report: &mut Report) -> Capture {
+    let mut capture = Capture::default();
+    let Some((source, text)) = merged.capture else {
+        return capture;
+    };
+    if let Some(written) = &text.cgroups {
+        capture.cgroups = cgroups(source, written, report);
+    }
+    if let Some(written) = &text.bypass {
+        let bypass = written.items.iter().map(|item| item.value.0.clone());
+        capture.bypass = bypass.collect();
+        capture.bypass.sort();
+        capture.bypass.dedup();
+    }
+    capture
+}
+
+/// Without those below others, whose programs are captured already.
+fn cgroups(source: &Arc<Source>, written: &List<CgroupPath>, report: &mut Report) -> Vec<PathBuf> {
+    if written.items.is_empty() && written.whole {
+        let spot = Spot::new(source, written.span);
+        let problem = spot.warning("nothing is captured");
+        report.push(problem.help("leave `cgroups` out to capture the whole host"));
+    }
+    let mut items: Vec<_> = written.items.iter().collect();
+    items.sort_by(|a, b| (&a.value.0, a.span).cmp(&(&b.value.0, b.span)));
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for item in items {
+        let path = &item.value.0;
+        match kept.iter().find(|above| path.starts_with(above)) {
+            Some(above) => {
+                let message = format!(
+                    "`{}` has no effect: `{}` is captured with all that is below it",
+                    path.display(),
+                    above.display()
+                );
+                report.push(Spot::new(source, item.span).warning(message));
+            }
+            None => kept.push(path.clone()),
+        }
+    }
+    kept
+}

@@ -1,0 +1,240 @@
+//! `[endpoints]`, and the endpoints of a service.
+
+use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
+use super::super::read::At;
+use super::super::scalar::Address;
+use super::super::source::{Source, Span};
+use super::address::unusable;
+use super::merge::{Entry, Merged};
+use super::place::{PlaceText, Places};
+use super::service::Found as Service;
+use super::waypoint::{self, Waypoints};
+use super::{Report, Spot};
+use crate::model::{Backend, Endpoint, Name};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An entry of `[endpoints]`.
+pub struct Shared<'a> {
+    pub entry: &'a Entry<'a, SharedEndpoint>,
+    /// None if it could not be read.
+    pub address: Option<&'a At<Address>>,
+    pub waypoint: Option<Name>,
+    place: PlaceText<'a>,
+    weight: u32,
+}
+
+pub type SharedEndpoints<'a> = BTreeMap<&'a str, Shared<'a>>;
+
+const DEFAULT_WEIGHT: u32 = 1;
+
+pub fn shared<'a>(
+    merged: &'a Merged<'a>,
+    places: &mut Places<'a>,
+    waypoints: &Waypoints<'a>,
+    report: &mut Report,
+) -> SharedEndpoints<'a> {
+    let mut shared = SharedEndpoints::new();
+    let mut by_address: BTreeMap<IpAddr, &Entry<'_, SharedEndpoint>> = BTreeMap::new();
+    for (name, entry) in &merged.endpoints {
+        if looks_like_v4(name) {
+            let problem = entry.spot().error(format!("`{name}` reads as an address"));
+            report.push(problem.expected("a name with a letter in it"));
+        }
+        let mut found = Shared {
+            entry,
+            address: entry.text.and_then(|text| text.address.0.as_ref()),
+            waypoint: None,
+            place: PlaceText::default(),
+            weight: DEFAULT_WEIGHT,
+        };
+        if let Some(text) = entry.text {
+            let labels = [&text.network, &text.node, &text.cluster];
+            found.place = PlaceText::new(entry.source, &text.locality, labels);
+            // Also of one that no service uses.
+            places.resolve(found.place, report);
+            found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
+            let clients = found
+                .address
+                .filter(|address| address.value.0.is_ipv4())
+                .map(|address| format!("the endpoint `{}`", address.value.0));
+            found.waypoint =
+                waypoint::used(waypoints, entry.source, &text.waypoint, clients, report);
+        }
+        if let Some(address) = found.address {
+            check_address(entry.at(address.span), address.value.0, report);
+            match by_address.get(&address.value.0) {
+                Some(first) => report.push(same_address(first, entry, address)),
+                None => {
+                    by_address.insert(address.value.0, entry);
+                }
+            }
+        }
+        shared.insert(name, found);
+    }
+    shared
+}
+
+fn same_address(
+    first: &Entry<'_, SharedEndpoint>,
+    entry: &Entry<'_, SharedEndpoint>,
+    address: &At<Address>,
+) -> super::Problem {
+    let message = format!(
+        "the endpoints `{}` and `{}` have the same address",
+        first.name.value, entry.name.value
+    );
+    let place = first.text.and_then(|text| text.address.0.as_ref());
+    let place = first.at(place.map_or(first.name.span, |address| address.span));
+    let (mut first, mut second) = (place, entry.at(address.span));
+    if is_before(second, first) {
+        std::mem::swap(&mut first, &mut second);
+    }
+    second
+        .error(message)
+        .expected("an address that no other entry has")
+        .related(first.place(), "the same address")
+}
+
+/// Whether the operator reads `a` before `b`.
+pub fn is_before(a: Spot<'_>, b: Spot<'_>) -> bool {
+    (a.source.path(), a.span) < (b.source.path(), b.span)
+}
+
+fn check_address(spot: Spot<'_>, ip: IpAddr, report: &mut Report) {
+    if let Some(what) = unusable(ip) {
+        let problem = spot.error(format!("`{ip}` is {what}"));
+        report.push(problem.expected("the address of a host"));
+    }
+}
+
+/// An endpoint of a service, and where it is written.
+pub struct Item {
+    pub endpoint: Endpoint,
+    pub span: Span,
+}
+
+/// The endpoints of a service, by address. Those that cannot be resolved are left out.
+pub fn of_service<'a>(
+    source: &'a Arc<Source>,
+    written: &'a [At<EndpointText>],
+    shared: &SharedEndpoints<'a>,
+    places: &mut Places<'a>,
+    report: &mut Report,
+) -> Vec<Item> {
+    let mut items = Vec::with_capacity(written.len());
+    for At { span, value } in written {
+        let found = match value {
+            EndpointText::Address(ip) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
+            EndpointText::Name(name) => by_name(Spot::new(source, *span), name, shared, report),
+            EndpointText::Table(table) => from_table(source, table, shared, report),
+        };
+        let Some((address, place, weight)) = found else {
+            continue;
+        };
+        if !matches!(value, EndpointText::Name(_)) {
+            check_address(Spot::new(source, *span), address, report);
+        }
+        let endpoint = Endpoint {
+            address,
+            place: places.resolve(place, report),
+            weight,
+        };
+        items.push(Item {
+            endpoint,
+            span: *span,
+        });
+    }
+    items.sort_by_key(|item| (item.endpoint.address, item.span));
+    for pair in items.windows(2) {
+        if pair[0].endpoint.address == pair[1].endpoint.address {
+            let first = Spot::new(source, pair[0].span).place();
+            let message = format!("`{}` is an endpoint twice", pair[1].endpoint.address);
+            let problem = Spot::new(source, pair[1].span).error(message);
+            report.push(
+                problem
+                    .related(first, "first here")
+                    .help("give it a larger `weight` if it should get more connections"),
+            );
+        }
+    }
+    items
+}
+
+type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
+
+fn from_table<'a>(
+    source: &'a Arc<Source>,
+    table: &'a EndpointTable,
+    shared: &SharedEndpoints<'a>,
+    report: &mut Report,
+) -> Option<Resolved<'a>> {
+    let labels = [&table.network, &table.node, &table.cluster];
+    let place = PlaceText::new(source, &table.locality, labels);
+    let (address, defaults, weight) = match (&table.address, &table.name) {
+        (Some(address), _) => (address.value.0, PlaceText::default(), DEFAULT_WEIGHT),
+        (None, Some(name)) => by_name(Spot::new(source, name.span), &name.value.0, shared, report)?,
+        (None, None) => return None,
+    };
+    let weight = table.weight.map_or(weight, |weight| weight.0);
+    Some((address, place.or(defaults), weight))
+}
+
+fn by_name<'a>(
+    spot: Spot<'_>,
+    name: &Name,
+    shared: &SharedEndpoints<'a>,
+    report: &mut Report,
+) -> Option<Resolved<'a>> {
+    let Some(found) = shared.get(name.as_str()) else {
+        report.unknown(spot, "endpoint", "endpoints", name.as_str(), shared);
+        return None;
+    };
+    Some((found.address?.value.0, found.place, found.weight))
+}
+
+/// Every address that is an endpoint or captured itself.
+pub fn backends(
+    services: &[Service<'_>],
+    shared: &SharedEndpoints<'_>,
+    report: &mut Report,
+) -> BTreeMap<IpAddr, Backend> {
+    let mut addresses: Vec<IpAddr> = services
+        .iter()
+        .flat_map(|service| &service.model.endpoints)
+        .map(|endpoint| endpoint.address)
+        .collect();
+    // A stable sort: it takes advantage of each service's endpoints being in order.
+    addresses.sort();
+    addresses.dedup();
+    let plain = addresses.into_iter().map(|ip| (ip, Backend::default()));
+    let mut backends: BTreeMap<_, _> = plain.collect();
+    let whole = services.iter().all(|service| service.whole);
+    for (name, found) in shared {
+        let Some(address) = found.address else {
+            continue;
+        };
+        let waypoint = found.waypoint.clone();
+        if waypoint.is_some() {
+            backends.insert(address.value.0, Backend { waypoint });
+        } else if whole && report.whole && !backends.contains_key(&address.value.0) {
+            let message = format!("no service uses the endpoint `{name}`");
+            report.push(found.entry.spot().warning(message));
+        }
+    }
+    backends
+}
+
+/// The address that an endpoint of a service comes to.
+pub fn address_of(written: &EndpointText, shared: &SharedEndpoints<'_>) -> Option<IpAddr> {
+    let named = |name: &Name| Some(shared.get(name.as_str())?.address?.value.0);
+    match written {
+        EndpointText::Address(ip) => Some(*ip),
+        EndpointText::Name(name) => named(name),
+        EndpointText::Table(table) => match (&table.address, &table.name) {
+            (Some(address), _) => Some(address.value.0),
+            (None, name) => named(&name.as_ref()?.value.0),
+        },
+    }
+}

@@ -1,0 +1,430 @@
+//! `[services]`.
+
+use super::super::Host;
+use super::super::endpoint::VipText;
+use super::super::port::PortText;
+use super::super::read::{At, List};
+use super::super::schema::ServiceText;
+use super::super::source::Source;
+use super::address::{Families, unusable};
+use super::endpoint::{self, Item, SharedEndpoints};
+use super::merge::Merged;
+use super::place::Places;
+use super::waypoint::{self, Waypoints};
+use super::{Report, Spot};
+use crate::model::{
+    Family, Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip, priority,
+};
+use ipnetwork::IpNetwork;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What services are lowered with.
+pub struct Context<'c, 'a> {
+    pub merged: &'a Merged<'a>,
+    pub host: &'c Host,
+    pub node: &'c Place,
+    pub vip_ranges: &'c [IpNetwork],
+    pub waypoints: &'c Waypoints<'a>,
+    pub shared: &'c SharedEndpoints<'a>,
+}
+
+/// A service, and its text.
+pub struct Found<'a> {
+    pub name: &'a Name,
+    pub source: &'a Arc<Source>,
+    pub text: &'a ServiceText,
+    /// Whether all of it could be read.
+    pub whole: bool,
+    pub model: Service,
+}
+
+pub fn lower<'a>(
+    context: &Context<'_, 'a>,
+    places: &mut Places<'a>,
+    report: &mut Report,
+) -> Vec<Found<'a>> {
+    let services = context.merged.services.values();
+    services
+        .filter_map(|entry| {
+            let text = entry.text?;
+            let service = One {
+                context,
+                name: &entry.name.value,
+                source: entry.source,
+                spot: entry.spot(),
+                text,
+            };
+            Some(service.lower(places, report))
+        })
+        .collect()
+}
+
+pub fn into_model(services: Vec<Found<'_>>) -> BTreeMap<Name, Service> {
+    let services = services.into_iter();
+    services.map(|s| (s.name.clone(), s.model)).collect()
+}
+
+/// Whether an address belongs to this host, so that something other than us may answer there.
+pub fn is_own(host: &Host, ip: IpAddr) -> bool {
+    ip.is_loopback() || host.own_addresses.contains(&ip)
+}
+
+struct One<'c, 'a> {
+    context: &'c Context<'c, 'a>,
+    name: &'a Name,
+    source: &'a Arc<Source>,
+    /// The name.
+    spot: Spot<'a>,
+    text: &'a ServiceText,
+}
+
+impl<'a> One<'_, 'a> {
+    fn lower(&self, places: &mut Places<'a>, report: &mut Report) -> Found<'a> {
+        let written = self.text.endpoints.as_ref();
+        let items = endpoint::of_service(
+            self.source,
+            written.map_or(&[], |list| &list.items),
+            self.context.shared,
+            places,
+            report,
+        );
+        // What could not be read might be an endpoint of either family.
+        let whole = self.text.sound
+            && report.whole
+            && written.is_none_or(|list| list.whole && list.items.len() == items.len());
+        let vips = self.vips(&items, whole, report);
+        let ports = self.ports(report);
+        let (policy, prefer) = self.policy(report);
+        let waypoint = self.waypoint(&vips, &items, report);
+        self.weights(&items, report);
+        if whole {
+            self.families(&items, &vips, report);
+            if waypoint.is_none() {
+                self.none_usable(&items, policy, &prefer, report);
+            }
+        }
+        let mut model_vips: Vec<_> = vips.iter().map(|(vip, _)| *vip).collect();
+        model_vips.sort();
+        model_vips.dedup();
+        let model = Service {
+            vips: model_vips,
+            hostnames: self.hostnames(report),
+            ports,
+            policy,
+            prefer,
+            waypoint,
+            endpoints: items.into_iter().map(|item| item.endpoint).collect(),
+        };
+        Found {
+            name: self.name,
+            source: self.source,
+            text: self.text,
+            whole,
+            model,
+        }
+    }
+
+    fn at<T>(&self, written: &At<T>) -> Spot<'a> {
+        Spot::new(self.source, written.span)
+    }
+
+    /// The virtual addresses, and their places.
+    fn vips(&self, items: &[Item], whole: bool, report: &mut Report) -> Vec<(Vip, Spot<'a>)> {
+        let Some(written) = &self.text.vips.0 else {
+            return Vec::new();
+        };
+        self.not_empty(written, "`vips = [\"auto\"]` takes free ones", report);
+        let mut vips: Vec<(Vip, Spot<'a>)> = Vec::new();
+        for item in &written.items {
+            let spot = self.at(item);
+            let vip = match item.value {
+                VipText::Fixed(ip) => {
+                    self.fixed(spot, ip, report);
+                    Vip::Fixed(ip)
+                }
+                VipText::Auto => {
+                    let given = self.auto(items);
+                    if whole && given.none() {
+                        self.no_auto(spot, report);
+                    }
+                    Vip::Auto
+                }
+            };
+            match vips.iter().find(|(earlier, _)| *earlier == vip) {
+                Some((_, first)) => report.push(
+                    spot.error(match vip {
+                        Vip::Fixed(ip) => format!("`{ip}` stands twice in `vips`"),
+                        Vip::Auto => "`auto` stands twice in `vips`".to_owned(),
+                    })
+                    .related(first.place(), "first here"),
+                ),
+                None => vips.push((vip, spot)),
+            }
+        }
+        vips
+    }
+
+    fn fixed(&self, spot: Spot<'_>, ip: IpAddr, report: &mut Report) {
+        if let Some(what) = unusable(ip) {
+            let problem = spot.error(format!("`{ip}` is {what}"));
+            report.push(problem.expected("an address that programs can connect to, or `auto`"));
+        } else if is_own(self.context.host, ip) {
+            let what = match ip.is_loopback() {
+                true => "a loopback address",
+                false => "an address of this host",
+            };
+            report.push(spot.note(format!(
+                "`{ip}` is {what}: only the ports declared here are captured, all others pass"
+            )));
+        }
+    }
+
+    /// The families of which `auto` gives an address.
+    fn auto(&self, items: &[Item]) -> Families {
+        let mut ranges = Families::default();
+        for range in self.context.vip_ranges {
+            ranges.add(range.ip());
+        }
+        let endpoints = families(items);
+        Families {
+            v4: ranges.v4 && (endpoints.v4 || items.is_empty()),
+            v6: ranges.v6,
+        }
+    }
+
+    fn no_auto(&self, spot: Spot<'_>, report: &mut Report) {
+        let message = match self.context.vip_ranges.is_empty() {
+            true => "`auto` has no addresses to give: `vip_ranges` is empty",
+            false => {
+                "`auto` has no addresses to give: all endpoints are IPv6, and all of `vip_ranges` IPv4"
+            }
+        };
+        let problem = spot.error(message);
+        report.push(problem.help("add an IPv6 range to `vip_ranges` of `[mesh]`"));
+    }
+
+    fn not_empty<T>(&self, list: &List<T>, help: &str, report: &mut Report) {
+        if list.items.is_empty() && list.whole {
+            let spot = Spot::new(self.source, list.span);
+            let problem = spot.error("this is empty: nothing could connect to the service");
+            report.push(problem.expected("at least one item").help(help));
+        }
+    }
+
+    fn ports(&self, report: &mut Report) -> Vec<PortMapping> {
+        let Some(written) = &self.text.ports.0 else {
+            return Vec::new();
+        };
+        self.not_empty(written, "`ports = [80]` declares port 80", report);
+        let key = |port: &PortMapping| (port.protocol, port.port);
+        let mut seen = BTreeMap::new();
+        for item in &written.items {
+            let port = item.value.0;
+            if let Some(first) = seen.get(&key(&port)) {
+                let message = format!("port {}/{} is declared twice", port.port, port.protocol);
+                let problem = self.at(item).error(message);
+                report.push(problem.related(self.at(*first).place(), "first declared here"));
+            } else {
+                seen.insert(key(&port), item);
+            }
+        }
+        let udp = |item: &&At<PortText>| item.value.0.protocol == Protocol::Udp;
+        if let Some(first) = written.items.iter().find(udp) {
+            let message = "only UDP sockets that call connect() are routed in this version";
+            report.push(self.at(first).note(message));
+        }
+        let mut ports: Vec<_> = written.items.iter().map(|item| item.value.0).collect();
+        ports.sort();
+        ports
+    }
+
+    fn hostnames(&self, report: &mut Report) -> Vec<String> {
+        let mut seen: BTreeMap<_, &At<_>> = BTreeMap::new();
+        for item in self.text.hostnames.iter().flat_map(|list| &list.items) {
+            if let Some(first) = seen.get(&item.value.0) {
+                let problem = self
+                    .at(item)
+                    .error(format!("`{}` stands twice", item.value.0));
+                report.push(problem.related(self.at(first).place(), "first here"));
+            } else {
+                seen.insert(&item.value.0, item);
+            }
+        }
+        seen.into_keys().map(|name| name.to_string()).collect()
+    }
+
+    fn policy(&self, report: &mut Report) -> (Policy, Vec<Scope>) {
+        let policy = self
+            .text
+            .policy
+            .as_ref()
+            .map_or(Policy::Random, |p| p.value.0);
+        let Some(written) = &self.text.prefer else {
+            return (policy, default_prefer(policy).to_vec());
+        };
+        let mut prefer = Vec::new();
+        for item in &written.items {
+            let scope = item.value.0;
+            if prefer.contains(&scope) {
+                report.push(
+                    self.at(item)
+                        .error(format!("`{scope}` stands twice in `prefer`")),
+                );
+            } else {
+                prefer.push(scope);
+            }
+        }
+        let spot = Spot::new(self.source, written.span);
+        if policy == Policy::Random {
+            if self.text.policy.is_some() || self.text.sound {
+                let problem = spot.warning("`prefer` has no effect with the policy `random`");
+                report.push(problem.help("use `policy = \"failover\"` to prefer near endpoints"));
+            }
+            prefer.clear();
+        } else if prefer.is_empty() && written.whole {
+            let message = format!("with an empty `prefer`, `{policy}` picks like `random`");
+            report.push(spot.warning(message));
+        }
+        (policy, prefer)
+    }
+
+    fn waypoint(
+        &self,
+        vips: &[(Vip, Spot<'_>)],
+        items: &[Item],
+        report: &mut Report,
+    ) -> Option<Name> {
+        let v4_clients = vips.iter().find_map(|(vip, _)| match vip {
+            Vip::Fixed(ip) => ip.is_ipv4().then(|| format!("the virtual address `{ip}`")),
+            Vip::Auto => self
+                .auto(items)
+                .v4
+                .then(|| "the IPv4 address that `auto` gives".to_owned()),
+        });
+        let waypoints = self.context.waypoints;
+        waypoint::used(
+            waypoints,
+            self.source,
+            &self.text.waypoint,
+            v4_clients,
+            report,
+        )
+    }
+
+    fn weights(&self, items: &[Item], report: &mut Report) {
+        let sum: u64 = items
+            .iter()
+            .map(|item| u64::from(item.endpoint.weight))
+            .sum();
+        if sum > u64::from(u32::MAX) {
+            let list = self.text.endpoints.as_ref();
+            let spot = Spot::new(self.source, list.map_or(self.text.span, |list| list.span));
+            let problem = spot.error(format!("the weights add up to {sum}"));
+            report.push(
+                problem
+                    .expected(format!("a sum of at most {}", u32::MAX))
+                    .help("only their ratios matter: divide all of them by the same number"),
+            );
+        }
+    }
+
+    /// Each endpoint can serve some client, and each client some endpoint.
+    fn families(&self, items: &[Item], vips: &[(Vip, Spot<'_>)], report: &mut Report) {
+        let mut clients = Families::default();
+        for (vip, _) in vips {
+            match vip {
+                Vip::Fixed(ip) => clients.add(*ip),
+                Vip::Auto => {
+                    let auto = self.auto(items);
+                    clients.v4 |= auto.v4;
+                    clients.v6 |= auto.v6;
+                }
+            }
+        }
+        let endpoints = families(items);
+        if clients.none() || endpoints.none() {
+            return;
+        }
+        for Item { endpoint, span } in items {
+            let ip = endpoint.address;
+            let why = match Family::from(ip) {
+                Family::V4 if clients.v4 => continue,
+                Family::V4 if !endpoints.v6 => continue,
+                Family::V4 => {
+                    "the service has only IPv6 addresses, and IPv6 endpoints that serve them"
+                }
+                Family::V6 if clients.v6 => continue,
+                Family::V6 => {
+                    "the service has only IPv4 addresses, and an IPv4 socket cannot connect to IPv6"
+                }
+            };
+            let spot = Spot::new(self.source, *span);
+            let problem = spot.error(format!("no client can use the endpoint `{ip}`: {why}"));
+            let vips = vips.first().map(|(_, spot)| spot.place());
+            let family = match Family::from(ip) {
+                Family::V4 => Family::V6,
+                Family::V6 => Family::V4,
+            };
+            let help = format!(
+                "add a virtual address of {}, or use an {family} endpoint",
+                Family::from(ip)
+            );
+            report.push(match vips {
+                Some(place) => problem.related(place, "what clients connect to").help(help),
+                None => problem.help(help),
+            });
+        }
+        if clients.v6 && !endpoints.v4 {
+            for (vip, spot) in vips {
+                if let Vip::Fixed(ip @ IpAddr::V4(_)) = vip {
+                    let message = format!("no endpoint can serve `{ip}`: all of them are IPv6");
+                    report.push(spot.warning(message));
+                }
+            }
+        }
+    }
+
+    /// Says so if connections will be refused, which is valid and may be meant.
+    fn none_usable(&self, items: &[Item], policy: Policy, prefer: &[Scope], report: &mut Report) {
+        let name = self.name;
+        let taking = |item: &&Item| item.endpoint.weight != 0;
+        if items.is_empty() {
+            let message = format!("`{name}` has no endpoints: its connections are refused");
+            report.push(self.spot.note(message));
+        } else if !items.iter().any(|item| taking(&item)) {
+            let message =
+                format!("every endpoint of `{name}` has weight 0: its connections are refused");
+            report.push(self.spot.note(message));
+        } else if policy == Policy::Strict {
+            let here = self.context.node;
+            let near = |item: &Item| priority(prefer, here, &item.endpoint.place) == 0;
+            if !items.iter().filter(taking).any(near) {
+                let scopes: Vec<_> = prefer.iter().map(|scope| format!("`{scope}`")).collect();
+                let spot = self.text.policy.as_ref().map_or(self.spot, |p| self.at(p));
+                report.push(spot.note(format!(
+                    "no endpoint of `{name}` matches this host in {}: its connections are refused here",
+                    scopes.join(", ")
+                )));
+            }
+        }
+    }
+}
+
+/// As in Istio.
+const fn default_prefer(policy: Policy) -> &'static [Scope] {
+    match policy {
+        Policy::Failover => &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone],
+        Policy::Strict => &[Scope::Node],
+        _ => &[],
+    }
+}
+
+fn families(items: &[Item]) -> Families {
+    let mut families = Families::default();
+    for item in items {
+        families.add(item.endpoint.address);
+    }
+    families
+}

@@ -1,0 +1,82 @@
+//! `[node]`, `[mesh]` and `[limits]`.
+
+use super::super::Host;
+use super::address::{overlap, unusable_range};
+use super::merge::Merged;
+use super::place::{PlaceText, Places};
+use super::{Report, Spot};
+use crate::model::{Limits, Place};
+use ipnetwork::IpNetwork;
+
+const DEFAULT_VIP_RANGES: [&str; 2] = ["240.64.0.0/16", "fd6b:6d65:7368::/64"];
+
+pub fn node<'a>(
+    merged: &Merged<'a>,
+    host: &Host,
+    places: &mut Places<'a>,
+    report: &mut Report,
+) -> Place {
+    let mut place = Place::default();
+    if let Some((source, text)) = merged.node {
+        let written = PlaceText::new(
+            source,
+            &text.locality,
+            [&text.network, &text.name, &text.cluster],
+        );
+        place = (*places.resolve(written, report)).clone();
+    }
+    if place.node.is_none() && !host.name.is_empty() {
+        place.node = Some(host.name.clone());
+    }
+    place
+}
+
+pub fn vip_ranges(merged: &Merged<'_>, report: &mut Report) -> Vec<IpNetwork> {
+    let written = merged
+        .mesh
+        .and_then(|(source, text)| Some((source, text.vip_ranges.as_ref()?)));
+    let Some((source, written)) = written else {
+        return DEFAULT_VIP_RANGES
+            .iter()
+            .filter_map(|range| range.parse().ok())
+            .collect();
+    };
+    for (index, range) in written.items.iter().enumerate() {
+        let spot = Spot::new(source, range.span);
+        let network = range.value.0;
+        if let Some(why) = unusable_range(network) {
+            let problem = spot.error(format!("`{network}` {why}"));
+            report.push(problem.expected("a range that nothing else uses"));
+        }
+        let mut earlier = written.items[..index].iter();
+        if let Some(first) = earlier.find(|first| overlap(first.value.0, network)) {
+            let first = Spot::new(source, first.span).place();
+            let problem = spot.error(format!("`{network}` overlaps another range"));
+            report.push(problem.related(first, "this one"));
+        }
+    }
+    let mut ranges: Vec<_> = written.items.iter().map(|range| range.value.0).collect();
+    ranges.sort();
+    ranges
+}
+
+pub fn limits(merged: &Merged<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some((_, text)) = merged.limits else {
+        return limits;
+    };
+    let pairs = [
+        (&mut limits.addresses, text.addresses),
+        (&mut limits.frontends, text.frontends),
+        (&mut limits.services, text.services),
+        (&mut limits.endpoints, text.endpoints),
+        (&mut limits.backends, text.backends),
+        (&mut limits.waypoints, text.waypoints),
+    ];
+    for (limit, written) in pairs {
+        if let Some(written) = written {
+            *limit = written.0;
+        }
+    }
+    limits
+}

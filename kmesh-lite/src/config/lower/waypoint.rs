@@ -1,0 +1,135 @@
+//! `[waypoints]`.
+
+use super::super::problem::Problem;
+use super::super::read::At;
+use super::super::scalar::{NameText, Socket};
+use super::super::schema::WaypointText;
+use super::super::source::Source;
+use super::address::unusable;
+use super::merge::{Entry, Merged};
+use super::{Report, Spot};
+use crate::model::{Family, Header, Name, Waypoint};
+use ipnetwork::IpNetwork;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A waypoint, or where one that could not be read is defined.
+pub struct Found<'a> {
+    pub entry: &'a Name,
+    pub source: &'a Arc<Source>,
+    pub address: Option<&'a At<Socket>>,
+    pub model: Option<Waypoint>,
+}
+
+pub type Waypoints<'a> = BTreeMap<&'a str, Found<'a>>;
+
+pub fn lower<'a>(
+    merged: &Merged<'a>,
+    vip_ranges: &[IpNetwork],
+    report: &mut Report,
+) -> Waypoints<'a> {
+    let waypoints = merged.waypoints.iter();
+    waypoints
+        .map(|(name, entry)| {
+            let address = entry.text.and_then(|text| text.address.0.as_ref());
+            if let Some(address) = address {
+                check_address(entry, address, vip_ranges, report);
+            }
+            let found = Found {
+                entry: &entry.name.value,
+                source: entry.source,
+                address,
+                model: entry.text.and_then(model),
+            };
+            (*name, found)
+        })
+        .collect()
+}
+
+fn model(text: &WaypointText) -> Option<Waypoint> {
+    Some(Waypoint {
+        address: text.address.0.as_ref()?.value.0,
+        header: text.header.0.as_ref()?.value.0,
+        unit: text.unit.as_ref().map(|unit| unit.value.0.clone()),
+    })
+}
+
+fn check_address(
+    entry: &Entry<'_, WaypointText>,
+    address: &At<Socket>,
+    vip_ranges: &[IpNetwork],
+    report: &mut Report,
+) {
+    let ip = address.value.0.ip();
+    let why = match unusable(ip) {
+        Some(what) => format!("`{ip}` is {what}"),
+        None => match vip_ranges.iter().find(|range| range.contains(ip)) {
+            Some(range) => format!("`{ip}` is in `vip_ranges` (`{range}`), where nothing listens"),
+            None => return,
+        },
+    };
+    let problem = entry.at(address.span).error(why);
+    report.push(problem.expected("the address that the proxy listens on"));
+}
+
+/// The waypoint that a service or endpoint names. `v4_clients` is what its clients with IPv4 sockets
+/// connect to, if it has any: they need an IPv4 waypoint.
+pub fn used<'a>(
+    waypoints: &Waypoints<'a>,
+    source: &'a Arc<Source>,
+    written: &'a Option<At<NameText>>,
+    v4_clients: Option<String>,
+    report: &mut Report,
+) -> Option<Name> {
+    let written = written.as_ref()?;
+    let spot = Spot::new(source, written.span);
+    let Some(found) = waypoints.get(written.value.0.as_str()) else {
+        let name = written.value.0.as_str();
+        report.unknown(spot, "waypoint", "waypoints", name, waypoints);
+        return None;
+    };
+    if let (Some(address), Some(client)) = (found.address, v4_clients)
+        && Family::from(address.value.0.ip()) == Family::V6
+    {
+        let message = format!(
+            "clients of {client} cannot reach the waypoint `{}`",
+            found.entry
+        );
+        let place = Spot::new(found.source, address.span).place();
+        report.push(
+            spot.error(message)
+                .expected("a waypoint with an IPv4 address")
+                .related(
+                    place,
+                    "an IPv6 address, which IPv4 sockets cannot connect to",
+                ),
+        );
+    }
+    Some(found.entry.clone())
+}
+
+/// An error for each header that cannot be sent yet.
+pub fn unsupported(merged: &Merged<'_>) -> Vec<Problem> {
+    let waypoints = merged.waypoints.values();
+    waypoints
+        .filter_map(|entry| {
+            let header = entry.text?.header.0.as_ref()?;
+            (header.value.0 != Header::Nothing).then(|| {
+                let message = format!(
+                    "the header `{}` cannot be sent by this version",
+                    header.value.0
+                );
+                Problem::error(entry.source, header.span, message)
+                    .expected("`none`")
+                    .help("with `none` the waypoint does not learn the original destination")
+            })
+        })
+        .collect()
+}
+
+pub fn into_model(waypoints: Waypoints<'_>) -> BTreeMap<Name, Waypoint> {
+    let waypoints = waypoints.into_values();
+    waypoints
+        .filter_map(|found| Some((found.entry.clone(), found.model?)))
+        .collect()
+}

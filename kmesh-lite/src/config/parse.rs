@@ -1,0 +1,199 @@
+//! From the text of one file to its text types.
+
+use super::problem::Problem;
+use super::read::{Read, Reader};
+use super::schema::FileText;
+use super::source::{Place, Source, Span};
+use super::suggest::quote;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use toml::de::{DeTable, DeValue, Error};
+
+/// One file, read as far as it can be.
+#[derive(Debug)]
+pub struct Parsed {
+    pub source: Arc<Source>,
+    pub text: Option<FileText>,
+    pub problems: Vec<Problem>,
+    /// Whether it is TOML: else entries may be missing that the operator wrote.
+    pub whole: bool,
+}
+
+/// Syntax errors are collected from so much text after the first: what comes later is likely
+/// garbage, and garbage has an error every few bytes.
+const RECOVERY: usize = 256 * 1024;
+
+/// So many of them are told.
+const SYNTAX_ERRORS: usize = 100;
+
+/// Parses a text that is known to be damaged in the places of `damage`.
+pub fn parse(source: &Arc<Source>, damage: Vec<Problem>) -> Parsed {
+    let text = source.text();
+    let mut reader = Reader::new(source);
+    let mut problems = damage;
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(first) => {
+            let (document, errors) = recover(text, &first);
+            problems.extend(errors.iter().map(|error| syntax(source, &document, error)));
+            document
+        }
+    };
+    let whole = problems.is_empty();
+    // Behind a syntax error, what is missing may well be there.
+    reader.forgive_missing = !whole;
+    let span = document.span();
+    let root = toml::Spanned::new(span, DeValue::Table(document.into_inner()));
+    let text = FileText::read(&root, &mut reader);
+    let damaged: BTreeSet<_> = problems.iter().filter_map(Problem::line).collect();
+    let consequence = |p: &Problem| p.line().is_some_and(|line| damaged.contains(&line));
+    problems.extend(
+        reader
+            .problems
+            .into_iter()
+            .filter(|p| whole || !consequence(p)),
+    );
+    Parsed {
+        source: Arc::clone(source),
+        text,
+        problems,
+        whole,
+    }
+}
+
+/// As much of the document as can be made out, and what is wrong with it.
+fn recover<'i>(text: &'i str, first: &Error) -> (toml::Spanned<DeTable<'i>>, Vec<Error>) {
+    let start = first.span().map_or(0, |span| span.start);
+    let window = text.floor_char_boundary((start + RECOVERY).min(text.len()));
+    let end = text[window..]
+        .find('\n')
+        .map_or(text.len(), |at| window + at + 1);
+    // One line without an end is no reason to parse all of it again.
+    let end = if end - window > RECOVERY { window } else { end };
+    let (document, mut errors) = DeTable::parse_recoverable(&text[..end]);
+    // Where the text was cut, something is always unfinished.
+    errors.retain(|error| end == text.len() || error.span().is_none_or(|span| span.start < end));
+    errors.truncate(SYNTAX_ERRORS);
+    (document, errors)
+}
+
+fn syntax(source: &Arc<Source>, document: &toml::Spanned<DeTable<'_>>, error: &Error) -> Problem {
+    let range = error.span().unwrap_or(0..0);
+    let span = Span::from(range.clone());
+    if error.message() == "duplicate key" {
+        let key = source.text().get(range.clone()).unwrap_or_default();
+        let problem = Problem::error(source, span, format!("{} is defined twice", quote(key)));
+        let first = first_header(source.text(), &range)
+            .or_else(|| first_key(document.get_ref(), key, range.start));
+        return match first {
+            Some(first) => problem.related(Place::new(source, first.into()), "first defined here"),
+            None => problem,
+        };
+    }
+    let (message, expected) = match error.message().split_once(", expected ") {
+        Some((message, "nothing")) => (message, None),
+        Some((message, expected)) => (message, Some(expected)),
+        None => (error.message(), None),
+    };
+    let mut problem = Problem::error(source, span, message);
+    problem.expected = expected.map(|expected| expected.replace("`, `", "` or `"));
+    let unquoted = message.contains("must be quoted")
+        || ["float", "number", "integer", "date", "time"]
+            .iter()
+            .any(|kind| message.contains(&format!("invalid {kind}")));
+    problem.help_if(unquoted.then(|| "put strings, and so addresses, in double quotes".to_owned()))
+}
+
+/// The earlier line that is the same `[header]` as the one around `key`.
+fn first_header(text: &str, key: &Range<usize>) -> Option<Range<usize>> {
+    let start = text[..key.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next()?;
+    let header = header(line)?;
+    let mut offset = 0;
+    for line in text[..start].split_inclusive('\n') {
+        if self::header(line) == Some(header) {
+            let indent = line.len() - line.trim_start().len();
+            return Some(offset + indent..offset + indent + header.len());
+        }
+        offset += line.len();
+    }
+    None
+}
+
+fn header(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let end = line.find(']')?;
+    line.starts_with('[').then(|| &line[..=end])
+}
+
+/// The last key of this text before `before`, in whichever table.
+fn first_key(table: &DeTable<'_>, text: &str, before: usize) -> Option<Range<usize>> {
+    let mut found: Option<Range<usize>> = None;
+    let mut tables = vec![table];
+    while let Some(table) = tables.pop() {
+        for (key, value) in table {
+            let span = key.span();
+            if key.get_ref() == text
+                && span.start < before
+                && found.as_ref().is_none_or(|found| found.start < span.start)
+            {
+                found = Some(span);
+            }
+            match value.get_ref() {
+                DeValue::Table(table) => tables.push(table),
+                DeValue::Array(items) => {
+                    tables.extend(items.iter().filter_map(|item| item.get_ref().as_table()));
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let parsed = parse(&Source::new("f", text), Vec::new());
+        parsed.problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn syntax_errors_do_not_hide_others() {
+        let text = "[node]\nnaem = 'x'\nnetwork = \n[mesh]\nvip_ranges = 1\n";
+        let problems = problems(text);
+        assert_eq!(problems.len(), 3, "{problems:#?}");
+        assert!(problems[0].starts_with("f:3:"), "{problems:#?}");
+    }
+
+    #[test]
+    fn a_duplicate_names_both_places() {
+        for text in [
+            "[services.a]\nports = [1]\nvips = ['::1']\n [services.a] # again\n",
+            "[node]\nname = 'a'\nname = 'b'\n",
+            "node = { name = 'a', name = 'b' }\n",
+        ] {
+            let parsed = parse(&Source::new("f", text), Vec::new());
+            assert_eq!(parsed.problems.len(), 1, "{:#?}", parsed.problems);
+            let problem = &parsed.problems[0];
+            let first = &problem.related[0].place;
+            assert!(first.span < problem.place.span, "{problem:#?}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused_in_bounded_time_and_space() {
+        for garbage in ["= ", "x\n", "\0", "[[", "\"", "a.b.", "{}", "ä", "[a]\n"] {
+            let text = garbage.repeat(2_000_000 / garbage.len());
+            let found = problems(&text).len();
+            // One more: a key that is not known.
+            assert!(
+                (1..=SYNTAX_ERRORS + 1).contains(&found),
+                "{garbage:?}: {found}"
+            );
+        }
+    }
+}

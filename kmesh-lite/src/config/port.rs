@@ -1,0 +1,168 @@
+//! Ports: `80`, `"80"`, `"80:8080"`, `"53:53/udp"`, `{ port = 80, target = 8080 }`.
+
+use super::read::{Read, Reader, Required, Value, Wrong, text};
+use super::scalar::{PortNumber, integer};
+use super::suggest::quote;
+use super::word::{Word, word};
+use crate::model::{PortMapping, Protocol};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+use toml::de::DeValue;
+
+/// One port of a service.
+#[derive(Debug)]
+pub struct PortText(pub PortMapping);
+
+text! {
+    /// A port of a service in its long form.
+    PortTable "a table with `port`, `target` and `protocol`" {
+        /// What clients connect to.
+        port: Required<PortNumber>,
+        /// Port of the endpoints. Default: the same as `port`.
+        target: Option<PortNumber>,
+        /// Default: `tcp`.
+        protocol: Option<Word<Protocol>>,
+    }
+}
+
+impl Read for PortText {
+    const WHAT: &'static str = "a port: 80, `80:8080`, `53:53/udp` or a table";
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Integer(_) => {
+                let port = integer(value, PortNumber::WHAT, 1, 65_535, reader)?;
+                mapping(port, port, Protocol::Tcp)
+            }
+            DeValue::String(text) => parse(text)
+                .map_err(|wrong| reader.wrong(value.span().into(), wrong))
+                .ok(),
+            DeValue::Table(_) => {
+                let table = PortTable::read(value, reader)?;
+                if !table.sound {
+                    return None;
+                }
+                let port = table.port.0?.0;
+                let target = table.target.map_or(port, |target| target.0);
+                let protocol = table.protocol.map_or(Protocol::Tcp, |word| word.0);
+                mapping(port, target, protocol)
+            }
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                None
+            }
+        }
+        .map(Self)
+    }
+}
+
+fn parse(text: &str) -> Result<PortMapping, Wrong> {
+    let (ports, protocol) = match text.split_once('/') {
+        Some((ports, protocol)) => (ports, word(protocol)?),
+        None => (text, Protocol::Tcp),
+    };
+    let (port, target) = ports.split_once(':').unwrap_or((ports, ports));
+    Ok(PortMapping {
+        protocol,
+        port: number(text, port)?,
+        target: number(text, target)?,
+    })
+}
+
+fn number(whole: &str, text: &str) -> Result<u16, Wrong> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits {
+        let wrong = Wrong::new(format!("{} is not a port", quote(whole)));
+        return Err(wrong.expected(PortText::WHAT).help(
+            text.contains(['-', ','])
+                .then(|| "each port is an item of its own; ranges are not supported".to_owned()),
+        ));
+    }
+    match text.parse() {
+        Ok(0) => Err(Wrong::new("port 0 cannot be connected to").expected(PortNumber::WHAT)),
+        Ok(port) => Ok(port),
+        Err(_) => {
+            Err(Wrong::new(format!("{} is out of range", quote(text))).expected(PortNumber::WHAT))
+        }
+    }
+}
+
+fn mapping(port: u32, target: u32, protocol: Protocol) -> Option<PortMapping> {
+    Some(PortMapping {
+        protocol,
+        port: u16::try_from(port).ok()?,
+        target: u16::try_from(target).ok()?,
+    })
+}
+
+impl JsonSchema for PortText {
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A port that clients connect to, and the endpoints' port behind it.",
+            "anyOf": [
+                {
+                    "type": "string",
+                    "pattern": "^[0-9]{1,5}(:[0-9]{1,5})?(/(tcp|udp))?$",
+                    "description": "`PORT`, `PORT:TARGET`, either with `/tcp` or `/udp` after it.",
+                },
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+                generator.subschema_for::<PortTable>(),
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_forms() {
+        let tcp = |port, target| PortMapping {
+            protocol: Protocol::Tcp,
+            port,
+            target,
+        };
+        assert_eq!(parse("80").unwrap(), tcp(80, 80));
+        assert_eq!(parse("80:8080").unwrap(), tcp(80, 8080));
+        assert_eq!(parse("80:8080/tcp").unwrap(), tcp(80, 8080));
+        let udp = parse("53/udp").unwrap();
+        assert_eq!(
+            (udp.protocol, udp.port, udp.target),
+            (Protocol::Udp, 53, 53)
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_port_is_refused() {
+        for text in [
+            "",
+            ":",
+            "80:",
+            ":80",
+            "80:80:80",
+            "+80",
+            " 80",
+            "80 ",
+            "0x50",
+            "80-90",
+            "http",
+            "0",
+            "80:0",
+            "65536",
+            "99999999999",
+            "80/sctp",
+            "80/",
+            "/tcp",
+            "80/tcp/udp",
+            "-1",
+            "８０",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

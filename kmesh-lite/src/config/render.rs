@@ -1,0 +1,239 @@
+//! Problems as text for people and as JSON for programs.
+
+use super::problem::{Problem, Problems, Severity};
+use super::source::{Place, Source};
+use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
+use annotate_snippets::{
+    AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
+};
+use serde_json::{Value, json};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// More problems than this are counted instead of shown: nobody reads a hundred thousand.
+const SHOWN: usize = 500;
+
+/// Longer lines are cut around what is pointed at.
+const LONGEST_LINE: usize = 2_000;
+
+impl Problems {
+    /// Every problem with its excerpt, and a last line that counts them. Empty without problems.
+    pub fn render(&self, color: bool) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        }
+        .term_width(DEFAULT_TERM_WIDTH);
+        let mut text = String::new();
+        // Errors last a screenful; notes must not use it up.
+        for problem in self.shown() {
+            text.push_str(&render(&renderer, problem));
+            text.push_str("\n\n");
+        }
+        if self.len() > SHOWN {
+            text.push_str(&format!("... and {} more\n", self.len() - SHOWN));
+        }
+        text.push_str(&self.summary());
+        text.push('\n');
+        text
+    }
+
+    /// All in order, or if they are too many the most severe ones.
+    fn shown(&self) -> Vec<&Problem> {
+        let mut shown: Vec<_> = self.iter().collect();
+        if shown.len() > SHOWN {
+            shown.sort_by_key(|problem| problem.severity);
+            shown.truncate(SHOWN);
+        }
+        shown
+    }
+
+    /// "2 errors, 1 warning".
+    pub fn summary(&self) -> String {
+        let counts =
+            [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
+                match self.count(severity) {
+                    0 => None,
+                    1 => Some(format!("1 {severity}")),
+                    n => Some(format!("{n} {severity}s")),
+                }
+            });
+        let counts: Vec<_> = counts.into_iter().flatten().collect();
+        match counts.is_empty() {
+            true => "no problems".to_owned(),
+            false => counts.join(", "),
+        }
+    }
+
+    /// The same as data. The shape is stable; keys may be added:
+    ///
+    /// ```json
+    /// {
+    ///   "errors": 1, "warnings": 0, "notes": 0,
+    ///   "problems": [{
+    ///     "severity": "error",
+    ///     "message": "unknown key `wieght`",
+    ///     "file": "/etc/kmesh/mesh.toml",
+    ///     "line": 3, "column": 5, "end_line": 3, "end_column": 11,
+    ///     "expected": "`address` or `weight`",
+    ///     "help": "did you mean `weight`?",
+    ///     "related": [{ "message": "first defined here", "file": "...", "line": 1, "column": 1,
+    ///                   "end_line": 1, "end_column": 2 }]
+    ///   }]
+    /// }
+    /// ```
+    ///
+    /// `severity` is `error`, `warning` or `note`. Lines and columns count from 1, columns in
+    /// characters; the end is exclusive. They are null where the problem is the file itself;
+    /// `expected` and `help` may be null, `related` may be empty.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "errors": self.count(Severity::Error),
+            "warnings": self.count(Severity::Warning),
+            "notes": self.count(Severity::Note),
+            "problems": self.iter().map(to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn render(renderer: &Renderer, problem: &Problem) -> String {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let mut group = level
+        .primary_title(normalize_untrusted_str(&problem.message))
+        .elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);
+    // Places on the same few lines share an excerpt.
+    let near = |place: &Place| {
+        Arc::ptr_eq(&place.source, &problem.place.source)
+            && place
+                .line()
+                .zip(problem.place.line())
+                .is_some_and(|(a, b)| a.abs_diff(b) <= 3)
+            && !long(place)
+            && !long(&problem.place)
+    };
+    let (beside, elsewhere): (Vec<_>, Vec<_>) =
+        problem.related.iter().partition(|r| near(&r.place));
+    let mut marks = vec![(
+        &problem.place,
+        problem.expected.as_ref().map(|e| format!("expected {e}")),
+    )];
+    marks.extend(beside.iter().map(|r| (&r.place, Some(r.message.clone()))));
+    group = excerpt(group, &marks, AnnotationKind::Primary);
+    for related in elsewhere {
+        let marks = [(&related.place, Some(related.message.clone()))];
+        group = excerpt(group, &marks, AnnotationKind::Context);
+    }
+    if problem.place.span.is_none()
+        && let Some(expected) = &problem.expected
+    {
+        group = group.element(Level::NOTE.message(format!("expected {expected}")));
+    }
+    if let Some(help) = &problem.help {
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+    }
+    renderer.render(&[group])
+}
+
+/// Adds the lines that hold all of the marks, the first of which gives position and file.
+fn excerpt<'a>(
+    group: Group<'a>,
+    marks: &[(&'a Place, Option<String>)],
+    first: AnnotationKind,
+) -> Group<'a> {
+    let place = marks[0].0;
+    let path = place.file().display().to_string();
+    let Some(span) = place.span else {
+        return group.element(Origin::path(path));
+    };
+    let source = &place.source;
+    let spans = marks.iter().filter_map(|(place, _)| place.span);
+    let (low, high) = spans.fold((span.start, span.end), |(low, high), span| {
+        (low.min(span.start), high.max(span.end))
+    });
+    let (line, column) = source.position(span.start);
+    let lines = window(source, low as usize..high as usize);
+    let first_line = source.position(low).0;
+    let text = &source.text()[lines.clone()];
+    let mut snippet = Snippet::source(text).line_start(first_line + 1);
+    let whole_lines = !long(place);
+    if whole_lines {
+        snippet = snippet.path(path.clone());
+    }
+    for (index, (place, label)) in marks.iter().enumerate() {
+        let Some(span) = place.span else { continue };
+        let kind = match index {
+            0 => first,
+            _ => AnnotationKind::Context,
+        };
+        let inside = |at: u32| (at as usize).clamp(lines.start, lines.end) - lines.start;
+        let range =
+            text.floor_char_boundary(inside(span.start))..text.ceil_char_boundary(inside(span.end));
+        let label = label.as_deref().map(normalize_untrusted_str);
+        snippet = snippet.annotation(kind.span(range).label(label));
+    }
+    if whole_lines {
+        return group.element(snippet);
+    }
+    // The excerpt begins in the middle of a line, so its own columns would be wrong.
+    let origin = Origin::path(path).line(line + 1).char_column(column + 1);
+    group.element(origin).element(snippet)
+}
+
+/// What to show of the lines of `span`: all, unless a line is enormous.
+fn window(source: &Source, span: Range<usize>) -> Range<usize> {
+    let offset = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    let first = source.position(offset(span.start)).0;
+    // A mark that runs over many lines is shown by its first ones.
+    let last = source.position(offset(span.end)).0.min(first + 6);
+    let lines = source.line_range(first, last);
+    if lines.len() <= LONGEST_LINE {
+        return lines;
+    }
+    let start = span.start.saturating_sub(60).max(lines.start);
+    let end = (span.end.min(span.start + 200) + 60).min(lines.end);
+    source.text().ceil_char_boundary(start)..source.text().floor_char_boundary(end)
+}
+
+fn long(place: &Place) -> bool {
+    place.span.is_some_and(|span| {
+        let line = place.source.position(span.start).0;
+        place.source.line_range(line, line).len() > LONGEST_LINE
+    })
+}
+
+fn to_json(problem: &Problem) -> Value {
+    let mut object = json!({
+        "severity": problem.severity.as_str(),
+        "message": problem.message,
+    });
+    place_json(&mut object, &problem.place);
+    object["expected"] = json!(problem.expected);
+    object["help"] = json!(problem.help);
+    object["related"] = problem
+        .related
+        .iter()
+        .map(|related| {
+            let mut object = json!({ "message": related.message });
+            place_json(&mut object, &related.place);
+            object
+        })
+        .collect();
+    object
+}
+
+fn place_json(object: &mut Value, place: &Place) {
+    let end = place.span.map(|span| place.source.position(span.end));
+    object["file"] = json!(place.file().display().to_string());
+    object["line"] = json!(place.line());
+    object["column"] = json!(place.column());
+    object["end_line"] = json!(end.map(|(line, _)| line + 1));
+    object["end_column"] = json!(end.map(|(_, column)| column + 1));
+}

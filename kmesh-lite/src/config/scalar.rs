@@ -1,0 +1,388 @@
+//! Values that are one string or number: addresses, ranges, names, hostnames, cgroups.
+
+use super::read::{NAME, NAME_PATTERN, Read, Reader, Value, Wrong};
+use super::suggest::quote;
+use crate::model::{CgroupRef, Limits, Locality, Name};
+use ipnetwork::IpNetwork;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use toml::de::DeValue;
+
+/// Declares a type that is read from one string: what is expected, the pattern of its schema, and
+/// the function that reads it.
+macro_rules! scalar {
+    ($($(#[$doc:meta])* $name:ident($inner:ty): $what:expr, $pattern:expr, $parse:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(pub $inner);
+
+        impl Read for $name {
+            const WHAT: &'static str = $what;
+
+            fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+                let DeValue::String(text) = value.get_ref() else {
+                    reader.wrong_type(value, &format!("a string: {}", $what));
+                    return None;
+                };
+                let parse: fn(&str, &mut Reader) -> Result<$inner, Wrong> = $parse;
+                match parse(text, reader) {
+                    Ok(inner) => Some(Self(inner)),
+                    Err(mut wrong) => {
+                        wrong.expected.get_or_insert_with(|| $what.to_owned());
+                        reader.wrong(value.span().into(), wrong);
+                        None
+                    }
+                }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    )+};
+}
+
+pub const ADDRESS_PATTERN: &str = "^[0-9.]+$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$";
+
+scalar! {
+    /// An IPv4 or IPv6 address of one host.
+    Address(IpAddr): "an IPv4 or IPv6 address", ADDRESS_PATTERN, |text, _| address(text);
+
+    /// Addresses in CIDR notation.
+    Cidr(IpNetwork): "a range of addresses like `10.96.0.0/16`", "^[0-9A-Fa-f:.]+/[0-9]+$",
+        |text, _| cidr(text);
+
+    /// Address and port.
+    Socket(SocketAddr): "an address and a port, like `10.0.0.5:15008` or `[fd00::5]:15008`",
+        r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$", |text, _| socket(text);
+
+    /// What an entry of the file is called.
+    NameText(Name): NAME, NAME_PATTERN, |text, _| {
+        text.parse()
+            .map_err(|error| Wrong::new(format!("{} is not a name: {error}", quote(text))))
+    };
+
+    /// A network, node or cluster.
+    Label(Arc<str>): "a word without control characters", r"^[^\x00-\x1f\x7f]+$",
+        |text, reader| label(text).map(|label| reader.intern(label));
+
+    /// A region, zone or subzone.
+    LocalityPart(Arc<str>): "a word without `/`", r"^[^/\x00-\x1f\x7f]+$",
+        |text, reader| locality_part(text).map(|part| reader.intern(part));
+
+    /// `region/zone/subzone`, `region/zone` or `region`.
+    LocalityPath(Locality): "`region/zone/subzone`, `region/zone` or `region`",
+        r"^[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+){0,2}$", |text, _| locality(text);
+
+    /// A name from `[localities]`, or a locality in place: `region/zone/subzone` or `region/zone`.
+    LocalityRef(Arc<str>): "a name from `[localities]`, or `region/zone/subzone`",
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$|^[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+){1,2}$",
+        |text, reader| locality_ref(text).map(|text| reader.intern(text));
+
+    /// A DNS name in lower case.
+    Hostname(Box<str>): "a DNS name in lower case, like `payments.mesh`",
+        r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+        |text, _| hostname(text);
+
+    /// A cgroup: its path below the cgroup v2 mount.
+    CgroupPath(PathBuf): "a path below the cgroup v2 mount that begins with `/`, like `/user.slice`",
+        "^/", |text, _| cgroup_path(text);
+
+    /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
+    CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
+        r"^/|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
+        |text, _| cgroup_ref(text);
+}
+
+pub fn address(text: &str) -> Result<IpAddr, Wrong> {
+    let wrong = |help: Option<String>| {
+        Err(Wrong::new(format!("{} is not an address", quote(text)))
+            .expected(Address::WHAT)
+            .help(help))
+    };
+    match text.parse() {
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            wrong(v6.to_ipv4_mapped().map(|v4| {
+                format!("write `{v4}`: IPv6 sockets reach it in its mapped form by themselves")
+            }))
+        }
+        Ok(ip) => Ok(ip),
+        Err(_) if text.contains('/') => wrong(Some("one address, not a range".to_owned())),
+        Err(_) if text.contains('%') => wrong(Some("an interface cannot be named here".to_owned())),
+        Err(_) => match text.parse::<SocketAddr>() {
+            Ok(with_port) => wrong(Some(format!(
+                "write `{}`: ports are declared by `ports`",
+                with_port.ip()
+            ))),
+            Err(_) => {
+                let bare = text.trim_matches(|c: char| "[] ".contains(c));
+                wrong(match bare.parse::<IpAddr>() {
+                    Ok(ip) => Some(format!("did you mean `{ip}`?")),
+                    Err(_) => without_leading_zeros(text),
+                })
+            }
+        },
+    }
+}
+
+/// `010.0.0.1` is octal to some programs and decimal to others, so it is neither here.
+fn without_leading_zeros(text: &str) -> Option<String> {
+    let parts: Option<Vec<u8>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match parts?.as_slice() {
+        [a, b, c, d] => Some(format!(
+            "write `{a}.{b}.{c}.{d}`: leading zeros are ambiguous"
+        )),
+        _ => None,
+    }
+}
+
+fn cidr(text: &str) -> Result<IpNetwork, Wrong> {
+    let wrong = |help: Option<String>| {
+        Err(Wrong::new(format!("{} is not a range of addresses", quote(text))).help(help))
+    };
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        return wrong(Some(format!("a single address is written `{ip}/{bits}`")));
+    }
+    match text.parse::<IpNetwork>() {
+        Ok(network) if network.ip() != network.network() => wrong(Some(format!(
+            "did you mean `{}/{}`?",
+            network.network(),
+            network.prefix()
+        ))),
+        Ok(network) => Ok(network),
+        Err(_) => wrong(None),
+    }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, Wrong> {
+    match text.parse::<SocketAddr>() {
+        Ok(socket) if socket.port() == 0 => {
+            Err(Wrong::new("port 0 cannot be connected to").expected("a port from 1 to 65535"))
+        }
+        Ok(socket) => address(&socket.ip().to_string()).map(|ip| (ip, socket.port()).into()),
+        Err(_) => {
+            let help = match text.parse::<IpAddr>() {
+                Ok(IpAddr::V4(v4)) => Some(format!("a port is missing: `{v4}:15008`")),
+                Ok(IpAddr::V6(v6)) => Some(format!("a port is missing: `[{v6}]:15008`")),
+                Err(_) => None,
+            };
+            let message = format!("{} is not an address and a port", quote(text));
+            Err(Wrong::new(message).help(help))
+        }
+    }
+}
+
+fn label(text: &str) -> Result<&str, Wrong> {
+    if text.is_empty() {
+        return Err(
+            Wrong::new("this is empty").help("leave the key out if it is not known".to_owned())
+        );
+    }
+    if text.contains(char::is_control) {
+        return Err(Wrong::new(format!(
+            "{} has a control character",
+            quote(text)
+        )));
+    }
+    Ok(text)
+}
+
+fn locality_part(text: &str) -> Result<&str, Wrong> {
+    if text.contains('/') {
+        return Err(Wrong::new(format!("{} has a `/`", quote(text))));
+    }
+    label(text)
+}
+
+pub fn locality(text: &str) -> Result<Locality, Wrong> {
+    let wrong = || Wrong::new(format!("{} is not a locality", quote(text)));
+    let mut parts = text.split('/').map(locality_part);
+    let mut next = || {
+        let part = parts.next().transpose().map_err(|_| wrong())?;
+        Ok(part.map(str::to_owned))
+    };
+    let locality = Locality {
+        region: next()?,
+        zone: next()?,
+        subzone: next()?,
+    };
+    match parts.next() {
+        Some(_) => Err(wrong().help("a locality has at most three parts".to_owned())),
+        None => Ok(locality),
+    }
+}
+
+fn locality_ref(text: &str) -> Result<&str, Wrong> {
+    if text.contains('/') {
+        locality(text)?;
+    } else {
+        text.parse::<Name>()
+            .map_err(|error| Wrong::new(format!("{} is not a name: {error}", quote(text))))?;
+    }
+    Ok(text)
+}
+
+fn hostname(text: &str) -> Result<Box<str>, Wrong> {
+    let wrong = |why: &str, help: Option<String>| {
+        Err(Wrong::new(format!("{} is not a hostname: {why}", quote(text))).help(help))
+    };
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    if text.contains(|c: char| c.is_ascii_uppercase()) {
+        let lower = text.to_ascii_lowercase();
+        return wrong("upper case", Some(format!("did you mean `{lower}`?")));
+    }
+    if let Some(bare) = text.strip_suffix('.') {
+        return wrong("it ends with `.`", Some(format!("did you mean `{bare}`?")));
+    }
+    if let Some(other) = text.chars().find(|c| !allowed(*c)) {
+        return wrong(&format!("{other:?} is not allowed"), None);
+    }
+    if text.len() > 253 {
+        return wrong("it has more than 253 characters", None);
+    }
+    for label in text.split('.') {
+        match label.len() {
+            0 => return wrong("a part of it is empty", None),
+            64.. => return wrong("a part of it has more than 63 characters", None),
+            _ if label.starts_with('-') || label.ends_with('-') => {
+                return wrong("a part of it begins or ends with `-`", None);
+            }
+            _ => {}
+        }
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return wrong(
+            "it is an address",
+            Some("addresses belong in `vips`".to_owned()),
+        );
+    }
+    Ok(text.into())
+}
+
+fn cgroup_path(text: &str) -> Result<PathBuf, Wrong> {
+    let path = Path::new(text);
+    let wrong = |why: &str| Wrong::new(format!("{} is not a cgroup path: {why}", quote(text)));
+    if !path.is_absolute() {
+        return Err(wrong("it does not begin with `/`"));
+    }
+    if let Ok(below) = path.strip_prefix("/sys/fs/cgroup") {
+        let meant = Path::new("/").join(below);
+        return Err(
+            wrong("it names the mount too").help(format!("did you mean `{}`?", meant.display()))
+        );
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(wrong("it has `..`"));
+    }
+    if text.contains('\0') {
+        return Err(wrong("it has a zero byte"));
+    }
+    // Rebuilt, so that `/a//b/` and `/a/b` are the same.
+    Ok(path.components().collect())
+}
+
+fn cgroup_ref(text: &str) -> Result<CgroupRef, Wrong> {
+    const SUFFIXES: [&str; 6] = ["service", "slice", "scope", "socket", "mount", "swap"];
+    if text.starts_with('/') {
+        return cgroup_path(text).map(CgroupRef::Path);
+    }
+    let wrong = |why: &str| Wrong::new(format!("{} is not a systemd unit: {why}", quote(text)));
+    if text.contains('/') {
+        return Err(wrong("it has a `/`").help("a cgroup path begins with `/`".to_owned()));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
+    if let Some(other) = text.chars().find(|c| !allowed(*c)) {
+        return Err(wrong(&format!("{other:?} is not allowed")));
+    }
+    match text.rsplit_once('.') {
+        Some((stem, suffix)) if !stem.is_empty() && SUFFIXES.contains(&suffix) => {
+            if stem.ends_with('@') {
+                return Err(wrong("it is a template")
+                    .help("name an instance, like `getty@tty1.service`".to_owned()));
+            }
+            Ok(CgroupRef::Unit(text.to_owned()))
+        }
+        _ => Err(
+            wrong("it does not end with the type of a unit that has processes")
+                .help(format!("did you mean `{text}.service`?")),
+        ),
+    }
+}
+
+/// Reads an integer in `low..=high`.
+pub fn integer(
+    value: &Value<'_>,
+    what: &str,
+    low: u32,
+    high: u32,
+    reader: &mut Reader,
+) -> Option<u32> {
+    let span = value.span().into();
+    let DeValue::Integer(number) = value.get_ref() else {
+        reader.wrong_type(value, what);
+        return None;
+    };
+    let found = i128::from_str_radix(number.as_str(), number.radix());
+    match found.ok().and_then(|n| u32::try_from(n).ok()) {
+        Some(n) if (low..=high).contains(&n) => Some(n),
+        _ => {
+            reader.error(span, format!("`{number}` is out of range"), what);
+            None
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($(#[$doc:meta])* $name:ident: $what:expr, $low:expr, $high:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name(pub u32);
+
+        impl Read for $name {
+            const WHAT: &'static str = $what;
+
+            fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+                integer(value, $what, $low, $high, reader).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "integer", "minimum": $low, "maximum": $high })
+            }
+        }
+    )+};
+}
+
+integers! {
+    /// Share of new connections.
+    Weight: "an integer from 0 to 4294967295", 0, u32::MAX;
+    /// Rows of a table.
+    Limit: "an integer from 1 to 16000000", 1, Limits::MAX;
+    /// A port.
+    PortNumber: "a port from 1 to 65535", 1, 65_535;
+}
+
+const _: () = assert!(Limits::MAX == 16_000_000, "as `Limit` says");

@@ -1,0 +1,269 @@
+//! The tables of the file. Their comments are the reference of the format: they become the
+//! descriptions of the JSON Schema and the man page.
+
+use super::endpoint::{EndpointText, LocalityText, SharedEndpoint, VipText};
+use super::port::PortText;
+use super::read::{At, List, Named, Required, text};
+use super::scalar::{
+    CgroupPath, CgroupText, Cidr, Hostname, Label, Limit, LocalityRef, NameText, Socket,
+};
+use super::word::Word;
+use crate::model::{Header, Policy, Scope};
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use serde_json::Value;
+
+text! {
+    /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
+    /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
+    /// defined once, and `[node]`, `[mesh]`, `[capture]` and `[limits]` may each stand in one file.
+    /// The order of entries and files never matters.
+    FileText "a table" {
+        /// This host: what localities of endpoints are compared with.
+        node: Option<NodeText>,
+        /// Settings of the whole mesh.
+        mesh: Option<MeshText>,
+        /// Whose connections are handled. Default: those of every program on the host.
+        capture: Option<CaptureText>,
+        /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
+        /// that needs more is refused before anything is changed.
+        limits: Option<LimitsText>,
+        /// Names for localities, so that endpoints need not repeat them.
+        localities: Option<Named<LocalityText>>,
+        /// Proxies that receive connections in place of endpoints.
+        waypoints: Option<Named<WaypointText>>,
+        /// What programs connect to.
+        services: Option<Named<ServiceText>>,
+        /// Backends that several services share, or whose own address is captured.
+        endpoints: Option<Named<SharedEndpoint>>,
+    }
+}
+
+text! {
+    /// This host.
+    NodeText "a table" {
+        /// What endpoints on this host give as `node`. Default: the hostname.
+        name: Option<At<Label>>,
+        /// The network this host is in. Default: unknown, which matches endpoints without one.
+        network: Option<At<Label>>,
+        /// The cluster this host belongs to. Default: unknown.
+        cluster: Option<At<Label>>,
+        /// Where this host is: a name from `[localities]`, or `region/zone/subzone`. Default:
+        /// unknown.
+        locality: Option<At<LocalityRef>>,
+    }
+}
+
+text! {
+    /// Settings of the whole mesh.
+    MeshText "a table" {
+        /// Where `vips = ["auto"]` takes addresses from: ranges in CIDR notation that nothing else
+        /// uses. Default: `["240.64.0.0/16", "fd6b:6d65:7368::/64"]`.
+        vip_ranges: Option<List<Cidr>>,
+    }
+}
+
+text! {
+    /// Whose connections are handled.
+    CaptureText "a table" {
+        /// Handle programs in these cgroups and below: paths below the cgroup v2 mount. Default:
+        /// `["/"]`, the whole host.
+        cgroups: Option<List<CgroupPath>>,
+        /// Leave these alone, although they are below one of `cgroups`: systemd units like
+        /// `sshd.service`, or cgroup paths like `/machine.slice`. Default: none.
+        bypass: Option<List<CgroupText>>,
+    }
+}
+
+text! {
+    /// Capacities of the kernel's tables.
+    LimitsText "a table" {
+        /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
+        addresses: Option<Limit>,
+        /// Virtual addresses times their ports. Default: 65536.
+        frontends: Option<Limit>,
+        /// Services. Default: 10000.
+        services: Option<Limit>,
+        /// Endpoints, counted in every service they belong to. Default: 100000.
+        endpoints: Option<Limit>,
+        /// Distinct addresses of endpoints. Default: 100000.
+        backends: Option<Limit>,
+        /// Waypoints. Default: 1024.
+        waypoints: Option<Limit>,
+    }
+}
+
+text! {
+    /// A proxy that receives connections in place of endpoints. Clients notice nothing: to them
+    /// the peer is the address they asked for.
+    WaypointText "a table with `address` and `header`" {
+        /// Where it listens: address and port. Clients of IPv4 addresses need an IPv4 waypoint;
+        /// those of IPv6 addresses can use either.
+        address: Required<At<Socket>>,
+        /// How it learns the original destination. There is no default, because a waypoint that
+        /// expects another header than it gets misreads every connection.
+        header: Required<At<Word<Header>>>,
+        /// The systemd unit or cgroup path of the waypoint, if it runs on this host: its own
+        /// connections skip waypoints. Without it a waypoint on this host would be redirected to
+        /// itself.
+        unit: Option<At<CgroupText>>,
+    }
+}
+
+text! {
+    /// A set of addresses that programs connect to, and the endpoints behind them.
+    ServiceText "a table with `vips`, `ports` and `endpoints`" {
+        /// Addresses that programs connect to: fixed ones of either family, or `auto` for one of
+        /// each family from `[mesh] vip_ranges`, which stays the same across reloads and restarts.
+        /// A loopback address or an address of this host is allowed: then only the ports declared
+        /// here are captured, and all others pass.
+        vips: Required<List<VipText>>,
+        /// DNS names of the service, in lower case.
+        hostnames: Option<List<Hostname>>,
+        /// Ports that programs connect to, with the endpoints' port after a colon if it differs.
+        /// Other ports of a virtual address refuse connections.
+        ports: Required<List<PortText>>,
+        /// How an endpoint is picked. Default: `random`.
+        policy: Option<At<Word<Policy>>>,
+        /// What makes an endpoint near: scopes that are compared with this host, the most
+        /// important first. Its priority is the number of scopes minus that of leading matches; 0
+        /// is nearest. Two unknown values match. Default, as in Istio: `["network", "region",
+        /// "zone", "subzone"]` for `failover`, `["node"]` for `strict`; `random` does not use it.
+        prefer: Option<List<Word<Scope>>>,
+        /// An entry of `[waypoints]`: every connection to the service goes there.
+        waypoint: Option<At<NameText>>,
+        /// Who serves: addresses, names from `[endpoints]`, or tables. Without any, connections are
+        /// refused. IPv4 endpoints serve the IPv4 addresses of the service, and its IPv6 addresses
+        /// too if it has no IPv6 endpoint at all; IPv6 endpoints serve the IPv6 addresses.
+        endpoints: Option<List<EndpointText>>,
+    }
+}
+
+/// The JSON Schema of the file, from the types that read it.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<FileText>();
+    RecursiveTransform(without_null).transform(&mut schema);
+    schema.insert("title".to_owned(), "mesh.toml".into());
+    schema.into()
+}
+
+/// TOML has no null: a key is there or it is not.
+fn without_null(schema: &mut Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    let Some(Value::Array(choices)) = schema.get_mut("anyOf") else {
+        return;
+    };
+    choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+    if let [Value::Object(only)] = choices.as_mut_slice() {
+        let only = std::mem::take(only);
+        schema.remove("anyOf");
+        for (key, value) in only {
+            schema.ensure_object().entry(key).or_insert(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::endpoint::{EndpointTable, LocalityTable};
+    use crate::config::parse::parse;
+    use crate::config::port::PortTable;
+    use crate::config::source::Source;
+    use std::collections::BTreeSet;
+
+    /// Each table of the schema, and where a file has it.
+    fn tables() -> Vec<(&'static str, &'static [&'static str], &'static str)> {
+        vec![
+            ("", FileText::KEYS, ""),
+            ("NodeText", NodeText::KEYS, "[node]\n"),
+            ("MeshText", MeshText::KEYS, "[mesh]\n"),
+            ("CaptureText", CaptureText::KEYS, "[capture]\n"),
+            ("LimitsText", LimitsText::KEYS, "[limits]\n"),
+            ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
+            ("ServiceText", ServiceText::KEYS, "[services.s]\n"),
+            ("SharedEndpoint", SharedEndpoint::KEYS, "[endpoints.e]\n"),
+            ("LocalityTable", LocalityTable::KEYS, "[localities.l]\n"),
+            (
+                "PortTable",
+                PortTable::KEYS,
+                "[services.s]\nvips = ['::1']\n[[services.s.ports]]\n",
+            ),
+            (
+                "EndpointTable",
+                EndpointTable::KEYS,
+                "[services.s]\nvips = ['::1']\nports = [1]\n[[services.s.endpoints]]\n",
+            ),
+        ]
+    }
+
+    #[test]
+    fn what_the_schema_allows_is_read_and_nothing_else() {
+        let schema = schema();
+        let mut seen = BTreeSet::new();
+        for (name, keys, header) in tables() {
+            let object = match name {
+                "" => &schema,
+                name => &schema["$defs"][name],
+            };
+            seen.insert(name);
+            assert_eq!(object["additionalProperties"], false, "{name}");
+            let properties = object["properties"].as_object().unwrap();
+            let allowed: BTreeSet<_> = properties.keys().map(String::as_str).collect();
+            assert_eq!(allowed, keys.iter().copied().collect(), "{name}");
+            let required: BTreeSet<_> = object["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|key| key.as_str().unwrap())
+                .collect();
+            for key in keys {
+                // Of a type that no key takes, so that the key is known and its value is not.
+                let text = format!("{header}{key} = 1979-05-27\n");
+                let problems = parse(&Source::new("f", text), Vec::new()).problems;
+                assert!(!problems.is_empty(), "{name}.{key}");
+                for problem in problems {
+                    assert!(!problem.message.contains("unknown key"), "{problem}");
+                    assert!(!problem.message.contains(&format!("missing key `{key}`")));
+                }
+            }
+            let problems =
+                parse(&Source::new("f", format!("{header}zzz = 1\n")), Vec::new()).problems;
+            let missing: BTreeSet<_> = problems
+                .iter()
+                .filter_map(|p| p.message.strip_prefix("missing key `")?.strip_suffix('`'))
+                .collect();
+            assert_eq!(missing, required, "{name}");
+            assert!(problems.iter().any(|p| p.message == "unknown key `zzz`"));
+        }
+        // A table that is added to the format is added above.
+        let objects = schema["$defs"].as_object().unwrap().iter();
+        for (name, _) in objects.filter(|(_, def)| def["type"] == "object") {
+            assert!(seen.contains(name.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_described_and_none_is_null() {
+        let text = schema().to_string();
+        assert!(!text.contains("\"null\""), "{text}");
+        for (name, _, _) in tables() {
+            let schema = schema();
+            let object = match name {
+                "" => &schema,
+                name => &schema["$defs"][name],
+            };
+            for (key, property) in object["properties"].as_object().unwrap() {
+                assert!(property["description"].is_string(), "{name}.{key}");
+            }
+        }
+    }
+}

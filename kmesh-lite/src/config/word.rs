@@ -1,0 +1,132 @@
+//! Values that are one of a few words.
+
+use super::read::{Read, Reader, Value, Wrong};
+use super::suggest::{did_you_mean, either, quote};
+use crate::model::{Header, Policy, Protocol, Scope};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+use toml::de::DeValue;
+
+/// A closed set of words and what they mean.
+pub trait Words: Copy + 'static {
+    const NAME: &'static str;
+    const WHAT: &'static str;
+    /// Each value with the word for it and its description.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+}
+
+/// One of the words of `T`.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<T>(pub T);
+
+impl Words for Policy {
+    const NAME: &'static str = "Policy";
+    const WHAT: &'static str = "a policy: `random`, `strict` or `failover`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Random,
+            "random",
+            "any endpoint, by weight; localities do not count",
+        ),
+        (
+            Self::Strict,
+            "strict",
+            "only endpoints at the nearest priority: those that match this host in every scope of `prefer`; without one, connections are refused",
+        ),
+        (
+            Self::Failover,
+            "failover",
+            "the nearest endpoints there are: those that match this host in the most leading scopes of `prefer`",
+        ),
+    ];
+}
+
+impl Words for Header {
+    const NAME: &'static str = "Header";
+    const WHAT: &'static str = "a header: `tlv`, `proxy-v2` or `none`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Nothing,
+            "none",
+            "the waypoint is told nothing; for proxies that send everything to one place",
+        ),
+        (
+            Self::Tlv,
+            "tlv",
+            "the header of Kmesh waypoints: the original destination",
+        ),
+        (
+            Self::ProxyV2,
+            "proxy-v2",
+            "PROXY protocol version 2, as HAProxy, nginx and Envoy accept it: original source and destination",
+        ),
+    ];
+}
+
+impl Words for Protocol {
+    const NAME: &'static str = "Protocol";
+    const WHAT: &'static str = "a protocol: `tcp` or `udp`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Tcp, "tcp", "TCP"),
+        (
+            Self::Udp,
+            "udp",
+            "UDP; only sockets that call connect() are routed in this version",
+        ),
+    ];
+}
+
+impl Words for Scope {
+    const NAME: &'static str = "Scope";
+    const WHAT: &'static str =
+        "a scope: `network`, `region`, `zone`, `subzone`, `node` or `cluster`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Network, "network", "the same `network`"),
+        (Self::Region, "region", "the same region of the locality"),
+        (Self::Zone, "zone", "the same zone of the locality"),
+        (Self::Subzone, "subzone", "the same subzone of the locality"),
+        (Self::Node, "node", "the same `node`: this host itself"),
+        (Self::Cluster, "cluster", "the same `cluster`"),
+    ];
+}
+
+/// The value of a word, or what is wrong with it.
+pub fn word<T: Words>(text: &str) -> Result<T, Wrong> {
+    let found = T::ALL.iter().find(|(_, word, _)| *word == text);
+    found.map(|(value, _, _)| *value).ok_or_else(|| {
+        let words = T::ALL.iter().map(|(_, word, _)| *word);
+        let what = T::WHAT.split(':').next().unwrap_or(T::WHAT);
+        Wrong::new(format!("{} is not {what}", quote(text)))
+            .expected(either(words.clone()))
+            .help(did_you_mean(text, words))
+    })
+}
+
+impl<T: Words> Read for Word<T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::String(text) = value.get_ref() else {
+            reader.wrong_type(value, &format!("a string: {}", T::WHAT));
+            return None;
+        };
+        word(text)
+            .map(Self)
+            .map_err(|wrong| reader.wrong(value.span().into(), wrong))
+            .ok()
+    }
+}
+
+impl<T: Words> JsonSchema for Word<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::NAME.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<_> = T::ALL
+            .iter()
+            .map(|(_, word, text)| serde_json::json!({ "const": word, "description": text }))
+            .collect();
+        json_schema!({ "type": "string", "oneOf": words })
+    }
+}

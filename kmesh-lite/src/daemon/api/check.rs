@@ -1,0 +1,18 @@
+//! Whether a configuration is valid.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// `check --json`; not a route, because no daemon is needed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    pub valid: bool,
+    pub path: PathBuf,
+    /// Every file that was read.
+    pub files: Vec<PathBuf>,
+    pub errors: usize,
+    pub problems: Value,
+    /// What is valid and cannot be run by this version.
+    pub unsupported: Value,
+}

@@ -1,0 +1,233 @@
+//! A datapath, a source and a supervisor that do as they are told, for tests.
+
+use super::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, Findings, PlanText};
+use super::api::{Row, ServiceStatus, VerdictKind};
+use super::supervisor::{News, Supervisor};
+use super::{Blame, Datapath, Loaded, Pass, Source};
+use crate::model::{Mesh, Name, Policy, Protocol, Service};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a fake datapath holds and is told; shared with the test.
+#[derive(Clone, Default)]
+pub struct Kernel(Arc<Mutex<Inside>>);
+
+#[derive(Default)]
+pub struct Inside {
+    /// The mesh of the last pass that succeeded.
+    pub held: Option<Mesh>,
+    pub passes: usize,
+    /// What the next passes fail with.
+    pub fail: Option<Broken>,
+    /// What the next pass finds.
+    pub drift: Vec<String>,
+    pub dropped: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("the table `endpoints` is too small")]
+    Limit,
+    #[error("another program holds the hook")]
+    Hook,
+}
+
+impl Kernel {
+    pub fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap()
+    }
+
+    /// Names of the services that are held.
+    pub fn services(&self) -> Vec<String> {
+        let inside = self.inside();
+        let held = inside.held.iter().flat_map(|mesh| mesh.services.keys());
+        held.map(ToString::to_string).collect()
+    }
+}
+
+/// The datapath of a [`Kernel`].
+pub struct FakeDatapath(pub Kernel);
+
+impl Datapath for FakeDatapath {
+    type Error = Broken;
+
+    fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, Broken> {
+        let mut inside = self.0.inside();
+        inside.passes += 1;
+        if let Some(broken) = inside.fail {
+            return Err(broken);
+        }
+        let changed = inside.held.as_ref() != Some(mesh);
+        inside.held = Some(mesh.clone());
+        let drift = std::mem::take(&mut inside.drift);
+        Ok(Pass {
+            operations: usize::from(changed) + drift.len(),
+            summary: changed
+                .then(|| "the mesh changed".to_owned())
+                .into_iter()
+                .collect(),
+            drift,
+            ..Pass::default()
+        })
+    }
+
+    fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Broken> {
+        let changed = self.0.inside().held.as_ref() != Some(mesh);
+        let mut plan = PlanText::default();
+        if changed {
+            plan.operations.push("upsert service".to_owned());
+        }
+        Ok(plan)
+    }
+
+    fn status(&mut self, mesh: &Mesh) -> Result<DatapathStatus, Broken> {
+        Ok(DatapathStatus {
+            services: mesh
+                .services
+                .keys()
+                .map(|name| ServiceStatus {
+                    name: name.to_string(),
+                    ..ServiceStatus::default()
+                })
+                .collect(),
+            outcomes: vec![Counter {
+                name: "endpoint".to_owned(),
+                count: 7,
+            }],
+            ..DatapathStatus::default()
+        })
+    }
+
+    fn explain(&mut self, address: SocketAddr, protocol: Protocol) -> Result<Explanation, Broken> {
+        Ok(Explanation {
+            address: address.to_string(),
+            protocol: protocol.to_string(),
+            verdict: VerdictKind::Pass,
+            outcome: None,
+            text: "not ours".to_owned(),
+            steps: Vec::new(),
+            candidates: Vec::new(),
+        })
+    }
+
+    fn dump(&mut self) -> Result<Dump, Broken> {
+        if let Some(broken) = self.0.inside().fail {
+            return Err(broken);
+        }
+        let row: Row = [("id".to_owned(), 1.into())].into_iter().collect();
+        Ok(Dump {
+            layout_version: 1,
+            tables: vec![DumpTable {
+                name: "services".to_owned(),
+                rows: vec![row],
+            }],
+        })
+    }
+
+    fn blame(error: &Broken) -> Blame {
+        match error {
+            Broken::Limit => Blame::Configuration,
+            Broken::Hook => Blame::Host,
+        }
+    }
+}
+
+impl Drop for FakeDatapath {
+    fn drop(&mut self) {
+        self.0.inside().dropped = true;
+    }
+}
+
+/// Reads a file with one service name a line; `bad` is an error and `odd` cannot be run.
+pub struct FakeSource {
+    pub file: PathBuf,
+    pub drop_ins: PathBuf,
+}
+
+impl FakeSource {
+    pub fn new(file: PathBuf) -> Self {
+        Self {
+            drop_ins: file.with_extension("d"),
+            file,
+        }
+    }
+}
+
+impl Source for FakeSource {
+    fn load(&mut self) -> Loaded {
+        self.load_other(&self.file)
+    }
+
+    fn load_other(&self, path: &Path) -> Loaded {
+        let Ok(text) = fs::read_to_string(path) else {
+            return Loaded::default();
+        };
+        let problems = findings(&text, "bad");
+        let mesh = (problems.errors == 0).then(|| mesh(&text));
+        Loaded {
+            mesh,
+            problems,
+            unsupported: findings(&text, "odd"),
+            files: vec![path.to_owned()],
+            present: true,
+        }
+    }
+
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn drop_ins(&self) -> &Path {
+        &self.drop_ins
+    }
+}
+
+fn findings(text: &str, word: &str) -> Findings {
+    let lines: Vec<_> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| *line == word)
+        .map(|(number, line)| format!("{}: {line}", number + 1))
+        .collect();
+    Findings {
+        errors: lines.len(),
+        text: lines.join("\n"),
+        list: lines.into(),
+    }
+}
+
+fn mesh(text: &str) -> Mesh {
+    let service = || Service {
+        vips: Vec::new(),
+        hostnames: Vec::new(),
+        ports: Vec::new(),
+        policy: Policy::ALL[0],
+        prefer: Vec::new(),
+        waypoint: None,
+        endpoints: Vec::new(),
+    };
+    let names = text.lines().map(|line| line.parse::<Name>().unwrap());
+    Mesh {
+        services: names.map(|name| (name, service())).collect(),
+        ..Mesh::default()
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Clone, Default)]
+pub struct FakeSupervisor(Arc<Mutex<Vec<String>>>);
+
+impl FakeSupervisor {
+    /// What was told since the last time.
+    pub fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Supervisor for FakeSupervisor {
+    fn tell(&mut self, news: News<'_>) {
+        self.0.lock().unwrap().push(format!("{news:?}"));
+    }
+}

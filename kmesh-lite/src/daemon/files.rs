@@ -1,0 +1,87 @@
+//! The configuration's files as the daemon's source.
+
+use super::api::Findings;
+use super::source::{Loaded, Source};
+use crate::config::{Host, Loader, Problems};
+use std::path::{Path, PathBuf};
+
+/// Reads `mesh.toml` and its drop-ins, each file again only when it changed.
+pub struct Files {
+    loader: Loader,
+    path: PathBuf,
+    drop_ins: PathBuf,
+    host: String,
+    /// Whether texts are for a terminal.
+    color: bool,
+}
+
+impl Files {
+    /// `path` is absolute; `host` is the name of this host.
+    pub fn new(path: PathBuf, host: String) -> Self {
+        let loader = Loader::new(&path);
+        Self {
+            drop_ins: loader.folder(),
+            loader,
+            path,
+            host,
+            color: false,
+        }
+    }
+
+    /// With findings in colour, or without.
+    pub fn colored(self, color: bool) -> Self {
+        Self { color, ..self }
+    }
+
+    fn host(&self) -> Host {
+        let own_addresses = crate::kernel::own_addresses().unwrap_or_else(|error| {
+            log::warn!("cannot list the addresses of this host: {error}");
+            Default::default()
+        });
+        Host {
+            name: self.host.clone(),
+            own_addresses,
+        }
+    }
+}
+
+impl Source for Files {
+    fn load(&mut self) -> Loaded {
+        let host = self.host();
+        loaded(self.loader.load(&host), self.color)
+    }
+
+    fn load_other(&self, path: &Path) -> Loaded {
+        loaded(Loader::new(path).load(&self.host()), self.color)
+    }
+
+    fn file(&self) -> &Path {
+        &self.path
+    }
+
+    fn drop_ins(&self) -> &Path {
+        &self.drop_ins
+    }
+}
+
+fn loaded(loaded: crate::config::Loaded, color: bool) -> Loaded {
+    Loaded {
+        mesh: loaded.mesh,
+        problems: findings(&loaded.problems, color),
+        unsupported: findings(&loaded.unsupported, color),
+        files: loaded.files,
+        present: loaded.present,
+    }
+}
+
+fn findings(problems: &Problems, color: bool) -> Findings {
+    use crate::config::Severity;
+    if problems.is_empty() {
+        return Findings::default();
+    }
+    Findings {
+        errors: problems.count(Severity::Error),
+        text: problems.render(color),
+        list: problems.to_json(),
+    }
+}
