@@ -113,7 +113,7 @@ impl Way<'_> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // Nobody keeps the port of a connection that was reset.
         socket.set_linger(Some(Duration::ZERO))?;
-        socket.set_nodelay(true)?;
+        socket.set_tcp_nodelay(true)?;
         socket.connect(&SockAddr::from(self.address))?;
         Ok(socket.into())
     }

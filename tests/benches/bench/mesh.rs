@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// Port of every service.
-pub const PORT: u16 = 5380;
+pub const PORT: u16 = 80;
 
 /// So many services of so many endpoints each, no two alike.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +82,8 @@ pub fn name(service: u32) -> String {
     format!("service-{service:04}")
 }
 
-/// Of loopback too: were it not caught, a connect would not leave the host.
 pub fn vip(service: u32) -> SocketAddrV4 {
-    let first = Ipv4Addr::new(127, 96, 0, 1).to_bits();
+    let first = Ipv4Addr::new(10, 96, 0, 1).to_bits();
     SocketAddrV4::new(Ipv4Addr::from_bits(first + service), PORT)
 }
 

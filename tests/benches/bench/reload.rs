@@ -76,8 +76,10 @@ struct Figures {
     change_peak: f64,
 }
 
-/// Service of one endpoint.
-const PROBE: u32 = LARGE.services;
+/// Service of one endpoint. Its address is of loopback: before it is caught, a connect to it does
+/// not leave the host.
+const PROBE: &str = "probe";
+const PROBE_VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 96, 0, 1), 5380);
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
@@ -98,11 +100,11 @@ impl Run {
             fs::create_dir(&folder)?;
             for number in 0..LARGE.services {
                 let file = folder.join(format!("{}.toml", mesh::name(number)));
-                fs::write(file, service(number, target, LARGE.addresses(number)))?;
+                fs::write(file, numbered(number, target))?;
             }
         } else {
             for number in 0..LARGE.services {
-                head += &service(number, target, LARGE.addresses(number));
+                head += &numbered(number, target);
             }
         }
         if layout == Layout::DropIns {
@@ -125,7 +127,7 @@ impl Run {
     /// Writes a file with the endpoint elsewhere, and gives the moment before it takes the place of
     /// the old one.
     fn save(&self, endpoint: Ipv4Addr) -> Result<Instant, Error> {
-        let probe = service(PROBE, self.target()?, [endpoint]);
+        let probe = service(PROBE, PROBE_VIP, self.target()?, [endpoint]);
         let (text, file) = match self.layout {
             Layout::OneFile => {
                 let head = fs::read_to_string(self.folder.path().join("head"))?;
@@ -206,7 +208,7 @@ impl Run {
     fn landed(&self) -> Result<Option<Ipv4Addr>, Error> {
         let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         client.set_linger(Some(Duration::ZERO))?;
-        if client.connect(&SockAddr::from(mesh::vip(PROBE))).is_err() {
+        if client.connect(&SockAddr::from(PROBE_VIP)).is_err() {
             return Ok(None);
         }
         let (server, _) = self.listener.accept()?;
@@ -244,12 +246,20 @@ impl Figures {
     }
 }
 
+fn numbered(number: u32, target: u16) -> String {
+    let addresses = LARGE.addresses(number);
+    service(&mesh::name(number), mesh::vip(number), target, addresses)
+}
+
 /// A service in the words of the file.
-fn service(number: u32, target: u16, addresses: impl IntoIterator<Item = Ipv4Addr>) -> String {
-    let vip = mesh::vip(number);
+fn service(
+    name: &str,
+    vip: SocketAddrV4,
+    target: u16,
+    addresses: impl IntoIterator<Item = Ipv4Addr>,
+) -> String {
     let mut text = format!(
-        "[services.{}]\nvips = [\"{}\"]\nports = [\"{}:{target}\"]\nendpoints = [\n",
-        mesh::name(number),
+        "[services.{name}]\nvips = [\"{}\"]\nports = [\"{}:{target}\"]\nendpoints = [\n",
         vip.ip(),
         vip.port(),
     );
