@@ -5,6 +5,7 @@
 
 mod diff;
 mod op;
+mod same;
 mod words;
 
 pub use diff::diff;

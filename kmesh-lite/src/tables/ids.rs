@@ -1,10 +1,12 @@
 //! Ids: kept for what already has one, the smallest free ones for what is new.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Hands out row indexes of one table by key.
 pub struct Ids<K> {
-    known: BTreeMap<K, u32>,
+    /// Looked up only; its order is never seen.
+    known: HashMap<K, u32>,
     /// Sorted indexes that may not be handed out.
     taken: Vec<u32>,
     next: u32,
@@ -12,13 +14,13 @@ pub struct Ids<K> {
     passed: usize,
 }
 
-impl<K: Ord> Ids<K> {
+impl<K: Eq + Hash> Ids<K> {
     /// `known` keeps its indexes; `leftovers` are occupied by something that does not count.
     pub fn new(
         known: impl IntoIterator<Item = (K, u32)>,
         leftovers: impl IntoIterator<Item = u32>,
     ) -> Self {
-        let known: BTreeMap<_, _> = known.into_iter().collect();
+        let known: HashMap<_, _> = known.into_iter().collect();
         let mut taken: Vec<_> = known.values().copied().chain(leftovers).collect();
         taken.sort_unstable();
         taken.dedup();
@@ -46,7 +48,7 @@ impl<K: Ord> Ids<K> {
     }
 
     /// The index of a key that was handed out before.
-    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u32>
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u32>
     where
         K: std::borrow::Borrow<Q>,
     {
