@@ -59,7 +59,8 @@ impl Machine {
 }
 
 /// The calling thread, and what it starts, stays on one core until this is dropped: wake-ups across
-/// cores would be most of what is measured.
+/// cores would be most of what is measured. Where that is allowed, it also goes before everything
+/// else there.
 pub struct OneCore {
     before: CpuSet,
 }
@@ -73,15 +74,31 @@ impl OneCore {
         let mut one = CpuSet::new();
         one.set(last.unwrap_or_default())?;
         sched_setaffinity(THIS, &one)?;
+        if let Err(error) = schedule(libc::SCHED_FIFO, 1) {
+            println!("not before other processes of its core: {error}");
+        }
         Ok(Self { before })
     }
 }
 
 impl Drop for OneCore {
     fn drop(&mut self) {
-        if let Err(error) = sched_setaffinity(THIS, &self.before) {
+        let normal = schedule(libc::SCHED_OTHER, 0);
+        let anywhere = sched_setaffinity(THIS, &self.before).map_err(io::Error::from);
+        for error in [normal, anywhere].into_iter().filter_map(Result::err) {
             eprintln!("cannot leave the one core: {error}");
         }
+    }
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param {
+        sched_priority: priority,
+    };
+    // SAFETY: reads the parameters, and concerns the calling thread.
+    match unsafe { libc::sched_setscheduler(0, policy, &parameters) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
