@@ -49,6 +49,11 @@ impl KernelMaps {
         Ok(())
     }
 
+    /// Waits now, so that the next plan need not wait before its first write.
+    pub fn quiesce(&mut self) -> io::Result<()> {
+        self.wait(Readers::MayHoldKeys)
+    }
+
     fn deleted_key(&mut self) {
         self.readers = self.readers.max(Readers::MayHoldKeys);
     }

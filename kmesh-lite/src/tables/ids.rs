@@ -20,12 +20,14 @@ impl<K: Eq + Hash> Ids<K> {
         known: impl IntoIterator<Item = (K, u32)>,
         leftovers: impl IntoIterator<Item = u32>,
     ) -> Self {
-        let known: HashMap<_, _> = known.into_iter().collect();
-        let mut taken: Vec<_> = known.values().copied().chain(leftovers).collect();
+        let known: Vec<_> = known.into_iter().collect();
+        // Mostly in order already, which sorting notices; in the order of hashes it would not be.
+        let mut taken: Vec<_> = known.iter().map(|(_, index)| *index).collect();
+        taken.extend(leftovers);
         taken.sort_unstable();
         taken.dedup();
         Self {
-            known,
+            known: known.into_iter().collect(),
             taken,
             next: 0,
             passed: 0,
