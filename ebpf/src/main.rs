@@ -37,29 +37,37 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn connect<F: Fields>(ctx: &SockAddrContext) -> i32 {
     let asked = context::asked::<F>(ctx);
-    let mut verdict = decide(&Maps::now(), &asked);
-    if let Verdict::Redirect(to) = verdict {
-        let original = Original::new(
-            asked.address,
-            asked.port,
-            to.service,
-            to.backend,
-            to.waypoint,
-        );
-        if original::keep(ctx, original) {
-            context::rewrite::<F>(ctx, to.address, to.port);
-        } else {
-            // Connected all the same, it would report a peer that it did not ask for.
-            verdict = Verdict::Refuse(Refuse::NoMemory);
+    match decide(&Maps::now(), &asked) {
+        Verdict::Pass(pass) => {
+            original::forget(ctx);
+            counters::count(&Verdict::Pass(pass));
+            PROCEED
         }
-    } else {
-        original::forget(ctx);
+        Verdict::Redirect(to) => {
+            let original = Original::new(
+                asked.address,
+                asked.port,
+                to.service,
+                to.backend,
+                to.waypoint,
+            );
+            if !original::keep(ctx, original) {
+                // Connected all the same, it would report a peer that it did not ask for.
+                return refuse(Refuse::NoMemory);
+            }
+            context::rewrite::<F>(ctx, to.address, to.port);
+            counters::count(&Verdict::Redirect(to));
+            PROCEED
+        }
+        // What the socket remembers stays: a refused datagram socket keeps its old peer.
+        Verdict::Refuse(reason) => refuse(reason),
     }
-    counters::count(&verdict);
-    match verdict {
-        Verdict::Pass(_) | Verdict::Redirect(_) => PROCEED,
-        Verdict::Refuse(reason) => context::refuse(reason),
-    }
+}
+
+#[inline(always)]
+fn refuse(reason: Refuse) -> i32 {
+    counters::count(&Verdict::Refuse(reason));
+    context::refuse(reason)
 }
 
 /// Applications see the peer that they asked for.

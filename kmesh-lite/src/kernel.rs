@@ -22,7 +22,7 @@ pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Limits, Mesh};
-use crate::plan::words;
+use crate::plan::drift;
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{Actual, Tables};
 use hooks::Hooks;
@@ -79,7 +79,7 @@ pub struct Pass {
     pub operations: usize,
     /// The change in words.
     pub words: Vec<String>,
-    /// In words, what was not as the last pass left it.
+    /// What was not as the last pass left it.
     pub drift: Vec<String>,
     /// Whether the tables were replaced by larger ones.
     pub grown: bool,
@@ -105,12 +105,13 @@ impl Kernel {
     /// of its cgroups.
     pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        let wanted = self.options.cgroups.as_ref();
-        let wanted = wanted.unwrap_or(&mesh.capture.cgroups).clone();
+        let mut drift = self.mend_settings()?;
+        let asked = self.options.cgroups.as_ref();
+        let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
         // What can be wrong with the cgroups is found before anything is written.
         let claims = self.hooks.claim(&self.cgroups, &wanted)?;
         let grown = !self.limits.covers(mesh.limits);
-        if grown {
+        if grown || self.object.maps.is_worn_out()? {
             self.replace(mesh, &facts)?;
         }
         let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
@@ -121,9 +122,11 @@ impl Kernel {
             }
             prepared => prepared?,
         };
-        let drift = self.drift(&prepared);
+        drift.extend(self.drift(&prepared));
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
         self.hooks.attach(claims, &self.object)?;
+        // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
+        self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
         let words = prepared.words();
         self.written = Some(prepared.desired);
@@ -166,22 +169,23 @@ impl Kernel {
         self.hooks.cgroups()
     }
 
+    /// Repairs what is not part of any mesh, and says what was wrong.
+    fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
+        let mut drift = Vec::new();
+        let daemon = self.options.daemon.unwrap_or(0);
+        let maps = &mut self.object.maps;
+        if maps.set_daemon(daemon)? != daemon {
+            drift.push("settings: the process whose connects are left alone".to_owned());
+        }
+        if maps.is_worn_out()? {
+            drift.push("settings: the generation is out of range".to_owned());
+        }
+        Ok(drift)
+    }
+
     fn drift(&self, prepared: &Prepared) -> Vec<String> {
-        let Some(written) = &self.written else {
-            return Vec::new();
-        };
-        let actual = &prepared.actual;
-        if actual.tables == *written && actual.leftovers.is_empty() {
-            return Vec::new();
-        }
-        let mut lines = words(written, &actual.tables);
-        if lines.is_empty() {
-            lines.push(
-                "rows of the tables were changed or deleted, with no effect that has a name"
-                    .to_owned(),
-            );
-        }
-        lines
+        let written = self.written.as_ref();
+        written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
     }
 
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and

@@ -4,11 +4,13 @@
 //! whoever carries it out, and the same in words.
 
 mod diff;
+mod drift;
 mod op;
 mod same;
 mod words;
 
 pub use diff::diff;
+pub use drift::drift;
 pub use op::{Op, Row};
 pub use words::words;
 

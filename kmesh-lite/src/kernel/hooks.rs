@@ -60,8 +60,11 @@ struct Attachment {
 
 impl Hooks {
     /// Opens and locks the cgroups of `wanted` that are not attached to yet; changes nothing.
-    pub fn claim(&self, cgroups: &Cgroups, wanted: &[PathBuf]) -> Result<Vec<Claim>, HookError> {
-        let wanted: BTreeSet<&PathBuf> = wanted.iter().collect();
+    pub fn claim(
+        &self,
+        cgroups: &Cgroups,
+        wanted: &BTreeSet<PathBuf>,
+    ) -> Result<Vec<Claim>, HookError> {
         let mut claims = Vec::new();
         for path in wanted {
             // A cgroup that was removed and made again has the same path and none of our links.
@@ -88,7 +91,7 @@ impl Hooks {
     }
 
     /// Detaches from all cgroups but `wanted`.
-    pub fn retain(&mut self, wanted: &[PathBuf]) {
+    pub fn retain(&mut self, wanted: &BTreeSet<PathBuf>) {
         self.attached.retain(|path, _| {
             let keep = wanted.contains(path);
             if !keep {
@@ -156,6 +159,14 @@ impl Attachment {
             .zip(&self.links)
             .map(|(hook, link)| (hook, link, object.program(hook)))
     }
+}
+
+/// The outermost of `paths`. Programs of a cgroup run for those below it as well, and where they ran
+/// twice, the second run would take what the first one chose for what the application asked for.
+pub fn outermost(cgroups: &Cgroups, paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let all: BTreeSet<PathBuf> = paths.iter().map(|path| cgroups.path(path)).collect();
+    let inside = |path: &&PathBuf| path.ancestors().skip(1).any(|above| all.contains(above));
+    all.iter().filter(|path| !inside(path)).cloned().collect()
 }
 
 fn inode(folder: &Path) -> Option<u64> {

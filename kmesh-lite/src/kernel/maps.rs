@@ -1,6 +1,6 @@
 //! The real tables behind the port.
 
-use super::bpf;
+use super::bpf::{self, io_error};
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, assemble};
 use crate::plan::{Op, Row};
@@ -52,6 +52,24 @@ impl KernelMaps {
     /// Waits now, so that the next plan need not wait before its first write.
     pub fn quiesce(&mut self) -> io::Result<()> {
         self.wait(Readers::MayHoldKeys)
+    }
+
+    /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
+    /// longer than anybody lives to get here, so somebody else wrote the number.
+    pub fn is_worn_out(&self) -> Result<bool, MapsError> {
+        const LAST: u64 = 1 << 62;
+        let settings = self.settings.get(0).map_err(error("read", "settings"))?;
+        Ok(settings.generation >= LAST)
+    }
+
+    /// Sets the process whose connects are left alone; gives the one that was set.
+    pub fn set_daemon(&mut self, daemon: u32) -> Result<u32, MapsError> {
+        let before = self.settings.get(0).map_err(error("read", "settings"))?;
+        if before.daemon != daemon {
+            let set = self.settings.set_daemon(daemon);
+            set.map_err(error("write to", "settings"))?;
+        }
+        Ok(before.daemon)
     }
 
     fn deleted_key(&mut self) {
@@ -193,15 +211,6 @@ fn remove_key<K: aya::Pod, V: aya::Pod>(
     }
 }
 
-/// The error of the system call behind an error of aya's.
-pub fn io_error(error: MapError) -> io::Error {
-    match error {
-        MapError::SyscallError(call) => call.io_error,
-        MapError::IoError(error) => error,
-        other => io::Error::other(other),
-    }
-}
-
 impl Maps for KernelMaps {
     fn capacity(&self, table: Table) -> u32 {
         match table {
@@ -215,13 +224,7 @@ impl Maps for KernelMaps {
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
-        let read = |table| {
-            move |source| MapsError {
-                operation: "read",
-                table,
-                source,
-            }
-        };
+        let read = |table| error("read", table);
         let contents = Contents {
             settings: self.settings.get(0).map_err(read("settings"))?,
             waypoints: self.waypoints.used(),
@@ -247,11 +250,16 @@ impl Maps for KernelMaps {
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
-        self.carry_out(op, generation).map_err(|source| MapsError {
-            operation: "write to",
-            table: op.table(),
-            source,
-        })
+        self.carry_out(op, generation)
+            .map_err(error("write to", op.table()))
+    }
+}
+
+fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+    move |source| MapsError {
+        operation,
+        table,
+        source,
     }
 }
 

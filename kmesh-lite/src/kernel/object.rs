@@ -1,9 +1,9 @@
 //! The programs and their maps, loaded.
 
-use super::bpf;
+use super::bpf::{self, io_error};
 use super::cgroup::mounts;
 use super::counters::CounterMaps;
-use super::maps::{KernelMaps, Readers, io_error};
+use super::maps::{KernelMaps, Readers};
 use super::rows::Rows;
 use crate::model::Limits;
 use crate::tables::Table;
@@ -14,6 +14,7 @@ use kmesh_lite_common::Settings;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The object file that the build made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -269,7 +270,10 @@ struct Pinned {
 impl Pinned {
     fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
         let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let name = format!("kmesh-lite-{}", std::process::id());
+        // More than one kernel of this process may be growing.
+        static PINNED: AtomicU32 = AtomicU32::new(0);
+        let number = PINNED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kmesh-lite-{}-{number}", std::process::id());
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for mount in mounts(&table, "bpf") {
             let path = mount.join(&name);

@@ -4,13 +4,13 @@
 //! address, so that every backend of every mesh is there, and direct connects go to the very
 //! addresses that the services would choose.
 
-use crate::cgroup::Cgroup;
 use crate::mesh::{self, LARGE, SMALL, Size};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{self, Batch, interleave};
 use crate::{Effort, Error};
 use kmesh_lite::kernel::{Kernel, Options};
 use kmesh_lite::model::Limits;
+use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! What a connection costs once it is there, and one from beginning to end: direct, to a VIP, and
 //! through proxies.
 
-use crate::cgroup::Cgroup;
 use crate::connect::attach;
 use crate::mesh::{self, LARGE};
 use crate::proxies::Proxy;
@@ -9,6 +8,7 @@ use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{self, Batch, Values, interleave};
 use crate::server::{ANSWER, Server, request};
 use crate::{Effort, Error};
+use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};

@@ -3,7 +3,6 @@
 //!
 //! Nothing here fails for being slow: a goal that is not met is a line of the table.
 
-mod cgroup;
 mod connect;
 mod exchange;
 mod machine;
@@ -16,6 +15,7 @@ mod report;
 mod rounds;
 mod server;
 
+use kmesh_lite_tests::require;
 use machine::{Machine, OneCore};
 use report::Report;
 use std::path::Path;
@@ -58,8 +58,7 @@ fn exit(result: Result<(), Error>) -> ExitCode {
 }
 
 fn run(effort: Effort) -> Result<(), Error> {
-    if !nix::unistd::geteuid().is_root() {
-        println!("not measured: needs root");
+    if !require::met() {
         return Ok(());
     }
     let machine = Machine::read(effort.quick);

@@ -3,7 +3,6 @@
 //! Steps in processor time, so that others do not count; whole passes by the clock, with all their
 //! waiting for programs to end.
 
-use crate::cgroup::Cgroup;
 use crate::mesh::LARGE;
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::quantile;
@@ -11,6 +10,7 @@ use crate::{Effort, Error};
 use kmesh_lite::kernel::{Kernel, Options};
 use kmesh_lite::model::{Facts, Limits, Mesh};
 use kmesh_lite::{plan, tables};
+use kmesh_lite_tests::cgroup::Cgroup;
 use nix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -4,12 +4,12 @@
 //! The end of a change is seen from outside, by the first connect that lands where the new file
 //! says: one more service has a single endpoint, which moves between two addresses.
 
-use crate::cgroup::Cgroup;
 use crate::mesh::{self, LARGE};
 use crate::process::{Finished, Process};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::quantile;
 use crate::{Effort, Error};
+use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fmt::Write;
 use std::fs::{self, File};
