@@ -132,6 +132,10 @@ impl Kernel {
         summary.extend(prepared.words());
         self.written = Some(prepared.desired);
         self.hooks.retain(&wanted);
+        // Nobody waits for the end of this pass; for the next one somebody will.
+        if let Err(error) = self.object.maps.quiesce() {
+            log::debug!("no grace period after the pass, the next one waits: {error}");
+        }
         Ok(Pass {
             operations: prepared.plan.ops.len(),
             words: summary,

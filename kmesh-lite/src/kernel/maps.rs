@@ -49,6 +49,11 @@ impl KernelMaps {
         Ok(())
     }
 
+    /// Waits now, so that the next plan need not wait before its first write.
+    pub fn quiesce(&mut self) -> io::Result<()> {
+        self.wait(Readers::MayHoldKeys)
+    }
+
     /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
     /// longer than anybody lives to get here, so somebody else wrote the number.
     pub fn is_worn_out(&self) -> Result<bool, MapsError> {

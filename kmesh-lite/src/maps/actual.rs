@@ -61,8 +61,10 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
     let waypoints = rows(contents.waypoints, generation, Table::Waypoints, &mut sort);
     let backends = rows(contents.backends, generation, Table::Backends, &mut sort);
     let services = rows(contents.services, generation, Table::Services, &mut sort);
-    let mut frontends = rows(contents.frontends, generation, Table::Frontends, &mut sort);
-    let mut addresses = rows(contents.addresses, generation, Table::Addresses, &mut sort);
+    let frontends = rows(contents.frontends, generation, Table::Frontends, &mut sort);
+    let addresses = rows(contents.addresses, generation, Table::Addresses, &mut sort);
+    let mut frontends: BTreeMap<_, _> = frontends.into_iter().collect();
+    let mut addresses: BTreeMap<_, _> = addresses.into_iter().collect();
 
     // A row counts only where its key leads to it, and a key only where it leads to its row.
     let found = follow(
@@ -95,13 +97,18 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
         .retain(|slot| !leftovers.slots.contains(slot));
 
     let mut ranges = BTreeMap::new();
-    for service in services.values() {
+    for (_, service) in &services {
         for range in service
             .v4
             .iter()
             .chain(&service.v6)
             .filter(|range| range.count > 0)
         {
+            // Families mostly share their ranges.
+            let known: Option<&Vec<_>> = ranges.get(&range.first);
+            if known.is_some_and(|rows| rows.len() == range.count as usize) {
+                continue;
+            }
             if let Some(rows) = endpoints(*range) {
                 ranges.insert(range.first, rows);
             }
@@ -135,8 +142,8 @@ fn rows<T: Row>(
     generation: u64,
     table: Table,
     sort: &mut impl FnMut(Table, u32, Counts),
-) -> BTreeMap<u32, T> {
-    let mut rows = BTreeMap::new();
+) -> Vec<(u32, T)> {
+    let mut rows = Vec::with_capacity(slots.len());
     for (index, slot) in slots {
         // SAFETY: a copy that nobody else can see.
         match unsafe { Slot::read(&slot, generation) } {
@@ -154,7 +161,7 @@ fn rows<T: Row>(
                         Counts::Yes
                     },
                 );
-                rows.insert(index, *row);
+                rows.push((index, *row));
             }
             None => sort(table, index, Counts::No),
         }
@@ -188,7 +195,10 @@ fn follow<K: Eq, I: Copy, T: Copy>(
     reached.into_keys().collect()
 }
 
-fn with_ids<I: Ord, T>(rows: BTreeMap<u32, T>, id: impl Fn(u32) -> Option<I>) -> BTreeMap<I, T> {
+fn with_ids<I: Ord, T>(
+    rows: impl IntoIterator<Item = (u32, T)>,
+    id: impl Fn(u32) -> Option<I>,
+) -> BTreeMap<I, T> {
     rows.into_iter()
         .filter_map(|(index, row)| Some((id(index)?, row)))
         .collect()

@@ -130,14 +130,16 @@ impl<'a> Builder<'a> {
     }
 
     fn backends(&mut self) {
+        let mut rows = Vec::with_capacity(self.mesh.backends.len());
         for (ip, backend) in &self.mesh.backends {
             let row = Backend {
                 address: (*ip).into(),
                 waypoint: self.waypoint_id(&backend.waypoint),
             };
             let id = BackendId::from_index(self.backend_ids.index(row.address)).expect(ID);
-            self.tables.backends.insert(id, row);
+            rows.push((id, row));
         }
+        self.tables.backends = rows.into_iter().collect();
     }
 
     fn service(&mut self, name: &Name, service: &Service, vips: &[IpAddr]) {

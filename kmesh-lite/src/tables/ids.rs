@@ -1,10 +1,12 @@
 //! Ids: kept for what already has one, the smallest free ones for what is new.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Hands out row indexes of one table by key.
 pub struct Ids<K> {
-    known: BTreeMap<K, u32>,
+    /// Looked up only; its order is never seen.
+    known: HashMap<K, u32>,
     /// Sorted indexes that may not be handed out.
     taken: Vec<u32>,
     next: u32,
@@ -12,15 +14,16 @@ pub struct Ids<K> {
     passed: usize,
 }
 
-impl<K: Ord> Ids<K> {
+impl<K: Eq + Hash> Ids<K> {
     /// `known` keeps its indexes. What does not count is in nobody's way: a plan clears it before it
     /// writes there. So no index is beyond the number of old and new keys, whatever was left over.
     pub fn new(known: impl IntoIterator<Item = (K, u32)>) -> Self {
-        let known: BTreeMap<_, _> = known.into_iter().collect();
-        let mut taken: Vec<_> = known.values().copied().collect();
+        let known: Vec<_> = known.into_iter().collect();
+        // Mostly in order already, which sorting notices; in the order of hashes it would not be.
+        let mut taken: Vec<_> = known.iter().map(|(_, index)| *index).collect();
         taken.sort_unstable();
         Self {
-            known,
+            known: known.into_iter().collect(),
             taken,
             next: 0,
             passed: 0,
@@ -43,7 +46,7 @@ impl<K: Ord> Ids<K> {
     }
 
     /// The index of a key that was handed out before.
-    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u32>
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u32>
     where
         K: std::borrow::Borrow<Q>,
     {
