@@ -88,3 +88,95 @@ fn is_unicast(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, Loader};
+
+    const MESH: &str = r#"
+        [mesh]
+        vip_ranges = ["240.64.0.0/24"]
+        [waypoints.edge]
+        address = "10.0.0.5:15008"
+        header = "tlv"
+        [services.shop]
+        vips = ["10.96.0.10", "127.0.0.1"]
+        ports = ["80:8080", { port = 53, protocol = "udp" }]
+        endpoints = ["192.168.1.10", "db-1"]
+        [services.moving]
+        vips = ["auto"]
+        ports = ["443:8443"]
+        endpoints = ["192.168.1.12"]
+        [endpoints.db-1]
+        address = "192.168.1.11"
+        waypoint = "edge"
+    "#;
+
+    fn allowed() -> Allowed {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.toml");
+        std::fs::write(&path, MESH).unwrap();
+        let loaded = Loader::new(&path).load(&Host::default());
+        Allowed::networks(vec!["203.0.113.0/24".parse().unwrap()]).and_mesh(&loaded.mesh.unwrap())
+    }
+
+    #[test]
+    fn a_mesh_allows_what_its_clients_may_ask_for() {
+        let allowed = allowed();
+        for destination in [
+            "10.96.0.10:80",
+            "127.0.0.1:80",
+            "192.168.1.10:8080",
+            "192.168.1.11:22",
+            "240.64.0.77:443",
+            "192.168.1.12:8443",
+            "203.0.113.7:1",
+        ] {
+            assert!(
+                allowed.permits(destination.parse().unwrap()),
+                "{destination}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_allowed() {
+        let allowed = allowed();
+        for destination in [
+            "10.96.0.10:8080",
+            "10.96.0.10:53",
+            "127.0.0.1:22",
+            "192.168.1.10:22",
+            "240.64.0.77:80",
+            "10.0.0.5:15008",
+            "192.168.1.11:0",
+            "0.0.0.0:80",
+        ] {
+            assert!(
+                !allowed.permits(destination.parse().unwrap()),
+                "{destination}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_network_allows_what_is_no_single_host() {
+        let networks = ["0.0.0.0/0", "::/0"].map(|network| network.parse().unwrap());
+        let allowed = Allowed::networks(networks.to_vec());
+        for destination in [
+            "0.0.0.0:80",
+            "224.0.0.1:80",
+            "255.255.255.255:80",
+            "[::]:80",
+            "[ff02::1]:80",
+            "10.0.0.1:0",
+        ] {
+            assert!(
+                !allowed.permits(destination.parse().unwrap()),
+                "{destination}"
+            );
+        }
+        assert!(allowed.permits("10.0.0.1:80".parse().unwrap()));
+    }
+}
