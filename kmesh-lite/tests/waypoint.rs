@@ -1,4 +1,5 @@
 //! `kmesh-lite waypoint` as a process: what it starts with, signals, exit codes.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

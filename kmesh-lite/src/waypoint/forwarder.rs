@@ -146,8 +146,12 @@ impl Forwarder {
             _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
             () = sleep(shared.options.limits.grace) => {}
         }
-        let cut = connections.len();
-        connections.shutdown().await;
+        connections.abort_all();
+        let mut cut = 0;
+        while let Some(ended) = connections.join_next().await {
+            // Some end by themselves at the last moment.
+            cut += usize::from(ended.is_err_and(|error| error.is_cancelled()));
+        }
         shared.counters.add_many(Count::Cut, cut as u64);
         match cut {
             0 => Ended::Drained,

@@ -75,7 +75,7 @@ impl Signals {
                 _ = terminate.recv() => stop(handle, &mut stopping),
                 _ = interrupt.recv() => stop(handle, &mut stopping),
                 _ = hangup.recv() => {
-                    if let Some(now) = sd_notify::NotifyState::monotonic_usec_now().ok() {
+                    if let Ok(now) = NotifyState::monotonic_usec_now() {
                         tell(&[NotifyState::Reloading, now]);
                     }
                     // Files are read: other connections go on on other threads.
