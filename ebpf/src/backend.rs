@@ -1,7 +1,7 @@
 //! From a backend to its address, or to its waypoint.
 
 use crate::{Connect, Lookup, Pass, Redirect, Refuse, Verdict, waypoint};
-use kmesh_lite_common::{BackendId, Caller, Family, Port, ServiceId};
+use kmesh_lite_common::{BackendId, Caller, Port, ServiceId};
 
 /// A backend that a service chose.
 #[inline(always)]
@@ -21,7 +21,7 @@ pub fn decide<L: Lookup>(
     {
         return waypoint::decide(tables, connect, Some(service), Some(id), waypoint);
     }
-    if !reachable(connect.address.family(), backend.address.family()) {
+    if !connect.reaches(&backend.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     Verdict::Redirect(Redirect {
@@ -45,11 +45,4 @@ pub fn direct<L: Lookup>(tables: &L, connect: &Connect, caller: Caller, id: Back
         },
         None => Verdict::Refuse(Refuse::Dangling),
     }
-}
-
-/// An IPv6 socket reaches IPv4 by a mapped address; an IPv4 socket never reaches IPv6, and would
-/// silently connect to the low 32 bits if it were told to.
-#[inline(always)]
-pub fn reachable(client: Family, target: Family) -> bool {
-    !matches!((client, target), (Family::V4, Family::V6))
 }

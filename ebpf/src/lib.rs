@@ -20,7 +20,7 @@ mod waypoint;
 pub use lookup::Lookup;
 pub use verdict::{Outcome, Pass, Redirect, Refuse, Verdict};
 
-use kmesh_lite_common::{Address, Caller, FrontendKey, Port, Protocol};
+use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
 
 /// What a program asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,19 @@ pub struct Connect {
     pub address: Address,
     pub port: Port,
     pub protocol: Protocol,
+}
+
+impl Connect {
+    /// Whether the socket can be sent to `address`. An IPv6 socket reaches IPv4 by a mapped address;
+    /// an IPv4 socket never reaches IPv6, and would silently connect to the low 32 bits if it were
+    /// told to.
+    #[inline(always)]
+    fn reaches(&self, address: &Address) -> bool {
+        !matches!(
+            (self.address.family(), address.family()),
+            (Family::V4, Family::V6)
+        )
+    }
 }
 
 /// Decides one connect.

@@ -1,6 +1,6 @@
 //! To a waypoint.
 
-use crate::{Connect, Lookup, Redirect, Refuse, Verdict, backend};
+use crate::{Connect, Lookup, Redirect, Refuse, Verdict};
 use kmesh_lite_common::{BackendId, Header, Protocol, ServiceId, WaypointId};
 
 #[inline(always)]
@@ -14,7 +14,7 @@ pub fn decide<L: Lookup>(
     let Some(waypoint) = tables.waypoint(id) else {
         return Verdict::Refuse(Refuse::Dangling);
     };
-    if !backend::reachable(connect.address.family(), waypoint.address.family()) {
+    if !connect.reaches(&waypoint.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     if waypoint.header != Header::Nothing && connect.protocol != Protocol::Tcp {

@@ -22,7 +22,7 @@ pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Limits, Mesh};
-use crate::plan::words;
+use crate::plan::drift;
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{Actual, Tables};
 use hooks::Hooks;
@@ -79,7 +79,7 @@ pub struct Pass {
     pub operations: usize,
     /// The change in words.
     pub words: Vec<String>,
-    /// In words, what was not as the last pass left it.
+    /// What was not as the last pass left it.
     pub drift: Vec<String>,
     /// Whether the tables were replaced by larger ones.
     pub grown: bool,
@@ -124,6 +124,8 @@ impl Kernel {
         let drift = self.drift(&prepared);
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
         self.hooks.attach(claims, &self.object)?;
+        // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
+        self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
         let words = prepared.words();
         self.written = Some(prepared.desired);
@@ -163,21 +165,8 @@ impl Kernel {
     }
 
     fn drift(&self, prepared: &Prepared) -> Vec<String> {
-        let Some(written) = &self.written else {
-            return Vec::new();
-        };
-        let actual = &prepared.actual;
-        if actual.tables == *written && actual.leftovers.is_empty() {
-            return Vec::new();
-        }
-        let mut lines = words(written, &actual.tables);
-        if lines.is_empty() {
-            lines.push(
-                "rows of the tables were changed or deleted, with no effect that has a name"
-                    .to_owned(),
-            );
-        }
-        lines
+        let written = self.written.as_ref();
+        written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
     }
 
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and

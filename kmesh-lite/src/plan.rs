@@ -4,10 +4,12 @@
 //! whoever carries it out, and the same in words.
 
 mod diff;
+mod drift;
 mod op;
 mod words;
 
 pub use diff::diff;
+pub use drift::drift;
 pub use op::{Op, Row};
 pub use words::words;
 

@@ -75,7 +75,27 @@ fn recover<'i>(text: &'i str, first: &Error) -> (toml::Spanned<DeTable<'i>>, Vec
     // Where the text was cut, something is always unfinished.
     errors.retain(|error| end == text.len() || error.span().is_none_or(|span| span.start < end));
     errors.truncate(SYNTAX_ERRORS);
-    (document, errors)
+    (document, without_echoes(text, errors))
+}
+
+/// In an array that was never closed, each line that follows has several errors. One is enough.
+fn without_echoes(text: &str, mut errors: Vec<Error>) -> Vec<Error> {
+    let is = |error: &Error, what| error.message().starts_with(what);
+    if !errors.iter().any(|error| is(error, "unclosed array")) {
+        return errors;
+    }
+    let line = |error: &Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        text[..start].rfind('\n')
+    };
+    let commas = errors.iter().filter(|error| is(error, "missing comma"));
+    let commas: Vec<_> = commas.map(line).collect();
+    let mut told = BTreeSet::new();
+    errors.retain(|error| {
+        let line = line(error);
+        is(error, "unclosed") || !commas.contains(&line) || told.insert(line)
+    });
+    errors
 }
 
 fn syntax(source: &Arc<Source>, document: &toml::Spanned<DeTable<'_>>, error: &Error) -> Problem {
@@ -97,7 +117,11 @@ fn syntax(source: &Arc<Source>, document: &toml::Spanned<DeTable<'_>>, error: &E
         None => (error.message(), None),
     };
     let mut problem = Problem::error(source, span, message);
-    problem.expected = expected.map(|expected| expected.replace("`, `", "` or `"));
+    problem.expected = match expected {
+        Some("literal string") => Some("a string in double quotes".to_owned()),
+        Some("value, `]`") => Some("a value or `]`".to_owned()),
+        expected => expected.map(str::to_owned),
+    };
     let unquoted = message.contains("must be quoted")
         || ["float", "number", "integer", "date", "time"]
             .iter()

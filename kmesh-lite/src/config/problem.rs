@@ -1,6 +1,7 @@
 //! What is wrong with the files, or worth knowing about them.
 
 use super::source::{Place, Source, Span};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Problem {
     }
 
     /// A file that could not be read at all.
-    pub(super) fn file(path: &Path, message: impl Into<String>) -> Self {
+    pub(super) fn unreadable(path: &Path, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, Place::whole(path), message)
     }
 
@@ -97,7 +98,7 @@ impl Problem {
         self
     }
 
-    pub fn file_path(&self) -> &Path {
+    pub fn file(&self) -> &Path {
         self.place.file()
     }
 
@@ -127,17 +128,17 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn in_order(mut list: Vec<Problem>, files: &[PathBuf]) -> Self {
+        let positions = files.iter().enumerate();
+        let positions: BTreeMap<&Path, usize> = positions.map(|(n, f)| (f.as_path(), n)).collect();
         let order = |problem: &Problem| {
-            let file = files.iter().position(|file| file == problem.file_path());
+            let file = positions.get(problem.file()).copied();
             (file, problem.place.span.map(|span| span.start))
         };
         if list.len() > 1 {
             list.sort_by_cached_key(order);
             // A shared value may be wrong for each of its users in the same way.
             list.dedup_by(|a, b| {
-                a.place.span == b.place.span
-                    && a.message == b.message
-                    && a.file_path() == b.file_path()
+                a.place.span == b.place.span && a.message == b.message && a.file() == b.file()
             });
         }
         Self { list }

@@ -78,10 +78,10 @@ impl Reader {
         self.wrong(value.span().into(), wrong);
     }
 
-    fn missing(&mut self, table: Span, key: &str, what: &str) {
+    fn missing<T: Read>(&mut self, table: Span, key: &str) {
         if !self.forgive_missing {
             let wrong = Wrong::new(format!("missing key `{key}`"));
-            self.wrong(table, wrong.expected(what));
+            self.wrong(table, wrong.expected(T::what()).help(T::advice()));
         }
     }
 
@@ -126,6 +126,16 @@ pub trait Read: Sized {
     /// What is expected, as the end of "expected ...".
     const WHAT: &'static str;
 
+    /// The same at greater length, where it stands alone.
+    fn what() -> String {
+        Self::WHAT.to_owned()
+    }
+
+    /// What to write where it is missing, if that needs an explanation.
+    fn advice() -> Option<String> {
+        None
+    }
+
     /// `None` after reporting why not.
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self>;
 }
@@ -162,7 +172,7 @@ impl<T: Read> Field for Required<T> {
     }
 
     fn absent(table: Span, key: &'static str, reader: &mut Reader) -> Self {
-        reader.missing(table, key, T::WHAT);
+        reader.missing::<T>(table, key);
         Self(None)
     }
 
@@ -180,6 +190,14 @@ pub struct At<T> {
 
 impl<T: Read> Read for At<T> {
     const WHAT: &'static str = T::WHAT;
+
+    fn what() -> String {
+        T::what()
+    }
+
+    fn advice() -> Option<String> {
+        T::advice()
+    }
 
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let span = value.span().into();
@@ -199,9 +217,13 @@ pub struct List<T> {
 impl<T: Read> Read for List<T> {
     const WHAT: &'static str = "an array";
 
+    fn what() -> String {
+        format!("an array, each item {}", T::WHAT)
+    }
+
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let DeValue::Array(array) = value.get_ref() else {
-            reader.wrong_type(value, &format!("an array, each item {}", T::WHAT));
+            reader.wrong_type(value, &Self::what());
             return None;
         };
         let items: Vec<_> = array.iter().filter_map(|v| At::read(v, reader)).collect();

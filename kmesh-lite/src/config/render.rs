@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Places this many bytes apart are shown separately.
+const FAR: u32 = 300;
+
 /// More problems than this are counted instead of shown: nobody reads a hundred thousand.
 const SHOWN: usize = 500;
 
 /// Longer lines are cut around what is pointed at.
-const LONGEST_LINE: usize = 2_000;
+const LONGEST_LINE: usize = 20_000;
 
 impl Problems {
     /// Every problem with its excerpt, and a last line that counts them. Empty without problems.
@@ -111,7 +114,9 @@ fn render(renderer: &Renderer, problem: &Problem) -> String {
         .elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);
     // Places on the same few lines share an excerpt.
     let near = |place: &Place| {
+        let together = place.span.zip(problem.place.span);
         Arc::ptr_eq(&place.source, &problem.place.source)
+            && together.is_some_and(|(a, b)| a.start.abs_diff(b.start) <= FAR)
             && place
                 .line()
                 .zip(problem.place.line())

@@ -300,7 +300,12 @@ fn cgroup_ref(text: &str) -> Result<CgroupRef, Wrong> {
     if text.starts_with('/') {
         return cgroup_path(text).map(CgroupRef::Path);
     }
-    let wrong = |why: &str| Wrong::new(format!("{} is not a systemd unit: {why}", quote(text)));
+    let wrong = |why: &str| {
+        Wrong::new(format!(
+            "{} is not a unit that can be named here: {why}",
+            quote(text)
+        ))
+    };
     if text.contains('/') {
         return Err(wrong("it has a `/`").help("a cgroup path begins with `/`".to_owned()));
     }
@@ -316,10 +321,13 @@ fn cgroup_ref(text: &str) -> Result<CgroupRef, Wrong> {
             }
             Ok(CgroupRef::Unit(text.to_owned()))
         }
-        _ => Err(
-            wrong("it does not end with the type of a unit that has processes")
-                .help(format!("did you mean `{text}.service`?")),
-        ),
+        Some((stem, suffix))
+            if ["timer", "target", "path", "device", "automount"].contains(&suffix) =>
+        {
+            Err(wrong(&format!("a {suffix} has no processes"))
+                .help(format!("did you mean `{stem}.service`?")))
+        }
+        _ => Err(wrong("its type is missing").help(format!("did you mean `{text}.service`?"))),
     }
 }
 

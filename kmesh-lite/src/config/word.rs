@@ -31,7 +31,7 @@ impl Words for Policy {
         (
             Self::Strict,
             "strict",
-            "only endpoints at the nearest priority: those that match this host in every scope of `prefer`; without one, connections are refused",
+            "only endpoints that match this host in every scope of `prefer`; without one, connections are refused",
         ),
         (
             Self::Failover,
@@ -48,7 +48,7 @@ impl Words for Header {
         (
             Self::Nothing,
             "none",
-            "the waypoint is told nothing; for proxies that send everything to one place",
+            "the waypoint is told nothing, for proxies that send everything to one place",
         ),
         (
             Self::Tlv,
@@ -104,6 +104,14 @@ pub fn word<T: Words>(text: &str) -> Result<T, Wrong> {
 
 impl<T: Words> Read for Word<T> {
     const WHAT: &'static str = T::WHAT;
+
+    fn advice() -> Option<String> {
+        let words = T::ALL.iter();
+        let each: Vec<_> = words
+            .map(|(_, word, text)| format!("`{word}`: {text}"))
+            .collect();
+        Some(format!("there is no default; {}", each.join("; ")))
+    }
 
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let DeValue::String(text) = value.get_ref() else {

@@ -11,6 +11,8 @@ pub struct Files {
     path: PathBuf,
     drop_ins: PathBuf,
     host: String,
+    /// Whether the main file was there once.
+    seen: bool,
     /// Whether texts are for a terminal.
     color: bool,
 }
@@ -24,6 +26,7 @@ impl Files {
             loader,
             path,
             host,
+            seen: false,
             color: false,
         }
     }
@@ -48,7 +51,15 @@ impl Files {
 impl Source for Files {
     fn load(&mut self) -> Loaded {
         let host = self.host();
-        loaded(self.loader.load(&host), self.color)
+        let loaded = loaded(self.loader.load(&host), self.color);
+        let main = loaded.files.contains(&self.path);
+        // Without its main file a configuration that had one is not whole: drop-ins alone would
+        // take away all that the main file said.
+        if self.seen && !main && loaded.problems.errors == 0 {
+            return Loaded::default();
+        }
+        self.seen |= main;
+        loaded
     }
 
     fn load_other(&self, path: &Path) -> Loaded {
@@ -76,12 +87,9 @@ fn loaded(loaded: crate::config::Loaded, color: bool) -> Loaded {
 
 fn findings(problems: &Problems, color: bool) -> Findings {
     use crate::config::Severity;
-    if problems.is_empty() {
-        return Findings::default();
-    }
     Findings {
         errors: problems.count(Severity::Error),
         text: problems.render(color),
-        list: problems.to_json(),
+        list: problems.to_json()["problems"].take(),
     }
 }

@@ -1,5 +1,7 @@
-//! The calls of bpf(2), and one of its neighbours, that aya has no public form of.
+//! The calls of bpf(2), and one of its neighbours, that aya has no public form of, and the error
+//! behind those that it has.
 
+use aya::maps::MapError;
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 use std::ffi::CString;
 use std::io;
@@ -73,5 +75,14 @@ pub fn grace_period() -> io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The error of the system call behind an error of aya's.
+pub fn io_error(error: MapError) -> io::Error {
+    match error {
+        MapError::SyscallError(call) => call.io_error,
+        MapError::IoError(error) => error,
+        other => io::Error::other(other),
     }
 }

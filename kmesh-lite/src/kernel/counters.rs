@@ -1,6 +1,6 @@
 //! The per-CPU counters.
 
-use super::maps::io_error;
+use super::bpf::io_error;
 use crate::maps::MapsError;
 use crate::tables::Tables;
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};

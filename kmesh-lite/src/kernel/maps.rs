@@ -1,6 +1,6 @@
 //! The real tables behind the port.
 
-use super::bpf;
+use super::bpf::{self, io_error};
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, assemble};
 use crate::plan::{Op, Row};
@@ -185,15 +185,6 @@ fn remove_key<K: aya::Pod, V: aya::Pod>(
             absent if absent.kind() == io::ErrorKind::NotFound => Ok(()),
             error => Err(error),
         },
-    }
-}
-
-/// The error of the system call behind an error of aya's.
-pub fn io_error(error: MapError) -> io::Error {
-    match error {
-        MapError::SyscallError(call) => call.io_error,
-        MapError::IoError(error) => error,
-        other => io::Error::other(other),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The programs and their maps, loaded.
 
-use super::bpf;
+use super::bpf::{self, io_error};
 use super::cgroup::mounts;
 use super::counters::CounterMaps;
-use super::maps::{KernelMaps, Readers, io_error};
+use super::maps::{KernelMaps, Readers};
 use super::rows::Rows;
 use crate::model::Limits;
 use crate::tables::Table;

@@ -128,7 +128,7 @@ impl fmt::Display for Op {
 }
 
 impl Row {
-    fn noun(&self) -> &'static str {
+    pub(super) fn noun(&self) -> &'static str {
         match self {
             Self::Waypoint(..) => "waypoint",
             Self::Backend(..) => "backend",
@@ -139,7 +139,7 @@ impl Row {
     }
 
     /// Id and name.
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         match self {
             Self::Waypoint(id, row) => format!("{id} {}", row.name),
             Self::Backend(id, row) => format!("{id} {}", row.address),

@@ -3,11 +3,12 @@
 use super::super::Host;
 use super::super::endpoint::VipText;
 use super::super::source::Span;
+use super::address::unusable;
 use super::endpoint::{SharedEndpoints, is_before};
 use super::service::{Found, is_own};
 use super::waypoint::Waypoints;
 use super::{Report, Spot};
-use crate::model::{Backend, Name, Protocol, Vip};
+use crate::model::{Backend, Protocol, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -92,23 +93,16 @@ fn collision(key: Key, a: &Owner<'_, '_>, b: &Owner<'_, '_>) -> super::Problem {
         .help("give one of them another address or port")
 }
 
-/// Fixed virtual addresses, with a place of each and the services that have it.
-struct VipUse<'a> {
-    spot: Spot<'a>,
-    services: BTreeSet<&'a Name>,
-}
-
-fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, VipUse<'a>> {
+/// Fixed virtual addresses, with a place of each.
+fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, Spot<'a>> {
     let mut vips = BTreeMap::new();
     for service in mesh.services {
         for item in service.text.vips.0.iter().flat_map(|list| &list.items) {
-            if let VipText::Fixed(ip) = item.value {
+            if let VipText::Fixed(ip) = item.value
+                && unusable(ip).is_none()
+            {
                 let spot = Spot::new(service.source, item.span);
-                let found = vips.entry(ip).or_insert_with(|| VipUse {
-                    spot,
-                    services: BTreeSet::new(),
-                });
-                found.services.insert(service.name);
+                vips.entry(ip).or_insert(spot);
             }
         }
     }
@@ -119,7 +113,7 @@ fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, VipUse<'a>> {
 fn waypoints_at_vips(
     mesh: &Everything<'_, '_>,
     frontends: &BTreeMap<Key, Owner<'_, '_>>,
-    vips: &BTreeMap<IpAddr, VipUse<'_>>,
+    vips: &BTreeMap<IpAddr, Spot<'_>>,
     report: &mut Report,
 ) {
     for (name, found) in mesh.waypoints {
@@ -140,7 +134,7 @@ fn waypoints_at_vips(
             Spot::new(found.source, written.span)
                 .error(message)
                 .expected("the address that the proxy itself listens on")
-                .related(vip.spot.place(), "the virtual address"),
+                .related(vip.place(), "the virtual address"),
         );
     }
 }
@@ -148,15 +142,27 @@ fn waypoints_at_vips(
 /// A connection is routed once: an endpoint that is itself a virtual address is taken as it is.
 fn endpoints_at_vips(
     mesh: &Everything<'_, '_>,
-    vips: &BTreeMap<IpAddr, VipUse<'_>>,
+    vips: &BTreeMap<IpAddr, Spot<'_>>,
     report: &mut Report,
 ) {
     // Few virtual addresses are looked up among many endpoints, not the other way round.
     let suspects = vips.keys().filter(|ip| mesh.backends.contains_key(ip));
-    let suspects: BTreeSet<IpAddr> = suspects
+    let mut suspects: BTreeSet<IpAddr> = suspects
         .copied()
         .filter(|ip| !is_own(mesh.host, *ip))
         .collect();
+    // A service that has its own virtual address as an endpoint took over an address that exists.
+    for service in mesh.services {
+        let endpoints = &service.model.endpoints;
+        let exists = |ip: &IpAddr| endpoints.binary_search_by_key(ip, |e| e.address).is_ok();
+        for vip in &service.model.vips {
+            if let Vip::Fixed(ip) = vip
+                && exists(ip)
+            {
+                suspects.remove(ip);
+            }
+        }
+    }
     let in_ranges = mesh
         .vip_ranges
         .iter()
@@ -180,13 +186,10 @@ fn endpoints_at_vips(
             let Some(vip) = vips.get(&ip).filter(|_| suspects.contains(&ip)) else {
                 continue;
             };
-            if vip.services.contains(service.name) {
-                continue;
-            }
             let message = format!("the endpoint `{ip}` is a virtual address of another service");
             report.push(
                 spot.warning(message)
-                    .related(vip.spot.place(), "the virtual address")
+                    .related(vip.place(), "the virtual address")
                     .help("connections are routed once: they go to this address itself and not on to that service's endpoints"),
             );
         }

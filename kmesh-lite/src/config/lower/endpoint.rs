@@ -97,9 +97,10 @@ fn same_address(
         .related(first.place(), "the same address")
 }
 
-/// Whether the operator reads `a` before `b`.
+/// Whether the operator reads `a` before `b`: the main file comes before the deeper drop-ins.
 pub fn is_before(a: Spot<'_>, b: Spot<'_>) -> bool {
-    (a.source.path(), a.span) < (b.source.path(), b.span)
+    let depth = |spot: Spot<'_>| spot.source.path().components().count();
+    (depth(a), a.source.path(), a.span) < (depth(b), b.source.path(), b.span)
 }
 
 fn check_address(spot: Spot<'_>, ip: IpAddr, report: &mut Report) {

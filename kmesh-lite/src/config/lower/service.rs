@@ -368,7 +368,7 @@ impl<'a> One<'_, 'a> {
                 Family::V6 => Family::V4,
             };
             let help = format!(
-                "add a virtual address of {}, or use an {family} endpoint",
+                "add an {} address to `vips`, or use an {family} endpoint",
                 Family::from(ip)
             );
             report.push(match vips {
