@@ -155,7 +155,11 @@ mod tests {
     #[track_caller]
     fn check(header: Header, source: &str, original: &str, golden: &str) {
         let bytes = encode(header, &end(source), &end(original)).unwrap();
-        let hex: String = bytes.as_slice().iter().map(|b| format!("{b:02x}")).collect();
+        let hex: String = bytes
+            .as_slice()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         assert_eq!(hex, golden.split_whitespace().collect::<String>());
     }
 
