@@ -51,25 +51,34 @@ pub fn push_header(ctx: SkMsgContext) -> u32 {
 fn connect<F: Fields>(ctx: &SockAddrContext) -> i32 {
     let asked = context::asked::<F>(ctx);
     let tables = Maps::now();
-    let mut verdict = decide(&tables, &asked);
-    if let Verdict::Redirect(to) = verdict {
-        let original = remember(&tables, &asked, &to);
-        if original.pending != Header::Nothing && context::is_mptcp(ctx) {
-            verdict = Verdict::Refuse(Refuse::Header);
-        } else if original::keep(ctx, original) {
-            context::rewrite::<F>(ctx, to.address, to.port);
-        } else {
-            // Connected all the same, it would report a peer that it did not ask for.
-            verdict = Verdict::Refuse(Refuse::NoMemory);
+    match decide(&tables, &asked) {
+        Verdict::Pass(pass) => {
+            original::forget(ctx);
+            counters::count(&Verdict::Pass(pass));
+            PROCEED
         }
-    } else {
-        original::forget(ctx);
+        Verdict::Redirect(to) => {
+            let original = remember(&tables, &asked, &to);
+            if original.pending != Header::Nothing && context::is_mptcp(ctx) {
+                return refuse(Refuse::Header);
+            }
+            if !original::keep(ctx, original) {
+                // Connected all the same, it would report a peer that it did not ask for.
+                return refuse(Refuse::NoMemory);
+            }
+            context::rewrite::<F>(ctx, to.address, to.port);
+            counters::count(&Verdict::Redirect(to));
+            PROCEED
+        }
+        // What the socket remembers stays: a refused datagram socket keeps its old peer.
+        Verdict::Refuse(reason) => refuse(reason),
     }
-    counters::count(&verdict);
-    match verdict {
-        Verdict::Pass(_) | Verdict::Redirect(_) => PROCEED,
-        Verdict::Refuse(reason) => context::refuse(reason),
-    }
+}
+
+#[inline(always)]
+fn refuse(reason: Refuse) -> i32 {
+    counters::count(&Verdict::Refuse(reason));
+    context::refuse(reason)
 }
 
 #[inline(always)]

@@ -229,23 +229,29 @@ fn put<const N: usize>(ctx: &SkMsgContext, bytes: &[u8; N], replace: bool) -> bo
 #[inline(always)]
 fn source(ctx: &SkMsgContext) -> End {
     const AF_INET: u32 = 2;
-    // SAFETY: the context is valid while the program runs; word by word, as in `context`.
-    unsafe {
-        let msg = ctx.msg;
-        let address = if read_volatile(addr_of!((*msg).family)) == AF_INET {
-            Address::from_v4_word(read_volatile(addr_of!((*msg).local_ip4)))
-        } else {
-            Address::from_v6_words([
+    let msg = ctx.msg;
+    // SAFETY: the context is valid while the program runs; word by word, as in `context`. All of
+    // them before the choice: branches would be merged into one load at a computed offset.
+    let (family, v4, v6, port) = unsafe {
+        (
+            read_volatile(addr_of!((*msg).family)),
+            read_volatile(addr_of!((*msg).local_ip4)),
+            [
                 read_volatile(addr_of!((*msg).local_ip6[0])),
                 read_volatile(addr_of!((*msg).local_ip6[1])),
                 read_volatile(addr_of!((*msg).local_ip6[2])),
                 read_volatile(addr_of!((*msg).local_ip6[3])),
-            ])
-        };
-        End {
-            address,
-            // Unlike other ports of contexts, this one is in host byte order.
-            port: Port::new(read_volatile(addr_of!((*msg).local_port)) as u16),
-        }
+            ],
+            read_volatile(addr_of!((*msg).local_port)),
+        )
+    };
+    End {
+        address: if family == AF_INET {
+            Address::from_v4_word(v4)
+        } else {
+            Address::from_v6_words(v6)
+        },
+        // Unlike other ports of contexts, this one is in host byte order.
+        port: Port::new(port as u16),
     }
 }

@@ -115,8 +115,9 @@ impl Kernel {
     /// of its cgroups.
     pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        let wanted = self.options.cgroups.as_ref();
-        let wanted = wanted.unwrap_or(&mesh.capture.cgroups).clone();
+        let mut drift = self.mend_settings()?;
+        let asked = self.options.cgroups.as_ref();
+        let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
         // What can be wrong with the cgroups is found before anything is written.
         let claims = self.hooks.claim(&self.cgroups, &wanted)?;
         let headers = mesh.has_headers();
@@ -124,7 +125,7 @@ impl Kernel {
             self.hooks.prepare_headers(&self.object)?;
         }
         let grown = !self.limits.covers(mesh.limits);
-        if grown {
+        if grown || self.object.maps.is_worn_out()? {
             self.replace(mesh, &facts)?;
         }
         let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
@@ -135,7 +136,7 @@ impl Kernel {
             }
             prepared => prepared?,
         };
-        let drift = self.drift(&prepared);
+        drift.extend(self.drift(&prepared));
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
         self.hooks.attach(claims, headers, &self.object)?;
         // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
@@ -177,6 +178,20 @@ impl Kernel {
     /// Cgroups that are attached to.
     pub fn attached(&self) -> Vec<PathBuf> {
         self.hooks.cgroups()
+    }
+
+    /// Repairs what is not part of any mesh, and says what was wrong.
+    fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
+        let mut drift = Vec::new();
+        let daemon = self.options.daemon.unwrap_or(0);
+        let maps = &mut self.object.maps;
+        if maps.set_daemon(daemon)? != daemon {
+            drift.push("settings: the process whose connects are left alone".to_owned());
+        }
+        if maps.is_worn_out()? {
+            drift.push("settings: the generation is out of range".to_owned());
+        }
+        Ok(drift)
     }
 
     fn drift(&self, prepared: &Prepared) -> Vec<String> {

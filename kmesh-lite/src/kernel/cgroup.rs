@@ -56,10 +56,18 @@ impl Cgroups {
 
     /// The folder of a cgroup, given by its path below the root or by its full path.
     pub fn folder(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.mount) {
-            Ok(below) => self.mount.join(below),
-            Err(_) => self.mount.join(path.strip_prefix("/").unwrap_or(path)),
-        }
+        self.mount.join(self.below(path))
+    }
+
+    /// The one spelling of a cgroup's path below the root, beginning with `/`.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        Path::new("/").join(self.below(path)).components().collect()
+    }
+
+    fn below<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.mount)
+            .or_else(|_| path.strip_prefix("/"))
+            .unwrap_or(path)
     }
 
     /// Opens a cgroup and locks it against other daemons for as long as the file stays open.
@@ -135,14 +143,17 @@ fn unescape(text: &str) -> PathBuf {
 
 /// The process that holds the lock, from /proc/locks: `1: FLOCK ADVISORY WRITE 123 00:1d:1 0 EOF`.
 fn lock_holder(file: &File) -> Option<u32> {
-    let inode = file.metadata().ok()?.ino().to_string();
+    let metadata = file.metadata().ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let (major, minor) = (libc::major(device), libc::minor(device));
+    let wanted = format!("{major:02x}:{minor:02x}:{inode}");
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, pid, place, ..] = fields.as_slice() else {
             return None;
         };
-        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok())?
+        (*place == wanted).then(|| pid.parse().ok())?
     })
 }
 

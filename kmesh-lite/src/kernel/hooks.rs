@@ -47,8 +47,15 @@ const LINGER: Duration = Duration::from_secs(180);
 #[derive(Default)]
 pub struct Hooks {
     attached: BTreeMap<PathBuf, Attachment>,
-    /// Links of hooks for headers that are not needed any more, and since when.
-    lingering: Vec<(Instant, Link)>,
+    lingering: Vec<Lingering>,
+}
+
+/// A link of a hook for headers that is not needed any more.
+struct Lingering {
+    since: Instant,
+    path: PathBuf,
+    inode: u64,
+    link: Link,
 }
 
 type Link = (&'static Hook, OwnedFd);
@@ -69,8 +76,11 @@ struct Attachment {
 
 impl Hooks {
     /// Opens and locks the cgroups of `wanted` that are not attached to yet; changes nothing.
-    pub fn claim(&self, cgroups: &Cgroups, wanted: &[PathBuf]) -> Result<Vec<Claim>, HookError> {
-        let wanted: BTreeSet<&PathBuf> = wanted.iter().collect();
+    pub fn claim(
+        &self,
+        cgroups: &Cgroups,
+        wanted: &BTreeSet<PathBuf>,
+    ) -> Result<Vec<Claim>, HookError> {
         let mut claims = Vec::new();
         for path in wanted {
             // A cgroup that was removed and made again has the same path and none of our links.
@@ -95,7 +105,7 @@ impl Hooks {
     ) -> Result<(), HookError> {
         for claim in claims {
             let mut attachment = Attachment::new(claim);
-            attachment.link(headers, object)?;
+            attachment.link(headers, &mut self.lingering, object)?;
             log::info!("attached to cgroup {}", attachment.path.display());
             self.attached.insert(attachment.path.clone(), attachment);
         }
@@ -106,36 +116,31 @@ impl Hooks {
     /// a header: a connection must not outrun it.
     pub fn prepare_headers(&mut self, object: &Object) -> Result<(), HookError> {
         for attachment in self.attached.values_mut() {
-            attachment.link(true, object)?;
+            attachment.link(true, &mut self.lingering, object)?;
         }
         Ok(())
     }
 
     /// Lets go of the hooks for headers, unless they are needed or connections may still need them.
     pub fn retain_headers(&mut self, needed: bool, object: &Object) {
-        let now = Instant::now();
         if !needed {
             for attachment in self.attached.values_mut() {
-                let links = attachment.links.extract_if(.., is_for_headers);
-                self.lingering.extend(links.map(|link| (now, link)));
+                attachment.release_headers(&mut self.lingering);
             }
         }
-        let over = |(since, _): &(Instant, Link)| now.duration_since(*since) > LINGER;
+        let over = |lingering: &Lingering| lingering.since.elapsed() > LINGER;
         if self.lingering.iter().any(over) && object.has_no_pending_header() {
             self.lingering.retain(|lingering| !over(lingering));
         }
     }
 
     /// Detaches from all cgroups but `wanted`.
-    pub fn retain(&mut self, wanted: &[PathBuf]) {
+    pub fn retain(&mut self, wanted: &BTreeSet<PathBuf>) {
         let gone = self
             .attached
             .extract_if(.., |path, _| !wanted.contains(path));
-        for (path, attachment) in gone {
-            let now = Instant::now();
-            let mut links = attachment.links;
-            let links = links.extract_if(.., is_for_headers);
-            self.lingering.extend(links.map(|link| (now, link)));
+        for (path, mut attachment) in gone {
+            attachment.release_headers(&mut self.lingering);
             log::info!("detached from cgroup {}", path.display());
         }
     }
@@ -170,10 +175,25 @@ impl Attachment {
     }
 
     /// Attaches the hooks that are missing.
-    fn link(&mut self, headers: bool, object: &Object) -> Result<(), HookError> {
+    fn link(
+        &mut self,
+        headers: bool,
+        lingering: &mut Vec<Lingering>,
+        object: &Object,
+    ) -> Result<(), HookError> {
         for hook in &HOOKS {
             let there = self.links.iter().any(|(there, _)| there.name == hook.name);
             if there || (hook.need == Need::Headers && !headers) {
+                continue;
+            }
+            let same = |link: &Lingering| {
+                (link.inode, &link.path) == (self.inode, &self.path)
+                    && link.link.0.name == hook.name
+            };
+            if let Some(index) = lingering.iter().position(same) {
+                let link = lingering.swap_remove(index).link;
+                switch(&link, object, &self.path)?;
+                self.links.push(link);
                 continue;
             }
             let program = object.program(hook.name)?;
@@ -187,10 +207,18 @@ impl Attachment {
         }
         Ok(())
     }
-}
 
-fn is_for_headers(link: &mut Link) -> bool {
-    link.0.need == Need::Headers
+    /// Leaves the hooks for headers to connections that may still need them.
+    fn release_headers(&mut self, lingering: &mut Vec<Lingering>) {
+        let for_headers = |link: &mut Link| link.0.need == Need::Headers;
+        let links = self.links.extract_if(.., for_headers);
+        lingering.extend(links.map(|link| Lingering {
+            since: Instant::now(),
+            path: self.path.clone(),
+            inode: self.inode,
+            link,
+        }));
+    }
 }
 
 fn switch((hook, link): &Link, object: &Object, cgroup: &Path) -> Result<(), HookError> {
@@ -200,6 +228,14 @@ fn switch((hook, link): &Link, object: &Object, cgroup: &Path) -> Result<(), Hoo
         cgroup: cgroup.to_owned(),
         source,
     })
+}
+
+/// The outermost of `paths`. Programs of a cgroup run for those below it as well, and where they ran
+/// twice, the second run would take what the first one chose for what the application asked for.
+pub fn outermost(cgroups: &Cgroups, paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let all: BTreeSet<PathBuf> = paths.iter().map(|path| cgroups.path(path)).collect();
+    let inside = |path: &&PathBuf| path.ancestors().skip(1).any(|above| all.contains(above));
+    all.iter().filter(|path| !inside(path)).cloned().collect()
 }
 
 fn inode(folder: &Path) -> Option<u64> {

@@ -49,6 +49,24 @@ impl KernelMaps {
         Ok(())
     }
 
+    /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
+    /// longer than anybody lives to get here, so somebody else wrote the number.
+    pub fn is_worn_out(&self) -> Result<bool, MapsError> {
+        const LAST: u64 = 1 << 62;
+        let settings = self.settings.get(0).map_err(error("read", "settings"))?;
+        Ok(settings.generation >= LAST)
+    }
+
+    /// Sets the process whose connects are left alone; gives the one that was set.
+    pub fn set_daemon(&mut self, daemon: u32) -> Result<u32, MapsError> {
+        let before = self.settings.get(0).map_err(error("read", "settings"))?;
+        if before.daemon != daemon {
+            let set = self.settings.set_daemon(daemon);
+            set.map_err(error("write to", "settings"))?;
+        }
+        Ok(before.daemon)
+    }
+
     fn deleted_key(&mut self) {
         self.readers = self.readers.max(Readers::MayHoldKeys);
     }
@@ -201,13 +219,7 @@ impl Maps for KernelMaps {
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
-        let read = |table| {
-            move |source| MapsError {
-                operation: "read",
-                table,
-                source,
-            }
-        };
+        let read = |table| error("read", table);
         let contents = Contents {
             settings: self.settings.get(0).map_err(read("settings"))?,
             waypoints: self.waypoints.used(),
@@ -233,11 +245,16 @@ impl Maps for KernelMaps {
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
-        self.carry_out(op, generation).map_err(|source| MapsError {
-            operation: "write to",
-            table: op.table(),
-            source,
-        })
+        self.carry_out(op, generation)
+            .map_err(error("write to", op.table()))
+    }
+}
+
+fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+    move |source| MapsError {
+        operation,
+        table,
+        source,
     }
 }
 

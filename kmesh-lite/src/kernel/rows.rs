@@ -140,6 +140,15 @@ impl Rows<kmesh_lite_common::Settings> {
         Ok(())
     }
 
+    /// Sets the process whose connects are left alone.
+    pub fn set_daemon(&mut self, daemon: u32) -> io::Result<()> {
+        let settings = self.at(0)?;
+        // SAFETY: mapped and aligned.
+        let word = unsafe { AtomicU32::from_ptr(ptr::addr_of_mut!((*settings).daemon)) };
+        word.store(daemon, Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Sets the levels that callers are looked up at.
     pub fn set_caller_levels(&mut self, levels: u32) -> io::Result<()> {
         let settings = self.at(0)?;

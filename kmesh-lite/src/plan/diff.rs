@@ -44,7 +44,8 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
 
     callers(now, desired, &mut ops);
     Plan {
-        generation: actual.generation + 1,
+        // Only somebody else's number can be the last one; `Kernel` then begins anew.
+        generation: actual.generation.saturating_add(1),
         ops,
     }
 }
