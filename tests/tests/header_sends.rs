@@ -6,11 +6,14 @@ use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
+use std::collections::BTreeMap;
 use std::io::{IoSlice, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 const V4: &str = "10.96.0.10:80";
 const V6: &str = "[fd00:96::10]:80";
@@ -466,4 +469,93 @@ fn fast(client: &Client, to: &str) -> Result<usize, Errno> {
         .socket()
         .send_to_with_flags(b"fast", &to, libc::MSG_FASTOPEN);
     sent.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// A send that waits for the connection goes past the program that would put the header before it.
+#[test]
+fn never_after_a_send_that_began_before_the_connection_stood() {
+    let Some(host) = Host::new() else { return };
+    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
+    // A listener that is full drops the SYN; the next one comes after a second.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let at: SocketAddr = address("127.0.1.1:15008");
+    listener.bind(&at.into()).expect("bind");
+    listener.listen(0).expect("listen");
+    let filling = Client::tcp4();
+    assert_eq!(filling.connect("127.0.1.1:15008"), Ok(()));
+
+    let client = Client::tcp4();
+    client.socket().set_nonblocking(true).expect("O_NONBLOCK");
+    assert_eq!(client.connect(V4), Err(Errno::EINPROGRESS));
+    client.socket().set_nonblocking(false).expect("O_NONBLOCK");
+    let outcome = thread::scope(|scope| {
+        let early = scope.spawn(|| {
+            let sent = client.socket().send(b"early");
+            sent.and_then(|_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]))
+        });
+        // Room for it, once send() waits.
+        thread::sleep(Duration::from_millis(200));
+        listener.accept().expect("the one before");
+        early.join().expect("a client")
+    });
+    assert!(outcome.is_err(), "{outcome:?}");
+    listener.set_nonblocking(true).expect("O_NONBLOCK");
+    while let Ok((mut stream, _)) = listener.accept() {
+        let timeout = Some(Duration::from_millis(100));
+        stream.set_read_timeout(timeout).expect("SO_RCVTIMEO");
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        assert_eq!(bytes, b"");
+    }
+    let actual = mesh.read().unwrap();
+    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
+    assert_eq!(outcomes[&Outcome::HeaderSent], 0);
+}
+
+/// The waypoint's header comes, changes and goes, and the tables grow, while threads connect.
+#[test]
+fn whole_or_not_at_all_while_the_file_changes() {
+    let Some(host) = Host::new() else { return };
+    host.add(&["fd00:1::15"]);
+    let waypoint = Waypoint::listen(15008);
+    let mut mesh = host.run(&mesh("tlv"));
+    let stop = AtomicBool::new(false);
+    let connected = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let client = Client::tcp4();
+                    assert_eq!(client.connect(V4), Ok(()));
+                    thread::yield_now();
+                    client.send(b"under fire");
+                    client.finish();
+                    let mut done = [0; 4];
+                    client.socket().read_exact_from(&mut done);
+                    connected.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for round in 0..150_u32 {
+            let header = ["none", "proxy-v2", "tlv"][round as usize % 3];
+            let mut text = self::mesh(header);
+            if round >= 50 {
+                let limit = 1000 * (1 + round / 50);
+                text += &format!("\n[limits]\nendpoints = {limit}\n");
+            }
+            mesh.reload(&text);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    let total = connected.load(Ordering::SeqCst);
+    assert!(total > 100, "{total} connections");
+    let mut kinds = BTreeMap::new();
+    for _ in 0..total {
+        let heard = waypoint.heard();
+        assert_eq!(heard.payload(), b"under fire", "{heard:?}");
+        *kinds.entry(heard.header().len()).or_insert(0) += 1;
+        assert!([0, 16, 28].contains(&heard.header().len()), "{heard:?}");
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
