@@ -7,11 +7,13 @@ mod bpf;
 mod capability;
 mod cgroup;
 mod counters;
+mod events;
 mod facts;
 mod hooks;
 mod maps;
 mod object;
 mod rows;
+mod server_first;
 
 pub use capability::MissingCapabilities;
 pub use cgroup::{CgroupError, Cgroups};
@@ -25,6 +27,7 @@ use crate::model::{Facts, Limits, Mesh};
 use crate::plan::{self, drift, words};
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{self, Actual, Leftovers, Tables};
+use events::Reader;
 use hooks::Hooks;
 use object::Object;
 use std::path::PathBuf;
@@ -47,6 +50,8 @@ pub struct Kernel {
     hooks: Hooks,
     /// What the last successful pass left behind: any difference to it is drift.
     written: Option<Tables>,
+    /// Runs until this is dropped.
+    _events: Reader,
 }
 
 /// Why the kernel does not follow.
@@ -62,6 +67,8 @@ pub enum KernelError {
     Hook(#[from] HookError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    #[error("cannot listen to the programs")]
+    Events(#[source] std::io::Error),
     #[error("cannot list the addresses of this host")]
     Addresses(#[source] std::io::Error),
 }
@@ -91,6 +98,8 @@ impl Kernel {
         capability::check()?;
         let cgroups = Cgroups::find()?;
         let object = Object::load(&limits, options.daemon, None)?;
+        let pending = object.pending().map_err(KernelError::Events)?;
+        let events = Reader::start(object.events()?, pending).map_err(KernelError::Events)?;
         Ok(Self {
             cgroups,
             options,
@@ -98,6 +107,7 @@ impl Kernel {
             object,
             hooks: Hooks::default(),
             written: None,
+            _events: events,
         })
     }
 
@@ -110,6 +120,10 @@ impl Kernel {
         let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
         // What can be wrong with the cgroups is found before anything is written.
         let claims = self.hooks.claim(&self.cgroups, &wanted)?;
+        let headers = mesh.has_headers();
+        if headers {
+            self.hooks.prepare_headers(&self.object)?;
+        }
         let grown = !self.limits.covers(mesh.limits);
         let mut summary = Vec::new();
         if grown || self.object.maps.is_worn_out()? {
@@ -125,13 +139,14 @@ impl Kernel {
         };
         drift.extend(self.drift(&prepared));
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
-        self.hooks.attach(claims, &self.object)?;
+        self.hooks.attach(claims, headers, &self.object)?;
         // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
         self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
         summary.extend(prepared.words());
         self.written = Some(prepared.desired);
         self.hooks.retain(&wanted);
+        self.hooks.retain_headers(headers, &self.object);
         // Nobody waits for the end of this pass; for the next one somebody will.
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");

@@ -118,6 +118,7 @@ impl<'a> Builder<'a> {
                 address: waypoint.address.ip().into(),
                 port: Port::new(waypoint.address.port()),
                 header: waypoint.header,
+                speaker: waypoint.speaker,
             };
             let id = WaypointId::from_index(self.waypoint_ids.index(row.name)).expect(ID);
             self.tables.waypoints.insert(id, row);
