@@ -11,7 +11,7 @@ pub enum Verdict {
 }
 
 /// Why a connect is left as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pass {
     /// No table mentions the address.
     NotOurs,
@@ -37,7 +37,7 @@ pub struct Redirect {
 }
 
 /// Why a connect is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refuse {
     /// No service declares the port of a virtual address.
     UndeclaredPort,

@@ -23,10 +23,10 @@ pub use hooks::HookError;
 pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
-use crate::model::{Limits, Mesh};
-use crate::plan::drift;
+use crate::model::{Facts, Limits, Mesh};
+use crate::plan::{self, drift, words};
 use crate::reconcile::{self, Prepared, ReconcileError};
-use crate::tables::{Actual, Tables};
+use crate::tables::{self, Actual, Leftovers, Tables};
 use events::Reader;
 use hooks::Hooks;
 use object::Object;
@@ -125,13 +125,14 @@ impl Kernel {
             self.hooks.prepare_headers(&self.object)?;
         }
         let grown = !self.limits.covers(mesh.limits);
+        let mut summary = Vec::new();
         if grown || self.object.maps.is_worn_out()? {
-            self.replace(mesh, &facts)?;
+            summary = self.replace(mesh, &facts)?;
         }
         let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
             // Room, but not in one piece: a fresh copy of the tables has no holes.
             Err(ReconcileError::Capacity { .. }) => {
-                self.replace(mesh, &facts)?;
+                summary = self.replace(mesh, &facts)?;
                 reconcile::prepare(&mut self.object.maps, mesh, &facts)?
             }
             prepared => prepared?,
@@ -142,13 +143,17 @@ impl Kernel {
         // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
         self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
-        let words = prepared.words();
+        summary.extend(prepared.words());
         self.written = Some(prepared.desired);
         self.hooks.retain(&wanted);
         self.hooks.retain_headers(headers, &self.object);
+        // Nobody waits for the end of this pass; for the next one somebody will.
+        if let Err(error) = self.object.maps.quiesce() {
+            log::debug!("no grace period after the pass, the next one waits: {error}");
+        }
         Ok(Pass {
             operations: prepared.plan.ops.len(),
-            words,
+            words: summary,
             drift,
             grown,
         })
@@ -200,16 +205,17 @@ impl Kernel {
     }
 
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and
-    /// ids stay; what the sockets remember is shared by both.
-    fn replace(&mut self, mesh: &Mesh, facts: &crate::model::Facts) -> Result<(), KernelError> {
+    /// ids stay; what the sockets remember is shared by both. Gives the change in words.
+    fn replace(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Vec<String>, KernelError> {
         let limits = self.limits.max(mesh.limits);
         let mut object = Object::load(&limits, self.options.daemon, Some(&self.object))?;
         let mut before = self.object.maps.read()?;
-        before.tables.endpoints.clear();
-        before.leftovers = Default::default();
-        let desired = crate::tables::build(mesh, facts, &before).map_err(ReconcileError::from)?;
+        before.leftovers = Leftovers::default();
+        let endpoints = std::mem::take(&mut before.tables.endpoints);
+        let desired = tables::build(mesh, facts, &before).map_err(ReconcileError::from)?;
+        before.tables.endpoints = endpoints;
         let actual = object.maps.read()?;
-        let plan = crate::plan::diff(&actual, &desired);
+        let plan = plan::diff(&actual, &desired);
         for op in &plan.ops {
             object.maps.apply(op, plan.generation)?;
         }
@@ -217,10 +223,17 @@ impl Kernel {
             .maps
             .counters
             .copy_to(&mut object.maps.counters, &desired)?;
-        self.hooks.switch(&object)?;
+        if let Err(error) = self.hooks.switch(&object) {
+            // Links that have gone ahead would go on with tables that nobody writes to.
+            self.hooks.switch(&self.object)?;
+            return Err(error.into());
+        }
         self.object = object;
         self.limits = limits;
         self.written = None;
-        Ok(())
+        let mut lines =
+            vec!["the tables were replaced by new ones, with every connection kept".to_owned()];
+        lines.extend(words(&before.tables, &desired));
+        Ok(lines)
     }
 }

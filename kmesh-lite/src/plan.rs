@@ -6,6 +6,7 @@
 mod diff;
 mod drift;
 mod op;
+mod same;
 mod words;
 
 pub use diff::diff;

@@ -67,7 +67,7 @@ pub struct Run {
     /// The file; drop-ins are read from mesh.d beside it
     #[arg(long, value_name = "PATH", default_value = CONFIG)]
     pub config: PathBuf,
-    /// Attach to this cgroup (path below the cgroup v2 mount) in place of [capture].cgroups; repeatable
+    /// Attach to this cgroup (its path, or the part below the cgroup v2 mount) in place of [capture].cgroups; repeatable
     #[arg(long = "cgroup", value_name = "PATH")]
     pub cgroups: Vec<PathBuf>,
     #[command(flatten)]
@@ -93,10 +93,10 @@ pub struct Check {
 #[command(after_help = "\
 Examples:
   kmesh-lite plan                         the daemon's own file
-  kmesh-lite plan ./mesh.toml             another one; root only, and the daemon must be able to read it
+  kmesh-lite plan ./mesh.toml             another one, and its drop-ins
   kmesh-lite plan --exit-code             for scripts: 0 nothing to do, 4 something to do")]
 pub struct Plan {
-    /// Another file than the daemon's own
+    /// Another file than the daemon's own; drop-ins are read from mesh.d beside it
     pub path: Option<PathBuf>,
     /// Exit with 4 if there is something to do
     #[arg(long)]

@@ -40,6 +40,8 @@ pub enum CliError {
     },
     #[error("cannot make a request to the daemon")]
     Request(#[source] hyper::http::Error),
+    #[error("cannot write a request to the daemon as JSON")]
+    Encode(#[source] serde_json::Error),
     #[error("the daemon on {} did not answer in time", .0.display())]
     Silent(PathBuf),
     #[error("cannot understand the daemon's answer; is it of another version?")]

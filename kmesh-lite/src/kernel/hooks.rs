@@ -145,8 +145,7 @@ impl Hooks {
         }
     }
 
-    /// Makes every link run the programs of `object`. If one cannot, those before it run the new
-    /// programs and the others the old ones: the caller keeps both alive and tries again.
+    /// Makes every link run the programs of `object`. If one cannot, those before it do already.
     pub fn switch(&self, object: &Object) -> Result<(), HookError> {
         for (cgroup, attachment) in &self.attached {
             for link in &attachment.links {

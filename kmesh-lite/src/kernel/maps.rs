@@ -49,6 +49,11 @@ impl KernelMaps {
         Ok(())
     }
 
+    /// Waits now, so that the next plan need not wait before its first write.
+    pub fn quiesce(&mut self) -> io::Result<()> {
+        self.wait(Readers::MayHoldKeys)
+    }
+
     /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
     /// longer than anybody lives to get here, so somebody else wrote the number.
     pub fn is_worn_out(&self) -> Result<bool, MapsError> {
@@ -115,8 +120,9 @@ impl KernelMaps {
         }
     }
 
-    fn scrub(&mut self, table: Table, index: u32) -> io::Result<()> {
-        let now = self.settings.get(0)?.generation;
+    /// Forgets versions that a plan before the one for `generation` did not get to commit.
+    fn scrub(&mut self, table: Table, index: u32, generation: u64) -> io::Result<()> {
+        let now = generation - 1;
         match table {
             Table::Waypoints => self.waypoints.scrub(index, now),
             Table::Backends => self.backends.scrub(index, now),
@@ -156,7 +162,7 @@ impl KernelMaps {
                 self.free(row.table(), row.index())
             }
             Op::FreeSlot(table, index) => self.free(*table, *index),
-            Op::Scrub(table, index) => self.scrub(*table, *index),
+            Op::Scrub(table, index) => self.scrub(*table, *index, generation),
             Op::DropAddress(address) => {
                 self.deleted_key();
                 remove_key(&mut self.address_ids, address)

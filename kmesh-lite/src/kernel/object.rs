@@ -249,21 +249,22 @@ impl Object {
     }
 }
 
-/// Loads with everything that the kernel can do.
+/// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
 fn load_what_works(limits: &Limits, pinned: &[Pinned]) -> Result<Ebpf, LoadError> {
-    let refused = |what: &str, error: &LoadError| {
-        log::debug!("programs with {what}: {}", crate::log::chain(error));
+    let lacks = |error: &LoadError| match error {
+        LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
+        _ => false,
     };
     match load(limits, pinned, true, true) {
-        Err(error @ LoadError::Program { .. }) => refused("bpf_skc_to_mptcp_sock", &error),
+        // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
+        Err(error) if lacks(&error) => log::debug!("without bpf_skc_to_mptcp_sock: {error}"),
         loaded => return loaded,
     }
-    // Without CONFIG_MPTCP there are none of its sockets; an older kernel closes them instead.
     match load(limits, pinned, true, false) {
-        Err(error @ LoadError::Program { .. }) => refused("bpf_set_retval", &error),
+        // Before kernel 6.1 these hooks cannot choose the errno of connect().
+        Err(error) if lacks(&error) => log::debug!("without bpf_set_retval: {error}"),
         loaded => return loaded,
     }
-    // Before kernel 6.1 these hooks cannot choose the errno of connect().
     let ebpf = load(limits, pinned, false, false)?;
     log::warn!(
         "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
@@ -304,14 +305,33 @@ fn load(
             name,
         })?;
         let loaded = match program {
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SockOps(program) => program.load(),
-            Program::SkMsg(program) => program.load(),
+            Program::CgroupSockAddr(program) => patiently(|| program.load()),
+            Program::SockOps(program) => patiently(|| program.load()),
+            Program::SkMsg(program) => patiently(|| program.load()),
             _ => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
     Ok(ebpf)
+}
+
+/// The verifier gives up with EAGAIN when a signal comes in, for this process or any thread of it.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            done => return done,
+        }
+    }
+    load()
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        _ => None,
+    }
 }
 
 fn absent_map(name: &'static str) -> LoadError {
@@ -371,7 +391,12 @@ impl Pinned {
         let number = PINNED.fetch_add(1, Ordering::Relaxed);
         let name = format!("kmesh-lite-{}-{number}", std::process::id());
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for mount in mounts(&table, "bpf") {
+        // Not one that another process mounted for this moment: it may vanish in the next.
+        let lasting = |mount: &PathBuf| {
+            let name = mount.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with("kmesh-lite-")
+        };
+        for mount in mounts(&table, "bpf").filter(lasting) {
             let path = mount.join(&name);
             match bpf::pin(fd, &path) {
                 Ok(()) => {

@@ -3,7 +3,7 @@
 use crate::tables::{Actual, Leftovers, Table, Tables};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Range, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+    FrontendKey, Range, Row, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use std::collections::BTreeMap;
 
@@ -22,10 +22,36 @@ pub struct Contents {
     pub callers: BTreeMap<u64, Caller>,
 }
 
+/// Past any generation that plans reach: the word was written by somebody else, and a plan could not
+/// go on counting from it.
+const ABSURD: u64 = 1 << 62;
+
+impl Contents {
+    /// Which generation counts. Where the word says nothing sensible, the newest that any row has:
+    /// then everything goes on counting, and the next plan mends the word.
+    fn generation(&self) -> u64 {
+        fn stamps<T>(slots: &[(u32, Slot<T>)]) -> impl Iterator<Item = Stamp> {
+            slots.iter().flat_map(|(_, slot)| slot.stamps)
+        }
+        match self.settings.generation {
+            sensible @ 0..ABSURD => sensible,
+            _ => stamps(&self.waypoints)
+                .chain(stamps(&self.backends))
+                .chain(stamps(&self.services))
+                .chain(stamps(&self.frontends))
+                .chain(stamps(&self.addresses))
+                .map(Stamp::generation)
+                .filter(|generation| *generation < ABSURD)
+                .max()
+                .unwrap_or(0),
+        }
+    }
+}
+
 /// Sorts out what counts at the current generation. `endpoints` reads one range; it may be asked
 /// for rows that do not exist, if somebody else wrote to the tables.
 pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endpoint>>) -> Actual {
-    let generation = contents.settings.generation;
+    let generation = contents.generation();
     let mut leftovers = Leftovers::default();
     let mut sort = |table, index, counts| match counts {
         Counts::Yes => {}
@@ -35,8 +61,10 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
     let waypoints = rows(contents.waypoints, generation, Table::Waypoints, &mut sort);
     let backends = rows(contents.backends, generation, Table::Backends, &mut sort);
     let services = rows(contents.services, generation, Table::Services, &mut sort);
-    let mut frontends = rows(contents.frontends, generation, Table::Frontends, &mut sort);
-    let mut addresses = rows(contents.addresses, generation, Table::Addresses, &mut sort);
+    let frontends = rows(contents.frontends, generation, Table::Frontends, &mut sort);
+    let addresses = rows(contents.addresses, generation, Table::Addresses, &mut sort);
+    let mut frontends: BTreeMap<_, _> = frontends.into_iter().collect();
+    let mut addresses: BTreeMap<_, _> = addresses.into_iter().collect();
 
     // A row counts only where its key leads to it, and a key only where it leads to its row.
     let found = follow(
@@ -69,13 +97,18 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
         .retain(|slot| !leftovers.slots.contains(slot));
 
     let mut ranges = BTreeMap::new();
-    for service in services.values() {
+    for (_, service) in &services {
         for range in service
             .v4
             .iter()
             .chain(&service.v6)
             .filter(|range| range.count > 0)
         {
+            // Families mostly share their ranges.
+            let known: Option<&Vec<_>> = ranges.get(&range.first);
+            if known.is_some_and(|rows| rows.len() == range.count as usize) {
+                continue;
+            }
             if let Some(rows) = endpoints(*range) {
                 ranges.insert(range.first, rows);
             }
@@ -109,8 +142,8 @@ fn rows<T: Row>(
     generation: u64,
     table: Table,
     sort: &mut impl FnMut(Table, u32, Counts),
-) -> BTreeMap<u32, T> {
-    let mut rows = BTreeMap::new();
+) -> Vec<(u32, T)> {
+    let mut rows = Vec::with_capacity(slots.len());
     for (index, slot) in slots {
         // SAFETY: a copy that nobody else can see.
         match unsafe { Slot::read(&slot, generation) } {
@@ -128,7 +161,7 @@ fn rows<T: Row>(
                         Counts::Yes
                     },
                 );
-                rows.insert(index, *row);
+                rows.push((index, *row));
             }
             None => sort(table, index, Counts::No),
         }
@@ -162,7 +195,10 @@ fn follow<K: Eq, I: Copy, T: Copy>(
     reached.into_keys().collect()
 }
 
-fn with_ids<I: Ord, T>(rows: BTreeMap<u32, T>, id: impl Fn(u32) -> Option<I>) -> BTreeMap<I, T> {
+fn with_ids<I: Ord, T>(
+    rows: impl IntoIterator<Item = (u32, T)>,
+    id: impl Fn(u32) -> Option<I>,
+) -> BTreeMap<I, T> {
     rows.into_iter()
         .filter_map(|(index, row)| Some((id(index)?, row)))
         .collect()

@@ -1,5 +1,6 @@
 //! Which operations lead from one to the other, and in which order.
 
+use super::same::differing;
 use super::{Op, Plan, Row};
 use crate::tables::{Actual, Leftovers, Tables};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,9 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
 
     ops.extend(changed(&now.waypoints, &desired.waypoints, Row::Waypoint).map(Op::Put));
     ops.extend(changed(&now.backends, &desired.backends, Row::Backend).map(Op::Put));
-    for (first, rows) in &desired.endpoints {
-        if now.endpoints.get(first) != Some(rows) {
-            ops.push(Op::PutRange(*first, rows.clone()));
+    for first in differing(&now.endpoints, &desired.endpoints) {
+        if let Some(rows) = desired.endpoints.get(&first) {
+            ops.push(Op::PutRange(first, rows.clone()));
         }
     }
     ops.extend(changed(&now.services, &desired.services, Row::Service).map(Op::Put));
@@ -91,21 +92,21 @@ fn changed<I: Ord + Copy, T: PartialEq + Copy>(
     desired: &BTreeMap<I, T>,
     row: impl Fn(I, T) -> Row,
 ) -> impl Iterator<Item = Row> {
-    desired
-        .iter()
-        .filter(|(id, value)| now.get(id) != Some(value))
-        .map(move |(id, value)| row(*id, *value))
+    differing(now, desired)
+        .into_iter()
+        .filter_map(move |id| Some(row(id, *desired.get(&id)?)))
 }
 
 /// Rows of `now` that `desired` lacks.
-fn gone<I: Ord + Copy, T: Copy>(
+fn gone<I: Ord + Copy, T: PartialEq + Copy>(
     now: &BTreeMap<I, T>,
     desired: &BTreeMap<I, T>,
     row: impl Fn(I, T) -> Row,
 ) -> impl Iterator<Item = Row> {
-    now.iter()
-        .filter(|(id, _)| !desired.contains_key(id))
-        .map(move |(id, value)| row(*id, *value))
+    differing(now, desired)
+        .into_iter()
+        .filter(|id| !desired.contains_key(id))
+        .filter_map(move |id| Some(row(id, *now.get(&id)?)))
 }
 
 /// Callers are facts about processes, not part of the mesh: they count at once.

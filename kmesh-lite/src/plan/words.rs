@@ -1,8 +1,9 @@
 //! A change in words.
 
+use super::same;
 use crate::tables::Tables;
 use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId, Speaker};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// What is different in `desired`, a line for each thing an operator knows by name; empty when
@@ -24,9 +25,11 @@ pub fn words(actual: &Tables, desired: &Tables) -> Vec<String> {
         &mut lines,
         |old, new, _| vec![format!("{old} becomes {new}")],
     );
+    // Words for a hundred thousand endpoints are only looked for where they matter.
+    let same = same::services(actual, desired);
     named(
-        &before.services(),
-        &after.services(),
+        &before.services(&same),
+        &after.services(&same),
         "service",
         &mut lines,
         |old, new, _| old.changes(new),
@@ -106,7 +109,8 @@ impl View<'_> {
             .map(|row| format!("waypoint {}", row.name))
     }
 
-    fn services(&self) -> BTreeMap<String, ServiceWords> {
+    /// All services but those to be left out.
+    fn services(&self, without: &BTreeSet<ServiceId>) -> BTreeMap<String, ServiceWords> {
         let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
         for frontend in self.0.frontends.values() {
             if let Some(service) = frontend.service {
@@ -116,6 +120,7 @@ impl View<'_> {
         let of = |id| frontends.get(id).map_or(&[][..], Vec::as_slice);
         let services = self.0.services.iter();
         services
+            .filter(|(id, _)| !without.contains(id))
             .map(|(id, row)| (Name::to_string(&row.name), self.service(row, of(id))))
             .collect()
     }

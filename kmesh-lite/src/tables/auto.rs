@@ -21,7 +21,6 @@ pub struct Exhausted {
 /// where two names meet on one address, the later one in alphabetical order moves on by one.
 pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>, Exhausted> {
     let mut vips: BTreeMap<Name, Vec<IpAddr>> = BTreeMap::new();
-    let mut taken: BTreeSet<IpAddr> = mesh.backends.keys().copied().collect();
     for (name, service) in &mesh.services {
         let fixed: Vec<_> = service
             .vips
@@ -31,7 +30,6 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>,
                 Vip::Auto => None,
             })
             .collect();
-        taken.extend(&fixed);
         vips.insert(name.clone(), fixed);
     }
 
@@ -41,6 +39,11 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>,
         .filter(|(_, service)| service.vips.contains(&Vip::Auto))
         .flat_map(|(name, service)| families(mesh, service).map(move |family| (name, family)))
         .collect();
+    if wanted.is_empty() {
+        return Ok(vips);
+    }
+    let mut taken: BTreeSet<IpAddr> = mesh.backends.keys().copied().collect();
+    taken.extend(vips.values().flatten());
     let before = assigned(actual);
     let mut fresh = Vec::new();
     for (name, family) in wanted {

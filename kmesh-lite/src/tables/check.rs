@@ -1,7 +1,7 @@
 //! Whether every reference in the tables resolves.
 
 use super::Tables;
-use kmesh_lite_common::Range;
+use kmesh_lite_common::{BackendId, Range};
 
 /// A reference to a row that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +21,16 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
             return dangling(format!("backend {id}"), format!("waypoint {waypoint}"));
         }
     }
+    // By index: there are twice as many references to backends as endpoints.
+    let last = tables.backends.last_key_value();
+    let mut backends = vec![false; last.map_or(0, |(id, _)| id.index() as usize + 1)];
+    for id in tables.backends.keys() {
+        backends[id.index() as usize] = true;
+    }
+    let exists = |id: BackendId| backends.get(id.index() as usize) == Some(&true);
     for (first, rows) in &tables.endpoints {
         for backend in rows.iter().flat_map(|row| [row.backend, row.alias]) {
-            if !backend.is_some_and(|id| tables.backends.contains_key(&id)) {
+            if !backend.is_some_and(exists) {
                 return dangling(
                     format!("endpoint range at {first}"),
                     format!("backend {backend:?}"),

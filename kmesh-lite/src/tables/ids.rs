@@ -1,10 +1,12 @@
 //! Ids: kept for what already has one, the smallest free ones for what is new.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Hands out row indexes of one table by key.
 pub struct Ids<K> {
-    known: BTreeMap<K, u32>,
+    /// Looked up only; its order is never seen.
+    known: HashMap<K, u32>,
     /// Sorted indexes that may not be handed out.
     taken: Vec<u32>,
     next: u32,
@@ -12,18 +14,16 @@ pub struct Ids<K> {
     passed: usize,
 }
 
-impl<K: Ord> Ids<K> {
-    /// `known` keeps its indexes; `leftovers` are occupied by something that does not count.
-    pub fn new(
-        known: impl IntoIterator<Item = (K, u32)>,
-        leftovers: impl IntoIterator<Item = u32>,
-    ) -> Self {
-        let known: BTreeMap<_, _> = known.into_iter().collect();
-        let mut taken: Vec<_> = known.values().copied().chain(leftovers).collect();
+impl<K: Eq + Hash> Ids<K> {
+    /// `known` keeps its indexes. What does not count is in nobody's way: a plan clears it before it
+    /// writes there. So no index is beyond the number of old and new keys, whatever was left over.
+    pub fn new(known: impl IntoIterator<Item = (K, u32)>) -> Self {
+        let known: Vec<_> = known.into_iter().collect();
+        // Mostly in order already, which sorting notices; in the order of hashes it would not be.
+        let mut taken: Vec<_> = known.iter().map(|(_, index)| *index).collect();
         taken.sort_unstable();
-        taken.dedup();
         Self {
-            known,
+            known: known.into_iter().collect(),
             taken,
             next: 0,
             passed: 0,
@@ -46,7 +46,7 @@ impl<K: Ord> Ids<K> {
     }
 
     /// The index of a key that was handed out before.
-    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u32>
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u32>
     where
         K: std::borrow::Borrow<Q>,
     {
@@ -60,12 +60,13 @@ mod tests {
 
     #[test]
     fn known_keys_keep_their_index_and_new_ones_fill_the_gaps() {
-        let mut ids = Ids::new([("b", 1), ("e", 4)], [2]);
+        let mut ids = Ids::new([("b", 1), ("e", 4)]);
         assert_eq!(ids.index("new"), 0);
         assert_eq!(ids.index("b"), 1);
-        assert_eq!(ids.index("newer"), 3);
-        assert_eq!(ids.index("newest"), 5);
-        assert_eq!(ids.index("newer"), 3);
+        assert_eq!(ids.index("newer"), 2);
+        assert_eq!(ids.index("newest"), 3);
+        assert_eq!(ids.index("last"), 5);
+        assert_eq!(ids.index("newer"), 2);
         assert_eq!(ids.get("e"), Some(4));
         assert_eq!(ids.get("nobody"), None);
     }

@@ -1,0 +1,208 @@
+//! What connect() costs, and getpeername().
+//!
+//! Client and listener are one thread: nobody has to be woken. The listener has the wildcard
+//! address, so that every backend of every mesh is there, and direct connects go to the very
+//! addresses that the services would choose.
+
+use crate::mesh::{self, LARGE, SMALL, Size};
+use crate::report::{Goal, Report, Row, Unit};
+use crate::rounds::{self, Batch, interleave};
+use crate::{Effort, Error};
+use kmesh_lite::kernel::{Kernel, Options};
+use kmesh_lite::model::Limits;
+use kmesh_lite_tests::cgroup::Cgroup;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+/// Connects a batch, and before those that count.
+const BATCH: usize = 100;
+const WARM_UP: usize = 10;
+/// Calls of getpeername() that are timed together.
+const CALLS: u32 = 10;
+
+pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
+    let listener = Listener::new()?;
+    let plain = Cgroup::new("plain")?;
+    let again = Cgroup::new("again")?;
+    let (small, large) = (Cgroup::new("small")?, Cgroup::new("large")?);
+    let _small = attach(SMALL, &small, listener.port)?;
+    let _large = attach(LARGE, &large, listener.port)?;
+
+    let at = |address| SocketAddrV4::new(address, listener.port);
+    let few = move |number| at(mesh::backend(number % SMALL.all()));
+    let many = move |number| at(mesh::backend(number % LARGE.all()));
+    let stranger = move |number| at(mesh::stranger(number % SMALL.all()));
+    let values = interleave(
+        effort.pick(20, 400),
+        &mut [
+            listener.connects(&plain, few),
+            listener.connects(&again, few),
+            listener.connects(&plain, many),
+            listener.connects(&small, stranger),
+            listener.connects(&large, stranger),
+            listener.connects(&small, |number| mesh::vip(number % SMALL.services)),
+            listener.connects(&large, |_| mesh::vip(500)),
+            listener.connects(&large, |number| mesh::vip(number % LARGE.services)),
+        ],
+    )?;
+    let [direct, noise, scattered, other, others, vip, one, vips] = &values[..] else {
+        unreachable!("a value for each case");
+    };
+    let row = |what: &str, values, base, goal| {
+        Row::compared("connect", what, Unit::Nanoseconds, values, base, goal)
+    };
+    report.begin("connect(), against a direct one in a cgroup without programs");
+    report.add(vec![
+        row("direct, one of 100 addresses", direct, direct, Goal::None),
+        row(
+            "the same again, which is the noise",
+            noise,
+            direct,
+            Goal::None,
+        ),
+        row(
+            "direct, one of 100,000 addresses",
+            scattered,
+            direct,
+            Goal::None,
+        ),
+        row("not ours, 1 service", other, direct, Goal::Ratio(1.02)),
+        row("not ours, 1,000 x 100", others, direct, Goal::Ratio(1.02)),
+        row("VIP, 1 service", vip, direct, Goal::Ratio(1.10)),
+        row(
+            "VIP, 1,000 x 100, one of them",
+            one,
+            direct,
+            Goal::Ratio(1.10),
+        ),
+        row(
+            "VIP, 1,000 x 100, all in turn: rows out of cache",
+            vips,
+            scattered,
+            Goal::Ratio(1.10),
+        ),
+    ]);
+
+    let peers = interleave(
+        effort.pick(20, 200),
+        &mut [
+            listener.peers(&plain, at(mesh::backend(0))),
+            listener.peers(&small, at(mesh::stranger(0))),
+            listener.peers(&small, mesh::vip(0)),
+        ],
+    )?;
+    let row = |what: &str, values, goal| {
+        let base = &peers[0];
+        Row::compared("getpeername", what, Unit::Nanoseconds, values, base, goal)
+    };
+    report.add(vec![
+        row("direct", &peers[0], Goal::None),
+        row("not ours, 1 service", &peers[1], Goal::None),
+        row("VIP, 1 service", &peers[2], Goal::None),
+    ]);
+    Ok(())
+}
+
+/// A mesh of this size in the kernel, for sockets of `cgroup`.
+pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error> {
+    let options = Options {
+        cgroups: Some(vec![cgroup.path().to_owned()]),
+        daemon: None,
+    };
+    let mut kernel = Kernel::load(Limits::default(), options)?;
+    kernel.reconcile(&size.mesh(target))?;
+    Ok(kernel)
+}
+
+/// Numbers that jump: neighbours in a table would share cache lines.
+fn jumps() -> impl Iterator<Item = u32> {
+    // A prime, so that every remainder comes up.
+    (0..).map(|number: u32| number.wrapping_mul(7_919))
+}
+
+struct Listener {
+    socket: Socket,
+    port: u16,
+}
+
+impl Listener {
+    fn new() -> Result<Self, Error> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)))?;
+        socket.listen(1024)?;
+        let address = socket.local_addr()?.as_socket_ipv4();
+        let port = address.ok_or("a listener has an address")?.port();
+        Ok(Self { socket, port })
+    }
+
+    /// Connects from inside `cgroup`.
+    fn connects<'a>(
+        &'a self,
+        cgroup: &'a Cgroup,
+        destination: impl Fn(u32) -> SocketAddrV4 + 'a,
+    ) -> Batch<'a> {
+        let mut numbers = jumps();
+        Box::new(move || {
+            let destinations = numbers.by_ref().map(&destination);
+            self.connect_batch(cgroup, destinations)
+        })
+    }
+
+    /// Questions for the peer of a connection that was made inside `cgroup`.
+    fn peers<'a>(&'a self, cgroup: &'a Cgroup, destination: SocketAddrV4) -> Batch<'a> {
+        Box::new(move || self.peer_batch(cgroup, destination))
+    }
+
+    /// Median duration of a connect().
+    fn connect_batch(
+        &self,
+        cgroup: &Cgroup,
+        destinations: impl Iterator<Item = SocketAddrV4>,
+    ) -> Result<f64, Error> {
+        let _inside = cgroup.enter()?;
+        let mut durations = Vec::with_capacity(BATCH);
+        for (number, destination) in destinations.take(WARM_UP + BATCH).enumerate() {
+            let (client, duration) = self.connect(destination)?;
+            if number >= WARM_UP {
+                durations.push(duration);
+            }
+            drop(client);
+        }
+        Ok(rounds::quantile(&durations, 0.5))
+    }
+
+    /// A connection whose other end is gone again, and what connect() took, in nanoseconds.
+    fn connect(&self, destination: SocketAddrV4) -> Result<(Socket, f64), Error> {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // Nobody keeps the port of a connection that was reset.
+        client.set_linger(Some(Duration::ZERO))?;
+        let destination = SockAddr::from(destination);
+        let begin = Instant::now();
+        client.connect(&destination)?;
+        let duration = begin.elapsed();
+        drop(self.socket.accept()?);
+        Ok((client, duration.as_nanos() as f64))
+    }
+
+    /// Mean duration of a getpeername() on one connection.
+    fn peer_batch(&self, cgroup: &Cgroup, destination: SocketAddrV4) -> Result<f64, Error> {
+        let _inside = cgroup.enter()?;
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        client.set_linger(Some(Duration::ZERO))?;
+        client.connect(&SockAddr::from(destination))?;
+        let _server = self.socket.accept()?;
+        let mut durations = Vec::with_capacity(BATCH);
+        for _ in 0..WARM_UP + BATCH {
+            let begin = Instant::now();
+            for _ in 0..CALLS {
+                let peer = client.peer_addr()?;
+                if peer.as_socket_ipv4() != Some(destination) {
+                    return Err(format!("connected to {destination}, the peer is {peer:?}").into());
+                }
+            }
+            durations.push(begin.elapsed().as_nanos() as f64 / f64::from(CALLS));
+        }
+        Ok(rounds::quantile(&durations, 0.5))
+    }
+}

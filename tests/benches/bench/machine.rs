@@ -1,0 +1,105 @@
+//! The machine, and how much of it is used.
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::fs;
+use std::io;
+
+/// Where the figures come from.
+pub struct Machine {
+    kernel: String,
+    processor: String,
+    cores: usize,
+    quick: bool,
+}
+
+impl Machine {
+    pub fn read(quick: bool) -> Self {
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let processor = text("/proc/cpuinfo")
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned());
+        Self {
+            kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+            processor,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            quick,
+        }
+    }
+
+    /// Processes that wanted to run in the last minute: the noise of the others.
+    fn load() -> f64 {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let first = text.split(' ').next().and_then(|load| load.parse().ok());
+        first.unwrap_or_default()
+    }
+
+    pub fn print(&self) {
+        println!(
+            "Linux {}, {}, {} cores, load {:.1}{}",
+            self.kernel,
+            self.processor,
+            self.cores,
+            Self::load(),
+            if self.quick { ", quick" } else { "" }
+        );
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "kernel": self.kernel,
+            "processor": self.processor,
+            "cores": self.cores,
+            "load": Self::load(),
+            "quick": self.quick,
+        })
+    }
+}
+
+/// The calling thread, and what it starts, stays on one core until this is dropped: wake-ups across
+/// cores would be most of what is measured. Where that is allowed, it also goes before everything
+/// else there.
+pub struct OneCore {
+    before: CpuSet,
+}
+
+impl OneCore {
+    pub fn pin() -> io::Result<Self> {
+        let before = sched_getaffinity(THIS)?;
+        let allowed = |core: &usize| before.is_set(*core).unwrap_or(false);
+        // The last one: interrupts tend to go to the first.
+        let last = (0..CpuSet::count()).filter(allowed).last();
+        let mut one = CpuSet::new();
+        one.set(last.unwrap_or_default())?;
+        sched_setaffinity(THIS, &one)?;
+        if let Err(error) = schedule(libc::SCHED_FIFO, 1) {
+            println!("not before other processes of its core: {error}");
+        }
+        Ok(Self { before })
+    }
+}
+
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        let normal = schedule(libc::SCHED_OTHER, 0);
+        let anywhere = sched_setaffinity(THIS, &self.before).map_err(io::Error::from);
+        for error in [normal, anywhere].into_iter().filter_map(Result::err) {
+            eprintln!("cannot leave the one core: {error}");
+        }
+    }
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param {
+        sched_priority: priority,
+    };
+    // SAFETY: reads the parameters, and concerns the calling thread.
+    match unsafe { libc::sched_setscheduler(0, policy, &parameters) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+const THIS: Pid = Pid::from_raw(0);

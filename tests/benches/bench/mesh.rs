@@ -1,0 +1,99 @@
+//! Meshes of any size, all of whose backends are addresses of loopback.
+
+use kmesh_lite::model::{
+    Backend, Endpoint, Mesh, Place, Policy, PortMapping, Protocol, Service, Vip,
+};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+/// Port of every service.
+pub const PORT: u16 = 80;
+
+/// So many services of so many endpoints each, no two alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub services: u32,
+    pub endpoints: u32,
+}
+
+pub const SMALL: Size = Size {
+    services: 1,
+    endpoints: 100,
+};
+
+pub const LARGE: Size = Size {
+    services: 1_000,
+    endpoints: 100,
+};
+
+impl Size {
+    pub fn all(self) -> u32 {
+        self.services * self.endpoints
+    }
+
+    /// Endpoints of a service.
+    pub fn addresses(self, service: u32) -> impl Iterator<Item = Ipv4Addr> {
+        let first = service * self.endpoints;
+        (first..first + self.endpoints).map(backend)
+    }
+
+    pub fn mesh(self, target: u16) -> Mesh {
+        let mut mesh = Mesh::default();
+        let place = Arc::new(Place::default());
+        for service in 0..self.services {
+            let addresses = self.addresses(service);
+            let endpoints: Vec<_> = addresses.map(|address| endpoint(address, &place)).collect();
+            for endpoint in &endpoints {
+                mesh.backends.insert(endpoint.address, Backend::default());
+            }
+            let name = name(service).parse().expect("a name");
+            mesh.services
+                .insert(name, self::service(service, target, endpoints));
+        }
+        mesh
+    }
+}
+
+fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
+    Endpoint {
+        address: address.into(),
+        place: place.clone(),
+        weight: 1,
+    }
+}
+
+fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
+    Service {
+        vips: vec![Vip::Fixed(vip(number).ip().to_owned().into())],
+        hostnames: Vec::new(),
+        ports: vec![PortMapping {
+            protocol: Protocol::Tcp,
+            port: PORT,
+            target,
+        }],
+        policy: Policy::Random,
+        prefer: Vec::new(),
+        waypoint: None,
+        endpoints,
+    }
+}
+
+pub fn name(service: u32) -> String {
+    format!("service-{service:04}")
+}
+
+pub fn vip(service: u32) -> SocketAddrV4 {
+    let first = Ipv4Addr::new(10, 96, 0, 1).to_bits();
+    SocketAddrV4::new(Ipv4Addr::from_bits(first + service), PORT)
+}
+
+pub fn backend(number: u32) -> Ipv4Addr {
+    let first = Ipv4Addr::new(127, 16, 0, 1).to_bits();
+    Ipv4Addr::from_bits(first + number)
+}
+
+/// An address of loopback that no mesh mentions.
+pub fn stranger(number: u32) -> Ipv4Addr {
+    let first = Ipv4Addr::new(127, 64, 0, 1).to_bits();
+    Ipv4Addr::from_bits(first + number)
+}
