@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Connects a batch, and before those that count.
 const BATCH: usize = 100;
-const WARM_UP: usize = 10;
+const WARM_UP: usize = 20;
 /// Calls of getpeername() that are timed together.
 const CALLS: u32 = 10;
 
