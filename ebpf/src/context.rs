@@ -1,6 +1,6 @@
 //! Reading and rewriting the address in a socket context.
 
-use aya_ebpf::helpers::generated::bpf_set_retval;
+use aya_ebpf::helpers::generated::{bpf_set_retval, bpf_skc_to_mptcp_sock};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 use kmesh_lite_common::{Address, Port, Protocol};
@@ -10,6 +10,10 @@ use kmesh_lite_ebpf::{Connect, Refuse};
 /// newer); without it an application sees EPERM.
 #[unsafe(no_mangle)]
 static CHOOSE_ERRNO: u8 = 1;
+
+/// Cleared by the loader where the kernel cannot tell sockets of MPTCP from others.
+#[unsafe(no_mangle)]
+static KNOW_MPTCP: u8 = 1;
 
 /// Let the call go on.
 pub const PROCEED: i32 = 1;
@@ -104,4 +108,17 @@ pub fn refuse(refuse: Refuse) -> i32 {
         unsafe { bpf_set_retval(-refuse.errno()) };
     }
     REJECT
+}
+
+/// Whether the socket is a subflow of MPTCP: to these hooks it looks like one of TCP.
+#[inline(always)]
+pub fn is_mptcp(ctx: &SockAddrContext) -> bool {
+    // SAFETY: as for `CHOOSE_ERRNO`.
+    if unsafe { read_volatile(addr_of!(KNOW_MPTCP)) } != 1 {
+        return false;
+    }
+    // SAFETY: the hooks we attach to always have a socket.
+    let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    // SAFETY: as above. Nothing is read through what it answers.
+    !unsafe { bpf_skc_to_mptcp_sock(sk.cast()) }.is_null()
 }

@@ -29,6 +29,12 @@ pub fn count(verdict: &Verdict) {
     }
 }
 
+/// Counts what is no verdict of a connect.
+#[inline(always)]
+pub fn count_outcome(outcome: Outcome) {
+    add(&OUTCOMES, outcome as u32);
+}
+
 #[inline(always)]
 fn add(counters: &PerCpuArray<u64>, index: u32) {
     if let Some(counter) = counters.get_ptr_mut(index) {

@@ -11,6 +11,7 @@
 mod backend;
 mod endpoint;
 mod frontend;
+pub mod header;
 mod lookup;
 mod service;
 mod verdict;

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
 };
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
@@ -40,6 +40,14 @@ static FRONTEND_IDS: HashMap<FrontendKey, Option<FrontendId>> = HashMap::with_ma
 
 #[map]
 static CALLERS: HashMap<u64, Caller> = HashMap::with_max_entries(1024, 0);
+
+/// Sockets whose header has yet to leave, by SO_COOKIE. While one is here, what it sends goes through
+/// the program that puts the header before it.
+#[map]
+pub static PENDING: SockHash<u64> = SockHash::with_max_entries(65536, 0);
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 #[btf_map]
 static ORIGINALS: SkStorage<Original> = SkStorage::new();
@@ -110,9 +118,7 @@ impl Lookup for Maps {
         let Some(settings) = SETTINGS.get(0) else {
             return Caller::Ordinary;
         };
-        // SAFETY: no arguments.
-        let process = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-        if settings.daemon != 0 && process == settings.daemon {
+        if settings.daemon != 0 && process() == settings.daemon {
             return Caller::Bypass;
         }
         // SAFETY: inside the row. Volatile: the daemon may be changing it.
@@ -142,10 +148,28 @@ impl Lookup for Maps {
     }
 }
 
+/// The process that is running: thread group, in the first pid namespace.
+#[inline(always)]
+pub fn process() -> u32 {
+    // SAFETY: no arguments.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Whether the daemon is what is running.
+#[inline(always)]
+pub fn is_daemon() -> bool {
+    match SETTINGS.get(0) {
+        Some(settings) => settings.daemon != 0 && process() == settings.daemon,
+        None => false,
+    }
+}
+
 /// The socket storage: what a redirected socket remembers.
 pub mod original {
     use super::{ORIGINALS, Original, bpf_sock};
+    use aya_ebpf::helpers::generated::bpf_sk_storage_get;
     use aya_ebpf::programs::SockAddrContext;
+    use core::ptr::{addr_of, null_mut};
 
     /// Keeps `original` for the socket; false when the kernel has no memory for it.
     #[inline(always)]
@@ -180,5 +204,18 @@ pub mod original {
         let sk: *mut bpf_sock = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
         // SAFETY: a socket of the hook. It can only fail if the storage is gone already.
         let _ = unsafe { ORIGINALS.delete(sk) };
+    }
+
+    /// What the socket of another kind of hook remembers; `sk` may be null.
+    #[inline(always)]
+    pub fn of(sk: *mut bpf_sock) -> Option<&'static mut Original> {
+        if sk.is_null() {
+            return None;
+        }
+        let map = addr_of!(ORIGINALS).cast_mut();
+        // SAFETY: a socket that the hook holds.
+        let kept = unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), null_mut(), 0) };
+        // SAFETY: null or storage that lives as long as the socket, whose lock the hooks hold.
+        unsafe { kept.cast::<Original>().as_mut() }
     }
 }

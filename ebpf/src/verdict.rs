@@ -11,7 +11,7 @@ pub enum Verdict {
 }
 
 /// Why a connect is left as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pass {
     /// No table mentions the address.
     NotOurs,
@@ -37,7 +37,7 @@ pub struct Redirect {
 }
 
 /// Why a connect is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refuse {
     /// No service declares the port of a virtual address.
     UndeclaredPort,
@@ -49,9 +49,11 @@ pub enum Refuse {
     Family,
     /// The kernel had no memory to keep the original destination.
     NoMemory,
+    /// The waypoint has to learn the original destination, and this protocol has no place for it.
+    Header,
 }
 
-/// How a connect is counted: index of the per-CPU outcome counters.
+/// How a connect, and what follows it, is counted: index of the per-CPU outcome counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Outcome {
@@ -66,11 +68,22 @@ pub enum Outcome {
     RefuseDangling = 8,
     RefuseFamily = 9,
     RefuseNoMemory = 10,
+    RefuseHeader = 11,
+    /// A header left.
+    HeaderSent = 12,
+    /// A connection was closed, because its SYN would have carried data before the header.
+    CloseFastOpen = 13,
+    /// The same for data that was sent before the connection stood.
+    CloseEarlySend = 14,
+    /// The same for a socket that the kernel cannot put a header on.
+    CloseUnmappable = 15,
+    /// One that could not be closed.
+    HeaderLeaked = 16,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -82,6 +95,12 @@ impl Outcome {
         Self::RefuseDangling,
         Self::RefuseFamily,
         Self::RefuseNoMemory,
+        Self::RefuseHeader,
+        Self::HeaderSent,
+        Self::CloseFastOpen,
+        Self::CloseEarlySend,
+        Self::CloseUnmappable,
+        Self::HeaderLeaked,
     ];
 
     /// Name of the counter.
@@ -98,6 +117,12 @@ impl Outcome {
             Self::RefuseDangling => "refuse_dangling",
             Self::RefuseFamily => "refuse_family",
             Self::RefuseNoMemory => "refuse_no_memory",
+            Self::RefuseHeader => "refuse_header",
+            Self::HeaderSent => "header_sent",
+            Self::CloseFastOpen => "close_fast_open",
+            Self::CloseEarlySend => "close_early_send",
+            Self::CloseUnmappable => "close_unmappable",
+            Self::HeaderLeaked => "header_leaked",
         }
     }
 }
@@ -131,6 +156,7 @@ impl Refuse {
             Self::Dangling => Outcome::RefuseDangling,
             Self::Family => Outcome::RefuseFamily,
             Self::NoMemory => Outcome::RefuseNoMemory,
+            Self::Header => Outcome::RefuseHeader,
         }
     }
 
@@ -138,12 +164,14 @@ impl Refuse {
     #[inline(always)]
     pub const fn errno(self) -> i32 {
         const ENOMEM: i32 = 12;
+        const EOPNOTSUPP: i32 = 95;
         const ECONNREFUSED: i32 = 111;
         const EHOSTUNREACH: i32 = 113;
         match self {
             Self::UndeclaredPort => ECONNREFUSED,
             Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
             Self::NoMemory => ENOMEM,
+            Self::Header => EOPNOTSUPP,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! To a waypoint.
 
 use crate::{Connect, Lookup, Redirect, Refuse, Verdict};
-use kmesh_lite_common::{BackendId, ServiceId, WaypointId};
+use kmesh_lite_common::{BackendId, Header, Protocol, ServiceId, WaypointId};
 
 #[inline(always)]
 pub fn decide<L: Lookup>(
@@ -16,6 +16,9 @@ pub fn decide<L: Lookup>(
     };
     if !connect.reaches(&waypoint.address) {
         return Verdict::Refuse(Refuse::Family);
+    }
+    if waypoint.header != Header::Nothing && connect.protocol != Protocol::Tcp {
+        return Verdict::Refuse(Refuse::Header);
     }
     Verdict::Redirect(Redirect {
         address: waypoint.address,

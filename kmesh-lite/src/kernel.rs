@@ -7,11 +7,13 @@ mod bpf;
 mod capability;
 mod cgroup;
 mod counters;
+mod events;
 mod facts;
 mod hooks;
 mod maps;
 mod object;
 mod rows;
+mod server_first;
 
 pub use capability::MissingCapabilities;
 pub use cgroup::{CgroupError, Cgroups};
@@ -21,10 +23,11 @@ pub use hooks::HookError;
 pub use object::LoadError;
 
 use crate::maps::{Maps, MapsError};
-use crate::model::{Limits, Mesh};
-use crate::plan::drift;
+use crate::model::{Facts, Limits, Mesh};
+use crate::plan::{self, drift, words};
 use crate::reconcile::{self, Prepared, ReconcileError};
-use crate::tables::{Actual, Tables};
+use crate::tables::{self, Actual, Leftovers, Tables};
+use events::Reader;
 use hooks::Hooks;
 use object::Object;
 use std::path::PathBuf;
@@ -47,6 +50,8 @@ pub struct Kernel {
     hooks: Hooks,
     /// What the last successful pass left behind: any difference to it is drift.
     written: Option<Tables>,
+    /// Runs until this is dropped.
+    _events: Reader,
 }
 
 /// Why the kernel does not follow.
@@ -62,6 +67,8 @@ pub enum KernelError {
     Hook(#[from] HookError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    #[error("cannot listen to the programs")]
+    Events(#[source] std::io::Error),
     #[error("cannot list the addresses of this host")]
     Addresses(#[source] std::io::Error),
 }
@@ -91,6 +98,8 @@ impl Kernel {
         capability::check()?;
         let cgroups = Cgroups::find()?;
         let object = Object::load(&limits, options.daemon, None)?;
+        let pending = object.pending().map_err(KernelError::Events)?;
+        let events = Reader::start(object.events()?, pending).map_err(KernelError::Events)?;
         Ok(Self {
             cgroups,
             options,
@@ -98,6 +107,7 @@ impl Kernel {
             object,
             hooks: Hooks::default(),
             written: None,
+            _events: events,
         })
     }
 
@@ -110,43 +120,55 @@ impl Kernel {
         let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
         // What can be wrong with the cgroups is found before anything is written.
         let claims = self.hooks.claim(&self.cgroups, &wanted)?;
+        let headers = mesh.has_headers();
+        if headers {
+            self.hooks.prepare_headers(&self.object)?;
+        }
         let grown = !self.limits.covers(mesh.limits);
+        let mut summary = Vec::new();
         if grown || self.object.maps.is_worn_out()? {
-            self.replace(mesh, &facts)?;
+            summary = self.replace(mesh, &facts)?;
         }
         let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
             // Room, but not in one piece: a fresh copy of the tables has no holes.
             Err(ReconcileError::Capacity { .. }) => {
-                self.replace(mesh, &facts)?;
+                summary = self.replace(mesh, &facts)?;
                 reconcile::prepare(&mut self.object.maps, mesh, &facts)?
             }
             prepared => prepared?,
         };
         drift.extend(self.drift(&prepared));
         // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
-        self.hooks.attach(claims, &self.object)?;
+        self.hooks.attach(claims, headers, &self.object)?;
         // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
         self.written = None;
         reconcile::apply(&mut self.object.maps, &prepared)?;
-        let words = prepared.words();
+        summary.extend(prepared.words());
         self.written = Some(prepared.desired);
         self.hooks.retain(&wanted);
+        self.hooks.retain_headers(headers, &self.object);
         // Nobody waits for the end of this pass; for the next one somebody will.
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");
         }
         Ok(Pass {
             operations: prepared.plan.ops.len(),
-            words,
+            words: summary,
             drift,
             grown,
         })
     }
 
-    /// What [`Kernel::reconcile`] would do to the tables.
+    /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
     pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        Ok(reconcile::prepare(&mut self.object.maps, mesh, &facts)?)
+        if !self.limits.covers(mesh.limits) {
+            return self.fresh(mesh, &facts);
+        }
+        match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
+            Err(ReconcileError::Capacity { .. }) => self.fresh(mesh, &facts),
+            prepared => Ok(prepared?),
+        }
     }
 
     /// Reads all tables.
@@ -188,17 +210,31 @@ impl Kernel {
         written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
     }
 
+    /// A plan for empty tables in which everything keeps its id and the endpoints have no gaps.
+    fn fresh(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Prepared, KernelError> {
+        let mut actual = self.object.maps.read()?;
+        actual.leftovers = Leftovers::default();
+        let endpoints = std::mem::take(&mut actual.tables.endpoints);
+        let desired = tables::build(mesh, facts, &actual).map_err(ReconcileError::from)?;
+        actual.tables.endpoints = endpoints;
+        let plan = plan::diff(&Actual::default(), &desired);
+        Ok(Prepared {
+            actual,
+            desired,
+            plan,
+        })
+    }
+
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and
-    /// ids stay; what the sockets remember is shared by both.
-    fn replace(&mut self, mesh: &Mesh, facts: &crate::model::Facts) -> Result<(), KernelError> {
+    /// ids stay; what the sockets remember is shared by both. Gives the change in words.
+    fn replace(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Vec<String>, KernelError> {
         let limits = self.limits.max(mesh.limits);
         let mut object = Object::load(&limits, self.options.daemon, Some(&self.object))?;
-        let mut before = self.object.maps.read()?;
-        before.tables.endpoints.clear();
-        before.leftovers = Default::default();
-        let desired = crate::tables::build(mesh, facts, &before).map_err(ReconcileError::from)?;
-        let actual = object.maps.read()?;
-        let plan = crate::plan::diff(&actual, &desired);
+        let Prepared {
+            actual,
+            desired,
+            plan,
+        } = self.fresh(mesh, facts)?;
         for op in &plan.ops {
             object.maps.apply(op, plan.generation)?;
         }
@@ -206,10 +242,17 @@ impl Kernel {
             .maps
             .counters
             .copy_to(&mut object.maps.counters, &desired)?;
-        self.hooks.switch(&object)?;
+        if let Err(error) = self.hooks.switch(&object) {
+            // Links that have gone ahead would go on with tables that nobody writes to.
+            self.hooks.switch(&self.object)?;
+            return Err(error.into());
+        }
         self.object = object;
         self.limits = limits;
         self.written = None;
-        Ok(())
+        let mut lines =
+            vec!["the tables were replaced by new ones, with every connection kept".to_owned()];
+        lines.extend(words(&actual.tables, &desired));
+        Ok(lines)
     }
 }

@@ -58,10 +58,11 @@ struct Ours {
 
 impl Log for Ours {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let level = if metadata.target().starts_with("kmesh_lite") {
-            self.level
-        } else {
-            self.level.min(LevelFilter::Warn)
+        let level = match metadata.target() {
+            ours if ours.starts_with("kmesh_lite") => self.level,
+            // It warns whenever what it watched is removed, of which we hear as an event.
+            watcher if watcher.starts_with("notify::") => self.level.min(LevelFilter::Error),
+            _ => self.level.min(LevelFilter::Warn),
         };
         metadata.level() <= level
     }

@@ -24,4 +24,4 @@ pub use name::{Name, NameError};
 pub use service::{PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
-pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol};
+pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol, Speaker};

@@ -4,7 +4,8 @@ use kmesh_lite::model::Limits;
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{Host, LIMITS, mesh};
+use kmesh_lite_tests::host::{Host, LIMITS, Stop, mesh};
+use kmesh_lite_tests::require;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -86,6 +87,7 @@ fn loses_no_connect_no_name_and_no_count() {
             }
             connects
         };
+        let end = Stop(&stop);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(connect)).collect();
         for step in 1..=8 {
             mesh = self::mesh(&with(step * 60));
@@ -96,7 +98,7 @@ fn loses_no_connect_no_name_and_no_count() {
             // A pass that does not grow, on the new tables.
             assert_eq!(running.follow(&mesh).operations, 0);
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
         threads
             .into_iter()
             .map(|thread| thread.join().expect("no connect fails"))
@@ -175,4 +177,31 @@ fn is_asked_for_by_an_error_that_names_the_limit_and_changes_nothing() {
     assert!(text.contains("[limits] services"), "{text}");
     assert_eq!(running.reload(WEB).operations, 0);
     call("10.96.0.10:80").unwrap();
+}
+
+/// Each shares what sockets remember with its successor by a name in a file system, for a moment.
+#[test]
+fn of_several_kernels_at_a_time_does_not_mix_them_up() {
+    if !require::met() {
+        return;
+    }
+    let grow = || {
+        let host = Host::new().expect("a host, like before");
+        let _backends = Echo::everywhere(&[8080]);
+        let mut mesh = mesh(WEB);
+        let mut running = host.idle();
+        running.follow(&mesh);
+        let client = Client::tcp4();
+        assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+        for step in 1..=6 {
+            mesh.limits.endpoints = LIMITS.endpoints + step;
+            assert!(running.follow(&mesh).grown);
+            assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(grow);
+        }
+    });
 }

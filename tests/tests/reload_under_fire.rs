@@ -4,7 +4,7 @@
 use kmesh_lite::model::Mesh;
 use kmesh_lite_tests::client::{Reached, address, call_address};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{self, Host, mesh};
+use kmesh_lite_tests::host::{self, Host, Stop, mesh};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -234,6 +234,7 @@ fn every_connect_is_that_of_the_old_or_the_new_mesh() {
     };
 
     let reloads = thread::scope(|scope| {
+        let end = Stop(&stop);
         let clients: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let connect = &connect;
@@ -250,7 +251,7 @@ fn every_connect_is_that_of_the_old_or_the_new_mesh() {
             ended.store(number, Ordering::SeqCst);
             reloads += 1;
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
         for client in clients {
             if let Err(panic) = client.join() {
                 std::panic::resume_unwind(panic);

@@ -8,8 +8,11 @@ use kmesh_lite_tests::host::{Host, mesh};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
+/// Its name, how to make the socket, and what to connect to.
+type Way = (&'static str, fn() -> Client, String);
+
 /// Ways for a TCP client to ask for the service `web`.
-fn ways() -> [(&'static str, fn() -> Client, String); 3] {
+fn ways() -> [Way; 3] {
     [
         ("IPv4", Client::tcp4, "10.96.0.10:80".to_owned()),
         ("IPv6", Client::tcp6, "[fd00:96::10]:80".to_owned()),

@@ -11,6 +11,7 @@ mod addr;
 mod backend;
 mod caller;
 mod endpoint;
+mod event;
 mod frontend;
 mod name;
 mod original;
@@ -25,16 +26,17 @@ pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
 pub use endpoint::{Endpoint, Range};
+pub use event::{Event, EventKind};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use name::Name;
 pub use original::Original;
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::Settings;
 pub use slot::{Row, Slot, Stamp};
-pub use waypoint::{Header, Waypoint, WaypointId};
+pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of every layout in this crate, and of what the programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -1,6 +1,6 @@
 //! What a redirected socket remembers.
 
-use crate::{Address, BackendId, Port, ServiceId, WaypointId};
+use crate::{Address, BackendId, Header, Port, ServiceId, Speaker, WaypointId};
 
 /// Value of the socket storage: where the application wanted to go, and what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,30 +8,15 @@ use crate::{Address, BackendId, Port, ServiceId, WaypointId};
 pub struct Original {
     pub address: Address,
     pub port: Port,
-    zero: u16,
+    /// What has yet to leave before the application's first byte; `Nothing` from then on.
+    pub pending: Header,
     pub service: Option<ServiceId>,
     pub backend: Option<BackendId>,
     pub waypoint: Option<WaypointId>,
+    /// Who is expected to send first, if a header is pending.
+    pub speaker: Speaker,
+    /// Who connected (thread group, first pid namespace), if a header is pending; else 0.
+    pub process: u32,
 }
 
-impl Original {
-    #[inline(always)]
-    pub const fn new(
-        address: Address,
-        port: Port,
-        service: Option<ServiceId>,
-        backend: Option<BackendId>,
-        waypoint: Option<WaypointId>,
-    ) -> Self {
-        Self {
-            address,
-            port,
-            zero: 0,
-            service,
-            backend,
-            waypoint,
-        }
-    }
-}
-
-const _: () = assert!(size_of::<Original>() == 32);
+const _: () = assert!(size_of::<Original>() == 40);

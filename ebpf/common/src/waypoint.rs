@@ -19,6 +19,16 @@ word!(
     }
 );
 
+word!(
+    /// Whose bytes come first on a connection to a waypoint.
+    Speaker: u32 {
+        /// The client's: the header leaves with them.
+        Client = 1 "client",
+        /// Perhaps the server's: the header leaves as soon as the connection stands.
+        Server = 2 "server",
+    }
+);
+
 /// A waypoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -27,8 +37,9 @@ pub struct Waypoint {
     pub address: Address,
     pub port: Port,
     pub header: Header,
+    pub speaker: Speaker,
 }
 
 impl Row for Waypoint {}
 
-const _: () = assert!(size_of::<Waypoint>() == 84);
+const _: () = assert!(size_of::<Waypoint>() == 88);

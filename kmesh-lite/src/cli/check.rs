@@ -2,22 +2,15 @@
 
 use super::output::{GOOD, Output, WARN, complain};
 use super::run::files;
-use super::{Exit, Outcome, args};
-use crate::daemon::Source;
-use crate::daemon::api::{Checked, Failure, FailureKind};
+use super::{CliError, Exit, Outcome, args};
+use crate::daemon::api::{Checked, Failure, FailureKind, Findings};
+use crate::daemon::{Files, Loaded, Source};
 use anstream::{AutoStream, ColorChoice};
+use std::path::Path;
 
 pub fn run(args: args::Check, output: &mut Output) -> Outcome {
-    let color = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-    let loaded = files(&args.path)?
-        .colored(color && !args.format.json)
-        .load();
-    // Named as it was written: that is what a user can click on or compare.
+    let (_, loaded) = read(&args.path, args.format.json)?;
     let path = args.path.display();
-    let invalid = |error: String| Failure::new(FailureKind::InvalidConfiguration, error);
-    if !loaded.present && loaded.problems.is_empty() {
-        return Err(invalid(format!("{path} does not exist")).into());
-    }
     let valid = loaded.present && loaded.problems.errors == 0;
     if args.format.json {
         output.json(&Checked {
@@ -35,8 +28,7 @@ pub fn run(args: args::Check, output: &mut Output) -> Outcome {
         });
     }
     if !valid {
-        let error = format!("{path} has {}", loaded.problems.count());
-        return Err(invalid(error).with_problems(loaded.problems).into());
+        return Err(invalid(&args.path, loaded.problems));
     }
     for findings in [&loaded.problems, &loaded.unsupported] {
         if !findings.is_empty() {
@@ -51,4 +43,25 @@ pub fn run(args: args::Check, output: &mut Output) -> Outcome {
         ))?;
     }
     Ok(Exit::Fine)
+}
+
+/// The configuration at `path`, which exists, with findings as they are going to be printed.
+pub fn read(path: &Path, json: bool) -> Result<(Files, Loaded), CliError> {
+    let color = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+    let mut source = files(path)?.colored(color && !json);
+    let loaded = source.load();
+    if !loaded.present && loaded.problems.is_empty() {
+        let error = format!("{} does not exist", path.display());
+        return Err(Failure::new(FailureKind::InvalidConfiguration, error).into());
+    }
+    Ok((source, loaded))
+}
+
+/// What is said about a configuration that cannot be used. It is named as it was written: that is
+/// what a user can click on or compare.
+pub fn invalid(path: &Path, findings: Findings) -> CliError {
+    let error = format!("{} has {}", path.display(), findings.count());
+    Failure::new(FailureKind::InvalidConfiguration, error)
+        .with_problems(findings)
+        .into()
 }

@@ -8,8 +8,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::fmt::Write;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -44,12 +44,15 @@ impl Client {
     }
 
     /// Posts to `/v1/{what}`, with a body or none.
-    pub fn post<T: DeserializeOwned>(
+    pub fn post<T: DeserializeOwned, B: Serialize>(
         &self,
         what: &str,
-        body: Option<&Value>,
+        body: Option<&B>,
     ) -> Result<T, CliError> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(CliError::Encode)?.into(),
+            None => Bytes::new(),
+        };
         self.ask(Method::POST, &format!("/v1/{what}"), body)
     }
 
@@ -140,4 +143,77 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exit;
+    use crate::cli::output::Output;
+    use crate::daemon::api::FailureKind;
+    use serde_json::{Value, json};
+    use std::io::{BufRead, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::thread::{self, JoinHandle};
+
+    /// Answers one request and gives its first line.
+    fn daemon(socket: &Path, status: &'static str, body: &Value) -> JoinHandle<String> {
+        let listener = UnixListener::bind(socket).unwrap();
+        let body = body.to_string();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .unwrap();
+            first
+        })
+    }
+
+    #[test]
+    fn a_query_is_escaped_and_the_answer_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let daemon = daemon(&socket, "200 OK", &json!(["fine"]));
+        let query = [("address", "[::1]:80"), ("protocol", "tcp")];
+        let answer: Vec<String> = Client::new(socket).get("explain", &query).unwrap();
+        assert_eq!(answer, ["fine"]);
+        assert_eq!(
+            daemon.join().unwrap(),
+            "GET /v1/explain?address=%5B%3A%3A1%5D%3A80&protocol=tcp HTTP/1.1"
+        );
+    }
+
+    #[test]
+    fn an_invalid_configuration_has_an_exit_code_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let failure = Failure::new(FailureKind::InvalidConfiguration, "mesh.toml has 1 error");
+        let failure = serde_json::to_value(failure).unwrap();
+        let daemon = daemon(&socket, "422 Unprocessable Entity", &failure);
+        let error = Client::new(socket)
+            .post::<Value, Value>("reload", None)
+            .unwrap_err();
+        daemon.join().unwrap();
+        assert_eq!(error.to_string(), "mesh.toml has 1 error");
+        let exit = error.report(false, &mut Output::default());
+        assert_eq!(exit, Exit::InvalidConfiguration);
+    }
+
+    #[test]
+    fn without_a_daemon_the_error_says_how_to_find_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let ask = || Client::new(socket.clone()).get::<Value>("status", &[]);
+        assert!(matches!(ask(), Err(CliError::NotRunning(_))));
+        // Its file may outlive it.
+        drop(UnixListener::bind(&socket).unwrap());
+        let error = ask().unwrap_err().to_string();
+        assert!(error.contains("systemctl status kmesh-lite"), "{error}");
+    }
 }

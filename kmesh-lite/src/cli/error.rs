@@ -6,6 +6,7 @@ use crate::daemon::DaemonError;
 use crate::daemon::api::{Failure, FailureKind};
 use crate::kernel::KernelError;
 use crate::log::{LogError, chain};
+use crate::waypoint::ForwarderError;
 use std::io;
 use std::path::PathBuf;
 
@@ -40,6 +41,8 @@ pub enum CliError {
     },
     #[error("cannot make a request to the daemon")]
     Request(#[source] hyper::http::Error),
+    #[error("cannot write a request to the daemon as JSON")]
+    Encode(#[source] serde_json::Error),
     #[error("the daemon on {} did not answer in time", .0.display())]
     Silent(PathBuf),
     #[error("cannot understand the daemon's answer; is it of another version?")]
@@ -59,6 +62,14 @@ pub enum CliError {
     Daemon(#[from] DaemonError),
     #[error(transparent)]
     Kernel(#[from] Box<KernelError>),
+    #[error(transparent)]
+    Forwarder(#[from] ForwarderError),
+    #[error(
+        "nothing is allowed, and a waypoint that went anywhere would be an open proxy: `--config` \
+         names a mesh file, `--allow` a network ({} does not exist)",
+        super::args::CONFIG
+    )]
+    NothingAllowed,
     #[error("cannot write the output")]
     Write(#[source] io::Error),
 }

@@ -1,17 +1,18 @@
 //! `plan`: what would change?
 
+use super::check::{self, read};
 use super::client::Client;
-use super::output::{BOLD, FAINT, Output};
-use super::run::absolute;
-use super::{Exit, Outcome, args};
-use crate::daemon::api::PlanText;
-use serde_json::json;
+use super::output::{BOLD, FAINT, Output, complain};
+use super::{CliError, Exit, Outcome, args};
+use crate::daemon::api::{PlanRequest, PlanText};
 use std::fmt::Write;
+use std::path::Path;
 
 pub fn run(args: args::Plan, output: &mut Output) -> Outcome {
-    let path = args.path.as_deref().map(absolute).transpose()?;
-    let body = path.map(|path| json!({ "path": path }));
-    let plan: PlanText = Client::new(args.socket.path).post("plan", body.as_ref())?;
+    let json = args.format.json;
+    let request = args.path.as_deref().map(|path| request(path, json));
+    let request = request.transpose()?;
+    let plan: PlanText = Client::new(args.socket.path).post("plan", request.as_ref())?;
     if args.format.json {
         output.json(&plan)?;
     } else {
@@ -19,6 +20,20 @@ pub fn run(args: args::Plan, output: &mut Output) -> Outcome {
     }
     let pending = args.exit_code && !plan.operations.is_empty();
     Ok(if pending { Exit::Pending } else { Exit::Fine })
+}
+
+/// What a file and its drop-ins say. They are read here, because the daemon may not be allowed to.
+fn request(path: &Path, json: bool) -> Result<PlanRequest, CliError> {
+    let (source, loaded) = read(path, json)?;
+    if loaded.errors() > 0 {
+        return Err(check::invalid(path, loaded.findings()));
+    }
+    if !json && !loaded.problems.is_empty() {
+        complain(loaded.problems.text.trim_end());
+    }
+    Ok(PlanRequest {
+        files: Some(source.texts(&loaded.files)),
+    })
 }
 
 fn text(plan: &PlanText) -> String {

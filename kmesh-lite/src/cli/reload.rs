@@ -7,7 +7,7 @@ use crate::daemon::api::Reloaded;
 use std::fmt::Write;
 
 pub fn run(args: args::Reload, output: &mut Output) -> Outcome {
-    let reloaded: Reloaded = Client::new(args.socket.path).post("reload", None)?;
+    let reloaded: Reloaded = Client::new(args.socket.path).post("reload", None::<&()>)?;
     if args.format.json {
         output.json(&reloaded)?;
         return Ok(Exit::Fine);

@@ -48,7 +48,24 @@ pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     })
 }
 
-/// A path below the cgroup v2 mount, as the model writes it.
+/// A path below the cgroup v2 mount, as the model writes it. A full path stays one: only the kernel
+/// side knows the mount, and takes both.
 fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_named_from_the_root_or_in_full() {
+        for (written, meant) in [
+            ("kmesh.slice", "/kmesh.slice"),
+            ("/kmesh.slice", "/kmesh.slice"),
+            ("/sys/fs/cgroup/kmesh.slice", "/sys/fs/cgroup/kmesh.slice"),
+        ] {
+            assert_eq!(rooted(Path::new(written)), Path::new(meant));
+        }
+    }
 }

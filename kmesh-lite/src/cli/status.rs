@@ -45,7 +45,9 @@ fn text(status: &Status, one: bool) -> String {
         heading(&mut text, "services");
         services(&datapath.services).write(&mut text);
         let count = datapath.endpoints();
-        if one || count <= MOST_ENDPOINTS {
+        if count == 0 {
+            // Said by the table above.
+        } else if one || count <= MOST_ENDPOINTS {
             heading(&mut text, "endpoints");
             endpoints(&datapath.services).write(&mut text);
         } else {
@@ -125,7 +127,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
 
 fn facts(text: &mut String, status: &Status) {
     heading(text, "daemon");
-    let mut table = Table::new(&["what", "is"]);
+    let mut table = Table::bare(2);
     let mut fact = |what: &str, is: String| table.row([what.to_owned(), is]);
     let files = status.config.files.len();
     let more = match files.saturating_sub(1) {

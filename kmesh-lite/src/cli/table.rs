@@ -6,7 +6,10 @@ use comfy_table::presets::NOTHING;
 use std::fmt::Write;
 
 /// A table without lines.
-pub struct Table(comfy_table::Table);
+pub struct Table {
+    inner: comfy_table::Table,
+    headed: bool,
+}
 
 impl Table {
     /// Columns whose heading begins with `>` are aligned to the right.
@@ -20,7 +23,18 @@ impl Table {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        Self(table)
+        Self {
+            inner: table,
+            headed: true,
+        }
+    }
+
+    /// Columns that need no headings.
+    pub fn bare(columns: usize) -> Self {
+        Self {
+            headed: false,
+            ..Self::new(&vec![""; columns])
+        }
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -28,16 +42,17 @@ impl Table {
     }
 
     pub fn rows(&mut self, cells: Vec<String>) {
-        self.0.add_row(cells);
+        self.inner.add_row(cells);
     }
 
     /// The table, each line indented by two.
     pub fn write(&self, text: &mut String) {
-        for (number, line) in self.0.lines().enumerate() {
+        for (number, line) in self.inner.lines().enumerate() {
             let line = line.trim_end();
             // Writing to a String cannot fail.
             let _ = match number {
-                0 => writeln!(text, "  {FAINT}{line}{FAINT:#}"),
+                0 if self.headed => writeln!(text, "  {FAINT}{line}{FAINT:#}"),
+                0 => Ok(()),
                 _ => writeln!(text, "  {line}"),
             };
         }

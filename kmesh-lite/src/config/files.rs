@@ -106,21 +106,13 @@ fn try_read(path: &Path, before: Option<Seen>) -> io::Result<Outcome> {
     if let Some(not_a_file) = not_a_file(&meta) {
         return Ok(Outcome::NotAFile(not_a_file));
     }
-    let too_large = |size: String| {
-        Outcome::Failed(Failure {
-            message: format!(
-                "this file has {size}; the largest that is read has {} MiB",
-                LARGEST >> 20
-            ),
-            help: Some("split a large mesh into files in `mesh.d/`".to_owned()),
-        })
-    };
+    let too_large = |size: &str| Outcome::Failed(Failure::too_large(size));
     if meta.size() > LARGEST {
-        return Ok(too_large(format!("{} MiB", meta.size() >> 20)));
+        return Ok(too_large(&format!("{} MiB", meta.size() >> 20)));
     }
     let bytes = read_up_to(&mut file, meta.size(), LARGEST + 1)?;
     if bytes.len() as u64 > LARGEST {
-        return Ok(too_large("grown while it was read".to_owned()));
+        return Ok(too_large("grown while it was read"));
     }
     let stamp = Stamp::of(&meta);
     let settled = !stamp.is_recent();
@@ -150,6 +142,17 @@ fn target(path: &Path) -> Option<String> {
 }
 
 impl Failure {
+    /// `size` follows "this file has".
+    pub fn too_large(size: &str) -> Self {
+        Self {
+            message: format!(
+                "this file has {size}; the largest that is read has {} MiB",
+                LARGEST >> 20
+            ),
+            help: Some("split a large mesh into files in `mesh.d/`".to_owned()),
+        }
+    }
+
     pub fn new(operation: &str, path: &Path, error: &io::Error) -> Self {
         let help = match error.kind() {
             io::ErrorKind::PermissionDenied => Some(

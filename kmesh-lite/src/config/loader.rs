@@ -87,25 +87,33 @@ impl Loader {
             present.push(path);
         }
         self.cache = cache;
+        finish(&parsed, problems, present, host)
+    }
 
-        // A file that could not be read may define what others refer to.
-        let whole = problems.iter().all(|p| p.severity != Severity::Error)
-            && parsed.iter().all(|file| file.whole);
-        let Lowered {
-            mesh,
-            problems: lowered,
-            unsupported,
-        } = lower(&parsed, host, whole);
-        problems.extend(parsed.iter().flat_map(|file| file.problems.iter().cloned()));
-        problems.extend(lowered);
-        let problems = Problems::in_order(problems, &present);
-        Loaded {
-            mesh: (!present.is_empty() && !problems.has_errors()).then_some(mesh),
-            unsupported: Problems::in_order(unsupported, &present),
-            present: !present.is_empty() || problems.has_errors(),
-            files: present,
-            problems,
+    /// The texts of `files`, as they were when they were last loaded.
+    pub fn texts(&self, files: &[PathBuf]) -> Vec<(PathBuf, String)> {
+        let text = |path: &PathBuf| {
+            let (_, parsed) = self.cache.get(path)?;
+            Some((path.clone(), parsed.source.text().to_owned()))
+        };
+        files.iter().filter_map(text).collect()
+    }
+
+    /// Loads texts that somebody else has read, in the order of [`Loaded::files`].
+    pub fn load_texts(texts: Vec<(PathBuf, String)>, host: &Host) -> Loaded {
+        let mut problems = Vec::new();
+        let mut parsed = Vec::with_capacity(texts.len());
+        let mut present = Vec::with_capacity(texts.len());
+        for (path, text) in texts {
+            if text.len() as u64 > LARGEST {
+                let size = format!("{} MiB", text.len() >> 20);
+                problems.push(failed(&path, Failure::too_large(&size)));
+            } else {
+                parsed.push(Arc::new(parse_bytes(&path, text.into_bytes())));
+            }
+            present.push(path);
         }
+        finish(&parsed, problems, present, host)
     }
 
     /// A file, parsed now or before; none if it does not exist.
@@ -138,6 +146,33 @@ impl Loader {
             }
             Outcome::Failed(failure) => Err(Box::new(failed(path, failure))),
         }
+    }
+}
+
+/// What all files say together.
+fn finish(
+    parsed: &[Arc<Parsed>],
+    mut problems: Vec<Problem>,
+    present: Vec<PathBuf>,
+    host: &Host,
+) -> Loaded {
+    // A file that could not be read may define what others refer to.
+    let whole = problems.iter().all(|p| p.severity != Severity::Error)
+        && parsed.iter().all(|file| file.whole);
+    let Lowered {
+        mesh,
+        problems: lowered,
+        unsupported,
+    } = lower(parsed, host, whole);
+    problems.extend(parsed.iter().flat_map(|file| file.problems.iter().cloned()));
+    problems.extend(lowered);
+    let problems = Problems::in_order(problems, &present);
+    Loaded {
+        mesh: (!present.is_empty() && !problems.has_errors()).then_some(mesh),
+        unsupported: Problems::in_order(unsupported, &present),
+        present: !present.is_empty() || problems.has_errors(),
+        files: present,
+        problems,
     }
 }
 

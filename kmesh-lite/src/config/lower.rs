@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub struct Lowered {
     pub mesh: Mesh,
     pub problems: Vec<Problem>,
+    /// Valid, but beyond this version: nothing at the moment.
     pub unsupported: Vec<Problem>,
 }
 
@@ -69,7 +70,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
         &mut report,
     );
     Lowered {
-        unsupported: waypoint::unsupported(&merged),
+        unsupported: Vec::new(),
         mesh: Mesh {
             node,
             vip_ranges,

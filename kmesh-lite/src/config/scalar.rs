@@ -393,4 +393,34 @@ integers! {
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }
 
+/// Yes or no.
+#[derive(Debug)]
+pub struct Flag(pub bool);
+
+impl Read for Flag {
+    const WHAT: &'static str = "`true` or `false`";
+
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let DeValue::Boolean(flag) = value.get_ref() else {
+            reader.wrong_type(value, Self::WHAT);
+            return None;
+        };
+        Some(Self(*flag))
+    }
+}
+
+impl JsonSchema for Flag {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Flag".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
 const _: () = assert!(Limits::MAX == 16_000_000, "as `Limit` says");

@@ -5,7 +5,7 @@ use super::endpoint::{EndpointText, LocalityText, SharedEndpoint, VipText};
 use super::port::PortText;
 use super::read::{At, List, Named, Required, text};
 use super::scalar::{
-    CgroupPath, CgroupText, Cidr, Hostname, Label, Limit, LocalityRef, NameText, Socket,
+    CgroupPath, CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, Socket,
 };
 use super::word::Word;
 use crate::model::{Header, Policy, Scope};
@@ -108,6 +108,11 @@ text! {
         /// connections skip waypoints. Without it a waypoint on this host would be redirected to
         /// itself.
         unit: Option<At<CgroupText>>,
+        /// For protocols in which the client waits for the server to speak, such as those of MySQL,
+        /// SMTP and SSH: the header does not wait for the first bytes of the client. The daemon
+        /// then takes hold of each such connection for a moment, for which it needs CAP_SYS_PTRACE,
+        /// and while it does not run the header waits. Default: false.
+        server_first: Option<At<Flag>>,
     }
 }
 

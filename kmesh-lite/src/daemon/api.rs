@@ -14,7 +14,7 @@ pub use check::Checked;
 pub use dump::{Dump, DumpTable, Row};
 pub use explain::{Candidate, Explanation, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
-pub use plan::{PlanText, Reloaded};
+pub use plan::{FileText, PlanRequest, PlanText, Reloaded};
 pub use status::{
     About, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass, LastReload,
     PriorityStatus, ServiceStatus, State, Status, TableUse,

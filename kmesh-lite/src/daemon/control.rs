@@ -4,13 +4,13 @@
 //! GET  /v1/status?name=SERVICE
 //! GET  /v1/explain?address=ADDR:PORT&protocol=tcp|udp
 //! GET  /v1/dump
-//! POST /v1/plan               {"path": "/absolute/mesh.toml"} or nothing: the daemon's own file
+//! POST /v1/plan               {"files": [{"path": "mesh.toml", "text": "..."}]}, the main file first,
+//!                             or nothing: the daemon's own files
 //! POST /v1/reload
 //! ```
 //!
 //! Who may do what: root and the daemon's own user everything; members of the socket's group read,
-//! and plan the daemon's own file. A plan of another file is not theirs, because its diagnostics
-//! would show them lines of files that only the daemon can read.
+//! and plan. Nobody can make the daemon open a file: a plan of another file comes with its text.
 //!
 //! The server has a thread of its own and only ever waits; the loop answers when it gets there.
 //! Requests, their size, their number and the time of each are bounded, so a slow client keeps

@@ -18,7 +18,7 @@ pub trait Datapath {
     /// What `reconcile` would do.
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Self::Error>;
 
-    /// What the kernel holds, in the words of `mesh`: the last good one, or an empty one.
+    /// What the kernel holds, in the words of `mesh`: the last one that was applied, or an empty one.
     fn status(&mut self, mesh: &Mesh) -> Result<DatapathStatus, Self::Error>;
 
     /// What the kernel would do with a connect.

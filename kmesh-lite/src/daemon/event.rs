@@ -1,10 +1,9 @@
 //! Everything that can happen to the daemon, in the order in which it is dealt with.
 
-use super::api::{Dump, Explanation, Failure, PlanText, Reloaded, Status};
+use super::api::{Dump, Explanation, Failure, FileText, PlanText, Reloaded, Status};
 use super::settle::Settle;
 use crate::model::Protocol;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -46,8 +45,8 @@ pub enum Request {
         reply: Reply<Reloaded>,
     },
     Plan {
-        /// Another file than the daemon's own.
-        path: Option<PathBuf>,
+        /// In place of the daemon's own files.
+        texts: Option<Vec<FileText>>,
         reply: Reply<PlanText>,
     },
     Explain {

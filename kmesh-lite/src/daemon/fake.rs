@@ -1,7 +1,7 @@
 //! A datapath, a source and a supervisor that do as they are told, for tests.
 
-use super::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, Findings, PlanText};
-use super::api::{Row, ServiceStatus, VerdictKind};
+use super::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, FileText, Findings};
+use super::api::{PlanText, Row, ServiceStatus, VerdictKind};
 use super::supervisor::{News, Supervisor};
 use super::{Blame, Datapath, Loaded, Pass, Source};
 use crate::model::{Mesh, Name, Policy, Protocol, Service};
@@ -21,6 +21,8 @@ pub struct Inside {
     pub passes: usize,
     /// What the next passes fail with.
     pub fail: Option<Broken>,
+    /// The service that no mesh can be applied with.
+    pub refused: Option<&'static str>,
     /// What the next pass finds.
     pub drift: Vec<String>,
     pub dropped: bool,
@@ -58,6 +60,11 @@ impl Datapath for FakeDatapath {
         inside.passes += 1;
         if let Some(broken) = inside.fail {
             return Err(broken);
+        }
+        if let Some(refused) = inside.refused
+            && mesh.services.contains_key(refused)
+        {
+            return Err(Broken::Limit);
         }
         let changed = inside.held.as_ref() != Some(mesh);
         inside.held = Some(mesh.clone());
@@ -157,21 +164,24 @@ impl FakeSource {
 
 impl Source for FakeSource {
     fn load(&mut self) -> Loaded {
-        self.load_other(&self.file)
-    }
-
-    fn load_other(&self, path: &Path) -> Loaded {
-        let Ok(text) = fs::read_to_string(path) else {
+        let Ok(text) = fs::read_to_string(&self.file) else {
             return Loaded::default();
         };
+        let path = self.file.display().to_string();
+        self.load_texts(vec![FileText { path, text }])
+    }
+
+    fn load_texts(&self, texts: Vec<FileText>) -> Loaded {
+        let lines: Vec<_> = texts.iter().map(|file| file.text.as_str()).collect();
+        let text = lines.join("\n");
         let problems = findings(&text, "bad");
         let mesh = (problems.errors == 0).then(|| mesh(&text));
         Loaded {
             mesh,
             problems,
             unsupported: findings(&text, "odd"),
-            files: vec![path.to_owned()],
-            present: true,
+            present: !texts.is_empty(),
+            files: texts.into_iter().map(|file| file.path.into()).collect(),
         }
     }
 
@@ -208,7 +218,9 @@ fn mesh(text: &str) -> Mesh {
         waypoint: None,
         endpoints: Vec::new(),
     };
-    let names = text.lines().map(|line| line.parse::<Name>().unwrap());
+    let names = text
+        .lines()
+        .map(|line| line.trim().parse::<Name>().unwrap());
     Mesh {
         services: names.map(|name| (name, service())).collect(),
         ..Mesh::default()

@@ -1,6 +1,6 @@
 //! The configuration's files as the daemon's source.
 
-use super::api::Findings;
+use super::api::{FileText, Findings};
 use super::source::{Loaded, Source};
 use crate::config::{Host, Loader, Problems};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,17 @@ impl Files {
         Self { color, ..self }
     }
 
+    /// The texts of `files`, as they were when they were last loaded.
+    pub fn texts(&self, files: &[PathBuf]) -> Vec<FileText> {
+        let texts = self.loader.texts(files).into_iter();
+        texts
+            .map(|(path, text)| FileText {
+                path: path.display().to_string(),
+                text,
+            })
+            .collect()
+    }
+
     fn host(&self) -> Host {
         let own_addresses = crate::kernel::own_addresses().unwrap_or_else(|error| {
             log::warn!("cannot list the addresses of this host: {error}");
@@ -62,8 +73,12 @@ impl Source for Files {
         loaded
     }
 
-    fn load_other(&self, path: &Path) -> Loaded {
-        loaded(Loader::new(path).load(&self.host()), self.color)
+    fn load_texts(&self, texts: Vec<FileText>) -> Loaded {
+        let texts = texts.into_iter().map(|file| (file.path.into(), file.text));
+        loaded(
+            Loader::load_texts(texts.collect(), &self.host()),
+            self.color,
+        )
     }
 
     fn file(&self) -> &Path {

@@ -1,6 +1,6 @@
 //! The configuration, as the daemon sees it.
 
-use super::api::Findings;
+use super::api::{FileText, Findings};
 use crate::model::Mesh;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ pub trait Source {
     /// The file and its drop-ins as they are now.
     fn load(&mut self) -> Loaded;
 
-    /// Another file in place of the daemon's own, for a plan.
-    fn load_other(&self, path: &Path) -> Loaded;
+    /// Texts in place of what is in the files, for a plan.
+    fn load_texts(&self, texts: Vec<FileText>) -> Loaded;
 
     /// The file that `load` reads, absolute.
     fn file(&self) -> &Path;

@@ -101,11 +101,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         match request {
             Request::Status { name, reply } => drop(reply.send(self.status(name.as_deref()))),
             Request::Reload { caller, reply } => {
-                info!(uid = caller.uid, pid:? = caller.pid; "reloading on request");
+                info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
                 let outcome = self.announced(Trigger::Request);
                 drop(reply.send(self.reloaded(outcome)));
             }
-            Request::Plan { path, reply } => drop(reply.send(self.plan(path.as_deref()))),
+            Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
             Request::Explain {
                 address,
                 protocol,

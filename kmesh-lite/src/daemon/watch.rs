@@ -1,8 +1,7 @@
 //! Noticing that the configuration may have changed.
 //!
 //! In: the paths that it is read from. Out: [`Event::FileChanged`], at least once after each change
-//! of what those paths lead to, and rarely otherwise. inotify is used directly, because a library
-//! that also asks for `OPEN` would wake us for every file that any process opens in `/etc`.
+//! of what those paths lead to, and rarely otherwise.
 //!
 //! A file counts as changed when its writer closes it or something is renamed to its place: between
 //! truncating a file and closing it an editor shows an empty one, and an empty mesh is valid.
@@ -10,43 +9,50 @@
 mod places;
 
 use super::event::Event;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags as Mask, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
 use places::{Interest, Places};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-/// The watch on a file and its drop-ins.
+/// The watch on a file and its drop-ins. Dropping it ends its thread.
 pub struct Watch {
     file: PathBuf,
     drop_ins: PathBuf,
+    watcher: RecommendedWatcher,
     shared: Arc<Shared>,
-    /// Closing it ends the thread.
-    _alive: UnixStream,
 }
 
+/// What the watcher's thread judges events by. Never locked while the watcher is asked for
+/// something: it answers on the same thread.
+#[derive(Default)]
 struct Shared {
-    inotify: Inotify,
     watched: Mutex<Watched>,
-    /// Names that have been dealt with.
+    /// Paths that have been dealt with.
     #[cfg(test)]
-    seen: Mutex<Vec<std::ffi::OsString>>,
+    seen: Mutex<Vec<PathBuf>>,
 }
 
-type Watched = HashMap<WatchDescriptor, Target>;
+type Watched = BTreeMap<PathBuf, Target>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
-    Directory(PathBuf, Interest),
-    File(PathBuf),
+struct Target {
+    inode: Inode,
+    /// None: a file, of which everything matters.
+    interest: Option<Interest>,
+}
+
+/// Device and number: a watch stays with them when something else takes the path.
+type Inode = (u64, u64);
+
+struct Handler {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
 }
 
 /// What looking again at the paths has shown.
@@ -79,68 +85,94 @@ impl Watch {
     /// Starts the thread that sends events. Nothing is watched before the first
     /// [`refresh`](Self::refresh).
     pub fn new(file: &Path, drop_ins: &Path, events: Sender<Event>) -> Result<Self, WatchError> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
-            .map_err(|errno| WatchError::Start(errno.into()))?;
-        let (alive, ended) = UnixStream::pair().map_err(WatchError::Start)?;
-        let shared = Arc::new(Shared {
-            inotify,
-            watched: Mutex::default(),
-            #[cfg(test)]
-            seen: Mutex::default(),
-        });
-        let reader = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || reader.run(&ended, &events))
-            .map_err(WatchError::Start)?;
+        let shared = Arc::<Shared>::default();
+        let handler = Handler {
+            shared: Arc::clone(&shared),
+            events,
+        };
+        let watcher = RecommendedWatcher::new(handler, Config::default())
+            .map_err(|error| WatchError::Start(cause(error)))?;
         Ok(Self {
             file: file.to_owned(),
             drop_ins: drop_ins.to_owned(),
+            watcher,
             shared,
-            _alive: alive,
         })
     }
 
     /// Follows the paths anew. Call it before reading them, so that a change during the reading is
     /// seen, and after it until nothing has moved, so that what was read is what is watched.
-    pub fn refresh(&self) -> Refreshed {
+    pub fn refresh(&mut self) -> Refreshed {
         let places = Places::of(&self.file, &self.drop_ins);
+        let directories = places.directories.into_iter().map(|(p, i)| (p, Some(i)));
+        let files = places.files.into_iter().map(|path| (path, None));
         let mut now = Watched::new();
+        // Gone since we looked, and what is above it may not be watched: we have to look again.
+        let mut gone = false;
+        for (path, interest) in directories.chain(files) {
+            match inode(&path) {
+                Ok(inode) => drop(now.insert(path, Target { inode, interest })),
+                Err(_) => gone = true,
+            }
+        }
+        let before = std::mem::replace(&mut *self.shared.watched(), now.clone());
+        for (path, target) in &before {
+            if now.get(path).is_none_or(|now| now.inode != target.inode) {
+                // The watcher has dropped it already if it has seen it go.
+                let _ = self.watcher.unwatch(path);
+            }
+        }
         let mut blind = Vec::new();
-        let directories = places.directories.into_iter().map(|(path, interest)| {
-            let mask = directory_mask(&interest);
-            (path.clone(), mask, Target::Directory(path, interest))
-        });
-        let files = places
-            .files
-            .into_iter()
-            .map(|path| (path.clone(), file_mask(), Target::File(path)));
-        let mut watched = self.shared.watched();
-        for (path, mask, target) in directories.chain(files) {
-            // The same inode keeps its descriptor; another inode at the same path gets a new one.
-            match self.shared.inotify.add_watch(&path, mask) {
-                Ok(descriptor) => drop(now.insert(descriptor, target)),
-                // Gone since we looked; its parent will tell.
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(Errno::ENOSPC) => blind.push(WatchError::Limit(path)),
-                // Above the file there may be directories that we can pass and not read.
-                Err(Errno::EACCES) if matches!(&target, Target::Directory(_, interest) if !interest.content) =>
-                    {}
-                Err(errno) => blind.push(WatchError::Add {
-                    path,
-                    source: errno.into(),
-                }),
+        for (path, target) in &now {
+            // Also those from before: the watcher drops the watch of a path when something is
+            // removed from there, even if that is old news and something else is there by now.
+            match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                Err(error) if is_absent(&error.kind) => gone = true,
+                // When an unreadable file is mended, its folder tells.
+                Err(error) if target.interest.is_none() && is_denied(&error.kind) => {}
+                Err(error) => blind.push(WatchError::add(path, error)),
             }
         }
-        for (descriptor, _) in watched.iter() {
-            if !now.contains_key(descriptor) {
-                // It is gone already if its inode is.
-                let _ = self.shared.inotify.rm_watch(*descriptor);
-            }
+        Refreshed {
+            moved: gone || before != now,
+            blind,
         }
-        let moved = *watched != now;
-        *watched = now;
-        Refreshed { moved, blind }
+    }
+}
+
+impl WatchError {
+    fn add(path: &Path, error: notify::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind {
+            ErrorKind::MaxFilesWatch => Self::Limit(path),
+            _ => Self::Add {
+                path,
+                source: cause(error),
+            },
+        }
+    }
+}
+
+impl notify::EventHandler for Handler {
+    fn handle_event(&mut self, event: notify::Result<notify::Event>) {
+        let changed = match &event {
+            Ok(event) => self.shared.matters(event),
+            Err(error) => {
+                log::debug!(error:%; "cannot read what inotify has to tell");
+                true
+            }
+        };
+        if changed {
+            // If nobody listens, the daemon is stopping.
+            let _ = self.events.send(Event::FileChanged);
+        }
+        #[cfg(test)]
+        self.shared
+            .seen
+            .lock()
+            .unwrap()
+            .extend(event.into_iter().flat_map(|event| event.paths));
     }
 }
 
@@ -149,54 +181,32 @@ impl Shared {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, ended: &UnixStream, events: &Sender<Event>) {
-        loop {
-            let mut ready = [
-                PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
-                PollFd::new(ended.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return,
+    fn matters(&self, event: &notify::Event) -> bool {
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+            // Nearly all that comes: reading, and writing that goes on.
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)) => return false,
+            EventKind::Create(_) if event.paths.iter().all(|path| is_empty_file(path)) => {
+                return false;
             }
-            if ready[1].any().unwrap_or(true) {
-                return;
-            }
-            let changes = match self.inotify.read_events() {
-                Ok(changes) => changes,
-                Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                Err(_) => return,
-            };
-            if changes.iter().any(|change| self.matters(change))
-                && events.send(Event::FileChanged).is_err()
-            {
-                return;
-            }
-            #[cfg(test)]
-            self.seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(changes.into_iter().filter_map(|change| change.name));
+            _ => {}
         }
-    }
-
-    fn matters(&self, change: &InotifyEvent) -> bool {
-        if change.mask.contains(Mask::IN_Q_OVERFLOW) {
+        // Events were lost.
+        if event.need_rescan() {
             return true;
         }
         let watched = self.watched();
-        // Also every IN_IGNORED that follows our own rm_watch.
-        let Some(target) = watched.get(&change.wd) else {
-            return false;
-        };
-        match (target, &change.name) {
-            (Target::Directory(path, interest), Some(name)) => {
-                interest.covers(name)
-                    && !(change.mask.contains(Mask::IN_CREATE) && is_empty_file(&path.join(name)))
-            }
-            (Target::Directory(..) | Target::File(_), _) => true,
-        }
+        event.paths.iter().any(|path| covers(&watched, path))
     }
+}
+
+/// Whether something at `path` is watched, or awaited there.
+fn covers(watched: &Watched, path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return watched.contains_key(path);
+    };
+    let interest = watched.get(folder).and_then(|it| it.interest.as_ref());
+    watched.contains_key(path) || interest.is_some_and(|interest| interest.covers(name))
 }
 
 /// A file that was just created and awaits its content: closing it will tell.
@@ -204,19 +214,32 @@ fn is_empty_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
-fn directory_mask(interest: &Interest) -> Mask {
-    let names = Mask::IN_CREATE | Mask::IN_DELETE | Mask::IN_MOVED_FROM | Mask::IN_MOVED_TO;
-    let itself = Mask::IN_DELETE_SELF | Mask::IN_MOVE_SELF | Mask::IN_ONLYDIR;
-    let content = if interest.content {
-        Mask::IN_CLOSE_WRITE
-    } else {
-        Mask::empty()
-    };
-    names | itself | content | Mask::IN_ATTRIB
+fn inode(path: &Path) -> io::Result<Inode> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
-fn file_mask() -> Mask {
-    Mask::IN_CLOSE_WRITE | Mask::IN_ATTRIB | Mask::IN_DELETE_SELF | Mask::IN_MOVE_SELF
+fn is_absent(error: &ErrorKind) -> bool {
+    match error {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+        _ => false,
+    }
+}
+
+fn is_denied(error: &ErrorKind) -> bool {
+    matches!(error, ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Without the paths, which our own errors name.
+fn cause(error: notify::Error) -> io::Error {
+    match error.kind {
+        ErrorKind::Io(error) => error,
+        kind => io::Error::other(notify::Error::new(kind)),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! behind those that it has.
 
 use aya::maps::MapError;
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: the kernel reads at most the size given, and writes nothing for the commands here.
+    // SAFETY: the kernel reads at most the size given; what it writes to is the caller's to give.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -52,6 +52,45 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     attributes.link_update.link_fd = link.as_raw_fd() as u32;
     attributes.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
     call(bpf_cmd::BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Makes a program the one that sees what sockets of a socket map send. It stays as long as the map.
+pub fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = zeroed();
+    // SAFETY: a union of plain data; this command reads this member.
+    let attach = unsafe { &mut attributes.__bindgen_anon_5 };
+    attach.__bindgen_anon_1.target_fd = map.as_raw_fd() as u32;
+    attach.attach_bpf_fd = program.as_raw_fd() as u32;
+    attach.attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
+    call(bpf_cmd::BPF_PROG_ATTACH, &attributes).map(drop)
+}
+
+/// Takes a socket out of a socket map; succeeds if it is not there.
+pub fn remove_socket(map: BorrowedFd<'_>, cookie: u64) -> io::Result<()> {
+    let mut attributes = zeroed();
+    // SAFETY: a union of plain data; this command reads this member.
+    let element = unsafe { &mut attributes.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd() as u32;
+    element.key = &raw const cookie as u64;
+    match call(bpf_cmd::BPF_MAP_DELETE_ELEM, &attributes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+/// Whether a socket map, with keys of 8 bytes, holds no socket.
+pub fn has_no_socket(map: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut attributes = zeroed();
+    let mut first = 0_u64;
+    // SAFETY: a union of plain data; this command reads this member.
+    let element = unsafe { &mut attributes.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd() as u32;
+    element.__bindgen_anon_1.next_key = &raw mut first as u64;
+    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &attributes) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives an object a name in a bpf file system.

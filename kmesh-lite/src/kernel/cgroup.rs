@@ -169,4 +169,19 @@ mod tests {
         assert_eq!(found, [PathBuf::from("/sys/fs/cgroup x/unified")]);
         assert_eq!(mounts(table, "bpf").count(), 0);
     }
+
+    #[test]
+    fn a_cgroup_is_named_from_the_root_or_in_full() {
+        let cgroups = Cgroups {
+            mount: "/sys/fs/cgroup".into(),
+            whole: true,
+        };
+        let folder = PathBuf::from("/sys/fs/cgroup/kmesh.slice");
+        for path in ["kmesh.slice", "/kmesh.slice", "/sys/fs/cgroup/kmesh.slice/"] {
+            assert_eq!(cgroups.folder(Path::new(path)), folder);
+        }
+        for path in ["/", "/sys/fs/cgroup"] {
+            assert_eq!(cgroups.folder(Path::new(path)), cgroups.mount);
+        }
+    }
 }

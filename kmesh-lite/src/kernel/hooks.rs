@@ -1,7 +1,7 @@
 //! Which cgroups the programs are attached to.
 
 use super::bpf;
-use super::object::{HOOKS, Hook, LoadError, Object};
+use super::object::{HOOKS, Hook, LoadError, Need, Object};
 use super::{CgroupError, Cgroups};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Why a hook does not follow.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +39,26 @@ pub enum HookError {
     },
 }
 
+/// How long the hooks for headers outlive the last need for one: longer than a connect() that began
+/// before takes to fail.
+const LINGER: Duration = Duration::from_secs(180);
+
 /// Links by cgroup. Closing them detaches.
 #[derive(Default)]
 pub struct Hooks {
     attached: BTreeMap<PathBuf, Attachment>,
+    lingering: Vec<Lingering>,
 }
+
+/// A link of a hook for headers that is not needed any more.
+struct Lingering {
+    since: Instant,
+    path: PathBuf,
+    inode: u64,
+    link: Link,
+}
+
+type Link = (&'static Hook, OwnedFd);
 
 /// A cgroup that no other daemon can attach to while this is held.
 pub struct Claim {
@@ -51,11 +67,11 @@ pub struct Claim {
 }
 
 struct Attachment {
-    /// In the order of [`HOOKS`].
-    links: Vec<OwnedFd>,
+    path: PathBuf,
     /// Open for its lock, which keeps other daemons away.
-    _claim: File,
+    folder: File,
     inode: u64,
+    links: Vec<Link>,
 }
 
 impl Hooks {
@@ -81,38 +97,63 @@ impl Hooks {
     }
 
     /// Attaches to the cgroups that were claimed.
-    pub fn attach(&mut self, claims: Vec<Claim>, object: &Object) -> Result<(), HookError> {
+    pub fn attach(
+        &mut self,
+        claims: Vec<Claim>,
+        headers: bool,
+        object: &Object,
+    ) -> Result<(), HookError> {
         for claim in claims {
-            let path = claim.path.clone();
-            log::info!("attached to cgroup {}", path.display());
-            self.attached.insert(path, Attachment::new(claim, object)?);
+            let mut attachment = Attachment::new(claim);
+            attachment.link(headers, &mut self.lingering, object)?;
+            log::info!("attached to cgroup {}", attachment.path.display());
+            self.attached.insert(attachment.path.clone(), attachment);
         }
         Ok(())
     }
 
-    /// Detaches from all cgroups but `wanted`.
-    pub fn retain(&mut self, wanted: &BTreeSet<PathBuf>) {
-        self.attached.retain(|path, _| {
-            let keep = wanted.contains(path);
-            if !keep {
-                log::info!("detached from cgroup {}", path.display());
-            }
-            keep
-        });
+    /// Attaches the hooks for headers where they are missing. Before tables in which a waypoint has
+    /// a header: a connection must not outrun it.
+    pub fn prepare_headers(&mut self, object: &Object) -> Result<(), HookError> {
+        for attachment in self.attached.values_mut() {
+            attachment.link(true, &mut self.lingering, object)?;
+        }
+        Ok(())
     }
 
-    /// Makes every link run the programs of `object`. If one cannot, those before it run the new
-    /// programs and the others the old ones: the caller keeps both alive and tries again.
-    pub fn switch(&self, object: &Object) -> Result<(), HookError> {
-        for (cgroup, attachment) in &self.attached {
-            for (Hook { name, .. }, link, program) in attachment.pairs(object) {
-                bpf::link_update(link.as_fd(), program?).map_err(|source| HookError::Switch {
-                    name,
-                    cgroup: cgroup.clone(),
-                    source,
-                })?;
+    /// Lets go of the hooks for headers, unless they are needed or connections may still need them.
+    pub fn retain_headers(&mut self, needed: bool, object: &Object) {
+        if !needed {
+            for attachment in self.attached.values_mut() {
+                attachment.release_headers(&mut self.lingering);
             }
         }
+        let over = |lingering: &Lingering| lingering.since.elapsed() > LINGER;
+        if self.lingering.iter().any(over) && object.has_no_pending_header() {
+            self.lingering.retain(|lingering| !over(lingering));
+        }
+    }
+
+    /// Detaches from all cgroups but `wanted`.
+    pub fn retain(&mut self, wanted: &BTreeSet<PathBuf>) {
+        let gone = self
+            .attached
+            .extract_if(.., |path, _| !wanted.contains(path));
+        for (path, mut attachment) in gone {
+            attachment.release_headers(&mut self.lingering);
+            log::info!("detached from cgroup {}", path.display());
+        }
+    }
+
+    /// Makes every link run the programs of `object`. If one cannot, those before it do already.
+    pub fn switch(&self, object: &Object) -> Result<(), HookError> {
+        for (cgroup, attachment) in &self.attached {
+            for link in &attachment.links {
+                switch(link, object, cgroup)?;
+            }
+        }
+        // Those of cgroups that are gone, or of no use any more, go on with what they have: what
+        // sockets remember is shared.
         Ok(())
     }
 
@@ -123,42 +164,69 @@ impl Hooks {
 }
 
 impl Attachment {
-    fn new(claim: Claim, object: &Object) -> Result<Self, HookError> {
-        let mut links = Vec::new();
-        for hook in &HOOKS {
-            let link = bpf::link_create(
-                object.program(hook)?,
-                claim.folder.as_fd(),
-                hook.attach_type,
-            );
-            links.push(link.map_err(|source| HookError::Attach {
-                name: hook.name,
-                cgroup: claim.path.clone(),
-                source,
-            })?);
-        }
-        Ok(Self {
-            links,
+    fn new(claim: Claim) -> Self {
+        Self {
             inode: claim.folder.metadata().map_or(0, |folder| folder.ino()),
-            _claim: claim.folder,
-        })
+            path: claim.path,
+            folder: claim.folder,
+            links: Vec::new(),
+        }
     }
 
-    fn pairs<'a>(
-        &'a self,
-        object: &'a Object,
-    ) -> impl Iterator<
-        Item = (
-            &'static Hook,
-            &'a OwnedFd,
-            Result<std::os::fd::BorrowedFd<'a>, LoadError>,
-        ),
-    > {
-        HOOKS
-            .iter()
-            .zip(&self.links)
-            .map(|(hook, link)| (hook, link, object.program(hook)))
+    /// Attaches the hooks that are missing.
+    fn link(
+        &mut self,
+        headers: bool,
+        lingering: &mut Vec<Lingering>,
+        object: &Object,
+    ) -> Result<(), HookError> {
+        for hook in &HOOKS {
+            let there = self.links.iter().any(|(there, _)| there.name == hook.name);
+            if there || (hook.need == Need::Headers && !headers) {
+                continue;
+            }
+            let same = |link: &Lingering| {
+                (link.inode, &link.path) == (self.inode, &self.path)
+                    && link.link.0.name == hook.name
+            };
+            if let Some(index) = lingering.iter().position(same) {
+                let link = lingering.swap_remove(index).link;
+                switch(&link, object, &self.path)?;
+                self.links.push(link);
+                continue;
+            }
+            let program = object.program(hook.name)?;
+            let link = bpf::link_create(program, self.folder.as_fd(), hook.attach_type);
+            let link = link.map_err(|source| HookError::Attach {
+                name: hook.name,
+                cgroup: self.path.clone(),
+                source,
+            })?;
+            self.links.push((hook, link));
+        }
+        Ok(())
     }
+
+    /// Leaves the hooks for headers to connections that may still need them.
+    fn release_headers(&mut self, lingering: &mut Vec<Lingering>) {
+        let for_headers = |link: &mut Link| link.0.need == Need::Headers;
+        let links = self.links.extract_if(.., for_headers);
+        lingering.extend(links.map(|link| Lingering {
+            since: Instant::now(),
+            path: self.path.clone(),
+            inode: self.inode,
+            link,
+        }));
+    }
+}
+
+fn switch((hook, link): &Link, object: &Object, cgroup: &Path) -> Result<(), HookError> {
+    let program = object.program(hook.name)?;
+    bpf::link_update(link.as_fd(), program).map_err(|source| HookError::Switch {
+        name: hook.name,
+        cgroup: cgroup.to_owned(),
+        source,
+    })
 }
 
 /// The outermost of `paths`. Programs of a cgroup run for those below it as well, and where they ran

@@ -120,8 +120,9 @@ impl KernelMaps {
         }
     }
 
-    fn scrub(&mut self, table: Table, index: u32) -> io::Result<()> {
-        let now = self.settings.get(0)?.generation;
+    /// Forgets versions that a plan before the one for `generation` did not get to commit.
+    fn scrub(&mut self, table: Table, index: u32, generation: u64) -> io::Result<()> {
+        let now = generation - 1;
         match table {
             Table::Waypoints => self.waypoints.scrub(index, now),
             Table::Backends => self.backends.scrub(index, now),
@@ -161,7 +162,7 @@ impl KernelMaps {
                 self.free(row.table(), row.index())
             }
             Op::FreeSlot(table, index) => self.free(*table, *index),
-            Op::Scrub(table, index) => self.scrub(*table, *index),
+            Op::Scrub(table, index) => self.scrub(*table, *index, generation),
             Op::DropAddress(address) => {
                 self.deleted_key();
                 remove_key(&mut self.address_ids, address)

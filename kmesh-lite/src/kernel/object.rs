@@ -7,12 +7,12 @@ use super::maps::{KernelMaps, Readers};
 use super::rows::Rows;
 use crate::model::Limits;
 use crate::tables::Table;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use aya::programs::{CgroupSockAddr, ProgramError};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::Settings;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -45,6 +45,12 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot attach program `{name}` to the sockets whose header is pending")]
+    AttachToSockets {
+        name: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot share map `{name}` with the tables that replace it")]
     Share {
         name: &'static str,
@@ -58,42 +64,68 @@ pub struct Hook {
     pub name: &'static str,
     /// `enum bpf_attach_type` of linux/bpf.h.
     pub attach_type: u32,
+    pub need: Need,
 }
 
-/// Every hook. The order is that of attaching: peers' names before connects, so that no socket is
-/// redirected whose name would be wrong.
-pub const HOOKS: [Hook; 4] = {
+/// When a hook has work to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Always,
+    /// While some waypoint gets a header: it costs every connection a little.
+    Headers,
+}
+
+/// Every hook. The order is that of attaching: headers and peers' names before connects, so that no
+/// socket is redirected that would lack its header or whose name would be wrong.
+pub const HOOKS: [Hook; 5] = {
     use aya_obj::generated::bpf_attach_type::{
         BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_CONNECT,
-        BPF_CGROUP_INET6_GETPEERNAME,
+        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS,
     };
     [
         Hook {
+            name: "follow_header",
+            attach_type: BPF_CGROUP_SOCK_OPS as u32,
+            need: Need::Headers,
+        },
+        Hook {
             name: "getpeername4",
             attach_type: BPF_CGROUP_INET4_GETPEERNAME as u32,
+            need: Need::Always,
         },
         Hook {
             name: "getpeername6",
             attach_type: BPF_CGROUP_INET6_GETPEERNAME as u32,
+            need: Need::Always,
         },
         Hook {
             name: "connect4",
             attach_type: BPF_CGROUP_INET4_CONNECT as u32,
+            need: Need::Always,
         },
         Hook {
             name: "connect6",
             attach_type: BPF_CGROUP_INET6_CONNECT as u32,
+            need: Need::Always,
         },
     ]
 };
 
-/// Socket storage, which outlives the tables: sockets keep what they remember when tables grow.
+/// The program that sees what sockets with a pending header send.
+const PUSH_HEADER: &str = "push_header";
+
+/// Maps that outlive the tables: what sockets remember, which of them have a header pending, and
+/// what is told about them.
 const ORIGINALS: &str = "ORIGINALS";
+const PENDING: &str = "PENDING";
+const EVENTS: &str = "EVENTS";
 
 /// Loaded programs with their maps.
 pub struct Object {
     ebpf: Ebpf,
     originals: MapData,
+    pending: MapData,
+    events: MapData,
     pub maps: KernelMaps,
 }
 
@@ -108,26 +140,17 @@ impl Object {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let pinned = shared
-            .map(|object| Pinned::new(object.originals.fd().as_fd()))
-            .transpose();
-        let pinned = pinned.map_err(|source| LoadError::Share {
-            name: ORIGINALS,
+        let pinned = match shared {
+            Some(object) => object.pin()?,
+            None => Vec::new(),
+        };
+        let mut object = Self::open(load_what_works(limits, &pinned)?, limits)?;
+        let attached =
+            bpf::attach_to_map(object.program(PUSH_HEADER)?, object.pending.fd().as_fd());
+        attached.map_err(|source| LoadError::AttachToSockets {
+            name: PUSH_HEADER,
             source,
         })?;
-        let ebpf = match load(limits, pinned.as_ref(), true) {
-            // Before kernel 6.1 these hooks cannot choose the errno of connect().
-            Err(LoadError::Program { name, source }) => {
-                log::debug!("program {name} with bpf_set_retval: {source}");
-                let ebpf = load(limits, pinned.as_ref(), false)?;
-                log::warn!(
-                    "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
-                );
-                ebpf
-            }
-            loaded => loaded?,
-        };
-        let mut object = Self::open(ebpf, limits)?;
         let settings = Settings {
             daemon: daemon.unwrap_or(0),
             ..Settings::default()
@@ -140,15 +163,51 @@ impl Object {
         Ok(object)
     }
 
+    fn pin(&self) -> Result<Vec<Pinned>, LoadError> {
+        let maps = [
+            (ORIGINALS, &self.originals),
+            (PENDING, &self.pending),
+            (EVENTS, &self.events),
+        ];
+        let pin = |(name, map): (_, &MapData)| {
+            Pinned::new(name, map.fd().as_fd()).map_err(|source| LoadError::Share { name, source })
+        };
+        maps.into_iter().map(pin).collect()
+    }
+
+    /// Sockets whose header is pending, by cookie.
+    pub fn pending(&self) -> io::Result<OwnedFd> {
+        self.pending.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Whether no socket has a header pending.
+    pub fn has_no_pending_header(&self) -> bool {
+        bpf::has_no_socket(self.pending.fd().as_fd()).unwrap_or(false)
+    }
+
+    /// What the programs tell. There is one reader.
+    pub fn events(&self) -> Result<RingBuf<MapData>, LoadError> {
+        let error = |source| LoadError::Map {
+            name: EVENTS,
+            source,
+        };
+        let fd = self.events.fd().as_fd().try_clone_to_owned();
+        let map = MapData::from_fd(fd.map_err(error)?).map_err(|e| error(io_error(e)))?;
+        RingBuf::try_from(Map::RingBuf(map)).map_err(|e| error(io_error(e)))
+    }
+
     fn open(mut ebpf: Ebpf, limits: &Limits) -> Result<Self, LoadError> {
-        let originals = match ebpf.take_map(ORIGINALS) {
-            Some(Map::SkStorage(map)) => map,
-            _ => {
-                return Err(LoadError::Absent {
-                    kind: "map",
-                    name: ORIGINALS,
-                });
-            }
+        let originals = match take(&mut ebpf, ORIGINALS)? {
+            Map::SkStorage(map) => map,
+            _ => return Err(absent_map(ORIGINALS)),
+        };
+        let pending = match take(&mut ebpf, PENDING)? {
+            Map::SockHash(map) => map,
+            _ => return Err(absent_map(PENDING)),
+        };
+        let events = match take(&mut ebpf, EVENTS)? {
+            Map::RingBuf(map) => map,
+            _ => return Err(absent_map(EVENTS)),
         };
         let maps = KernelMaps {
             settings: rows(&mut ebpf, "SETTINGS", 1)?,
@@ -171,13 +230,14 @@ impl Object {
         Ok(Self {
             ebpf,
             originals,
+            pending,
+            events,
             maps,
         })
     }
 
-    /// The program of a hook.
-    pub fn program(&self, hook: &Hook) -> Result<BorrowedFd<'_>, LoadError> {
-        let name = hook.name;
+    /// A program by its name.
+    pub fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         let program = self.ebpf.program(name).ok_or(LoadError::Absent {
             kind: "program",
             name,
@@ -189,15 +249,45 @@ impl Object {
     }
 }
 
+/// Loads with everything that the kernel can do.
+fn load_what_works(limits: &Limits, pinned: &[Pinned]) -> Result<Ebpf, LoadError> {
+    let refused = |what: &str, error: &LoadError| {
+        log::debug!("programs with {what}: {}", crate::log::chain(error));
+    };
+    match load(limits, pinned, true, true) {
+        Err(error) if lacks_helper(&error) => refused("bpf_skc_to_mptcp_sock", &error),
+        loaded => return loaded,
+    }
+    // Without CONFIG_MPTCP there are none of its sockets; an older kernel closes them instead.
+    match load(limits, pinned, true, false) {
+        Err(error) if lacks_helper(&error) => refused("bpf_set_retval", &error),
+        loaded => return loaded,
+    }
+    // Before kernel 6.1 these hooks cannot choose the errno of connect().
+    let ebpf = load(limits, pinned, false, false)?;
+    log::warn!(
+        "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
+    );
+    Ok(ebpf)
+}
+
+/// Whether the verifier refused a call of something that this kernel does not have.
+fn lacks_helper(error: &LoadError) -> bool {
+    matches!(error, LoadError::Program { source, .. } if errno(source) == Some(libc::EINVAL))
+}
+
 fn load(
     limits: &Limits,
-    originals: Option<&Pinned>,
+    pinned: &[Pinned],
     choose_errno: bool,
+    know_mptcp: bool,
 ) -> Result<Ebpf, LoadError> {
     let choose_errno = u8::from(choose_errno);
+    let know_mptcp = u8::from(know_mptcp);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
+        .override_global("KNOW_MPTCP", &know_mptcp, true)
         .map_max_entries("WAYPOINTS", Table::Waypoints.rows(limits))
         .map_max_entries("BACKENDS", Table::Backends.rows(limits))
         .map_max_entries("BACKEND_CONNECTS", Table::Backends.rows(limits))
@@ -208,24 +298,52 @@ fn load(
         .map_max_entries("ADDRESSES", Table::Addresses.rows(limits))
         .map_max_entries("ADDRESS_IDS", Table::Addresses.rows(limits))
         .map_max_entries("ENDPOINTS", Table::Endpoints.rows(limits));
-    if let Some(pinned) = originals {
-        loader.map_pin_path(ORIGINALS, pinned.path.as_path());
+    for pinned in pinned {
+        loader.map_pin_path(pinned.map, pinned.path.as_path());
     }
     let mut ebpf = loader.load(OBJECT)?;
-    for Hook { name, .. } in HOOKS {
+    let names = HOOKS.iter().map(|hook| hook.name).chain([PUSH_HEADER]);
+    for name in names {
         let program = ebpf.program_mut(name).ok_or(LoadError::Absent {
             kind: "program",
             name,
         })?;
-        let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(|program| program.load());
+        let loaded = patiently(|| match &mut *program {
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::SockOps(program) => program.load(),
+            Program::SkMsg(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        });
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
     Ok(ebpf)
 }
 
+/// The verifier gives up with EAGAIN when a signal comes in, for this process or any thread of it.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            done => return done,
+        }
+    }
+    load()
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn absent_map(name: &'static str) -> LoadError {
+    LoadError::Absent { kind: "map", name }
+}
+
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
-    ebpf.take_map(name)
-        .ok_or(LoadError::Absent { kind: "map", name })
+    ebpf.take_map(name).ok_or(absent_map(name))
 }
 
 /// The mapping keeps the map alive; its descriptor is not needed any more.
@@ -262,24 +380,32 @@ fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<PerCpuArray<MapData, 
 
 /// A map under a temporary name in a bpf file system, the only way to hand it to aya's loader.
 struct Pinned {
+    /// Its name in the object.
+    map: &'static str,
     path: PathBuf,
     /// A file system that was mounted for this.
     mounted: Option<PathBuf>,
 }
 
 impl Pinned {
-    fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
+    fn new(map: &'static str, fd: BorrowedFd<'_>) -> io::Result<Self> {
         let table = std::fs::read_to_string("/proc/self/mountinfo")?;
         // More than one kernel of this process may be growing.
         static PINNED: AtomicU32 = AtomicU32::new(0);
         let number = PINNED.fetch_add(1, Ordering::Relaxed);
         let name = format!("kmesh-lite-{}-{number}", std::process::id());
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for mount in mounts(&table, "bpf") {
+        // Not one that another process mounted for this moment: it may vanish in the next.
+        let lasting = |mount: &PathBuf| {
+            let name = mount.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with("kmesh-lite-")
+        };
+        for mount in mounts(&table, "bpf").filter(lasting) {
             let path = mount.join(&name);
-            match bpf::pin(map, &path) {
+            match bpf::pin(fd, &path) {
                 Ok(()) => {
                     return Ok(Self {
+                        map,
                         path,
                         mounted: None,
                     });
@@ -299,10 +425,11 @@ impl Pinned {
             none,
         )?;
         let pinned = Self {
-            path: folder.join("originals"),
+            map,
+            path: folder.join("map"),
             mounted: Some(folder),
         };
-        bpf::pin(map, &pinned.path)?;
+        bpf::pin(fd, &pinned.path)?;
         Ok(pinned)
     }
 }

@@ -103,8 +103,13 @@ impl<T: Row> Rows<Slot<T>> {
     /// Empties a slot.
     pub fn free(&mut self, index: u32) -> io::Result<()> {
         let slot = self.at(index)?;
-        self.stamp(slot, 0, Stamp::NEVER);
-        self.stamp(slot, 1, Stamp::NEVER);
+        // SAFETY: mapped.
+        let [first, second] = unsafe { ptr::addr_of!((*slot).stamps).read_volatile() };
+        // The older version goes first. Without the newer one, which may say that the row is gone,
+        // it would count again in between.
+        let older = usize::from(second < first);
+        self.stamp(slot, older, Stamp::NEVER);
+        self.stamp(slot, 1 - older, Stamp::NEVER);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::tables::{Actual, Leftovers, Table, Tables};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Range, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+    FrontendKey, Range, Row, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use std::collections::BTreeMap;
 
@@ -22,10 +22,36 @@ pub struct Contents {
     pub callers: BTreeMap<u64, Caller>,
 }
 
+/// Past any generation that plans reach: the word was written by somebody else, and a plan could not
+/// go on counting from it.
+const ABSURD: u64 = 1 << 62;
+
+impl Contents {
+    /// Which generation counts. Where the word says nothing sensible, the newest that any row has:
+    /// then everything goes on counting, and the next plan mends the word.
+    fn generation(&self) -> u64 {
+        fn stamps<T>(slots: &[(u32, Slot<T>)]) -> impl Iterator<Item = Stamp> {
+            slots.iter().flat_map(|(_, slot)| slot.stamps)
+        }
+        match self.settings.generation {
+            sensible @ 0..ABSURD => sensible,
+            _ => stamps(&self.waypoints)
+                .chain(stamps(&self.backends))
+                .chain(stamps(&self.services))
+                .chain(stamps(&self.frontends))
+                .chain(stamps(&self.addresses))
+                .map(Stamp::generation)
+                .filter(|generation| *generation < ABSURD)
+                .max()
+                .unwrap_or(0),
+        }
+    }
+}
+
 /// Sorts out what counts at the current generation. `endpoints` reads one range; it may be asked
 /// for rows that do not exist, if somebody else wrote to the tables.
 pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endpoint>>) -> Actual {
-    let generation = contents.settings.generation;
+    let generation = contents.generation();
     let mut leftovers = Leftovers::default();
     let mut sort = |table, index, counts| match counts {
         Counts::Yes => {}

@@ -153,7 +153,7 @@ impl Maps for Memory {
                 Table::Endpoints => {}
             },
             Op::Scrub(table, index) => {
-                let now = self.settings.generation;
+                let now = generation - 1;
                 match table {
                     Table::Waypoints => scrub(&mut self.waypoints, *index, now),
                     Table::Backends => scrub(&mut self.backends, *index, now),

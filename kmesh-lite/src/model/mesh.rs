@@ -1,6 +1,6 @@
 //! All that a configuration says.
 
-use super::{Backend, Capture, Limits, Name, Place, Service, Waypoint};
+use super::{Backend, Capture, Header, Limits, Name, Place, Service, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,4 +18,13 @@ pub struct Mesh {
     pub services: BTreeMap<Name, Service>,
     /// Every address that is an endpoint of a service or captured itself.
     pub backends: BTreeMap<IpAddr, Backend>,
+}
+
+impl Mesh {
+    /// Whether any waypoint is told the original destination.
+    pub fn has_headers(&self) -> bool {
+        self.waypoints
+            .values()
+            .any(|waypoint| waypoint.header != Header::Nothing)
+    }
 }

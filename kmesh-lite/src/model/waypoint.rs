@@ -1,6 +1,6 @@
 //! Proxies that take connections in place of endpoints.
 
-use super::{CgroupRef, Header};
+use super::{CgroupRef, Header, Speaker};
 use std::net::SocketAddr;
 
 /// A waypoint.
@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 pub struct Waypoint {
     pub address: SocketAddr,
     pub header: Header,
+    /// Whether the header waits for the client to send something.
+    pub speaker: Speaker,
     /// Where it runs on this host, if it does: its own connections skip waypoints.
     pub unit: Option<CgroupRef>,
 }

@@ -178,7 +178,7 @@ impl fmt::Display for Row {
                         .enumerate()
                         .filter(|(_, range)| range.count > 0)
                     {
-                        let end = range.first + range.count;
+                        let end = u64::from(range.first) + u64::from(range.count);
                         write!(f, ",{family} priority {priority} [{}..{end}]", range.first)?;
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::same;
 use crate::tables::Tables;
-use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId};
+use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId, Speaker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -89,7 +89,7 @@ impl View<'_> {
             let address = SocketAddr::new(row.address.into(), row.port.get());
             (
                 row.name.to_string(),
-                format!("{address}, header {}", row.header),
+                format!("{address}, header {}{}", row.header, first(row.speaker)),
             )
         })
         .collect()
@@ -235,5 +235,13 @@ fn count(number: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+fn first(speaker: Speaker) -> &'static str {
+    if speaker == Speaker::Server {
+        ", server first"
+    } else {
+        ""
     }
 }

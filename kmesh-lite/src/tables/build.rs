@@ -88,38 +88,23 @@ const ID: &str = "an index below a limit has an id";
 
 impl<'a> Builder<'a> {
     fn new(mesh: &'a Mesh, facts: &'a Facts, actual: &'a Actual) -> Self {
-        let left = |table| {
-            let slots = actual.leftovers.slots.iter();
-            slots.filter(move |slot| slot.0 == table).map(|slot| slot.1)
-        };
         let now = &actual.tables;
         Self {
             mesh,
             facts,
             actual,
-            waypoint_ids: Ids::new(
-                now.waypoints.iter().map(|(id, row)| (row.name, id.index())),
-                left(Table::Waypoints),
-            ),
+            waypoint_ids: Ids::new(now.waypoints.iter().map(|(id, row)| (row.name, id.index()))),
             backend_ids: Ids::new(
                 now.backends
                     .iter()
                     .map(|(id, row)| (row.address, id.index())),
-                left(Table::Backends),
             ),
-            service_ids: Ids::new(
-                now.services.iter().map(|(id, row)| (row.name, id.index())),
-                left(Table::Services),
-            ),
-            frontend_ids: Ids::new(
-                now.frontends.iter().map(|(id, row)| (row.key, id.index())),
-                left(Table::Frontends),
-            ),
+            service_ids: Ids::new(now.services.iter().map(|(id, row)| (row.name, id.index()))),
+            frontend_ids: Ids::new(now.frontends.iter().map(|(id, row)| (row.key, id.index()))),
             address_ids: Ids::new(
                 now.addresses
                     .iter()
                     .map(|(id, row)| (row.address, id.index())),
-                left(Table::Addresses),
             ),
             ranges: Ranges::new(&now.endpoints),
             tables: Tables::default(),
@@ -133,6 +118,7 @@ impl<'a> Builder<'a> {
                 address: waypoint.address.ip().into(),
                 port: Port::new(waypoint.address.port()),
                 header: waypoint.header,
+                speaker: waypoint.speaker,
             };
             let id = WaypointId::from_index(self.waypoint_ids.index(row.name)).expect(ID);
             self.tables.waypoints.insert(id, row);

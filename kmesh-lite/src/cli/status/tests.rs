@@ -1,1 +1,140 @@
+use super::*;
+use crate::daemon::api::{
+    About, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
+};
 
+fn status() -> Status {
+    let endpoint = |address: &str, locality: &str, weight, connects| EndpointStatus {
+        address: address.to_owned(),
+        locality: locality.to_owned(),
+        weight,
+        connects,
+        waypoint: None,
+    };
+    Status {
+        state: State::Routing,
+        verdict: "routing 1 service over 2 endpoints".to_owned(),
+        failure: None,
+        config: ConfigStatus {
+            path: "/etc/kmesh/mesh.toml".into(),
+            present: true,
+            files: vec![
+                "/etc/kmesh/mesh.toml".into(),
+                "/etc/kmesh/mesh.d/a.toml".into(),
+            ],
+            problems: None,
+        },
+        last_reload: None,
+        last_pass: None,
+        datapath: DatapathStatus {
+            attached: vec!["/".to_owned()],
+            services: vec![ServiceStatus {
+                name: "payments".to_owned(),
+                frontends: vec!["10.96.0.10:80/tcp".to_owned()],
+                policy: "failover".to_owned(),
+                prefer: vec!["region".to_owned(), "zone".to_owned()],
+                waypoint: None,
+                connects: 1234,
+                priorities: vec![
+                    PriorityStatus {
+                        priority: 0,
+                        in_use: true,
+                        endpoints: vec![endpoint("192.168.1.10", "eu-1/eu-1a", 1, 1200)],
+                    },
+                    PriorityStatus {
+                        priority: 1,
+                        in_use: false,
+                        endpoints: vec![endpoint("192.168.1.11", "", 30, 34)],
+                    },
+                ],
+            }],
+            outcomes: vec![
+                Counter {
+                    name: "endpoint".to_owned(),
+                    count: 1234,
+                },
+                Counter {
+                    name: "pass_direct".to_owned(),
+                    count: 0,
+                },
+            ],
+            capacity: vec![TableUse {
+                table: "endpoints".to_owned(),
+                used: 2,
+                limit: 100_000,
+            }],
+        },
+        daemon: About {
+            version: "0.1.0".to_owned(),
+            commit: "abc".to_owned(),
+            layout_version: 1,
+            pid: 7,
+            started: "2026-01-01T00:00:00.000Z".to_owned(),
+        },
+    }
+}
+
+fn plain(status: &Status, one: bool) -> String {
+    anstream::adapter::strip_str(&text(status, one)).to_string()
+}
+
+#[test]
+fn the_verdict_comes_first_and_columns_are_aligned() {
+    assert_eq!(
+        plain(&status(), false),
+        "\
+routing 1 service over 2 endpoints
+
+services
+  name      frontends          policy                    endpoints  connects
+  payments  10.96.0.10:80/tcp  failover by region, zone          2      1234
+
+endpoints
+  service   priority  address       locality    weight  connects
+  payments         0  192.168.1.10  eu-1/eu-1a       1      1200  in use
+  payments         1  192.168.1.11  -               30        34
+
+daemon
+  file         /etc/kmesh/mesh.toml and 1 drop-in
+  attached to  /
+  version      0.1.0 (abc), pid 7, since 2026-01-01T00:00:00.000Z
+
+connects
+  outcome   count
+  endpoint   1234
+
+capacity
+  table      used   limit
+  endpoints     2  100000
+"
+    );
+}
+
+#[test]
+fn problems_follow_the_verdict() {
+    let mut status = status();
+    status.state = State::Keeping;
+    status.verdict = "keeping the last good state: mesh.toml has 1 error".to_owned();
+    status.config.problems = Some(Findings {
+        errors: 1,
+        text: "error: unknown key `vip`\n".to_owned(),
+        ..Findings::default()
+    });
+    let text = plain(&status, true);
+    let start = "keeping the last good state: mesh.toml has 1 error (below)\n\n\
+                 error: unknown key `vip`\n\nservices\n";
+    assert!(text.starts_with(start), "{text}");
+}
+
+#[test]
+fn many_endpoints_are_shown_a_service_at_a_time() {
+    let mut status = status();
+    let endpoints = &mut status.datapath.services[0].priorities[0].endpoints;
+    *endpoints = vec![EndpointStatus::default(); MOST_ENDPOINTS + 1];
+    let text = plain(&status, false);
+    assert!(
+        text.contains("62 endpoints; `kmesh-lite status NAME`"),
+        "{text}"
+    );
+    assert!(plain(&status, true).contains("\nendpoints\n"));
+}

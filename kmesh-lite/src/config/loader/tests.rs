@@ -159,6 +159,32 @@ fn a_reload_sees_every_kind_of_change() {
 }
 
 #[test]
+fn texts_mean_what_the_files_mean() {
+    let (_folder, main) = folder();
+    fs::write(&main, SERVICE).unwrap();
+    let drop_in = main.with_file_name("mesh.d").join("a.toml");
+    fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    fs::write(&drop_in, "[localities]\nx = 'r/z'\n").unwrap();
+    let host = Host::default();
+    let mut loader = Loader::new(&main);
+    let loaded = loader.load(&host);
+    let mut texts = loader.texts(&loaded.files);
+    fs::remove_file(&main).unwrap();
+    let again = Loader::load_texts(texts.clone(), &host);
+    assert_eq!(again.files, [main, drop_in]);
+    assert_eq!(again.mesh.unwrap(), loaded.mesh.unwrap());
+
+    texts[1].1 = "naem = 1".to_owned();
+    let bad = Loader::load_texts(texts.clone(), &host);
+    assert!(bad.mesh.is_none() && bad.problems.has_errors());
+    texts[1].1 = " ".repeat(LARGEST as usize + 1);
+    let large = Loader::load_texts(texts, &host);
+    let problem = large.problems.iter().next().unwrap();
+    assert!(problem.message.contains("32 MiB"), "{problem}");
+    assert!(Loader::load_texts(Vec::new(), &host).mesh.is_none());
+}
+
+#[test]
 fn the_order_of_entries_and_files_does_not_matter() {
     let (_folder, main) = folder();
     let entries = [

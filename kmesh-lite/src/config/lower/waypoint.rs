@@ -1,6 +1,5 @@
 //! `[waypoints]`.
 
-use super::super::problem::Problem;
 use super::super::read::At;
 use super::super::scalar::{NameText, Socket};
 use super::super::schema::WaypointText;
@@ -8,7 +7,7 @@ use super::super::source::Source;
 use super::address::unusable;
 use super::merge::{Entry, Merged};
 use super::{Report, Spot};
-use crate::model::{Family, Header, Name, Waypoint};
+use crate::model::{Family, Header, Name, Speaker, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +34,9 @@ pub fn lower<'a>(
             if let Some(address) = address {
                 check_address(entry, address, vip_ranges, report);
             }
+            if let Some(text) = entry.text {
+                check_server_first(entry, text, report);
+            }
             let found = Found {
                 entry: &entry.name.value,
                 source: entry.source,
@@ -50,6 +52,10 @@ fn model(text: &WaypointText) -> Option<Waypoint> {
     Some(Waypoint {
         address: text.address.0.as_ref()?.value.0,
         header: text.header.0.as_ref()?.value.0,
+        speaker: match &text.server_first {
+            Some(first) if first.value.0 => Speaker::Server,
+            _ => Speaker::Client,
+        },
         unit: text.unit.as_ref().map(|unit| unit.value.0.clone()),
     })
 }
@@ -70,6 +76,17 @@ fn check_address(
     };
     let problem = entry.at(address.span).error(why);
     report.push(problem.expected("the address that the proxy listens on"));
+}
+
+/// Without a header there is nothing that could leave before the client's first byte.
+fn check_server_first(entry: &Entry<'_, WaypointText>, text: &WaypointText, report: &mut Report) {
+    if let (Some(first), Some(header)) = (&text.server_first, &text.header.0)
+        && first.value.0
+        && header.value.0 == Header::Nothing
+    {
+        let problem = entry.at(first.span).warning("`server_first` has no effect");
+        report.push(problem.help("it is about the header, and this waypoint gets none"));
+    }
 }
 
 /// The waypoint that a service or endpoint names. `v4_clients` is what its clients with IPv4 sockets
@@ -106,25 +123,6 @@ pub fn used<'a>(
         );
     }
     Some(found.entry.clone())
-}
-
-/// An error for each header that cannot be sent yet.
-pub fn unsupported(merged: &Merged<'_>) -> Vec<Problem> {
-    let waypoints = merged.waypoints.values();
-    waypoints
-        .filter_map(|entry| {
-            let header = entry.text?.header.0.as_ref()?;
-            (header.value.0 != Header::Nothing).then(|| {
-                let message = format!(
-                    "the header `{}` cannot be sent by this version",
-                    header.value.0
-                );
-                Problem::error(entry.source, header.span, message)
-                    .expected("`none`")
-                    .help("with `none` the waypoint does not learn the original destination")
-            })
-        })
-        .collect()
 }
 
 pub fn into_model(waypoints: Waypoints<'_>) -> BTreeMap<Name, Waypoint> {

@@ -33,7 +33,7 @@ pub enum FailureKind {
 }
 
 /// Problems of a configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// How many of them make the configuration unusable.
     pub errors: usize,
@@ -41,6 +41,16 @@ pub struct Findings {
     pub text: String,
     /// All of them as `check --json` gives them.
     pub list: Value,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            errors: 0,
+            text: String::new(),
+            list: Value::Array(Vec::new()),
+        }
+    }
 }
 
 impl Findings {

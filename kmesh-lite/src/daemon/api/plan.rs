@@ -3,6 +3,25 @@
 use super::Findings;
 use serde::{Deserialize, Serialize};
 
+/// What `POST /v1/plan` is asked about. The daemon opens nothing that a caller names: whoever asks
+/// sends what it has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The main file first, then its drop-ins by name. None: the daemon's own files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<FileText>>,
+}
+
+/// A file of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileText {
+    /// What problems call it.
+    pub path: String,
+    pub text: String,
+}
+
 /// `POST /v1/plan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanText {

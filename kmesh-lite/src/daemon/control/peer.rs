@@ -75,3 +75,37 @@ fn groups(stream: &UnixStream) -> io::Result<Vec<libc::gid_t>> {
         groups.resize(count, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket pair has our own credentials at both ends.
+    fn inspect<T>(look: impl FnOnce(&UnixStream) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async { look(&UnixStream::pair().unwrap().0) })
+    }
+
+    #[test]
+    fn our_own_user_may_change() {
+        let peer = inspect(|stream| Peer::of(stream, 12_345).unwrap());
+        assert_eq!(peer.right, Right::Change);
+        assert_eq!(peer.caller.pid, i32::try_from(std::process::id()).ok());
+    }
+
+    #[test]
+    fn supplementary_groups_are_those_of_the_process() {
+        let mut seen = inspect(|stream| groups(stream).unwrap());
+        let mut own: Vec<_> = nix::unistd::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(nix::unistd::Gid::as_raw)
+            .collect();
+        seen.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(seen, own);
+    }
+}

@@ -1,26 +1,33 @@
 //! What can be asked.
 
 use super::peer::{Peer, Right};
-use crate::daemon::api::{Dump, Explanation, Failure, FailureKind, PlanText, Reloaded, Status};
+use crate::daemon::api::{
+    Dump, Explanation, Failure, FailureKind, PlanRequest, PlanText, Reloaded, Status,
+};
 use crate::daemon::event::{Event, Reply, Request};
 use crate::model::Protocol;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, Request as HttpRequest, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// Of a request's body.
 const BODY_BYTES: usize = 64 * 1024;
+/// Of a plan's: 64 MiB of files, with what JSON adds to them.
+const PLAN_BYTES: usize = 96 * 1024 * 1024;
+/// At a time, because each may take that much.
+const PLANS: usize = 2;
 /// For the loop to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -28,11 +35,22 @@ type Answer<T> = Result<Json<T>, Failure>;
 type Asker = State<Sender<Event>>;
 
 pub fn router(events: Sender<Event>) -> Router {
+    let plans = Arc::new(Semaphore::new(PLANS));
+    let in_turn = move |request: HttpRequest, next: Next| {
+        let plans = Arc::clone(&plans);
+        async move {
+            let _permit = plans.acquire().await;
+            next.run(request).await
+        }
+    };
+    let plan = post(plan)
+        .layer(DefaultBodyLimit::max(PLAN_BYTES))
+        .layer(middleware::from_fn(in_turn));
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
-        .route("/v1/plan", post(plan))
+        .route("/v1/plan", plan)
         .route("/v1/reload", post(reload))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -51,12 +69,6 @@ struct StatusQuery {
 struct ExplainQuery {
     address: String,
     protocol: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlanBody {
-    path: Option<PathBuf>,
 }
 
 async fn status(
@@ -104,34 +116,25 @@ async fn dump(State(events): Asker, Extension(peer): Extension<Peer>) -> Answer<
 async fn plan(
     State(events): Asker,
     Extension(peer): Extension<Peer>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<PlanText> {
     allow(peer, Right::Read)?;
-    let body: PlanBody = if body.is_empty() {
-        PlanBody::default()
+    let body = body.map_err(|rejection| bad(rejection.body_text()))?;
+    let request = if body.is_empty() {
+        PlanRequest::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| bad(format!("the body is not {{\"path\": ...}}: {error}")))?
+        serde_json::from_slice(&body).map_err(|error| {
+            bad(format!(
+                "the body is not {{\"files\": [{{\"path\": ..., \"text\": ...}}]}}: {error}"
+            ))
+        })?
     };
-    if let Some(path) = &body.path {
-        if peer.right < Right::Change {
-            return Err(Failure::new(
-                FailureKind::Forbidden,
-                "only root and the daemon's own user may plan another file than the daemon's own",
-            ));
-        }
-        if !path.is_absolute() {
-            return Err(bad(format!(
-                "`path` is not absolute: {:?}",
-                path.display().to_string()
-            )));
-        }
+    drop(body);
+    let texts = request.files;
+    if texts.as_ref().is_some_and(Vec::is_empty) {
+        return Err(bad("`files` is empty: leave it out for the daemon's own"));
     }
-    ask(&events, |reply| Request::Plan {
-        path: body.path,
-        reply,
-    })
-    .await
+    ask(&events, |reply| Request::Plan { texts, reply }).await
 }
 
 async fn reload(State(events): Asker, Extension(peer): Extension<Peer>) -> Answer<Reloaded> {
@@ -199,5 +202,48 @@ impl IntoResponse for Failure {
             FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::event::Caller;
+    use std::sync::mpsc;
+
+    fn peer(right: Right) -> Extension<Peer> {
+        let caller = Caller { uid: 1, pid: None };
+        Extension(Peer { caller, right })
+    }
+
+    fn run<T>(answer: impl Future<Output = Answer<T>>) -> FailureKind {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        match runtime.block_on(answer) {
+            Ok(_) => panic!("there is no loop that could answer"),
+            Err(failure) => failure.kind,
+        }
+    }
+
+    #[test]
+    fn the_group_reads_and_changes_nothing() {
+        // Whatever gets as far as the queue finds that nobody listens.
+        let events = || State(mpsc::channel().0);
+        let (passed, refused) = (FailureKind::Unavailable, FailureKind::Forbidden);
+        let own = || Ok(Bytes::new());
+        let other = || {
+            let body = br#"{"files": [{"path": "mesh.toml", "text": ""}]}"#;
+            Ok(Bytes::from_static(body))
+        };
+
+        assert_eq!(run(dump(events(), peer(Right::None))), refused);
+        assert_eq!(run(dump(events(), peer(Right::Read))), passed);
+        assert_eq!(run(plan(events(), peer(Right::None), other())), refused);
+        assert_eq!(run(plan(events(), peer(Right::Read), own())), passed);
+        assert_eq!(run(plan(events(), peer(Right::Read), other())), passed);
+        assert_eq!(run(reload(events(), peer(Right::Read))), refused);
+        assert_eq!(run(reload(events(), peer(Right::Change))), passed);
     }
 }

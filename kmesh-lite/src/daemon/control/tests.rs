@@ -153,20 +153,33 @@ fn wrong_requests_are_told_what_is_wrong() {
     fixture.fails(fixture.get("/v1/status?nme=x"), 400, bad);
     fixture.fails(fixture.get("/v1/reload"), 400, bad);
     fixture.fails(fixture.post("/v1/plan", "{\"path\": \"a.toml\"}"), 400, bad);
+    fixture.fails(fixture.post("/v1/plan", "{\"files\": []}"), 400, bad);
     fixture.fails(fixture.post("/v1/plan", "path"), 400, bad);
     fixture.fails(fixture.get("/v2"), 404, FailureKind::NotFound);
 }
 
 #[test]
-fn a_plan_of_another_file_needs_its_absolute_path() {
+fn a_plan_of_another_file_comes_with_its_text() {
     let fixture = Fixture::new();
-    let other = fixture.file.with_file_name("other.toml");
-    fs::write(&other, "web").unwrap();
-    let (code, body) = fixture.post("/v1/plan", &json!({ "path": other }).to_string());
+    let plan = |text: &str| {
+        let files = json!({ "files": [{ "path": "other.toml", "text": text }] });
+        fixture.post("/v1/plan", &files.to_string())
+    };
+    let (code, body) = plan("web");
     assert_eq!(
         (code, &body["operations"]),
         (200, &json!(["upsert service"]))
     );
+    let failure = fixture.fails(plan("bad"), 422, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.error, "other.toml has 1 error");
+}
+
+#[test]
+fn a_plan_may_be_large() {
+    let fixture = Fixture::new();
+    let text = format!("web{}", " ".repeat(64 << 20));
+    let files = json!({ "files": [{ "path": "other.toml", "text": text }] });
+    assert_eq!(fixture.post("/v1/plan", &files.to_string()).0, 200);
 }
 
 #[test]

@@ -65,6 +65,9 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             "refused with EHOSTUNREACH: an IPv4 client cannot reach what was chosen".to_owned()
         }
         Verdict::Refuse(Refuse::NoMemory) => "refused with ENOMEM".to_owned(),
+        Verdict::Refuse(Refuse::Header) => {
+            "refused with EOPNOTSUPP: the waypoint has to learn the original destination, which only TCP can tell it".to_owned()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Daemon;
 use super::api::{
-    ConfigStatus, Dump, Explanation, Failure, FailureKind, PlanText, Reloaded, Status,
+    ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, PlanText, Reloaded, Status,
 };
 use super::reload::{Outcome, Stopped};
 use crate::daemon::datapath::{Blame, Datapath};
@@ -10,12 +10,12 @@ use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::{Mesh, Protocol};
 use std::net::SocketAddr;
-use std::path::Path;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn status(&mut self, name: Option<&str>) -> Result<Status, Failure> {
         let empty = Mesh::default();
-        let mesh = self.state.mesh.as_ref().unwrap_or(&empty);
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.map_or(&empty, |mesh| mesh);
         let mut datapath = self.datapath.status(mesh).map_err(failed::<D>)?;
         if let Some(name) = name {
             datapath.services.retain(|service| service.name == name);
@@ -65,13 +65,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    pub(super) fn plan(&mut self, path: Option<&Path>) -> Result<PlanText, Failure> {
-        let mut loaded = match path {
+    pub(super) fn plan(&mut self, texts: Option<Vec<FileText>>) -> Result<PlanText, Failure> {
+        let mut path = self.state.path.display().to_string();
+        let mut loaded = match texts {
             None => self.source.load(),
-            Some(path) => self.source.load_other(path),
+            Some(texts) => {
+                if let Some(first) = texts.first() {
+                    path.clone_from(&first.path);
+                }
+                self.source.load_texts(texts)
+            }
         };
         self.override_capture(&mut loaded);
-        let path = path.unwrap_or(&self.state.path).display();
         let invalid = |error| Err(Failure::new(FailureKind::InvalidConfiguration, error));
         match &loaded.mesh {
             _ if !loaded.present => invalid(format!("{path} does not exist")),

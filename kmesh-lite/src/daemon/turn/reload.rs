@@ -5,7 +5,9 @@ use super::{Daemon, Trigger};
 use crate::daemon::datapath::{Blame, Datapath, Pass};
 use crate::daemon::source::{Loaded, Source};
 use crate::daemon::supervisor::Supervisor;
+use crate::model::Mesh;
 use log::{Level, debug, error, info, log, warn};
+use std::sync::Arc;
 
 /// What came of looking at the file.
 pub type Outcome<E> = Result<Pass, Stopped<E>>;
@@ -31,6 +33,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn load(&mut self, trigger: Trigger) -> Outcome<D::Error> {
         let loaded = self.read();
         self.state.take(loaded);
+        if !self.state.current && matches!(trigger, Trigger::Signal | Trigger::Request) {
+            // Whoever asked wants the kernel looked at too, whatever the file is like.
+            drop(self.pass(trigger));
+        }
         let outcome = if self.state.current {
             self.log_findings(Level::Warn, "the configuration has warnings or notes");
             self.pass(trigger)
@@ -85,23 +91,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// Makes the kernel hold the last good mesh.
+    /// Makes the kernel hold the last good mesh. If it cannot, the one before it is kept in repair.
     pub(super) fn pass(&mut self, trigger: Trigger) -> Outcome<D::Error> {
-        let Some(mesh) = &self.state.mesh else {
+        let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Absent);
         };
-        match self.datapath.reconcile(mesh) {
+        match self.datapath.reconcile(&mesh) {
             Ok(pass) => {
                 if self.state.failure.take().is_some() {
                     info!("the failure is over");
                 }
-                self.state.last_pass = Some(LastPass {
-                    at: now(),
-                    operations: pass.operations,
-                    drift: pass.drift.clone(),
-                    took_ms: pass.took.as_secs_f64() * 1e3,
-                });
-                log_pass(&pass, trigger);
+                self.state.applied = Some(mesh);
+                self.passed(&pass, trigger);
                 Ok(pass)
             }
             Err(failure) => {
@@ -110,12 +111,40 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                     error!(trigger = trigger.as_str(); "cannot apply {}: {text}", self.state.path.display());
                 }
                 self.state.failure = Some(text);
+                self.repair(&mesh, trigger);
                 Err(match D::blame(&failure) {
                     Blame::Configuration => Stopped::Refused(failure),
                     Blame::Host => Stopped::Host(failure),
                 })
             }
         }
+    }
+
+    /// After `failed` could not be applied: drift of what is held instead, and whatever the failed
+    /// pass left half done.
+    fn repair(&mut self, failed: &Arc<Mesh>, trigger: Trigger) {
+        let held = self.state.applied.clone();
+        let Some(held) = held.filter(|held| !Arc::ptr_eq(held, failed)) else {
+            return;
+        };
+        match self.datapath.reconcile(&held) {
+            Ok(pass) => self.passed(&pass, trigger),
+            // The host is in the way of both; the failure that was told is enough.
+            Err(failure) => debug!(
+                "cannot keep the last good state in repair: {}",
+                crate::log::chain(&failure)
+            ),
+        }
+    }
+
+    fn passed(&mut self, pass: &Pass, trigger: Trigger) {
+        self.state.last_pass = Some(LastPass {
+            at: now(),
+            operations: pass.operations,
+            drift: pass.drift.clone(),
+            took_ms: pass.took.as_secs_f64() * 1e3,
+        });
+        log_pass(pass, trigger);
     }
 
     fn log_findings(&mut self, level: Level, message: &str) {
@@ -136,7 +165,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             debug!("{message}, as before");
             return;
         }
-        log!(level, errors = self.state.findings.errors; "{}", both.trim_end());
+        log!(level, "{}", both.trim_end());
         self.state.logged = Some(both);
     }
 }

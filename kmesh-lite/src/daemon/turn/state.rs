@@ -4,13 +4,16 @@ use super::api::{About, Findings, LastPass, LastReload, State as Kind, now};
 use crate::daemon::Loaded;
 use crate::model::Mesh;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
 pub struct State {
     /// The file.
     pub path: PathBuf,
     /// What the kernel should hold: the last configuration without errors.
-    pub mesh: Option<Mesh>,
+    pub mesh: Option<Arc<Mesh>>,
+    /// What the kernel does hold: the last one that could be applied.
+    pub applied: Option<Arc<Mesh>>,
     pub present: bool,
     pub files: Vec<PathBuf>,
     /// Everything there is to say about the file as last read.
@@ -35,6 +38,7 @@ impl State {
         Self {
             path,
             mesh: None,
+            applied: None,
             present: false,
             files: Vec::new(),
             findings: Findings::default(),
@@ -60,7 +64,7 @@ impl State {
             && usable
         {
             self.current = true;
-            self.mesh = Some(mesh);
+            self.mesh = Some(Arc::new(mesh));
         }
     }
 
@@ -81,7 +85,7 @@ impl State {
         } else {
             format!("{path} has {}", self.findings.count())
         };
-        let held = match self.last_pass {
+        let held = match self.applied {
             Some(_) => "keeping the last good state",
             None => "routing nothing yet",
         };

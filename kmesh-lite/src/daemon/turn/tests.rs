@@ -1,4 +1,4 @@
-use super::super::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
+use super::super::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
 use super::super::event::{Caller, Reply};
 use super::super::fake::{Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
@@ -18,7 +18,7 @@ struct Fixture {
     supervisor: FakeSupervisor,
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -52,7 +52,7 @@ impl Fixture {
             supervisor,
             events,
             thread: Some(thread::spawn(move || daemon.run(&mut queue))),
-            folder,
+            _folder: folder,
         })
     }
 
@@ -198,6 +198,20 @@ fn a_signal_reloads_and_repairs_drift() {
 }
 
 #[test]
+fn a_signal_repairs_drift_even_if_the_file_is_bad() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.write("bad");
+    fixture.until("the file is found bad", |it| {
+        it.status().state == Kind::Keeping
+    });
+    fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+    fixture.events.send(Event::Signal(Signal::Reload)).unwrap();
+    let status = fixture.status();
+    assert_eq!(status.state, Kind::Keeping);
+    assert_eq!(status.last_pass.unwrap().drift, ["service a was gone"]);
+}
+
+#[test]
 fn the_timer_compares_with_the_kernel() {
     let fixture = Fixture::start(Some("a"));
     let passes = fixture.kernel.inside().passes;
@@ -228,6 +242,30 @@ fn a_failed_pass_is_told_and_tried_again_by_the_timer() {
 }
 
 #[test]
+fn while_a_new_mesh_fails_the_old_one_is_kept_in_repair() {
+    let fixture = Fixture::start(Some("a"));
+    fixture.kernel.inside().refused = Some("b");
+    fixture.write("b");
+    let failure = fixture.reload().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    for drift in ["service a was gone", "it was gone again"] {
+        fixture.kernel.inside().drift = vec![drift.to_owned()];
+        fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+        let status = fixture.status();
+        assert_eq!(status.state, Kind::Failing);
+        assert!(status.failure.unwrap().contains("too small"));
+        assert_eq!(status.last_pass.unwrap().drift, [drift]);
+        // What is held, not what is wanted.
+        assert_eq!(status.datapath.services[0].name, "a");
+        assert_eq!(fixture.kernel.services(), ["a"]);
+    }
+    fixture.kernel.inside().refused = None;
+    fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+    assert_eq!(fixture.status().state, Kind::Routing);
+    assert_eq!(fixture.kernel.services(), ["b"]);
+}
+
+#[test]
 fn a_file_that_asks_for_too_much_is_its_own_fault() {
     let kernel = Kernel::default();
     kernel.inside().fail = Some(Broken::Limit);
@@ -251,18 +289,21 @@ fn a_host_that_refuses_the_first_pass_ends_the_daemon() {
 #[test]
 fn a_plan_changes_nothing() {
     let fixture = Fixture::start(Some("a"));
-    let other = fixture.folder.path().join("other.toml");
-    fs::write(&other, "b").unwrap();
-    let path = Some(other.clone());
-    let plan = fixture.ask(|reply| Request::Plan { path, reply }).unwrap();
-    assert_eq!(plan.operations, ["upsert service"]);
+    let plan = |text: Option<&str>| {
+        let texts = text.map(|text| {
+            vec![FileText {
+                path: "other.toml".to_owned(),
+                text: text.to_owned(),
+            }]
+        });
+        fixture.ask(|reply| Request::Plan { texts, reply })
+    };
+    assert_eq!(plan(Some("b")).unwrap().operations, ["upsert service"]);
     assert_eq!(fixture.kernel.services(), ["a"]);
-    let own = fixture.ask(|reply| Request::Plan { path: None, reply });
-    assert!(own.unwrap().operations.is_empty());
-    fs::write(&other, "bad").unwrap();
-    let path = Some(other);
-    let failure = fixture.ask(|reply| Request::Plan { path, reply });
-    assert_eq!(failure.unwrap_err().kind, FailureKind::InvalidConfiguration);
+    assert!(plan(None).unwrap().operations.is_empty());
+    let failure = plan(Some("bad")).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+    assert_eq!(failure.error, "other.toml has 1 error");
     assert_eq!(fixture.status().state, Kind::Routing);
 }
 

@@ -1,4 +1,9 @@
 //! Where to look so that no change of a path goes unseen.
+//!
+//! Few directories, because whoever watches one is woken by every process that opens a file in it,
+//! and `/etc` is busy: the one that holds the file, the folder of drop-ins, and each that holds a
+//! link of a chain. One farther up is only a place while what leads down from it is missing.
+//! A directory tells of its own removal; that one farther up is renamed is left to the timer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -24,8 +29,8 @@ pub struct Interest {
     pub names: BTreeSet<OsString>,
     /// Any `.toml` in it matters.
     pub drop_ins: bool,
-    /// The content of what is in it matters too, not only whether it is there.
-    pub content: bool,
+    /// It is not merely passed through.
+    needed: bool,
 }
 
 impl Interest {
@@ -39,26 +44,31 @@ impl Places {
     pub fn of(file: &Path, drop_ins: &Path) -> Self {
         let mut places = Self::default();
         places.walk(file);
-        let Some(folder) = places.walk(drop_ins) else {
-            return places;
-        };
-        let interest = places.directories.entry(folder.clone()).or_default();
-        interest.drop_ins = true;
-        interest.content = true;
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            // Regular files are covered by their folder, however many there are.
-            if link && is_drop_in(&entry.file_name()) {
-                places.walk(&entry.path());
-            }
+        if let Some(folder) = places.walk(drop_ins) {
+            places.look_for_drop_ins(&folder);
         }
+        places.directories.retain(|_, interest| interest.needed);
         places
     }
 
-    /// Follows a path as the kernel would. Each directory in which a name is looked up is a place,
-    /// each name looked up an interest: a link that is swapped, a directory that is renamed away
-    /// and a part that does not exist yet are all one case. Gives the directory that the path leads to,
-    /// if it is one.
+    fn look_for_drop_ins(&mut self, folder: &Path) {
+        self.directories
+            .entry(folder.to_owned())
+            .or_default()
+            .drop_ins = true;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            // Regular files are covered by their folder, however many there are.
+            if link && is_drop_in(&entry.file_name()) {
+                self.walk(&entry.path());
+            }
+        }
+    }
+
+    /// Follows a path as the kernel would. Each directory in which a name is looked up may be a
+    /// place, each name looked up an interest: a link that is swapped, a directory that is renamed
+    /// away and a part that does not exist yet are all one case. Gives the directory that the path
+    /// leads to, if it is one.
     fn walk(&mut self, path: &Path) -> Option<PathBuf> {
         let mut here = PathBuf::from("/");
         let mut left: VecDeque<OsString> = parts(path).collect();
@@ -69,10 +79,17 @@ impl Places {
                 continue;
             }
             let next = here.join(&name);
+            let kind = fs::symlink_metadata(&next).map(|found| found.file_type());
             let interest = self.directories.entry(here.clone()).or_default();
             interest.names.insert(name);
-            interest.content |= left.is_empty();
-            let kind = fs::symlink_metadata(&next).ok()?.file_type();
+            interest.needed |= match &kind {
+                Err(_) => true,
+                Ok(kind) if kind.is_symlink() || kind.is_file() => true,
+                Ok(kind) if kind.is_dir() => false,
+                // A drop-in is masked by a link to /dev/null, and /dev is as busy as can be.
+                Ok(_) => links == 0,
+            };
+            let kind = kind.ok()?;
             if kind.is_symlink() {
                 links += 1;
                 if links > MOST_LINKS {
@@ -88,11 +105,13 @@ impl Places {
             } else if kind.is_dir() {
                 here = next;
             } else {
-                self.files.insert(next);
+                if kind.is_file() {
+                    self.files.insert(next);
+                }
                 return None;
             }
         }
-        self.directories.entry(here.clone()).or_default();
+        self.directories.entry(here.clone()).or_default().needed = true;
         Some(here)
     }
 }
@@ -147,6 +166,40 @@ mod tests {
         let places = Places::of(&root.join("a/b/mesh.toml"), &root.join("a/b/mesh.d"));
         assert_eq!(names(&places, &root), ["a"]);
         assert!(!places.directories.contains_key(&root.join("a")));
+    }
+
+    #[test]
+    fn directories_that_only_lead_somewhere_are_no_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("etc/kmesh/mesh.d")).unwrap();
+        fs::write(root.join("etc/kmesh/mesh.toml"), "").unwrap();
+        let of = || {
+            let kmesh = root.join("etc/kmesh");
+            let places = Places::of(&kmesh.join("mesh.toml"), &kmesh.join("mesh.d"));
+            places.directories.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(),
+            [root.join("etc/kmesh"), root.join("etc/kmesh/mesh.d")]
+        );
+        fs::remove_dir_all(root.join("etc/kmesh")).unwrap();
+        assert_eq!(of(), [root.join("etc")]);
+        fs::create_dir(root.join("real")).unwrap();
+        symlink("../real", root.join("etc/kmesh")).unwrap();
+        assert_eq!(of(), [root.join("etc"), root.join("real")]);
+    }
+
+    #[test]
+    fn a_masked_drop_in_does_not_make_a_place_of_dev() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("mesh.d")).unwrap();
+        symlink("/dev/null", root.join("mesh.d/a.toml")).unwrap();
+        let places = Places::of(&root.join("mesh.toml"), &root.join("mesh.d"));
+        let directories: Vec<_> = places.directories.into_keys().collect();
+        assert_eq!(directories, [root.clone(), root.join("mesh.d")]);
+        assert!(places.files.is_empty());
     }
 
     #[test]

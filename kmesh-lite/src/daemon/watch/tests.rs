@@ -1,6 +1,7 @@
 use super::*;
-use std::cell::Cell;
-use std::os::unix::fs::symlink;
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,11 @@ const TOO_LONG: Duration = Duration::from_secs(20);
 
 struct Fixture {
     root: PathBuf,
-    watch: Watch,
+    watch: RefCell<Watch>,
     events: Receiver<Event>,
     barriers: Cell<u32>,
+    /// Watched beside what is tested, and foreign to it.
+    barrier: tempfile::TempDir,
     _folder: tempfile::TempDir,
 }
 
@@ -23,12 +26,18 @@ impl Fixture {
         prepare(&root);
         let (sender, events) = mpsc::channel();
         let etc = root.join("etc");
-        let watch = Watch::new(&etc.join("mesh.toml"), &etc.join("mesh.d"), sender).unwrap();
+        let mut watch = Watch::new(&etc.join("mesh.toml"), &etc.join("mesh.d"), sender).unwrap();
+        let barrier = tempfile::tempdir().unwrap();
+        watch
+            .watcher
+            .watch(barrier.path(), RecursiveMode::NonRecursive)
+            .unwrap();
         let fixture = Self {
             root,
-            watch,
+            watch: RefCell::new(watch),
             events,
             barriers: Cell::new(0),
+            barrier,
             _folder: folder,
         };
         fixture.settle();
@@ -60,7 +69,7 @@ impl Fixture {
     /// Looks again until nothing moves, as the loop does, and forgets what was noticed meanwhile.
     fn settle(&self) {
         loop {
-            let moved = self.watch.refresh().moved;
+            let moved = self.watch.borrow_mut().refresh().moved;
             self.catch_up();
             if self.events.try_iter().count() == 0 && !moved {
                 break;
@@ -72,19 +81,11 @@ impl Fixture {
     fn catch_up(&self) {
         let count = self.barriers.get();
         self.barriers.set(count + 1);
-        let name = format!("barrier-{count}");
-        // The folder is watched for `etc`.
-        fs::write(self.root.join(&name), "").unwrap();
+        let path = self.barrier.path().join(count.to_string());
+        fs::write(&path, "").unwrap();
+        let shared = Arc::clone(&self.watch.borrow().shared);
         let deadline = Instant::now() + TOO_LONG;
-        while !self
-            .watch
-            .shared
-            .seen
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|seen| *seen == *name)
-        {
+        while !shared.seen.lock().unwrap().contains(&path) {
             assert!(Instant::now() < deadline, "the thread does not read");
             std::thread::yield_now();
         }
@@ -101,6 +102,7 @@ fn a_write_in_place_is_noticed_when_the_writer_closes_the_file() {
     let fixture = Fixture::new(with_file);
     fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
     let open = fs::File::create(fixture.path("etc/mesh.toml")).unwrap();
+    (&open).write_all(b"half").unwrap();
     fixture.overlooks(|_| {});
     fixture.notices(|_| drop(open));
 }
@@ -208,6 +210,118 @@ fn drop_ins_come_change_and_go() {
     fixture.notices(|root| fs::write(root.join("b.toml"), "b2").unwrap());
     fixture.notices(|root| fs::remove_file(root.join("etc/mesh.d/a.toml")).unwrap());
     fixture.notices(|root| fs::remove_dir_all(root.join("etc/mesh.d")).unwrap());
+}
+
+#[test]
+fn a_file_that_is_deleted_and_made_again_is_not_read_before_it_is_closed() {
+    let fixture = Fixture::new(with_file);
+    // Not refreshed in between: what is watched is still the file that is gone.
+    fs::remove_file(fixture.path("etc/mesh.toml")).unwrap();
+    fixture.catch_up();
+    assert!(fixture.events.try_iter().count() > 0);
+    let mut open = fs::File::create(fixture.path("etc/mesh.toml")).unwrap();
+    fixture.overlooks(|_| {});
+    open.write_all(b"half").unwrap();
+    fixture.overlooks(|_| {});
+    fixture.notices(|_| drop(open));
+}
+
+#[test]
+fn permissions_matter() {
+    let fixture = Fixture::new(with_file);
+    fixture.notices(|root| {
+        let nobody = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(root.join("etc/mesh.toml"), nobody).unwrap();
+    });
+}
+
+#[test]
+fn what_is_behind_another_name_of_the_file_matters() {
+    let fixture = Fixture::new(|root| {
+        with_file(root);
+        fs::hard_link(root.join("etc/mesh.toml"), root.join("other")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("other"), "two").unwrap());
+}
+
+#[test]
+fn directories_on_the_way_are_watched_while_something_is_missing_only() {
+    let fixture = Fixture::new(|_| {});
+    let watched = || {
+        let watch = fixture.watch.borrow();
+        let watched = watch.shared.watched();
+        watched.keys().cloned().collect::<Vec<_>>()
+    };
+    let root = &fixture.root;
+    assert_eq!(watched(), std::slice::from_ref(root));
+    fixture.notices(with_file);
+    assert_eq!(watched(), [root.join("etc"), root.join("etc/mesh.toml")]);
+    fixture.overlooks(|root| fs::create_dir(root.join("foreign")).unwrap());
+    fixture.notices(|root| fs::rename(root.join("etc"), root.join("old")).unwrap());
+    assert_eq!(watched(), std::slice::from_ref(root));
+    fixture.overlooks(|root| fs::write(root.join("old/mesh.toml"), "x").unwrap());
+    fixture.notices(|root| fs::rename(root.join("old"), root.join("etc")).unwrap());
+    fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
+}
+
+#[test]
+fn a_directory_made_again_is_watched_again_however_often() {
+    let fixture = Fixture::new(with_file);
+    for _ in 0..20 {
+        // The new one often gets the number of the old one.
+        fs::remove_dir_all(fixture.path("etc")).unwrap();
+        with_file(&fixture.root);
+        fixture.settle();
+        fixture.notices(|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap());
+    }
+}
+
+#[test]
+fn a_link_in_place_of_a_directory_on_the_way_is_followed() {
+    let fixture = Fixture::new(|root| {
+        with_file(root);
+        fs::create_dir(root.join("real")).unwrap();
+        fs::write(root.join("real/mesh.toml"), "real").unwrap();
+    });
+    fixture.notices(|root| {
+        fs::rename(root.join("etc"), root.join("old")).unwrap();
+        symlink("real", root.join("etc")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("real/mesh.toml"), "two").unwrap());
+    fixture.notices(|root| {
+        symlink("old", root.join("new")).unwrap();
+        fs::rename(root.join("new"), root.join("etc")).unwrap();
+    });
+    fixture.notices(|root| fs::write(root.join("old/mesh.toml"), "three").unwrap());
+}
+
+#[test]
+fn a_renamed_directory_farther_up_is_found_by_looking_again() {
+    let fixture = Fixture::new(|root| {
+        fs::create_dir(root.join("srv")).unwrap();
+        with_file(&root.join("srv"));
+        symlink("srv/etc", root.join("etc")).unwrap();
+    });
+    fs::rename(fixture.path("srv"), fixture.path("old")).unwrap();
+    assert!(fixture.watch.borrow_mut().refresh().moved);
+    assert!(!fixture.watch.borrow_mut().refresh().moved);
+}
+
+#[test]
+fn lost_events_and_errors_count_as_a_change() {
+    let fixture = Fixture::new(with_file);
+    let (events, noticed) = mpsc::channel();
+    let shared = Arc::clone(&fixture.watch.borrow().shared);
+    let mut handler = Handler { shared, events };
+    let event = |kind| notify::Event::new(kind);
+    let rescan = event(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+    notify::EventHandler::handle_event(&mut handler, Ok(rescan));
+    assert_eq!(noticed.try_iter().count(), 1);
+    let error = notify::Error::generic("broken");
+    notify::EventHandler::handle_event(&mut handler, Err(error));
+    assert_eq!(noticed.try_iter().count(), 1);
+    notify::EventHandler::handle_event(&mut handler, Ok(event(EventKind::Other)));
+    assert_eq!(noticed.try_iter().count(), 0);
 }
 
 #[test]

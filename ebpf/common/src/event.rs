@@ -1,0 +1,35 @@
+//! What the programs tell the daemon.
+
+use crate::{Address, Port, word};
+
+word!(
+    /// What happened to a socket whose header was pending.
+    EventKind: u16 {
+        /// It is connected, and its server may speak first.
+        Waiting = 1 "connected to a waypoint whose server may speak first",
+        /// Closed: the SYN would have carried data (TCP Fast Open).
+        FastOpen = 2 "data would have left with the SYN (TCP Fast Open)",
+        /// Closed: data was queued before the connection stood.
+        EarlySend = 3 "data was sent before the connection stood",
+        /// Closed: the socket cannot be in a socket map, like one of MPTCP, or of another program's.
+        Unmappable = 4 "the kernel cannot put a header on this kind of socket",
+        /// It should have been closed, but is bound to an interface by somebody else.
+        Leaked = 5 "it could not be closed: data left without the header",
+    }
+);
+
+/// A record of the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// SO_COOKIE of the socket.
+    pub cookie: u64,
+    /// What the application asked for.
+    pub address: Address,
+    pub port: Port,
+    pub kind: EventKind,
+    /// Who connected (thread group, first pid namespace).
+    pub process: u32,
+}
+
+const _: () = assert!(size_of::<Event>() == 32);

@@ -1,0 +1,145 @@
+//! The decision over tables against the reference over the mesh, and the odds of its choices.
+
+use kmesh_lite::maps::{Maps, Memory};
+use kmesh_lite::model::{Caller, Facts, Mesh};
+use kmesh_lite::tables::replay;
+use kmesh_lite_common::{Port, Protocol};
+use kmesh_lite_ebpf::{Connect, decide};
+use kmesh_lite_tests::answer::{Answer, answers, odds};
+use kmesh_lite_tests::chi::{chi_squared, critical};
+use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, parse, plain, universe};
+use kmesh_lite_tests::{pass, reference};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The tables of a mesh, and the mesh with its automatic addresses filled in.
+fn filled(mesh: &Mesh, facts: &Facts) -> (Memory, Mesh) {
+    let mut maps = Memory::new(mesh.limits);
+    let prepared = pass::pass(&mut maps, mesh, facts);
+    (maps, reference::resolve(mesh, &prepared.desired))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn every_connect_gets_what_the_mesh_allows(draft in draft(), facts in facts()) {
+        let (maps, mesh) = filled(&draft.mesh(), &facts);
+        for connect in connects(universe()) {
+            for caller in Caller::ALL {
+                let got = answers(&maps, *caller, &connect);
+                let allowed = reference::answers(&mesh, &facts, *caller, &connect);
+                prop_assert!(
+                    got.iter().eq(allowed.keys()),
+                    "{caller} to {connect:?}\ngets    {got:?}\ninstead {:?}",
+                    allowed.keys()
+                );
+            }
+        }
+    }
+
+    /// What `explain` goes by decides as the programs do.
+    #[test]
+    fn a_replay_over_a_copy_of_the_tables_gives_what_the_mesh_allows(
+        draft in draft(),
+        facts in facts(),
+        draw in prop_oneof![Just(0), Just(u32::MAX), any::<u32>()],
+    ) {
+        let (mut maps, mesh) = filled(&draft.mesh(), &facts);
+        let tables = maps.read().unwrap().tables;
+        for connect in connects(universe()) {
+            for caller in Caller::ALL {
+                let (verdict, _) = replay(&tables, &connect, *caller, draw);
+                let allowed = reference::answers(&mesh, &facts, *caller, &connect);
+                let got = Answer::new(verdict, &maps);
+                prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_answer_is_as_likely_as_its_weight(draft in draft(), facts in facts()) {
+        let (maps, mesh) = filled(&draft.mesh(), &facts);
+        for connect in connects(universe()) {
+            let found = odds(&maps, Caller::Ordinary, &connect);
+            let shares = reference::answers(&mesh, &facts, Caller::Ordinary, &connect);
+            let total: u64 = shares.values().sum();
+            for (answer, share) in shares {
+                let expected = share as f64 / total as f64;
+                let found = found[&answer];
+                prop_assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{connect:?}: {found} instead of {expected} for {answer:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A service at 10.96.0.1:80 with these weights.
+fn weighted(weights: &[u32]) -> (Memory, Connect) {
+    let endpoint = |(index, weight): (u16, &u32)| {
+        let [high, low] = index.to_be_bytes();
+        (IpAddr::from([10, 1, high, low]), *weight)
+    };
+    let service = plain("10.96.0.1", (0..).zip(weights).map(endpoint));
+    let mesh = mesh_of([("weighted".to_owned(), service)]);
+    let connect = Connect {
+        address: parse::<IpAddr>("10.96.0.1").into(),
+        port: Port::new(80),
+        protocol: Protocol::Tcp,
+    };
+    (pass::filled(&mesh, &Facts::default()), connect)
+}
+
+/// How often each backend is chosen, by address.
+fn draw(maps: &Memory, connect: &Connect, draws: usize) -> BTreeMap<IpAddr, u64> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..draws {
+        match Answer::new(decide(maps, connect), maps) {
+            Answer::Redirect { address, .. } => *counts.entry(address.into()).or_default() += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    counts
+}
+
+#[test]
+fn draws_hold_weights_and_evenness() {
+    let rising: Vec<u32> = (1..=40).collect();
+    let cases: [&[u32]; 6] = [
+        &[1; 3],
+        &[1; 100],
+        &[1, 2, 3, 4],
+        &[1, 0, 0, 9],
+        &[1000, 1, 500, 1, 1000],
+        &rising,
+    ];
+    for weights in cases {
+        let (maps, connect) = weighted(weights);
+        let open: Vec<f64> = weights
+            .iter()
+            .filter(|weight| **weight > 0)
+            .map(|weight| f64::from(*weight))
+            .collect();
+        let counts: Vec<u64> = draw(&maps, &connect, 100_000).into_values().collect();
+        assert_eq!(
+            counts.len(),
+            open.len(),
+            "{weights:?}: somebody got nothing, or too much"
+        );
+        let (statistic, bound) = (chi_squared(&counts, &open), critical(open.len()));
+        assert!(
+            statistic < bound,
+            "{weights:?}: {statistic} is not below {bound}"
+        );
+    }
+}
+
+#[test]
+fn the_bound_notices_weights_that_are_off_by_a_tenth() {
+    let (maps, connect) = weighted(&[10, 10, 10]);
+    let counts: Vec<u64> = draw(&maps, &connect, 100_000).into_values().collect();
+    assert!(chi_squared(&counts, &[9.0, 10.0, 10.0]) > critical(3));
+}

@@ -1,0 +1,561 @@
+//! Every way of sending arrives as the header and then what was sent, and nothing else.
+
+use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::client::{Client, address};
+use kmesh_lite_tests::host::{Host, Running};
+use kmesh_lite_tests::waypoint::Waypoint;
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+use std::collections::BTreeMap;
+use std::io::{IoSlice, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const V4: &str = "10.96.0.10:80";
+const V6: &str = "[fd00:96::10]:80";
+const SERVICES: [&str; 2] = [V4, V6];
+
+fn mesh(header: &str) -> String {
+    format!(
+        r#"
+        [waypoints.four]
+        address = "127.0.1.1:15008"
+        header = "{header}"
+
+        [waypoints.six]
+        address = "[fd00:1::15]:15008"
+        header = "{header}"
+
+        [services.four]
+        vips = ["10.96.0.10"]
+        ports = [80]
+        waypoint = "four"
+        endpoints = ["127.0.0.2"]
+
+        [services.six]
+        vips = ["fd00:96::10"]
+        ports = [80]
+        waypoint = "six"
+        endpoints = ["127.0.0.2"]
+        "#
+    )
+}
+
+/// Bytes that are nowhere the same.
+fn payload(length: usize) -> Vec<u8> {
+    let mut state = length as u32 ^ 0x9e37_79b9;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Connects, sends by `way`, and compares what arrived; for each header and family.
+fn arrives(rounds: usize, length: usize, way: impl Fn(&Client, &[u8])) {
+    for header in ["tlv", "proxy-v2"] {
+        let Some(host) = Host::new() else { return };
+        host.add(&["fd00:1::15"]);
+        let waypoint = Waypoint::listen(15008);
+        let mut mesh = host.run(&mesh(header));
+        let bytes = payload(length);
+        for round in 0..rounds {
+            for to in SERVICES {
+                let client = if to == V4 {
+                    Client::tcp4()
+                } else {
+                    Client::tcp6()
+                };
+                assert_eq!(client.connect(to), Ok(()));
+                way(&client, &bytes);
+                client.finish();
+                check(&waypoint, header, to, &bytes, round);
+            }
+        }
+        assert_sent(&mut mesh, 2 * rounds as u64);
+    }
+}
+
+fn check(waypoint: &Waypoint, header: &str, to: &str, bytes: &[u8], round: usize) {
+    let heard = waypoint.heard();
+    let expected = match (header, to) {
+        ("tlv", V4) => 16,
+        ("tlv", _) | (_, V4) => 28,
+        _ => 52,
+    };
+    assert_eq!(heard.header().len(), expected, "{header} {to} {round}");
+    if header == "proxy-v2" {
+        assert_eq!(heard.proxy(), Some((heard.from, address(to))));
+    }
+    let same = heard.payload() == bytes;
+    assert!(
+        same,
+        "{header} {to} {round}: {} bytes of {} arrived, or others",
+        heard.payload().len(),
+        bytes.len()
+    );
+}
+
+fn assert_sent(mesh: &mut Running, expected: u64) {
+    let actual = mesh.read().unwrap();
+    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    assert_eq!(outcomes[&Outcome::HeaderSent], expected);
+    for outcome in [
+        Outcome::CloseEarlySend,
+        Outcome::CloseFastOpen,
+        Outcome::CloseUnmappable,
+        Outcome::HeaderLeaked,
+    ] {
+        assert_eq!(outcomes[&outcome], 0, "{outcome:?}");
+    }
+}
+
+fn checked(outcome: isize, what: &str) -> usize {
+    assert!(outcome >= 0, "{what}: {}", Errno::last());
+    outcome as usize
+}
+
+fn send_with(client: &Client, bytes: &[u8], flags: libc::c_int) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let fd = client.socket().as_raw_fd();
+        // SAFETY: the buffer is as long as we say.
+        let sent = unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), flags) };
+        rest = &rest[checked(sent, "send")..];
+    }
+}
+
+fn set(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the value is as long as we say.
+    let set = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) };
+    checked(set as isize, "setsockopt");
+}
+
+#[test]
+fn one_byte() {
+    arrives(50, 1, |client, bytes| client.send(bytes));
+}
+
+#[test]
+fn a_request() {
+    arrives(300, 200, |client, bytes| client.send(bytes));
+}
+
+#[test]
+fn a_megabyte_at_once() {
+    arrives(10, 1 << 20, |client, bytes| client.send(bytes));
+}
+
+#[test]
+fn byte_by_byte() {
+    arrives(20, 100, |client, bytes| {
+        for byte in bytes {
+            client.send(&[*byte]);
+        }
+    });
+}
+
+#[test]
+fn nothing_before_the_end() {
+    // A connection that is closed without a byte has no header either.
+    let Some(host) = Host::new() else { return };
+    let waypoint = Waypoint::listen(15008);
+    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
+    let client = Client::tcp4();
+    assert_eq!(client.connect(V4), Ok(()));
+    client.finish();
+    assert_eq!(waypoint.heard().bytes, b"");
+    assert_sent(&mut mesh, 0);
+}
+
+#[test]
+fn writev() {
+    arrives(50, 3000, |client, bytes| {
+        let (first, rest) = bytes.split_at(1);
+        let (second, third) = rest.split_at(1000);
+        let parts = [first, second, third].map(IoSlice::new);
+        let sent = client.socket().send_vectored(&parts).expect("writev");
+        client.send(&bytes[sent..]);
+    });
+}
+
+#[test]
+fn with_more_to_come() {
+    arrives(50, 3000, |client, bytes| {
+        let (first, rest) = bytes.split_at(10);
+        let (second, third) = rest.split_at(10);
+        send_with(client, first, libc::MSG_MORE);
+        send_with(client, second, libc::MSG_MORE);
+        send_with(client, third, 0);
+    });
+}
+
+#[test]
+fn corked() {
+    arrives(50, 3000, |client, bytes| {
+        let fd = client.socket().as_raw_fd();
+        set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 1);
+        for part in bytes.chunks(500) {
+            client.send(part);
+        }
+        set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
+    });
+}
+
+#[test]
+fn sendfile() {
+    arrives(20, 300_000, |client, bytes| {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("a file");
+        file.rewind().expect("a file");
+        let mut left = bytes.len();
+        while left > 0 {
+            let (to, from) = (client.socket().as_raw_fd(), file.as_raw_fd());
+            // SAFETY: no offset: the file's own counts.
+            let sent = unsafe { libc::sendfile(to, from, std::ptr::null_mut(), left) };
+            left -= checked(sent, "sendfile");
+        }
+    });
+}
+
+#[test]
+fn splice() {
+    arrives(50, 5000, |client, bytes| {
+        let (from, mut to) = std::io::pipe().expect("a pipe");
+        to.write_all(bytes).expect("a pipe");
+        let mut left = bytes.len();
+        while left > 0 {
+            let null = std::ptr::null_mut();
+            let (from, to) = (from.as_raw_fd(), client.socket().as_raw_fd());
+            // SAFETY: neither has an offset.
+            let sent = unsafe { libc::splice(from, null, to, null, left, 0) };
+            left -= checked(sent, "splice");
+        }
+    });
+}
+
+#[test]
+fn without_a_copy() {
+    arrives(20, 100_000, |client, bytes| {
+        let fd = client.socket().as_raw_fd();
+        set(fd, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+        send_with(client, bytes, libc::MSG_ZEROCOPY);
+    });
+}
+
+#[test]
+fn from_a_child_process() {
+    arrives(20, 1000, |client, bytes| {
+        // SAFETY: the child does nothing but one system call after another.
+        match unsafe { libc::fork() } {
+            0 => {
+                let fd = client.socket().as_raw_fd();
+                // SAFETY: the buffer is as long as we say; the child ends here.
+                unsafe {
+                    let sent = libc::send(fd, bytes.as_ptr().cast(), bytes.len(), 0);
+                    libc::_exit(i32::from(sent != bytes.len() as isize));
+                }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: our own child.
+                let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+                assert_eq!((ended, status), (child, 0));
+            }
+        }
+    });
+}
+
+#[test]
+fn without_waiting_for_the_connection() {
+    for header in ["tlv", "proxy-v2"] {
+        let Some(host) = Host::new() else { return };
+        host.add(&["fd00:1::15"]);
+        let waypoint = Waypoint::listen(15008);
+        let mut mesh = host.run(&mesh(header));
+        let bytes = payload(1000);
+        for round in 0..50 {
+            for to in SERVICES {
+                let client = if to == V4 {
+                    Client::tcp4()
+                } else {
+                    Client::tcp6()
+                };
+                assert_eq!(client.connect_nonblocking(to), Ok(()));
+                client.send(&bytes);
+                client.finish();
+                check(&waypoint, header, to, &bytes, round);
+            }
+        }
+        assert_sent(&mut mesh, 100);
+    }
+}
+
+/// Threads that all want to be the first: the header stands before all of them, once.
+#[test]
+fn by_threads_that_race() {
+    for header in ["tlv", "proxy-v2"] {
+        let Some(host) = Host::new() else { return };
+        host.add(&["fd00:1::15"]);
+        let waypoint = Waypoint::listen(15008);
+        let mut mesh = host.run(&mesh(header));
+        for _ in 0..100 {
+            let client = Client::tcp4();
+            assert_eq!(client.connect(V4), Ok(()));
+            thread::scope(|scope| {
+                for byte in 0..4_u8 {
+                    let client = &client;
+                    scope.spawn(move || client.send(&[byte; 300]));
+                }
+            });
+            client.finish();
+            let heard = waypoint.heard();
+            assert!(!heard.header().is_empty());
+            let mut payload = heard.payload().to_vec();
+            payload.sort_unstable();
+            let expected: Vec<u8> = (0..4).flat_map(|byte| [byte; 300]).collect();
+            assert_eq!(payload, expected);
+        }
+        assert_sent(&mut mesh, 100);
+    }
+}
+
+/// Thousands of short connections from several threads at once.
+#[test]
+fn by_thousands_of_connections() {
+    const EACH: usize = 1000;
+    const THREADS: usize = 4;
+    let Some(host) = Host::new() else { return };
+    host.add(&["fd00:1::15"]);
+    let waypoint = Waypoint::listen(15008);
+    let mut mesh = host.run(&mesh("proxy-v2"));
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                let to = SERVICES[thread % 2];
+                for _ in 0..EACH {
+                    let client = if to == V4 {
+                        Client::tcp4()
+                    } else {
+                        Client::tcp6()
+                    };
+                    assert_eq!(client.connect(to), Ok(()));
+                    client.send(to.as_bytes());
+                    client.finish();
+                    // Until the waypoint has everything, so that no backlog overflows.
+                    let mut done = [0; 4];
+                    client.socket().read_exact_from(&mut done);
+                }
+            });
+        }
+        for _ in 0..EACH * THREADS {
+            let heard = waypoint.heard();
+            let to = std::str::from_utf8(heard.payload()).expect("what was sent");
+            assert_eq!(heard.proxy(), Some((heard.from, address(to))));
+        }
+    });
+    assert_sent(&mut mesh, (EACH * THREADS) as u64);
+}
+
+trait ReadExact {
+    fn read_exact_from(&self, bytes: &mut [u8]);
+}
+
+impl ReadExact for Socket {
+    fn read_exact_from(&self, bytes: &mut [u8]) {
+        let mut socket = self;
+        socket.read_exact(bytes).expect("receive");
+    }
+}
+
+/// What the kernel does to a socket in a socket map: a blocking recv() that fails with EAGAIN.
+/// After the header there must be none.
+#[test]
+fn leave_a_socket_that_waits_like_any_other() {
+    let Some(host) = Host::new() else { return };
+    host.add(&["fd00:1::15"]);
+    let waypoint = Waypoint::listen(15008);
+    let _mesh = host.run(&mesh("tlv"));
+    for _ in 0..200 {
+        let client = Client::tcp4();
+        assert_eq!(client.connect(V4), Ok(()));
+        client.send(b"x");
+        client.finish();
+        let mut answer = [MaybeUninit::uninit(); 4];
+        let received = client.socket().recv(&mut answer);
+        assert_eq!(received.expect("no spurious EAGAIN"), 4);
+        waypoint.heard();
+    }
+}
+
+#[test]
+fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
+    const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
+    let Some(host) = Host::new() else { return };
+    host.add(&["fd00:1::15"]);
+    // Server side cookies, so that the second connection can carry data in its SYN.
+    std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "3").expect("tcp_fastopen");
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    set(
+        listener.as_raw_fd(),
+        libc::IPPROTO_TCP,
+        libc::TCP_FASTOPEN,
+        16,
+    );
+    let at: SocketAddr = address("127.0.1.1:15008");
+    listener.bind(&at.into()).expect("bind");
+    listener.listen(16).expect("listen");
+    let accepted = thread::spawn(move || {
+        let mut streams = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes);
+            if bytes == b"stop" {
+                return streams;
+            }
+            streams.push(bytes);
+        }
+        streams
+    });
+    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
+    // Straight to it, so that this host has a cookie.
+    for _ in 0..2 {
+        let client = Client::tcp4();
+        fast(&client, "127.0.1.1:15008").expect("sendto");
+        client.finish();
+    }
+    // In the SYN by sendto().
+    let client = Client::tcp4();
+    let outcome = fast(&client, V4);
+    assert!(outcome.is_err(), "{outcome:?}");
+    // In the SYN by a connect() that waits for the first write.
+    let client = Client::tcp4();
+    set(
+        client.socket().as_raw_fd(),
+        libc::IPPROTO_TCP,
+        TCP_FASTOPEN_CONNECT,
+        1,
+    );
+    assert_eq!(client.connect(V4), Ok(()));
+    let outcome = client.socket().send(b"fast");
+    let outcome = outcome.and_then(|_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]));
+    assert!(outcome.is_err(), "{outcome:?}");
+
+    let client = Client::tcp4();
+    assert_eq!(client.connect("127.0.1.1:15008"), Ok(()));
+    client.send(b"stop");
+    client.finish();
+    let streams = accepted.join().expect("the waypoint");
+    let misled: Vec<_> = streams
+        .iter()
+        .skip(2)
+        .filter(|bytes| !bytes.is_empty())
+        .collect();
+    assert!(misled.is_empty(), "{misled:?}");
+    let actual = mesh.read().unwrap();
+    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    assert_eq!(outcomes[&Outcome::CloseFastOpen], 2, "{outcomes:?}");
+    assert_eq!(outcomes[&Outcome::HeaderLeaked], 0);
+}
+
+fn fast(client: &Client, to: &str) -> Result<usize, Errno> {
+    let to = socket2::SockAddr::from(address(to));
+    let sent = client
+        .socket()
+        .send_to_with_flags(b"fast", &to, libc::MSG_FASTOPEN);
+    sent.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// A send that waits for the connection goes past the program that would put the header before it.
+#[test]
+fn never_after_a_send_that_began_before_the_connection_stood() {
+    let Some(host) = Host::new() else { return };
+    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
+    // A listener that is full drops the SYN; the next one comes after a second.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let at: SocketAddr = address("127.0.1.1:15008");
+    listener.bind(&at.into()).expect("bind");
+    listener.listen(0).expect("listen");
+    let filling = Client::tcp4();
+    assert_eq!(filling.connect("127.0.1.1:15008"), Ok(()));
+
+    let client = Client::tcp4();
+    client.socket().set_nonblocking(true).expect("O_NONBLOCK");
+    assert_eq!(client.connect(V4), Err(Errno::EINPROGRESS));
+    client.socket().set_nonblocking(false).expect("O_NONBLOCK");
+    let outcome = thread::scope(|scope| {
+        let early = scope.spawn(|| {
+            let sent = client.socket().send(b"early");
+            sent.and_then(|_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]))
+        });
+        // Room for it, once send() waits.
+        thread::sleep(Duration::from_millis(200));
+        listener.accept().expect("the one before");
+        early.join().expect("a client")
+    });
+    assert!(outcome.is_err(), "{outcome:?}");
+    listener.set_nonblocking(true).expect("O_NONBLOCK");
+    while let Ok((mut stream, _)) = listener.accept() {
+        let timeout = Some(Duration::from_millis(100));
+        stream.set_read_timeout(timeout).expect("SO_RCVTIMEO");
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        assert_eq!(bytes, b"");
+    }
+    let actual = mesh.read().unwrap();
+    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
+    assert_eq!(outcomes[&Outcome::HeaderSent], 0);
+}
+
+/// The waypoint's header comes, changes and goes, and the tables grow, while threads connect.
+#[test]
+fn whole_or_not_at_all_while_the_file_changes() {
+    let Some(host) = Host::new() else { return };
+    host.add(&["fd00:1::15"]);
+    let waypoint = Waypoint::listen(15008);
+    let mut mesh = host.run(&mesh("tlv"));
+    let stop = AtomicBool::new(false);
+    let connected = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let client = Client::tcp4();
+                    assert_eq!(client.connect(V4), Ok(()));
+                    thread::yield_now();
+                    client.send(b"under fire");
+                    client.finish();
+                    let mut done = [0; 4];
+                    client.socket().read_exact_from(&mut done);
+                    connected.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for round in 0..150_u32 {
+            let header = ["none", "proxy-v2", "tlv"][round as usize % 3];
+            let mut text = self::mesh(header);
+            if round >= 50 {
+                let limit = 1000 * (1 + round / 50);
+                text += &format!("\n[limits]\nendpoints = {limit}\n");
+            }
+            mesh.reload(&text);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    let total = connected.load(Ordering::SeqCst);
+    assert!(total > 100, "{total} connections");
+    let mut kinds = BTreeMap::new();
+    for _ in 0..total {
+        let heard = waypoint.heard();
+        assert_eq!(heard.payload(), b"under fire", "{heard:?}");
+        *kinds.entry(heard.header().len()).or_insert(0) += 1;
+        assert!([0, 16, 28].contains(&heard.header().len()), "{heard:?}");
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+}
