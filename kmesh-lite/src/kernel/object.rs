@@ -11,6 +11,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::Settings;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -144,7 +145,7 @@ impl Object {
             Some(object) => object.pin()?,
             None => Vec::new(),
         };
-        let mut object = Self::open(load_what_works(limits, &pinned)?, limits)?;
+        let mut object = Self::open(undisturbed(|| load_what_works(limits, &pinned))?, limits)?;
         let attached =
             bpf::attach_to_map(object.program(PUSH_HEADER)?, object.pending.fd().as_fd());
         attached.map_err(|source| LoadError::AttachToSockets {
@@ -305,9 +306,9 @@ fn load(
             name,
         })?;
         let loaded = match program {
-            Program::CgroupSockAddr(program) => patiently(|| program.load()),
-            Program::SockOps(program) => patiently(|| program.load()),
-            Program::SkMsg(program) => patiently(|| program.load()),
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::SockOps(program) => program.load(),
+            Program::SkMsg(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;
@@ -315,16 +316,17 @@ fn load(
     Ok(ebpf)
 }
 
-/// The verifier gives up with EAGAIN when a signal comes in, for this process or any thread of it.
-fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
-    const ATTEMPTS: u32 = 50;
-    for _ in 1..ATTEMPTS {
-        match load() {
-            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
-            done => return done,
-        }
+/// Runs `load` with all signals blocked: while one is pending, the verifier gives up with EAGAIN. They
+/// arrive afterwards, or at another thread.
+fn undisturbed<T>(load: impl FnOnce() -> T) -> T {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let loaded = load();
+    if let Ok(before) = before
+        && let Err(error) = before.thread_set_mask()
+    {
+        log::error!("cannot unblock signals: {error}");
     }
-    load()
+    loaded
 }
 
 fn errno(error: &ProgramError) -> Option<i32> {
