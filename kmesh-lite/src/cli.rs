@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod status;
 mod table;
+mod waypoint;
 
 use args::{Args, Verb};
 use clap::Parser;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
+        Verb::Waypoint(args) => waypoint::run(args),
         Verb::Schema => schema::run(&mut output),
         Verb::Completions(args) => completions::run(&args, &mut output),
     };

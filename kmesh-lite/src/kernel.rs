@@ -159,10 +159,16 @@ impl Kernel {
         })
     }
 
-    /// What [`Kernel::reconcile`] would do to the tables.
+    /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
     pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        Ok(reconcile::prepare(&mut self.object.maps, mesh, &facts)?)
+        if !self.limits.covers(mesh.limits) {
+            return self.fresh(mesh, &facts);
+        }
+        match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
+            Err(ReconcileError::Capacity { .. }) => self.fresh(mesh, &facts),
+            prepared => Ok(prepared?),
+        }
     }
 
     /// Reads all tables.
@@ -204,18 +210,31 @@ impl Kernel {
         written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
     }
 
+    /// A plan for empty tables in which everything keeps its id and the endpoints have no gaps.
+    fn fresh(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Prepared, KernelError> {
+        let mut actual = self.object.maps.read()?;
+        actual.leftovers = Leftovers::default();
+        let endpoints = std::mem::take(&mut actual.tables.endpoints);
+        let desired = tables::build(mesh, facts, &actual).map_err(ReconcileError::from)?;
+        actual.tables.endpoints = endpoints;
+        let plan = plan::diff(&Actual::default(), &desired);
+        Ok(Prepared {
+            actual,
+            desired,
+            plan,
+        })
+    }
+
     /// Fills new tables beside the running ones, then switches every hook to them. Connections and
     /// ids stay; what the sockets remember is shared by both. Gives the change in words.
     fn replace(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Vec<String>, KernelError> {
         let limits = self.limits.max(mesh.limits);
         let mut object = Object::load(&limits, self.options.daemon, Some(&self.object))?;
-        let mut before = self.object.maps.read()?;
-        before.leftovers = Leftovers::default();
-        let endpoints = std::mem::take(&mut before.tables.endpoints);
-        let desired = tables::build(mesh, facts, &before).map_err(ReconcileError::from)?;
-        before.tables.endpoints = endpoints;
-        let actual = object.maps.read()?;
-        let plan = plan::diff(&actual, &desired);
+        let Prepared {
+            actual,
+            desired,
+            plan,
+        } = self.fresh(mesh, facts)?;
         for op in &plan.ops {
             object.maps.apply(op, plan.generation)?;
         }
@@ -233,7 +252,7 @@ impl Kernel {
         self.written = None;
         let mut lines =
             vec!["the tables were replaced by new ones, with every connection kept".to_owned()];
-        lines.extend(words(&before.tables, &desired));
+        lines.extend(words(&actual.tables, &desired));
         Ok(lines)
     }
 }

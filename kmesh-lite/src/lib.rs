@@ -1,8 +1,8 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `cli`) uses the core and meets
-//! in `daemon` and `cli` only.
+//! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `waypoint`, `cli`) uses the core
+//! and meets in `daemon` and `cli` only.
 
 pub mod cli;
 pub mod config;
@@ -14,3 +14,4 @@ pub mod model;
 pub mod plan;
 pub mod reconcile;
 pub mod tables;
+pub mod waypoint;

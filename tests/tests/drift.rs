@@ -135,7 +135,7 @@ fn quiet(mesh: &mut Running) {
 
 #[test]
 fn a_deleted_address_comes_back() {
-    repaired(&["address 10.96.0.10: gone"], |maps| {
+    repaired(&["10.96.0.10 is missing"], |maps| {
         maps.touch("delete", "ADDRESS_IDS", &address_key(10), None);
         // The rest of the host's network has the address now.
         assert_eq!(call("10.96.0.10:80"), Err(Errno::ENETUNREACH));
@@ -160,7 +160,7 @@ fn a_frontend_that_was_bent_to_another_service_is_bent_back() {
 
 #[test]
 fn a_foreign_address_is_removed() {
-    repaired(&["address 10.96.0.99"], |maps| {
+    repaired(&["key 10.96.0.99 leads to no address"], |maps| {
         let id = maps.element("ADDRESS_IDS", &address_key(10));
         maps.touch("update", "ADDRESS_IDS", &address_key(99), Some(&id));
     });

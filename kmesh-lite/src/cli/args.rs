@@ -4,12 +4,13 @@ use crate::daemon::SOCKET;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use ipnetwork::IpNetwork;
 use log::LevelFilter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where the configuration is unless told otherwise.
-const CONFIG: &str = "/etc/kmesh/mesh.toml";
+pub const CONFIG: &str = "/etc/kmesh/mesh.toml";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +49,8 @@ pub enum Verb {
     Explain(Explain),
     /// Print the kernel's tables
     Dump(Dump),
+    /// Run a waypoint: relay connections to where their header says
+    Waypoint(Waypoint),
     /// Print the JSON Schema of the file, for editors
     Schema,
     /// Print completions for a shell
@@ -160,6 +163,66 @@ pub struct Dump {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
+  kmesh-lite waypoint --listen 0.0.0.0:15008        to the addresses of /etc/kmesh/mesh.toml
+  kmesh-lite waypoint --listen '[::]:15008' --accept proxy-v2 --allow 10.96.0.0/16 --allow fd00:96::/64
+                                                    to these networks and nowhere else
+
+Without --config and --allow, destinations are those of /etc/kmesh/mesh.toml; without that file it
+does not start. --config and --allow together allow what either does.
+
+SIGHUP reads the file again; SIGUSR1 logs the counters; SIGTERM and SIGINT stop accepting and wait
+for connections to end, a second one stops at once. Exit code 1 if connections were cut.")]
+pub struct Waypoint {
+    /// Where redirected connections arrive
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub listen: SocketAddr,
+    /// Headers to accept; each is recognised by its first byte
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HEADER",
+        value_delimiter = ',',
+        default_value = "tlv,proxy-v2"
+    )]
+    pub accept: Vec<HeaderKind>,
+    /// Allow the services and backends of this file; drop-ins are read from mesh.d beside it
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Allow every address and port of this network; repeatable
+    #[arg(long, value_name = "CIDR")]
+    pub allow: Vec<IpNetwork>,
+    /// For a connection to send its whole header
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub header_timeout: u64,
+    /// For the destination to accept a connection
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub connect_timeout: u64,
+    /// Reset connections without a byte in either direction for so long; default: never
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub idle_timeout: Option<u64>,
+    /// Connections at a time; more wait in the kernel's queue until one ends
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// For connections to end by themselves after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub grace: u64,
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true, value_parser = level())]
+    pub log_level: LevelFilter,
+}
+
+/// A header that says where a connection wants to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HeaderKind {
+    /// Kmesh's
+    Tlv,
+    /// The PROXY protocol, version 2
+    ProxyV2,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
 Example:
   kmesh-lite completions bash > /usr/share/bash-completion/completions/kmesh-lite")]
 pub struct Completions {
@@ -191,7 +254,7 @@ impl Verb {
             Self::Status(args) => args.format.json,
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
-            Self::Run(_) | Self::Schema | Self::Completions(_) => false,
+            Self::Run(_) | Self::Waypoint(_) | Self::Schema | Self::Completions(_) => false,
         }
     }
 }
@@ -236,6 +299,19 @@ mod tests {
         assert_eq!(run.cgroups, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(run.log_level, LevelFilter::Debug);
         assert_eq!(run.resync, 30);
+    }
+
+    #[test]
+    fn a_waypoint_accepts_both_headers_unless_told_otherwise() {
+        let parse = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().verb {
+            Verb::Waypoint(waypoint) => waypoint,
+            other => panic!("expected waypoint, got {other:?}"),
+        };
+        let usual = parse("kmesh-lite waypoint --listen 0.0.0.0:15008");
+        assert_eq!(usual.accept, [HeaderKind::Tlv, HeaderKind::ProxyV2]);
+        let one = parse("kmesh-lite waypoint --listen [::]:15008 --accept tlv --allow 10.0.0.0/8");
+        assert_eq!(one.accept, [HeaderKind::Tlv]);
+        assert_eq!(one.allow, ["10.0.0.0/8".parse().unwrap()]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::daemon::DaemonError;
 use crate::daemon::api::{Failure, FailureKind};
 use crate::kernel::KernelError;
 use crate::log::{LogError, chain};
+use crate::waypoint::ForwarderError;
 use std::io;
 use std::path::PathBuf;
 
@@ -61,6 +62,14 @@ pub enum CliError {
     Daemon(#[from] DaemonError),
     #[error(transparent)]
     Kernel(#[from] Box<KernelError>),
+    #[error(transparent)]
+    Forwarder(#[from] ForwarderError),
+    #[error(
+        "nothing is allowed, and a waypoint that went anywhere would be an open proxy: `--config` \
+         names a mesh file, `--allow` a network ({} does not exist)",
+        super::args::CONFIG
+    )]
+    NothingAllowed,
     #[error("cannot write the output")]
     Write(#[source] io::Error),
 }

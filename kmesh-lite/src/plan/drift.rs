@@ -1,14 +1,14 @@
 //! What is not as it was written.
 
-use super::Row;
+use super::{Row, words};
 use crate::tables::{Actual, Tables};
 use std::collections::BTreeMap;
 
-/// A line for each row of `actual` that is not what the last pass left, and for each thing in the
-/// way that it did not leave there.
+/// What it means, in words, that `actual` is not what the last pass left; then a line for each row
+/// that is not, and for each thing in the way that it did not leave there.
 pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
     let (now, leftovers) = (&actual.tables, &actual.leftovers);
-    let mut lines = Vec::new();
+    let mut lines = words(written, now);
     rows(
         &written.waypoints,
         &now.waypoints,

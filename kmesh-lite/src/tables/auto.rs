@@ -47,11 +47,24 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>,
     let before = assigned(actual);
     let mut fresh = Vec::new();
     for (name, family) in wanted {
-        let kept = before.get(name.as_str()).into_iter().flatten().find(|ip| {
+        let usable = |ip: &&IpAddr| {
             Family::from(**ip) == family
                 && mesh.vip_ranges.iter().any(|range| range.contains(**ip))
-                && !taken.contains(ip)
-        });
+                && !taken.contains(*ip)
+        };
+        let kept: Vec<_> = before
+            .get(name.as_str())
+            .into_iter()
+            .flatten()
+            .filter(usable)
+            .collect();
+        // One of them may have been fixed until now: what follows from the name is the automatic one.
+        let own = first_free(mesh, family, name, &BTreeSet::new());
+        let kept = kept
+            .iter()
+            .find(|ip| Some(***ip) == own)
+            .or(kept.first())
+            .copied();
         match kept {
             Some(ip) => {
                 taken.insert(*ip);
@@ -61,15 +74,10 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>,
         }
     }
     for (name, family) in fresh {
-        let ip = mesh
-            .vip_ranges
-            .iter()
-            .filter(|range| Family::from(range.ip()) == family)
-            .find_map(|range| free(*range, name, &taken))
-            .ok_or_else(|| Exhausted {
-                service: name.clone(),
-                family,
-            })?;
+        let ip = first_free(mesh, family, name, &taken).ok_or_else(|| Exhausted {
+            service: name.clone(),
+            family,
+        })?;
         taken.insert(ip);
         vips.entry(name.clone()).or_default().push(ip);
     }
@@ -105,6 +113,20 @@ fn assigned(actual: &Tables) -> BTreeMap<&str, BTreeSet<IpAddr>> {
         }
     }
     assigned
+}
+
+/// The first free address of the first range that has one.
+fn first_free(
+    mesh: &Mesh,
+    family: Family,
+    name: &Name,
+    taken: &BTreeSet<IpAddr>,
+) -> Option<IpAddr> {
+    let ranges = mesh
+        .vip_ranges
+        .iter()
+        .filter(|range| Family::from(range.ip()) == family);
+    ranges.copied().find_map(|range| free(range, name, taken))
 }
 
 /// The first free address of `range`, counting from where `name` falls. The first and last address

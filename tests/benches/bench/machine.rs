@@ -63,6 +63,7 @@ impl Machine {
 /// else there.
 pub struct OneCore {
     before: CpuSet,
+    schedule: (libc::c_int, libc::sched_param),
 }
 
 impl OneCore {
@@ -70,20 +71,25 @@ impl OneCore {
         let before = sched_getaffinity(THIS)?;
         let allowed = |core: &usize| before.is_set(*core).unwrap_or(false);
         // The last one: interrupts tend to go to the first.
-        let last = (0..CpuSet::count()).filter(allowed).last();
+        let last = (0..CpuSet::count()).rfind(allowed);
         let mut one = CpuSet::new();
         one.set(last.unwrap_or_default())?;
         sched_setaffinity(THIS, &one)?;
-        if let Err(error) = schedule(libc::SCHED_FIFO, 1) {
+        let scheduled = schedule()?;
+        let first = libc::sched_param { sched_priority: 1 };
+        if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
             println!("not before other processes of its core: {error}");
         }
-        Ok(Self { before })
+        Ok(Self {
+            before,
+            schedule: scheduled,
+        })
     }
 }
 
 impl Drop for OneCore {
     fn drop(&mut self) {
-        let normal = schedule(libc::SCHED_OTHER, 0);
+        let normal = set_schedule(self.schedule);
         let anywhere = sched_setaffinity(THIS, &self.before).map_err(io::Error::from);
         for error in [normal, anywhere].into_iter().filter_map(Result::err) {
             eprintln!("cannot leave the one core: {error}");
@@ -91,10 +97,18 @@ impl Drop for OneCore {
     }
 }
 
-fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
-    let parameters = libc::sched_param {
-        sched_priority: priority,
-    };
+fn schedule() -> io::Result<(libc::c_int, libc::sched_param)> {
+    let mut parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: concerns the calling thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    // SAFETY: writes the parameters of the calling thread.
+    if policy < 0 || unsafe { libc::sched_getparam(0, &mut parameters) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((policy, parameters))
+}
+
+fn set_schedule((policy, parameters): (libc::c_int, libc::sched_param)) -> io::Result<()> {
     // SAFETY: reads the parameters, and concerns the calling thread.
     match unsafe { libc::sched_setscheduler(0, policy, &parameters) } {
         0 => Ok(()),

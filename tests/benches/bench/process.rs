@@ -33,6 +33,18 @@ impl Process {
         peak(&format!("/proc/{}/status", self.child.id()))
     }
 
+    /// What it and its threads have used of processors, in milliseconds.
+    pub fn processor_time(&self) -> io::Result<f64> {
+        let mut nanoseconds = 0.0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // Time on a processor, in nanoseconds, is the first number there.
+            let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = text.split(' ').next();
+            nanoseconds += first.and_then(|time| time.parse().ok()).unwrap_or(0.0);
+        }
+        Ok(nanoseconds / 1e6)
+    }
+
     /// Lets the most memory be counted anew.
     pub fn forget_peak(&self) -> io::Result<()> {
         // proc_pid_clear_refs(5)

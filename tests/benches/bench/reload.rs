@@ -27,6 +27,8 @@ enum Layout {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Until everything that follows a change is done.
+const AFTER: Duration = Duration::from_millis(500);
 /// Between two looks at the kernel.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -73,6 +75,8 @@ struct Figures {
     start: f64,
     start_peak: f64,
     change: f64,
+    /// Of processors, for all that a change leads to.
+    change_processor: f64,
     change_peak: f64,
 }
 
@@ -165,15 +169,19 @@ impl Run {
         let start_peak = daemon.peak()?;
         let mut durations = Vec::new();
         daemon.forget_peak()?;
+        let processor = daemon.processor_time()?;
         for change in 0..changes {
             // Whatever follows a change is over, and does not count for the next.
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(AFTER);
             let endpoint = if change % 2 == 0 { THERE } else { HERE };
             let begin = self.save(endpoint)?;
             durations.push(self.arrival(&mut daemon, endpoint, begin).map_err(say)?);
         }
+        std::thread::sleep(AFTER);
+        let processor = daemon.processor_time()? - processor;
         Ok(Figures {
             start,
+            change_processor: processor / changes as f64,
             start_peak,
             change: quantile(&durations, 0.5),
             change_peak: daemon.peak()?,
@@ -235,6 +243,12 @@ impl Figures {
                 Unit::Milliseconds,
                 self.change,
                 Goal::Value(goal),
+            ),
+            row(
+                "one endpoint changes, processor time",
+                Unit::Milliseconds,
+                self.change_processor,
+                Goal::None,
             ),
             row(
                 "one endpoint changes, peak memory",

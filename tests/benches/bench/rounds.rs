@@ -10,14 +10,19 @@ pub type Batch<'a> = Box<dyn FnMut() -> Result<f64, Error> + 'a>;
 #[derive(Clone, Debug, Default)]
 pub struct Values(Vec<f64>);
 
-/// Runs every case in every round, each round beginning with another one. Values are in the order
-/// of `cases`. The first round warms up and does not count.
+/// Runs every case in every round, in another order each time: what a case leaves in the caches
+/// helps or hinders the next one. Values are in the order of `cases`. The first round warms up and
+/// does not count.
 pub fn interleave(rounds: usize, cases: &mut [Batch<'_>]) -> Result<Vec<Values>, Error> {
     let count = cases.len();
     let mut values = vec![Values::default(); count];
+    let mut order: Vec<_> = (0..count).collect();
+    let mut random = Random(1);
     for round in 0..=rounds {
-        for turn in 0..count {
-            let case = (round + turn) % count;
+        for last in (1..count).rev() {
+            order.swap(last, random.below(last + 1));
+        }
+        for &case in &order {
             let value = cases[case]()?;
             if round > 0 {
                 values[case].0.push(value);
@@ -25,6 +30,17 @@ pub fn interleave(rounds: usize, cases: &mut [Batch<'_>]) -> Result<Vec<Values>,
         }
     }
     Ok(values)
+}
+
+/// The same orders in every run (Knuth's MMIX generator).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
 }
 
 impl Values {

@@ -1,0 +1,74 @@
+//! Reading bytes in order.
+
+use super::Malformed;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Why reading ended early.
+pub enum Stop {
+    NeedMore,
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+pub struct Cursor<'a> {
+    left: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            left: bytes,
+            position: 0,
+        }
+    }
+
+    /// Bytes read so far.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Bytes that have come and are not read.
+    pub fn left(&self) -> &'a [u8] {
+        self.left
+    }
+
+    pub fn take<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let (bytes, left) = self.left.split_first_chunk().ok_or(Stop::NeedMore)?;
+        self.left = left;
+        self.position += N;
+        Ok(*bytes)
+    }
+
+    pub fn skip(&mut self, length: usize) -> Result<(), Stop> {
+        self.left = self.left.get(length..).ok_or(Stop::NeedMore)?;
+        self.position += length;
+        Ok(())
+    }
+
+    pub fn byte(&mut self) -> Result<u8, Stop> {
+        self.take().map(|[byte]| byte)
+    }
+
+    pub fn u16(&mut self) -> Result<u16, Stop> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    pub fn u32(&mut self) -> Result<u32, Stop> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    pub fn ipv4(&mut self) -> Result<IpAddr, Stop> {
+        self.take::<4>().map(|octets| Ipv4Addr::from(octets).into())
+    }
+
+    pub fn ipv6(&mut self) -> Result<IpAddr, Stop> {
+        self.take::<16>()
+            .map(|octets| Ipv6Addr::from(octets).into())
+    }
+}
