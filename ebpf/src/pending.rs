@@ -194,7 +194,7 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
         None => false,
     };
     if !pushed {
-        // Out of memory: send() fails, and the next one tries again.
+        // Out of memory. The kernel keeps to this verdict: every send() on the socket fails (EACCES).
         return SK_DROP;
     }
     original.pending = Header::Nothing;

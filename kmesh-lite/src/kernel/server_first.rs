@@ -2,8 +2,12 @@
 //!
 //! The header leaves with the first bytes that are sent on the socket, whoever sends them. So the
 //! daemon takes hold of the socket and sends one byte, in whose place the program puts the header.
-//! If the client was quicker, the program drops the byte. Until the byte is gone the socket must go
-//! through the program: so it is the daemon that takes it out of the map, not the first segment.
+//! If the client was quicker there is nothing to do; if it is quicker by less than the daemon can
+//! see, the program drops the byte. From then until the socket is out of the map, microseconds
+//! later, the kernel drops what the client sends as well (EACCES): a verdict outlasts its message.
+//!
+//! Until the byte is gone the socket must go through the program: so it is the daemon that takes it
+//! out of the map, not the first segment.
 
 use super::bpf;
 use kmesh_lite_common::Event;
@@ -45,11 +49,11 @@ pub fn help(event: &Event, pending: BorrowedFd<'_>) -> Result<(), Failure> {
     // where it is would only cost it speed.
     let socket = find(process, event.cookie);
     let sent = socket.and_then(|socket| {
-        match send(
-            socket.as_raw_fd(),
-            b"?",
-            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
-        ) {
+        if has_sent(&socket) {
+            return Ok(());
+        }
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        match send(socket.as_raw_fd(), b"?", flags) {
             // The program dropped it: the client had sent something.
             Ok(_) | Err(Errno::EACCES) => Ok(()),
             // The connection is over.
@@ -133,4 +137,24 @@ fn cookie_of(socket: &OwnedFd) -> Option<u64> {
         )
     };
     (outcome == 0).then_some(cookie)
+}
+
+/// Whether anything was ever sent on the socket, or waits to be.
+fn has_sent(socket: &OwnedFd) -> bool {
+    /// Offsets in `struct tcp_info` of linux/tcp.h, which only grows.
+    const NOTSENT_BYTES: usize = 144;
+    const DATA_SEGS_OUT: usize = 156;
+    let mut info = [0_u32; 40];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the value is as long as we say.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    outcome == 0 && (info[NOTSENT_BYTES / 4] != 0 || info[DATA_SEGS_OUT / 4] != 0)
 }
