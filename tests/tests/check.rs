@@ -101,7 +101,7 @@ fn as_json(file: &Path) -> Value {
 #[test]
 fn every_example_is_valid() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
-    assert!(examples().len() >= 10);
+    assert!(examples().len() >= 13);
     for example in examples() {
         let loaded = load(&example);
         let said = loaded.problems.render(false);
