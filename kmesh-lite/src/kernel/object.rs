@@ -249,31 +249,27 @@ impl Object {
     }
 }
 
-/// Loads with everything that the kernel can do.
+/// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
 fn load_what_works(limits: &Limits, pinned: &[Pinned]) -> Result<Ebpf, LoadError> {
-    let refused = |what: &str, error: &LoadError| {
-        log::debug!("programs with {what}: {}", crate::log::chain(error));
+    let lacks = |error: &LoadError| match error {
+        LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
+        _ => false,
     };
     match load(limits, pinned, true, true) {
-        Err(error) if lacks_helper(&error) => refused("bpf_skc_to_mptcp_sock", &error),
+        // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
+        Err(error) if lacks(&error) => log::debug!("without bpf_skc_to_mptcp_sock: {error}"),
         loaded => return loaded,
     }
-    // Without CONFIG_MPTCP there are none of its sockets; an older kernel closes them instead.
     match load(limits, pinned, true, false) {
-        Err(error) if lacks_helper(&error) => refused("bpf_set_retval", &error),
+        // Before kernel 6.1 these hooks cannot choose the errno of connect().
+        Err(error) if lacks(&error) => log::debug!("without bpf_set_retval: {error}"),
         loaded => return loaded,
     }
-    // Before kernel 6.1 these hooks cannot choose the errno of connect().
     let ebpf = load(limits, pinned, false, false)?;
     log::warn!(
         "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
     );
     Ok(ebpf)
-}
-
-/// Whether the verifier refused a call of something that this kernel does not have.
-fn lacks_helper(error: &LoadError) -> bool {
-    matches!(error, LoadError::Program { source, .. } if errno(source) == Some(libc::EINVAL))
 }
 
 fn load(
@@ -308,12 +304,12 @@ fn load(
             kind: "program",
             name,
         })?;
-        let loaded = patiently(|| match &mut *program {
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SockOps(program) => program.load(),
-            Program::SkMsg(program) => program.load(),
+        let loaded = match program {
+            Program::CgroupSockAddr(program) => patiently(|| program.load()),
+            Program::SockOps(program) => patiently(|| program.load()),
+            Program::SkMsg(program) => patiently(|| program.load()),
             _ => Err(ProgramError::UnexpectedProgramType),
-        });
+        };
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
     Ok(ebpf)

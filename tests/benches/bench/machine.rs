@@ -71,7 +71,7 @@ impl OneCore {
         let before = sched_getaffinity(THIS)?;
         let allowed = |core: &usize| before.is_set(*core).unwrap_or(false);
         // The last one: interrupts tend to go to the first.
-        let last = (0..CpuSet::count()).filter(allowed).last();
+        let last = (0..CpuSet::count()).rfind(allowed);
         let mut one = CpuSet::new();
         one.set(last.unwrap_or_default())?;
         sched_setaffinity(THIS, &one)?;
