@@ -98,7 +98,10 @@ impl View<'_> {
     fn captured(&self) -> BTreeMap<String, String> {
         let backends = self.0.backends.values();
         backends
-            .filter_map(|row| Some((row.address.to_string(), self.waypoint_name(row.waypoint?)?)))
+            .filter_map(|row| {
+                let waypoint = self.waypoint_name(row.waypoint?)?;
+                Some((row.address.to_string(), waypoint))
+            })
             .collect()
     }
 
