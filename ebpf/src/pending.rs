@@ -17,7 +17,7 @@ use crate::maps::{self, EVENTS, PENDING, original};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::bindings::{
-    BPF_ANY, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+    BPF_ANY, BPF_F_INGRESS, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
     BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, BPF_TCP_SYN_SENT, bpf_sock,
 };
 use aya_ebpf::helpers::generated::{
@@ -25,7 +25,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Address, Event, EventKind, Header, Original, Port, Speaker};
+use kmesh_lite_common::{Address, Event, EventKind, Header, Original, Port, SINK, Speaker};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_ebpf::header::{Bytes, End, encode};
 
@@ -84,8 +84,7 @@ fn established(ctx: &SockOpsContext, original: &mut Original) {
 #[inline(always)]
 fn segment(ctx: &SockOpsContext, original: &mut Original) {
     if original.pending == Header::Nothing {
-        // Where the daemon may be about to send the header, it alone knows when that is over.
-        return release(ctx, original.speaker != Speaker::Server);
+        return release(ctx);
     }
     // SAFETY: as in `follow`.
     let (asking, length, state) = unsafe {
@@ -107,14 +106,12 @@ fn segment(ctx: &SockOpsContext, original: &mut Original) {
 
 /// Lets go of the socket.
 #[inline(always)]
-fn release(ctx: &SockOpsContext, unmap: bool) {
+fn release(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags((ctx.cb_flags() & !ASK_ABOUT_SEGMENTS) as i32);
-    if unmap {
-        let cookie = cookie(ctx);
-        let map = addr_of!(PENDING).cast_mut().cast();
-        // SAFETY: map and key. It fails if the socket is not there, which is what is wanted.
-        let _ = unsafe { bpf_map_delete_elem(map, addr_of!(cookie).cast_mut().cast()) };
-    }
+    let cookie = cookie(ctx);
+    let map = addr_of!(PENDING).cast_mut().cast();
+    // SAFETY: map and key. It fails if the socket is not there, which is what is wanted.
+    let _ = unsafe { bpf_map_delete_elem(map, addr_of!(cookie).cast_mut().cast()) };
 }
 
 /// Keeps the socket from sending anything more, then lets TCP give it up (ETIMEDOUT).
@@ -128,7 +125,7 @@ fn close(ctx: &SockOpsContext, original: &mut Original, kind: EventKind) {
     const NO_INTERFACE: i32 = i32::MAX;
     const AT_ONCE: i32 = 1;
     original.pending = Header::Nothing;
-    release(ctx, true);
+    release(ctx);
     let cut = set(ctx, SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE);
     set(ctx, SOL_TCP, TCP_USER_TIMEOUT, AT_ONCE);
     let (kind, outcome) = match kind {
@@ -180,7 +177,7 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     // The daemon sends one byte, so that there is something to put the header before.
     let poke = original.speaker == Speaker::Server && maps::is_daemon();
     if original.pending == Header::Nothing {
-        return if poke { SK_DROP } else { SK_PASS };
+        return if poke { swallow(ctx) } else { SK_PASS };
     }
     let asked = End {
         address: original.address,
@@ -200,6 +197,13 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     original.pending = Header::Nothing;
     counters::count_outcome(Outcome::HeaderSent);
     SK_PASS
+}
+
+/// Takes the message off the socket, into the daemon's own. Not by SK_DROP: the kernel keeps to that
+/// verdict for what the client sends next.
+#[inline(always)]
+fn swallow(ctx: &SkMsgContext) -> u32 {
+    PENDING.redirect_msg(ctx, SINK, BPF_F_INGRESS as u64) as u32
 }
 
 /// Puts `bytes` in front of the message, or in its place.

@@ -30,6 +30,8 @@ use crate::tables::{self, Actual, Leftovers, Tables};
 use events::Reader;
 use hooks::Hooks;
 use object::Object;
+use server_first::Sink;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// What does not come from the mesh.
@@ -98,8 +100,9 @@ impl Kernel {
         capability::check()?;
         let cgroups = Cgroups::find()?;
         let object = Object::load(&limits, options.daemon, None)?;
-        let pending = object.pending().map_err(KernelError::Events)?;
-        let events = Reader::start(object.events()?, pending).map_err(KernelError::Events)?;
+        let sink = Sink::open().map_err(KernelError::Events)?;
+        object.set_sink(sink.as_fd()).map_err(KernelError::Events)?;
+        let events = Reader::start(object.events()?, sink).map_err(KernelError::Events)?;
         Ok(Self {
             cgroups,
             options,

@@ -18,6 +18,10 @@ word!(
     }
 );
 
+/// Key, in the map of pending sockets, of the daemon's own socket, to which bytes go that nobody is to
+/// see. No socket has this cookie.
+pub const SINK: u64 = 0;
+
 /// A record of the ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

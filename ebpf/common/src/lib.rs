@@ -26,7 +26,7 @@ pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
 pub use endpoint::{Endpoint, Range};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, SINK};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use name::Name;
 pub use original::Original;

@@ -3,13 +3,13 @@
 //! In: the ring buffer. Out: log lines, and headers that the daemon helps out. A thread of its own,
 //! so that neither waits for a reload.
 
-use super::server_first;
+use super::server_first::{self, Sink};
 use aya::maps::{MapData, RingBuf};
 use kmesh_lite_common::{Event, EventKind};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::thread::{self, JoinHandle};
 
 /// The reading thread; ends when this is dropped.
@@ -20,12 +20,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts the thread. `pending` are the sockets whose header is pending.
-    pub fn start(events: RingBuf<MapData>, pending: OwnedFd) -> io::Result<Self> {
+    /// Starts the thread.
+    pub fn start(events: RingBuf<MapData>, sink: Sink) -> io::Result<Self> {
         let (stopped, stop) = io::pipe()?;
         let thread = thread::Builder::new()
             .name("events".to_owned())
-            .spawn(move || read(events, &pending, &stopped))?;
+            .spawn(move || read(events, &sink, &stopped))?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -44,11 +44,11 @@ impl Drop for Reader {
     }
 }
 
-fn read(mut events: RingBuf<MapData>, pending: &OwnedFd, stopped: &PipeReader) {
+fn read(mut events: RingBuf<MapData>, sink: &Sink, stopped: &PipeReader) {
     loop {
         while let Some(event) = events.next() {
             match decode(&event) {
-                Some(event) => handle(&event, pending.as_fd()),
+                Some(event) => handle(&event, sink),
                 None => log::warn!("a record of the programs has {} bytes", event.len()),
             }
         }
@@ -73,12 +73,12 @@ fn decode(bytes: &[u8]) -> Option<Event> {
         .then(|| unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-fn handle(event: &Event, pending: BorrowedFd<'_>) {
+fn handle(event: &Event, sink: &Sink) {
     let to = SocketAddr::new(event.address.into(), event.port.get());
     let process = event.process;
     match event.kind {
         EventKind::Waiting => {
-            if let Err(error) = server_first::help(event, pending) {
+            if let Err(error) = server_first::help(event, sink) {
                 log::warn!(
                     process, to:%;
                     "the waypoint waits for the client's first bytes: {}", crate::log::chain(&error)

@@ -10,10 +10,10 @@ use crate::tables::Table;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use kmesh_lite_common::Settings;
+use kmesh_lite_common::{SINK, Settings};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -176,14 +176,14 @@ impl Object {
         maps.into_iter().map(pin).collect()
     }
 
-    /// Sockets whose header is pending, by cookie.
-    pub fn pending(&self) -> io::Result<OwnedFd> {
-        self.pending.fd().as_fd().try_clone_to_owned()
+    /// Makes `socket` the one that swallows bytes nobody is to see.
+    pub fn set_sink(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        bpf::add_socket(self.pending.fd().as_fd(), SINK, socket)
     }
 
     /// Whether no socket has a header pending.
     pub fn has_no_pending_header(&self) -> bool {
-        bpf::has_no_socket(self.pending.fd().as_fd()).unwrap_or(false)
+        bpf::has_no_other_socket(self.pending.fd().as_fd(), SINK).unwrap_or(false)
     }
 
     /// What the programs tell. There is one reader.

@@ -2,19 +2,17 @@
 //!
 //! The header leaves with the first bytes that are sent on the socket, whoever sends them. So the
 //! daemon takes hold of the socket and sends one byte, in whose place the program puts the header.
-//! If the client was quicker there is nothing to do; if it is quicker by less than the daemon can
-//! see, the program drops the byte. From then until the socket is out of the map, microseconds
-//! later, the kernel drops what the client sends as well (EACCES): a verdict outlasts its message.
 //!
-//! Until the byte is gone the socket must go through the program: so it is the daemon that takes it
-//! out of the map, not the first segment.
+//! If the client is quicker, the socket is an ordinary one again, on which the byte must not go out.
+//! So it comes with a control message that no socket knows: TCP refuses to send it (EINVAL), while
+//! the path through the program does not look at control messages. Should the client be quicker
+//! while the daemon already waits for the socket's lock, the program sends the byte to the [`Sink`].
 
-use super::bpf;
 use kmesh_lite_common::Event;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Why the header waits for the client.
@@ -34,38 +32,81 @@ pub enum Failure {
         #[source]
         source: Errno,
     },
-    #[error("cannot let go of the socket of process {process}")]
-    Release {
-        process: u32,
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Makes the header of the event's socket leave now.
-pub fn help(event: &Event, pending: BorrowedFd<'_>) -> Result<(), Failure> {
+pub fn help(event: &Event, sink: &Sink) -> Result<(), Failure> {
     let process = event.process;
-    // Without the socket there is no byte of ours that could still be on its way, and leaving it
-    // where it is would only cost it speed.
-    let socket = find(process, event.cookie);
-    let sent = socket.and_then(|socket| {
-        if has_sent(&socket) {
-            return Ok(());
-        }
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        match send(socket.as_raw_fd(), b"?", flags) {
-            // The program dropped it: the client had sent something.
-            Ok(_) | Err(Errno::EACCES) => Ok(()),
-            // The connection is over.
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(source) => Err(Failure::Send { process, source }),
-        }
-    });
-    if sent.is_ok() {
-        bpf::remove_socket(pending, event.cookie)
-            .map_err(|source| Failure::Release { process, source })?;
+    let socket = find(process, event.cookie)?;
+    if has_sent(&socket) {
+        return Ok(());
     }
-    sent
+    let poked = poke(&socket);
+    sink.drain();
+    match poked {
+        Ok(()) => Ok(()),
+        // The client had sent something.
+        Err(Errno::EINVAL) => Ok(()),
+        // The connection is over.
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        Err(source) => Err(Failure::Send { process, source }),
+    }
+}
+
+/// A connection of the daemon with itself, to which the program sends a byte of ours that came too
+/// late for the socket it was meant for.
+pub struct Sink {
+    socket: TcpStream,
+    _other: TcpStream,
+}
+
+impl Sink {
+    pub fn open() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let socket = TcpStream::connect(listener.local_addr()?)?;
+        let (other, _) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            _other: other,
+        })
+    }
+
+    fn drain(&self) {
+        let mut bytes = [0; 16];
+        while matches!((&self.socket).read(&mut bytes), Ok(1..)) {}
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Sends a byte that only sockets with a pending header take.
+fn poke(socket: &OwnedFd) -> Result<(), Errno> {
+    const UNKNOWN: libc::c_int = 0x7fff;
+    let mut byte = *b"?";
+    let mut part = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: byte.len(),
+    };
+    let mut control = libc::cmsghdr {
+        cmsg_len: size_of::<libc::cmsghdr>(),
+        cmsg_level: libc::SOL_SOCKET,
+        cmsg_type: UNKNOWN,
+    };
+    // SAFETY: plain data, for which zeroes mean "not given".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of_val(&control);
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: everything that the message points to is as long as it says.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+    Errno::result(sent).map(drop)
 }
 
 /// A descriptor of our own for the socket with this cookie.
