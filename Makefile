@@ -16,7 +16,7 @@ setup: ## Install what building and testing need (Debian, as root); does nothing
 	@packaging/setup.sh "$(BPF_LINKER)" $(APT) $(if $(CI_RUN),$(APT_CI))
 
 build: setup ## Build the release binary: target/release/kmesh-lite
-	cargo build --release --locked
+	cargo build --release --locked -p kmesh-lite
 
 run: build ## Build, then start the demo: real traffic following a file that changes
 	@examples-config/demo/run.sh target/release/kmesh-lite
