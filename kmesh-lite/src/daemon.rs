@@ -28,6 +28,7 @@ pub use datapath::{Blame, Datapath, Pass};
 pub use files::Files;
 pub use lock::LockError;
 pub use source::{Loaded, Source};
+pub use supervisor::Systemd;
 pub use watch::WatchError;
 
 use control::Control;
@@ -39,7 +40,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
-use supervisor::Systemd;
 use turn::Daemon;
 use watch::Watch;
 

@@ -120,6 +120,11 @@ impl Table {
     pub const fn rows(self, limits: &Limits) -> u32 {
         self.limit(limits) * 2
     }
+
+    /// The limit for which the kernel's table has this many rows.
+    pub const fn limit_of(rows: u32) -> u32 {
+        rows / 2
+    }
 }
 
 impl fmt::Display for Table {

@@ -233,6 +233,7 @@ fn the_process_that_is_left_alone_is_again() {
     let mut mesh = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     mesh.reload(WEB);
     let maps = Maps::of(&host);

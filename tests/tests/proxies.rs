@@ -477,6 +477,7 @@ fn with_daemon(host: &Host, mesh: &str) -> Running {
     let mut running = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     running.reload(mesh);
     running

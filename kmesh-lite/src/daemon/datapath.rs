@@ -10,6 +10,11 @@ use std::time::Duration;
 pub trait Datapath {
     type Error: Error + Send + Sync + 'static;
 
+    /// Whether connects are still handled by what an earlier process left.
+    fn has_inherited(&self) -> bool {
+        false
+    }
+
     /// One pass: read, plan, apply, adjust what is attached. After an error the kernel holds the
     /// state before the pass, or one between the two that the next pass repairs; never a mixture
     /// that a connect could see.

@@ -15,6 +15,10 @@ use std::time::Instant;
 impl Datapath for Kernel {
     type Error = KernelError;
 
+    fn has_inherited(&self) -> bool {
+        Kernel::has_inherited(self)
+    }
+
     fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let start = Instant::now();
         let pass = Kernel::reconcile(self, mesh)?;

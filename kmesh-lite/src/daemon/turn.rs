@@ -50,7 +50,7 @@ impl Trigger {
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn new(options: Options, source: S, datapath: D, watch: Watch, supervisor: N) -> Self {
         Self {
-            state: State::new(source.file().to_owned()),
+            state: State::new(source.file().to_owned(), datapath.has_inherited()),
             source,
             datapath,
             watch,

@@ -1,13 +1,10 @@
 //! The calls of bpf(2), and one of its neighbours, that aya has no public form of, and the error
 //! behind those that it has.
 
-use aya::maps::MapError;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
-use std::ffi::CString;
+use aya::maps::{MapData, MapError};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
     // SAFETY: the kernel reads at most the size given; what it writes to is the caller's to give.
@@ -101,15 +98,75 @@ fn next_key(map: BorrowedFd<'_>, key: Option<u64>) -> io::Result<Option<u64>> {
     }
 }
 
-/// Gives an object a name in a bpf file system.
-pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+/// Detaches a link, whoever else may hold it.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = zeroed();
-    // SAFETY: a union of plain data; this command reads this member.
-    let pin = unsafe { &mut attributes.__bindgen_anon_4 };
-    pin.pathname = path.as_ptr() as u64;
-    pin.bpf_fd = object.as_raw_fd() as u32;
-    call(bpf_cmd::BPF_OBJ_PIN, &attributes).map(drop)
+    attributes.link_detach.link_fd = link.as_raw_fd() as u32;
+    call(bpf_cmd::BPF_LINK_DETACH, &attributes).map(drop)
+}
+
+/// Where a program is attached to a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Of the link.
+    pub id: u32,
+    /// Of the program.
+    pub program: u32,
+    /// `enum bpf_attach_type` of linux/bpf.h.
+    pub attach_type: u32,
+    /// Inode of the cgroup's folder; 0 when the cgroup is gone.
+    pub cgroup: u64,
+}
+
+/// What the link of a cgroup says of itself; an error for any other descriptor.
+pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
+    // The kernel would answer for another kind of object too, in another layout.
+    expect_kind(link, "bpf_link")?;
+    // SAFETY: plain data, for which zeroes mean "not known".
+    let mut about: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attributes = zeroed();
+    attributes.info.bpf_fd = link.as_raw_fd() as u32;
+    attributes.info.info_len = size_of_val(&about) as u32;
+    attributes.info.info = &raw mut about as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+    if about.type_ != bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
+        return Err(io::Error::other("the link is not one of a cgroup"));
+    }
+    // SAFETY: the member that belongs to this type of link.
+    let cgroup = unsafe { about.__bindgen_anon_1.cgroup };
+    Ok(Attached {
+        id: about.id,
+        program: about.prog_id,
+        attach_type: cgroup.attach_type,
+        cgroup: cgroup.cgroup_id,
+    })
+}
+
+/// The number by which the kernel knows a map.
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    let map = MapData::from_fd(map.try_clone_to_owned()?).map_err(io_error)?;
+    Ok(map.info().map_err(io_error)?.id())
+}
+
+/// An error unless the descriptor is of this kind: `bpf_link` or `bpf-map`, as /proc names it.
+pub fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let text = target.to_string_lossy();
+    if text.strip_prefix("anon_inode:") == Some(kind) {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("it is {text}, not a {kind}")))
+    }
+}
+
+/// Puts `open` in the place of `replaced`, whose number stays what it was.
+pub fn replace(replaced: BorrowedFd<'_>, open: BorrowedFd<'_>) -> io::Result<()> {
+    let (open, replaced) = (open.as_raw_fd(), replaced.as_raw_fd());
+    // SAFETY: two open descriptors; whoever owns `replaced` owns what is there afterwards.
+    match unsafe { libc::dup3(open, replaced, libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until every program that runs now has ended.

@@ -1,6 +1,7 @@
 //! Cgroups: where v2 is mounted, what a unit's cgroup is, who else is attached.
 
 use crate::model::CgroupRef;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -104,16 +105,31 @@ impl Cgroups {
         found
     }
 
-    fn search(&self, folder: &Path, unit: &str, found: &mut Vec<(u64, Option<u32>)>) {
-        // A cgroup may vanish while it is being read: then it has nothing to be found.
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
+    /// Paths of the cgroups with these ids, as far as they are there and in sight.
+    pub fn paths(&self, ids: impl Iterator<Item = u64>) -> BTreeMap<u64, PathBuf> {
+        let mut wanted: BTreeSet<u64> = ids.filter(|id| *id != 0).collect();
+        let mut found = BTreeMap::new();
+        let mut folders = VecDeque::from([self.mount.clone()]);
+        while let Some(folder) = folders.pop_front()
+            && !wanted.is_empty()
+        {
+            // A cgroup may vanish while it is being read: then it has nothing to be found.
+            if let Ok(about) = fs::metadata(&folder)
+                && wanted.remove(&about.ino())
+            {
+                found.insert(about.ino(), self.path(&folder));
             }
-            if entry.file_name() == unit {
-                found.extend(self.identify(&entry.path()));
+            folders.extend(children(&folder));
+        }
+        found
+    }
+
+    fn search(&self, folder: &Path, unit: &str, found: &mut Vec<(u64, Option<u32>)>) {
+        for child in children(folder) {
+            if child.file_name().is_some_and(|name| name == unit) {
+                found.extend(self.identify(&child));
             } else {
-                self.search(&entry.path(), unit, found);
+                self.search(&child, unit, found);
             }
         }
     }
@@ -123,6 +139,14 @@ impl Cgroups {
         let depth = folder.strip_prefix(&self.mount).ok()?.components().count() as u32;
         Some((id, self.whole.then_some(depth)))
     }
+}
+
+/// Folders of the cgroups directly below one. It may vanish meanwhile: then it has none.
+fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
 }
 
 /// Mount points of a kind of file system, from the text of /proc/self/mountinfo (proc(5)).

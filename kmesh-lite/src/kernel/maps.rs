@@ -3,6 +3,7 @@
 use super::bpf::{self, io_error};
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, assemble};
+use crate::model::Limits;
 use crate::plan::{Op, Row};
 use crate::tables::{Actual, Table};
 use aya::maps::{HashMap, MapData, MapError};
@@ -62,14 +63,31 @@ impl KernelMaps {
         Ok(settings.generation >= LAST)
     }
 
-    /// Sets the process whose connects are left alone; gives the one that was set.
-    pub fn set_daemon(&mut self, daemon: u32) -> Result<u32, MapsError> {
-        let before = self.settings.get(0).map_err(error("read", "settings"))?;
-        if before.daemon != daemon {
-            let set = self.settings.set_daemon(daemon);
-            set.map_err(error("write to", "settings"))?;
+    /// Makes what is not part of any mesh as it is in `meant`; gives whether it was not.
+    pub fn mend_settings(&mut self, meant: Settings) -> Result<bool, MapsError> {
+        let there = self.settings.get(0).map_err(error("read", "settings"))?;
+        let differs = (there.label, there.daemon) != (meant.label, meant.daemon);
+        if differs {
+            let mended = self
+                .settings
+                .set_label(meant.label)
+                .and_then(|()| self.settings.set_daemon(meant.daemon));
+            mended.map_err(error("write to", "settings"))?;
         }
-        Ok(before.daemon)
+        Ok(differs)
+    }
+
+    /// The limits that these tables were made for.
+    pub fn limits(&self) -> Limits {
+        let limit = |table| Table::limit_of(self.capacity(table));
+        Limits {
+            addresses: limit(Table::Addresses),
+            frontends: limit(Table::Frontends),
+            services: limit(Table::Services),
+            endpoints: limit(Table::Endpoints),
+            backends: limit(Table::Backends),
+            waypoints: limit(Table::Waypoints),
+        }
     }
 
     fn deleted_key(&mut self) {

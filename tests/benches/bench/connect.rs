@@ -114,7 +114,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
 pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error> {
     let options = Options {
         cgroups: Some(vec![cgroup.path().to_owned()]),
-        daemon: None,
+        ..Options::default()
     };
     let mut kernel = Kernel::load(Limits::default(), options)?;
     kernel.reconcile(&size.mesh(target))?;

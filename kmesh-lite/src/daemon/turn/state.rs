@@ -14,6 +14,8 @@ pub struct State {
     pub mesh: Option<Arc<Mesh>>,
     /// What the kernel does hold: the last one that could be applied.
     pub applied: Option<Arc<Mesh>>,
+    /// Whether it held the mesh of an earlier process when we began.
+    inherited: bool,
     pub present: bool,
     pub files: Vec<PathBuf>,
     /// Everything there is to say about the file as last read.
@@ -34,11 +36,12 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf, inherited: bool) -> Self {
         Self {
             path,
             mesh: None,
             applied: None,
+            inherited,
             present: false,
             files: Vec::new(),
             findings: Findings::default(),
@@ -70,6 +73,7 @@ impl State {
 
     pub fn kind(&self) -> Kind {
         match (&self.mesh, self.current) {
+            (None, _) if self.inherited => Kind::Keeping,
             (None, _) => Kind::Waiting,
             (Some(_), false) => Kind::Keeping,
             (Some(_), true) if self.failure.is_some() => Kind::Failing,
@@ -87,6 +91,7 @@ impl State {
         };
         let held = match self.applied {
             Some(_) => "keeping the last good state",
+            None if self.inherited => "keeping what the daemon before left",
             None => "routing nothing yet",
         };
         match self.kind() {
