@@ -9,6 +9,7 @@ mod cgroup;
 mod counters;
 mod events;
 mod facts;
+mod fault;
 mod hooks;
 mod inherited;
 mod maps;
@@ -102,7 +103,7 @@ pub struct Kernel {
     hooks: Hooks,
     /// Names under which the store keeps the tables; none before they hold a mesh.
     tables_kept: Vec<Name>,
-    /// Maps of an earlier process that are of no use once every link is switched.
+    /// Tables of an earlier process that are of no use once every link is switched.
     superseded: Vec<Name>,
     /// What the last successful pass left behind: any difference to it is drift.
     written: Option<Tables>,
@@ -183,7 +184,7 @@ impl Kernel {
         let store = Arc::clone(&options.store);
         let mut hooks = Hooks::new(Arc::clone(&store));
         let (familiar, filled) = (sockets.is_some(), tables.is_some());
-        hooks.inherit(left.links, left.kept, familiar, &cgroups);
+        hooks.inherit(left.links, familiar, &cgroups);
         if !familiar {
             keep(&*store, Group::Sockets, object.sockets());
         }

@@ -7,6 +7,7 @@ use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{self, Host, Stop};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::sys::signal::Signal;
+use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -163,7 +164,7 @@ impl Fire<'_> {
     /// Waits until some more clients have got through, or one has failed.
     fn more(&self) {
         let before = self.connects.load(Ordering::SeqCst);
-        while self.connects.load(Ordering::SeqCst) < before + 50
+        while self.connects.load(Ordering::SeqCst) < before + 20
             && !self.stop.load(Ordering::SeqCst)
         {
             thread::yield_now();
@@ -212,4 +213,207 @@ fn kill_and_restart_lose_nothing_and_write_nothing() {
     assert_eq!(open.peer(), Ok(address("10.96.0.10:80")));
     let counted = &daemon.json(&["status", "web"])["datapath"]["services"][0]["connects"];
     assert!(counted.as_u64() > Some(50), "{counted}");
+}
+
+#[test]
+fn a_bad_file_at_the_start_changes_nothing() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, _open) = started(&host);
+    under_fire(&servers, &["127.0.0.2", "127.0.0.3"], |fire| {
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        daemon.save("services = 1");
+        daemon.start_again(&[]);
+        assert_eq!(daemon.state(), "keeping");
+        let verdict = daemon.json(&["status"])["verdict"].to_string();
+        assert!(
+            verdict.contains("keeping what the daemon before left"),
+            "{verdict}"
+        );
+        fire.more();
+        daemon.save(&mesh("127.0.0.3"));
+        daemon.wait_until("it routes", |daemon| daemon.state() == "routing");
+    });
+    assert_eq!(call("10.96.0.10:80"), Ok(address("127.0.0.3:8080")));
+}
+
+#[test]
+fn another_layout_takes_over_without_a_gap_and_back() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, open) = started(&host);
+    let before = tables(&daemon);
+    under_fire(&servers, &["127.0.0.2"], |fire| {
+        for environment in [&[("KMESH_LITE_LAYOUT", "99")][..], &[]] {
+            daemon.signal(Signal::SIGTERM);
+            daemon.wait();
+            fire.more();
+            daemon.start_again(environment);
+            assert_eq!(daemon.state(), "routing");
+            fire.more();
+        }
+        // Until there is a file that can be applied, the tables of the other layout stay in charge.
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        daemon.save("services = 1");
+        daemon.start_again(&[("KMESH_LITE_LAYOUT", "98")]);
+        assert_eq!(daemon.state(), "keeping");
+        fire.more();
+        daemon.save(&mesh("127.0.0.2"));
+        daemon.wait_until("it routes", |daemon| daemon.state() == "routing");
+    });
+    assert_eq!(open.peer(), Ok(address("10.96.0.10:80")));
+    assert_eq!(tables(&daemon).len(), before.len());
+    assert!(tables(&daemon).iter().all(|name| name.contains("-98-")));
+}
+
+/// What is kept of the tables.
+fn tables(daemon: &Daemon) -> Vec<String> {
+    let mut names = kept(daemon);
+    names.retain(|name| name.starts_with("kmesh-tables-"));
+    names
+}
+
+fn kept(daemon: &Daemon) -> Vec<String> {
+    daemon.supervisor.as_ref().expect("a supervisor").names()
+}
+
+#[test]
+fn sockets_of_an_earlier_version_keep_their_peer_name() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, first) = started(&host);
+    let mut open = vec![first];
+    under_fire(&servers, &["127.0.0.2"], |fire| {
+        for version in ["7", "8"] {
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait();
+            daemon.start_again(&[("KMESH_LITE_SOCKETS", version)]);
+            fire.more();
+            let another = Client::tcp6();
+            another.connect("[fd00:96::10]:80").expect("connected");
+            open.push(another);
+        }
+    });
+    assert_eq!(open[0].peer(), Ok(address("10.96.0.10:80")));
+    assert_eq!(open[1].peer(), Ok(address("[fd00:96::10]:80")));
+    assert_eq!(open[2].peer(), Ok(address("[fd00:96::10]:80")));
+}
+
+#[test]
+fn a_store_that_lost_something_is_made_good() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, open) = started(&host);
+    let before = tables(&daemon).len();
+    // What holds the connects is there in all of these cases, so none may fail.
+    for gone in [
+        "SETTINGS",
+        "ENDPOINTS",
+        "ORIGINALS",
+        "kmesh-tables",
+        "EVENTS",
+    ] {
+        under_fire(&servers, &["127.0.0.2"], |fire| {
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait();
+            let supervisor = daemon.supervisor.as_ref().expect("a supervisor");
+            supervisor.lose(|name| name.contains(gone));
+            let file = File::open("/dev/null").expect("a file");
+            supervisor.add("kmesh-link-1", file.into());
+            fire.more();
+            daemon.start_again(&[]);
+            assert_eq!(daemon.state(), "routing", "without {gone}");
+            fire.more();
+        });
+    }
+    assert_eq!(open.peer(), Ok(address("10.96.0.10:80")));
+    // Nothing is left over but what old sockets need.
+    let kept = kept(&daemon);
+    let count = |kind: &str| kept.iter().filter(|name| name.contains(kind)).count();
+    assert_eq!(tables(&daemon).len(), before, "{kept:?}");
+    assert_eq!((count("-link-"), count("-kept-")), (5, 6), "{kept:?}");
+    // Without any, it begins anew.
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    daemon.forget_everything();
+    assert_ne!(call("10.96.0.10:80"), Ok(address("127.0.0.2:8080")));
+    daemon.start_again(&[]);
+    assert_eq!(call("10.96.0.10:80"), Ok(address("127.0.0.2:8080")));
+}
+
+#[test]
+fn a_daemon_that_hangs_holds_nobody_up() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, _open) = started(&host);
+    under_fire(&servers, &["127.0.0.2"], |fire| {
+        daemon.signal(Signal::SIGSTOP);
+        for _ in 0..10 {
+            fire.more();
+        }
+        // What a supervisor does when the watchdog is not fed.
+        daemon.signal(Signal::SIGABRT);
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        daemon.start_again(&[]);
+    });
+    assert_eq!(operations(&daemon), 0);
+}
+
+/// Every operation, every link and every descriptor is a place to crash at.
+#[test]
+fn a_crash_at_any_point_of_a_change_is_survived() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, _) = started(&host);
+    let small = mesh("127.0.0.2");
+    let other = small.replace("127.0.0.2", "127.0.0.3");
+    // Everything changes, and the tables have to be larger.
+    let large = other.replace("addresses = 64", "addresses = 128")
+        + r#"
+        [services.more]
+        vips = ["10.96.0.12"]
+        ports = ["80:8080", "81:8081"]
+        policy = "failover"
+        endpoints = ["127.0.0.4", { address = "127.0.0.5", weight = 3 }]
+        "#;
+    // With how many places there must be at least.
+    for (to, least) in [(&large, 50), (&other, 12)] {
+        let mut crashes = 0;
+        let mut survived = false;
+        while !survived {
+            // Anew, or tables that have grown would not have to grow again.
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait();
+            daemon.forget_everything();
+            daemon.save(&small);
+            daemon.start_again(&[]);
+            let open = Client::tcp4();
+            open.connect("10.96.0.10:80").expect("connected");
+            under_fire(&servers, &["127.0.0.2", "127.0.0.3"], |fire| {
+                daemon.signal(Signal::SIGKILL);
+                daemon.wait();
+                daemon.save(to);
+                let at = (crashes + 1).to_string();
+                let ready = daemon.launch_again(&[("KMESH_LITE_CRASH_AT", &at)]);
+                daemon.wait_until("it is ready or crashes", |daemon| {
+                    daemon.has_ended() || daemon.times_ready() > ready
+                });
+                survived = !daemon.has_ended();
+                if survived {
+                    return;
+                }
+                crashes += 1;
+                fire.more();
+                daemon.start_again(&[]);
+                assert_eq!(daemon.state(), "routing", "after a crash at {at}");
+            });
+            assert_eq!(call("10.96.0.10:80"), Ok(address("127.0.0.3:8080")));
+            assert_eq!(open.peer(), Ok(address("10.96.0.10:80")));
+        }
+        println!("{crashes} crashes");
+        assert!(crashes > least, "only {crashes} crashes");
+    }
 }

@@ -1,6 +1,7 @@
 //! Which cgroups the programs are attached to.
 
 use super::bpf;
+use super::fault;
 use super::inherited::InheritedLink;
 use super::object::{HOOKS, Hook, LoadError, Need, Object};
 use super::store::{self, Name, Store};
@@ -52,8 +53,8 @@ pub struct Hooks {
     /// Those of an earlier process that no cgroup of the mesh has claimed yet.
     inherited: Vec<Loose>,
     lingering: Vec<Loose>,
-    /// Links of an earlier process that stay as they are.
-    kept: Vec<(Name, OwnedFd)>,
+    /// Links that answer for sockets which only their programs understand, however long those live.
+    kept: Vec<Loose>,
     store: Arc<dyn Store>,
 }
 
@@ -101,14 +102,7 @@ impl Hooks {
     /// Takes over the links of an earlier process. They go on with its programs until they are
     /// switched. Unless ours understand the sockets it left (`familiar`), those that are about
     /// sockets are never switched, and ours are attached beside them.
-    pub fn inherit(
-        &mut self,
-        links: Vec<InheritedLink>,
-        kept: Vec<(Name, OwnedFd)>,
-        familiar: bool,
-        cgroups: &Cgroups,
-    ) {
-        self.kept = kept;
+    pub fn inherit(&mut self, links: Vec<InheritedLink>, familiar: bool, cgroups: &Cgroups) {
         let paths = cgroups.paths(links.iter().map(|link| link.cgroup));
         for link in links {
             let InheritedLink {
@@ -117,46 +111,36 @@ impl Hooks {
                 cgroup,
                 fd,
             } = link;
-            let link = Link { hook, name, fd };
-            let foreign = hook.remembers && !familiar;
-            match paths.get(&cgroup) {
-                Some(path) if foreign && hook.need == Need::Always => {
-                    log::info!(
-                        "`{}` of cgroup {} stays for sockets of an earlier version",
-                        hook.name,
-                        path.display()
-                    );
-                    self.keep_as_it_is(link);
-                }
-                Some(path) => {
-                    let since = Instant::now();
-                    let (path, inode) = (path.clone(), cgroup);
-                    let loose = Loose {
-                        since,
-                        path,
-                        inode,
-                        foreign,
-                        link,
-                    };
-                    if hook.need == Need::Headers {
-                        self.lingering.push(loose);
-                    } else {
-                        self.inherited.push(loose);
-                    }
-                }
+            let foreign = matches!(name, Name::Kept(_)) || (hook.remembers && !familiar);
+            let mut link = Link { hook, name, fd };
+            let Some(path) = paths.get(&cgroup) else {
                 // Its cgroup was removed, or is out of our sight.
-                None => link.let_go(&*self.store),
+                link.let_go(&*self.store);
+                continue;
+            };
+            if foreign {
+                link.keep_as_it_is(&*self.store);
             }
+            let place = match hook.need {
+                Need::Headers => &mut self.lingering,
+                Need::Always if foreign => &mut self.kept,
+                Need::Always => &mut self.inherited,
+            };
+            place.push(Loose {
+                since: Instant::now(),
+                path: path.clone(),
+                inode: cgroup,
+                foreign,
+                link,
+            });
         }
-    }
-
-    fn keep_as_it_is(&mut self, link: Link) {
-        let Name::Link(id) = link.name else { return };
-        let name = Name::Kept(id);
-        // The store has the descriptor once, under the name that it had first.
-        store::release(&*self.store, &link.name);
-        store::keep(&*self.store, &name, link.fd.as_fd());
-        self.kept.push((name, link.fd));
+        for kept in &self.kept {
+            log::info!(
+                "`{}` of cgroup {} stays for sockets of an earlier version",
+                kept.link.hook.name,
+                kept.path.display()
+            );
+        }
     }
 
     /// Whether connects are handled by what an earlier process left.
@@ -373,6 +357,7 @@ impl Link {
         };
         let cgroup = attachment.folder.as_fd();
         let fd = bpf::link_create(program, cgroup, hook.attach_type).map_err(attach)?;
+        fault::point();
         let id = bpf::attached(fd.as_fd()).map_err(attach)?.id;
         let name = Name::Link(id);
         store::keep(store, &name, fd.as_fd());
@@ -385,7 +370,18 @@ impl Link {
             name: self.hook.name,
             cgroup: cgroup.to_owned(),
             source,
-        })
+        })?;
+        fault::point();
+        Ok(())
+    }
+
+    /// Marks the link as one that is not to be switched, for the process after us.
+    fn keep_as_it_is(&mut self, store: &dyn Store) {
+        let Name::Link(id) = self.name else { return };
+        // The store has a descriptor once, under the name that it had first.
+        store::release(store, &self.name);
+        self.name = Name::Kept(id);
+        store::keep(store, &self.name, self.fd.as_fd());
     }
 
     /// Detaches for good: the store may hold it too.

@@ -16,11 +16,9 @@ pub type Descriptors = Vec<(String, OwnedFd)>;
 #[derive(Debug, Default)]
 pub struct Inherited {
     pub links: Vec<InheritedLink>,
-    /// Links that stay as they are.
-    pub kept: Vec<(Name, OwnedFd)>,
     pub tables: Option<Set>,
     pub sockets: Option<Set>,
-    /// Maps of no use: of other versions, of sets that are not whole, older ones.
+    /// Tables of no use: of other versions, of sets that are not whole, older ones.
     pub superseded: Vec<Name>,
     /// Names of ours on something else.
     pub foreign: Vec<Name>,
@@ -55,11 +53,7 @@ impl Inherited {
                 continue;
             };
             match &name {
-                Name::Kept(_) => match bpf::attached(fd.as_fd()) {
-                    Ok(_) => inherited.kept.push((name, fd)),
-                    Err(error) => inherited.foreign(name, &error),
-                },
-                Name::Link(_) => match bpf::attached(fd.as_fd()).map(link) {
+                Name::Link(_) | Name::Kept(_) => match bpf::attached(fd.as_fd()).map(link) {
                     Ok(Some((hook, cgroup))) => inherited.links.push(InheritedLink {
                         name,
                         hook,
@@ -110,8 +104,12 @@ impl Inherited {
                 log::warn!("set {number} of maps lacks {}", missing.join(", "));
             }
             if !ours || !whole || chosen.is_some() {
-                let names = maps.into_values().map(|(name, _)| name);
-                self.superseded.extend(names);
+                // Those about sockets stay, for programs that stay: a socket map without a descriptor
+                // loses the program that puts the header before what its sockets send.
+                if group == Group::Tables {
+                    let names = maps.into_values().map(|(name, _)| name);
+                    self.superseded.extend(names);
+                }
                 continue;
             }
             let mut set = Set {
@@ -152,7 +150,7 @@ mod tests {
         ];
         let left = names.map(|name| (name.to_owned(), file()));
         let inherited = Inherited::sort(left.into());
-        assert!(inherited.links.is_empty() && inherited.kept.is_empty());
+        assert!(inherited.links.is_empty());
         assert!(inherited.tables.is_none() && inherited.sockets.is_none());
         let foreign: Vec<_> = inherited.foreign.iter().map(Name::to_string).collect();
         assert_eq!(foreign, names[..3]);

@@ -1,6 +1,7 @@
 //! The real tables behind the port.
 
 use super::bpf::{self, io_error};
+use super::fault;
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, assemble};
 use crate::model::Limits;
@@ -270,7 +271,9 @@ impl Maps for KernelMaps {
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         self.carry_out(op, generation)
-            .map_err(error("write to", op.table()))
+            .map_err(error("write to", op.table()))?;
+        fault::point();
+        Ok(())
     }
 }
 

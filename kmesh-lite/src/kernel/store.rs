@@ -4,10 +4,11 @@
 //! Each has a name that says what it is. Names are unique, so that one can be let go of alone:
 //!
 //! * `kmesh-link-ID`: a link that is switched to whatever programs are current
-//! * `kmesh-kept-ID`: a link whose program stays, for sockets that only it understands
+//! * `kmesh-kept-ID`: a link whose program stays what it is, for sockets that only it understands
 //! * `kmesh-tables-VERSION-SET-MAP`, `kmesh-sockets-VERSION-SET-MAP`: a map of a set; a set is
 //!   named by the id of its first map, so that a later one has a higher number
 
+use super::fault;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -135,6 +136,7 @@ pub fn keep(store: &dyn Store, name: &Name, fd: BorrowedFd<'_>) {
             "cannot keep `{name}` beyond this process, a restart will interrupt routing: {error}"
         );
     }
+    fault::point();
 }
 
 /// Lets go of a descriptor.
@@ -142,6 +144,7 @@ pub fn release(store: &dyn Store, name: &Name) {
     if let Err(error) = store.release(&name.to_string()) {
         log::warn!("cannot let go of `{name}`: {error}");
     }
+    fault::point();
 }
 
 #[cfg(test)]
