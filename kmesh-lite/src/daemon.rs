@@ -21,6 +21,7 @@ mod signals;
 mod source;
 mod supervisor;
 mod turn;
+mod unattended;
 mod watch;
 
 pub use control::ControlError;
@@ -29,6 +30,7 @@ pub use files::Files;
 pub use lock::LockError;
 pub use source::{Loaded, Source};
 pub use supervisor::Systemd;
+pub use unattended::Unattended;
 pub use watch::WatchError;
 
 use control::Control;

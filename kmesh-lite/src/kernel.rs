@@ -14,6 +14,7 @@ mod hooks;
 mod inherited;
 mod maps;
 mod object;
+mod observer;
 mod rows;
 mod server_first;
 mod store;
@@ -25,6 +26,7 @@ pub use facts::own_addresses;
 pub use hooks::HookError;
 pub use inherited::Descriptors;
 pub use object::LoadError;
+pub use observer::{ObserveError, Observer};
 pub use store::{NoStore, Store};
 
 use crate::maps::{Maps, MapsError};

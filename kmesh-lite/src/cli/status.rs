@@ -1,6 +1,6 @@
 //! `status`: how the mesh is.
 
-use super::client::Client;
+use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
@@ -16,13 +16,20 @@ pub fn run(args: args::Status, output: &mut Output) -> Outcome {
         .iter()
         .map(|name| ("name", name.as_str()))
         .collect();
-    let status: Status = Client::new(args.socket.path).get("status", &query)?;
+    let status: Status = ask(
+        args.socket.path,
+        |daemon| daemon.get("status", &query),
+        |kernel| kernel.status(args.name.as_deref()),
+    )?;
     if args.format.json {
         output.json(&status)?;
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
-    Ok(Exit::Fine)
+    Ok(match status.state {
+        State::Unattended => Exit::Failed,
+        _ => Exit::Fine,
+    })
 }
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
@@ -30,9 +37,10 @@ fn text(status: &Status, one: bool) -> String {
     let style = match status.state {
         State::Routing => GOOD,
         State::Waiting | State::Keeping => WARN,
-        State::Failing => ERROR,
+        State::Failing | State::Unattended => ERROR,
     };
-    let problems = status.config.problems.as_ref();
+    let config = status.config.as_ref();
+    let problems = config.and_then(|config| config.problems.as_ref());
     let below = problems
         .filter(|_| status.state != State::Routing)
         .map_or("", |_| " (below)");
@@ -129,13 +137,14 @@ fn facts(text: &mut String, status: &Status) {
     heading(text, "daemon");
     let mut table = Table::bare(2);
     let mut fact = |what: &str, is: String| table.row([what.to_owned(), is]);
-    let files = status.config.files.len();
-    let more = match files.saturating_sub(1) {
-        0 => String::new(),
-        1 => " and 1 drop-in".to_owned(),
-        n => format!(" and {n} drop-ins"),
-    };
-    fact("file", format!("{}{more}", status.config.path.display()));
+    if let Some(config) = &status.config {
+        let more = match config.files.len().saturating_sub(1) {
+            0 => String::new(),
+            1 => " and 1 drop-in".to_owned(),
+            n => format!(" and {n} drop-ins"),
+        };
+        fact("file", format!("{}{more}", config.path.display()));
+    }
     if let Some(reload) = &status.last_reload {
         let outcome = if reload.applied {
             "applied"
@@ -158,14 +167,15 @@ fn facts(text: &mut String, status: &Status) {
         );
     }
     fact("attached to", or_dash(&status.datapath.attached.join(" ")));
-    let about = &status.daemon;
-    fact(
-        "version",
-        format!(
-            "{} ({}), pid {}, since {}",
-            about.version, about.commit, about.pid, about.started
-        ),
-    );
+    if let Some(about) = &status.daemon {
+        fact(
+            "version",
+            format!(
+                "{} ({}), pid {}, since {}",
+                about.version, about.commit, about.pid, about.started
+            ),
+        );
+    }
     table.write(text);
 }
 

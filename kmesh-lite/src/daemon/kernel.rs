@@ -1,8 +1,8 @@
 //! The kernel as the daemon's datapath: its tables and counters in the words of the control socket.
 
-mod dump;
-mod explain;
-mod status;
+pub mod dump;
+pub mod explain;
+pub mod status;
 
 use super::api::{DatapathStatus, Dump, Explanation, PlanText};
 use super::datapath::{Blame, Datapath, Pass};

@@ -4,7 +4,7 @@
 use aya::maps::{MapData, MapError};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
     // SAFETY: the kernel reads at most the size given; what it writes to is the caller's to give.
@@ -140,6 +140,52 @@ pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
         attach_type: cgroup.attach_type,
         cgroup: cgroup.cgroup_id,
     })
+}
+
+/// Links of cgroups, of the whole host. Wants CAP_SYS_ADMIN.
+pub fn links() -> io::Result<Vec<Attached>> {
+    let mut links = Vec::new();
+    let mut id = 0;
+    while let Some(next) = next_link(id)? {
+        id = next;
+        let mut attributes = zeroed();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+        match call(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &attributes) {
+            Ok(fd) => {
+                // SAFETY: a new descriptor that nobody else owns.
+                let link = unsafe { OwnedFd::from_raw_fd(fd) };
+                links.extend(attached(link.as_fd()).ok());
+            }
+            // Gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(links)
+}
+
+fn next_link(id: u32) -> io::Result<Option<u32>> {
+    let mut attributes = zeroed();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+    match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &attributes) {
+        // SAFETY: written by the kernel.
+        Ok(_) => Ok(Some(unsafe { attributes.__bindgen_anon_6.next_id })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The only element of an array.
+pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
+    let (key, mut value) = (0_u32, vec![0_u8; size as usize]);
+    let mut attributes = zeroed();
+    // SAFETY: a union of plain data; this command reads this member.
+    let element = unsafe { &mut attributes.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd() as u32;
+    element.key = &raw const key as u64;
+    element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &attributes)?;
+    Ok(value)
 }
 
 /// The number by which the kernel knows a map.

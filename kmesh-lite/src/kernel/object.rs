@@ -227,24 +227,7 @@ impl Object {
     fn open(ebpf: Ebpf, mut all: Typed) -> Result<Self, LoadError> {
         let tables = fds(&all, &TABLES)?;
         let sockets = fds(&all, &SOCKETS)?;
-        let maps = KernelMaps {
-            settings: rows(&mut all, "SETTINGS")?,
-            waypoints: rows(&mut all, "WAYPOINTS")?,
-            backends: rows(&mut all, "BACKENDS")?,
-            services: rows(&mut all, "SERVICES")?,
-            frontends: rows(&mut all, "FRONTENDS")?,
-            addresses: rows(&mut all, "ADDRESSES")?,
-            endpoints: rows(&mut all, "ENDPOINTS")?,
-            address_ids: hash(&mut all, "ADDRESS_IDS")?,
-            frontend_ids: hash(&mut all, "FRONTEND_IDS")?,
-            callers: hash(&mut all, "CALLERS")?,
-            counters: CounterMaps {
-                outcomes: counters(&mut all, "OUTCOMES")?,
-                services: counters(&mut all, "SERVICE_CONNECTS")?,
-                backends: counters(&mut all, "BACKEND_CONNECTS")?,
-            },
-            readers: Readers::Gone,
-        };
+        let maps = kernel_maps(&mut all)?;
         Ok(Self {
             ebpf,
             maps,
@@ -264,6 +247,28 @@ impl Object {
             .map_err(|source| LoadError::Program { name, source })?;
         Ok(fd.as_fd())
     }
+}
+
+/// Typed maps, and mappings of them.
+pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
+    Ok(KernelMaps {
+        settings: rows(all, "SETTINGS")?,
+        waypoints: rows(all, "WAYPOINTS")?,
+        backends: rows(all, "BACKENDS")?,
+        services: rows(all, "SERVICES")?,
+        frontends: rows(all, "FRONTENDS")?,
+        addresses: rows(all, "ADDRESSES")?,
+        endpoints: rows(all, "ENDPOINTS")?,
+        address_ids: hash(all, "ADDRESS_IDS")?,
+        frontend_ids: hash(all, "FRONTEND_IDS")?,
+        callers: hash(all, "CALLERS")?,
+        counters: CounterMaps {
+            outcomes: counters(all, "OUTCOMES")?,
+            services: counters(all, "SERVICE_CONNECTS")?,
+            backends: counters(all, "BACKEND_CONNECTS")?,
+        },
+        readers: Readers::Gone,
+    })
 }
 
 type Loaded = (Ebpf, Typed);
@@ -376,7 +381,7 @@ fn alike(made: &MapData, there: &MapData) -> bool {
 }
 
 /// A map by a descriptor of somebody's.
-fn adopt(name: &'static str, fd: BorrowedFd<'_>) -> Result<Map, LoadError> {
+pub fn adopt(name: &'static str, fd: BorrowedFd<'_>) -> Result<Map, LoadError> {
     let fd = fd.try_clone_to_owned().map_err(map_error(name))?;
     MapData::from_fd(fd)
         .and_then(Map::from_map_data)
@@ -424,7 +429,7 @@ fn map_error(name: &'static str) -> impl FnOnce(io::Error) -> LoadError {
     move |source| LoadError::Map { name, source }
 }
 
-type Typed = BTreeMap<&'static str, Map>;
+pub type Typed = BTreeMap<&'static str, Map>;
 
 fn take(maps: &mut Typed, name: &'static str) -> Result<Map, LoadError> {
     maps.remove(name).ok_or_else(|| absent_map(name))

@@ -15,7 +15,7 @@ fn status() -> Status {
         state: State::Routing,
         verdict: "routing 1 service over 2 endpoints".to_owned(),
         failure: None,
-        config: ConfigStatus {
+        config: Some(ConfigStatus {
             path: "/etc/kmesh/mesh.toml".into(),
             present: true,
             files: vec![
@@ -23,7 +23,7 @@ fn status() -> Status {
                 "/etc/kmesh/mesh.d/a.toml".into(),
             ],
             problems: None,
-        },
+        }),
         last_reload: None,
         last_pass: None,
         datapath: DatapathStatus {
@@ -64,13 +64,13 @@ fn status() -> Status {
                 limit: 100_000,
             }],
         },
-        daemon: About {
+        daemon: Some(About {
             version: "0.1.0".to_owned(),
             commit: "abc".to_owned(),
             layout_version: 1,
             pid: 7,
             started: "2026-01-01T00:00:00.000Z".to_owned(),
-        },
+        }),
     }
 }
 
@@ -115,7 +115,7 @@ fn problems_follow_the_verdict() {
     let mut status = status();
     status.state = State::Keeping;
     status.verdict = "keeping the last good state: mesh.toml has 1 error".to_owned();
-    status.config.problems = Some(Findings {
+    status.config.as_mut().unwrap().problems = Some(Findings {
         errors: 1,
         text: "error: unknown key `vip`\n".to_owned(),
         ..Findings::default()

@@ -100,7 +100,8 @@ impl State {
                 "{held}: {path} cannot be applied: {}",
                 self.failure.as_deref().unwrap_or_default()
             ),
-            Kind::Routing => {
+            // Unattended is what others say of us.
+            Kind::Routing | Kind::Unattended => {
                 let (services, endpoints) = self.counts();
                 format!("routing {services} over {endpoints}")
             }

@@ -120,7 +120,7 @@ fn without_a_file_it_is_ready_and_waits() {
     assert!(told.contains("Ready(\"routing nothing yet"), "{told}");
     let status = fixture.status();
     assert_eq!(status.state, Kind::Waiting);
-    assert!(!status.config.present);
+    assert!(!status.config.unwrap().present);
     fixture.write("a");
     fixture.until("the file is applied", |it| it.kernel.services() == ["a"]);
 }
@@ -133,7 +133,7 @@ fn a_bad_file_changes_nothing_until_it_is_mended() {
         it.status().state == Kind::Keeping
     });
     let status = fixture.status();
-    assert_eq!(status.config.problems.unwrap().errors, 1);
+    assert_eq!(status.config.unwrap().problems.unwrap().errors, 1);
     assert!(status.verdict.contains("1 error"), "{}", status.verdict);
     assert_eq!(fixture.kernel.services(), ["a"]);
     fixture.write("b");
@@ -154,7 +154,9 @@ fn what_cannot_be_run_is_refused_like_a_bad_file() {
 fn a_deleted_file_keeps_the_state() {
     let fixture = Fixture::start(Some("a"));
     fs::remove_file(&fixture.file).unwrap();
-    fixture.until("the file is missed", |it| !it.status().config.present);
+    fixture.until("the file is missed", |it| {
+        !it.status().config.unwrap().present
+    });
     assert_eq!(fixture.status().state, Kind::Keeping);
     assert_eq!(fixture.kernel.services(), ["a"]);
 }
