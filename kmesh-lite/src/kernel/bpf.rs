@@ -6,13 +6,13 @@ use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: the kernel reads at most the size given; what it writes to is the caller's to give.
+fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes at most the size given; what that points to is the caller's.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_int,
-            attributes,
+            std::ptr::from_mut(attributes),
             size_of::<bpf_attr>(),
         )
     };
@@ -38,7 +38,7 @@ pub fn link_create(
     attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     attributes.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
     attributes.link_create.attach_type = attach_type;
-    let fd = call(bpf_cmd::BPF_LINK_CREATE, &attributes)?;
+    let fd = call(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -48,7 +48,7 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     let mut attributes = zeroed();
     attributes.link_update.link_fd = link.as_raw_fd() as u32;
     attributes.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
-    call(bpf_cmd::BPF_LINK_UPDATE, &attributes).map(drop)
+    call(bpf_cmd::BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
 /// Makes a program the one that sees what sockets of a socket map send. It stays as long as the map.
@@ -59,7 +59,7 @@ pub fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result
     attach.__bindgen_anon_1.target_fd = map.as_raw_fd() as u32;
     attach.attach_bpf_fd = program.as_raw_fd() as u32;
     attach.attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
-    call(bpf_cmd::BPF_PROG_ATTACH, &attributes).map(drop)
+    call(bpf_cmd::BPF_PROG_ATTACH, &mut attributes).map(drop)
 }
 
 /// Puts a socket into a socket map.
@@ -71,7 +71,7 @@ pub fn add_socket(map: BorrowedFd<'_>, key: u64, socket: BorrowedFd<'_>) -> io::
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const key as u64;
     element.__bindgen_anon_1.value = &raw const socket as u64;
-    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attributes).map(drop)
+    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
 /// Whether a socket map, with keys of 8 bytes, holds no socket but that of `key`.
@@ -91,7 +91,7 @@ fn next_key(map: BorrowedFd<'_>, key: Option<u64>) -> io::Result<Option<u64>> {
     element.map_fd = map.as_raw_fd() as u32;
     element.key = key.as_ref().map_or(0, |key| &raw const *key as u64);
     element.__bindgen_anon_1.next_key = &raw mut next as u64;
-    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &attributes) {
+    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attributes) {
         Ok(_) => Ok(Some(next)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -102,7 +102,7 @@ fn next_key(map: BorrowedFd<'_>, key: Option<u64>) -> io::Result<Option<u64>> {
 pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = zeroed();
     attributes.link_detach.link_fd = link.as_raw_fd() as u32;
-    call(bpf_cmd::BPF_LINK_DETACH, &attributes).map(drop)
+    call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
 /// Where a program is attached to a cgroup.
@@ -121,14 +121,14 @@ pub struct Attached {
 /// What the link of a cgroup says of itself; an error for any other descriptor.
 pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
     // The kernel would answer for another kind of object too, in another layout.
-    expect_kind(link, "bpf_link")?;
+    expect_kind(link, "bpf-link")?;
     // SAFETY: plain data, for which zeroes mean "not known".
     let mut about: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attributes = zeroed();
     attributes.info.bpf_fd = link.as_raw_fd() as u32;
     attributes.info.info_len = size_of_val(&about) as u32;
     attributes.info.info = &raw mut about as u64;
-    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     if about.type_ != bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
         return Err(io::Error::other("the link is not one of a cgroup"));
     }
@@ -150,7 +150,7 @@ pub fn links() -> io::Result<Vec<Attached>> {
         id = next;
         let mut attributes = zeroed();
         attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
-        match call(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &attributes) {
+        match call(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes) {
             Ok(fd) => {
                 // SAFETY: a new descriptor that nobody else owns.
                 let link = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -167,7 +167,7 @@ pub fn links() -> io::Result<Vec<Attached>> {
 fn next_link(id: u32) -> io::Result<Option<u32>> {
     let mut attributes = zeroed();
     attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
-    match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &attributes) {
+    match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attributes) {
         // SAFETY: written by the kernel.
         Ok(_) => Ok(Some(unsafe { attributes.__bindgen_anon_6.next_id })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -184,7 +184,7 @@ pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const key as u64;
     element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
-    call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &attributes)?;
+    call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attributes)?;
     Ok(value)
 }
 
@@ -194,11 +194,12 @@ pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(map.info().map_err(io_error)?.id())
 }
 
-/// An error unless the descriptor is of this kind: `bpf_link` or `bpf-map`, as /proc names it.
+/// An error unless the descriptor is of this kind: `bpf-link` or `bpf-map`, as /proc names it.
 pub fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
     let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     let text = target.to_string_lossy();
-    if text.strip_prefix("anon_inode:") == Some(kind) {
+    // A new link is a `bpf_link`, one that was asked for by id a `bpf-link`.
+    if text.replace('_', "-") == format!("anon-inode:{kind}") {
         Ok(())
     } else {
         Err(io::Error::other(format!("it is {text}, not a {kind}")))
