@@ -328,6 +328,7 @@ fn one_header_is_all_it_takes_when_the_server_speaks_first() {
     let mut running = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     running.reload(
         r#"
