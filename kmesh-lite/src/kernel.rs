@@ -309,12 +309,12 @@ impl Kernel {
 
     /// Repairs what is not part of any mesh, and says what was wrong.
     fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
-        let mut drift = Vec::new();
         let maps = &mut self.object.maps;
-        if maps.mend_settings(self.options.settings())? {
-            drift
-                .push("settings: what the tables are, or whose connects are left alone".to_owned());
-        }
+        let wrong = maps.mend_settings(self.options.settings())?;
+        let mut drift: Vec<_> = wrong
+            .iter()
+            .map(|what| format!("settings: {what}"))
+            .collect();
         if maps.is_worn_out()? {
             drift.push("settings: the generation is out of range".to_owned());
         }

@@ -239,7 +239,7 @@ fn the_process_that_is_left_alone_is_again() {
     let maps = Maps::of(&host);
     let mut settings = maps.element("SETTINGS", &[0; 4]);
     // The last word of the row.
-    settings[12..].fill(0);
+    settings[36..].fill(0);
     maps.touch("update", "SETTINGS", &[0; 4], Some(&settings));
     assert_eq!(call("10.96.0.10:80"), Err(Errno::ECONNREFUSED));
     let pass = mesh.reload(WEB);

@@ -64,18 +64,21 @@ impl KernelMaps {
         Ok(settings.generation >= LAST)
     }
 
-    /// Makes what is not part of any mesh as it is in `meant`; gives whether it was not.
-    pub fn mend_settings(&mut self, meant: Settings) -> Result<bool, MapsError> {
+    /// Makes what is not part of any mesh as it is in `meant`; gives what was not.
+    pub fn mend_settings(&mut self, meant: Settings) -> Result<Vec<&'static str>, MapsError> {
         let there = self.settings.get(0).map_err(error("read", "settings"))?;
-        let differs = (there.label, there.daemon) != (meant.label, meant.daemon);
-        if differs {
-            let mended = self
-                .settings
-                .set_label(meant.label)
-                .and_then(|()| self.settings.set_daemon(meant.daemon));
-            mended.map_err(error("write to", "settings"))?;
+        let mut wrong = Vec::new();
+        let mut mended = Ok(());
+        if there.label != meant.label {
+            wrong.push("what these tables are");
+            mended = mended.and_then(|()| self.settings.set_label(meant.label));
         }
-        Ok(differs)
+        if there.daemon != meant.daemon {
+            wrong.push("the process whose connects are left alone");
+            mended = mended.and_then(|()| self.settings.set_daemon(meant.daemon));
+        }
+        mended.map_err(error("write to", "settings"))?;
+        Ok(wrong)
     }
 
     /// The limits that these tables were made for.
