@@ -16,7 +16,7 @@ mod rows;
 mod server_first;
 
 pub use capability::MissingCapabilities;
-pub use cgroup::{CgroupError, Cgroups};
+pub use cgroup::{CgroupError, Cgroups, Found, has_units};
 pub use counters::Counters;
 pub use facts::own_addresses;
 pub use hooks::HookError;
@@ -192,6 +192,11 @@ impl Kernel {
     /// Cgroups that are attached to.
     pub fn attached(&self) -> Vec<PathBuf> {
         self.hooks.cgroups()
+    }
+
+    /// The tree in which the cgroups of a mesh are.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
     }
 
     /// Repairs what is not part of any mesh, and says what was wrong.

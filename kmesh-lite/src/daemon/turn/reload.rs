@@ -96,6 +96,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Absent);
         };
+        // Before the pass asks where they are: what changes from here on is another event.
+        self.look_for_units();
         match self.datapath.reconcile(&mesh) {
             Ok(pass) => {
                 if self.state.failure.take().is_some() {
