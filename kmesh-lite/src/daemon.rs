@@ -21,6 +21,7 @@ mod signals;
 mod source;
 mod supervisor;
 mod turn;
+mod unit_files;
 mod units;
 mod watch;
 

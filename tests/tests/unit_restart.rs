@@ -105,7 +105,11 @@ fn its_connections_are_balanced_and_never_sent_back_to_it() {
         daemon.wait_until("the old cgroup is forgotten", |it| callers(it).is_empty());
     }
     let log = daemon.log();
-    assert_eq!(log.matches(&format!("{name} is cgroup")).count(), 4, "{log}");
+    assert_eq!(
+        log.matches(&format!("{name} is cgroup")).count(),
+        4,
+        "{log}"
+    );
     assert_eq!(log.matches("has stopped").count(), 4, "{log}");
 }
 

@@ -43,6 +43,7 @@ impl Datapath for Kernel {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect(),
+            callers: status::callers(self.cgroups(), mesh),
             services: status::services(&tables, &counters, mesh),
             outcomes: status::outcomes(&counters),
             capacity: status::capacity(&tables, &self.limits()),

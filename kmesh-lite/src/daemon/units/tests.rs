@@ -132,14 +132,21 @@ fn what_has_another_name_or_is_inside_of_others_is_overlooked() {
     fixture.make("system.slice/other.service/proxy.service");
     fixture.make("machine/proxy.service");
     fixture.remove("system.slice/other.service");
-    fixture.overlooked_until("system.slice/proxy.service", &["/system.slice/proxy.service"]);
+    fixture.overlooked_until(
+        "system.slice/proxy.service",
+        &["/system.slice/proxy.service"],
+    );
 }
 
 #[test]
 fn what_is_not_named_any_more_is_not_watched() {
     let fixture = Fixture::new(&["proxy.service", "/a/b"], &["system.slice", "a"]);
     let mut units = fixture.units.borrow_mut();
-    assert_eq!(units.watched.len(), 4, "the root twice, the slice, the path");
+    assert_eq!(
+        units.watched.len(),
+        4,
+        "the root twice, the slice, the path"
+    );
     let looked = units.look(&[]);
     assert!(looked.changed.is_empty() && units.watched.is_empty());
 }
