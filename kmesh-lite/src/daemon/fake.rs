@@ -19,6 +19,7 @@ pub struct Inside {
     /// The mesh of the last pass that succeeded.
     pub held: Option<Mesh>,
     pub passes: usize,
+    pub greetings: usize,
     /// What the next passes fail with.
     pub fail: Option<Broken>,
     /// The service that no mesh can be applied with.
@@ -78,6 +79,13 @@ impl Datapath for FakeDatapath {
             drift,
             ..Pass::default()
         })
+    }
+
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), Broken> {
+        let mut inside = self.0.inside();
+        assert_eq!(inside.held.as_ref(), Some(mesh), "the one that is held");
+        inside.greetings += 1;
+        Ok(())
     }
 
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Broken> {

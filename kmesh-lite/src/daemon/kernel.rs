@@ -26,6 +26,10 @@ impl Datapath for Kernel {
         })
     }
 
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+        Kernel::greet(self, mesh)
+    }
+
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, KernelError> {
         let prepared = self.prepare(mesh)?;
         Ok(PlanText {

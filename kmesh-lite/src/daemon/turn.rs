@@ -151,6 +151,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// A pass if what the mesh names is elsewhere now. The file has nothing to do with it.
     fn cgroups_changed(&mut self) {
         if self.look_for_units() {
+            if let Some(held) = &self.state.applied
+                && let Err(error) = self.datapath.greet(held)
+            {
+                log::debug!(
+                    "the pass that follows tells why: {}",
+                    crate::log::chain(&error)
+                );
+            }
             drop(self.pass(Trigger::Cgroup));
             self.tell_status();
         }

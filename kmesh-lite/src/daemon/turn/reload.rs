@@ -177,7 +177,7 @@ fn log_pass(pass: &Pass, trigger: Trigger) {
         warn!(trigger = trigger.as_str(); "drift: {line}");
     }
     let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
-    if quiet && trigger == Trigger::Timer {
+    if quiet && matches!(trigger, Trigger::Timer | Trigger::Cgroup) {
         debug!(took:? = pass.took; "nothing differs");
         return;
     }

@@ -252,6 +252,7 @@ fn a_unit_that_gets_another_cgroup_is_a_pass_at_once() {
     passes_more("it stops");
     fixture.status();
     assert_eq!(fixture.kernel.inside().passes, passes);
+    assert_eq!(fixture.kernel.inside().greetings, 7);
 }
 
 #[test]
