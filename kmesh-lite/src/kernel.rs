@@ -20,7 +20,7 @@ mod server_first;
 mod store;
 
 pub use capability::MissingCapabilities;
-pub use cgroup::{CgroupError, Cgroups};
+pub use cgroup::{CgroupError, Cgroups, Found, has_units};
 pub use counters::Counters;
 pub use facts::own_addresses;
 pub use hooks::HookError;
@@ -31,7 +31,7 @@ pub use store::{NoStore, Store};
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
-use crate::plan::{self, drift, words};
+use crate::plan::{self, Op, drift, words};
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{self, Actual, Leftovers, Tables};
 use events::Reader;
@@ -275,6 +275,31 @@ impl Kernel {
         })
     }
 
+    /// Makes programs of `mesh`, which the tables hold, special as soon as they begin to run. A pass
+    /// does that as well, but reads all tables first; it is still needed, to forget the old ones.
+    pub fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+        let Some(written) = &mut self.written else {
+            return Ok(());
+        };
+        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let (callers, levels) = tables::callers(&facts);
+        let mut ops = Vec::new();
+        for (cgroup, caller) in callers {
+            if written.callers.insert(cgroup, caller) != Some(caller) {
+                ops.push(Op::PutCaller(cgroup, caller));
+            }
+        }
+        if levels & !written.caller_levels != 0 {
+            written.caller_levels |= levels;
+            ops.push(Op::CallerLevels(written.caller_levels));
+        }
+        for op in &ops {
+            // They count at once, whatever the generation.
+            self.object.maps.apply(op, 0)?;
+        }
+        Ok(())
+    }
+
     /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
     pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
         let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
@@ -305,6 +330,11 @@ impl Kernel {
     /// Cgroups that are attached to.
     pub fn attached(&self) -> Vec<PathBuf> {
         self.hooks.cgroups()
+    }
+
+    /// The tree in which the cgroups of a mesh are.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
     }
 
     /// Repairs what is not part of any mesh, and says what was wrong.

@@ -11,7 +11,7 @@ mod ids;
 mod ranges;
 mod replay;
 
-pub use build::{BuildError, build};
+pub use build::{BuildError, build, callers};
 pub use check::{Dangling, check};
 pub use replay::{Found, replay};
 

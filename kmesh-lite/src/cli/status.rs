@@ -4,7 +4,7 @@ use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
-use crate::daemon::api::{DatapathStatus, ServiceStatus, State, Status};
+use crate::daemon::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use std::fmt::Write;
 
 /// More endpoints than this are shown a service at a time.
@@ -66,6 +66,7 @@ fn text(status: &Status, one: bool) -> String {
         }
     }
     if !one {
+        callers(&mut text, &datapath.callers);
         facts(&mut text, status);
         totals(&mut text, datapath);
     }
@@ -131,6 +132,23 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         }
     }
     table
+}
+
+/// A unit that does not run is worth a line: whose connections they are is told by its cgroup.
+fn callers(text: &mut String, callers: &[CallerStatus]) {
+    if callers.is_empty() {
+        return;
+    }
+    heading(text, "special callers");
+    let mut table = Table::new(&["unit or cgroup", "treatment", "runs in"]);
+    for caller in callers {
+        let place = match caller.cgroups.as_slice() {
+            [] => "no cgroup: it is not running, or not by this name".to_owned(),
+            cgroups => cgroups.join(" "),
+        };
+        table.row([caller.name.clone(), caller.treatment.clone(), place]);
+    }
+    table.write(text);
 }
 
 fn facts(text: &mut String, status: &Status) {

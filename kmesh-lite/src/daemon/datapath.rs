@@ -20,6 +20,10 @@ pub trait Datapath {
     /// that a connect could see.
     fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, Self::Error>;
 
+    /// Programs that `mesh`, the last one that was applied, treats specially and that have just
+    /// begun to run, ahead of the pass that follows.
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), Self::Error>;
+
     /// What `reconcile` would do.
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Self::Error>;
 

@@ -30,6 +30,10 @@ impl Datapath for Kernel {
         })
     }
 
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+        Kernel::greet(self, mesh)
+    }
+
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, KernelError> {
         let prepared = self.prepare(mesh)?;
         Ok(PlanText {
@@ -47,6 +51,7 @@ impl Datapath for Kernel {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect(),
+            callers: status::callers(self.cgroups(), mesh),
             services: status::services(&tables, &counters, mesh),
             outcomes: status::outcomes(&counters),
             capacity: status::capacity(&tables, &self.limits()),

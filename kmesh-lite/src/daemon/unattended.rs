@@ -29,7 +29,9 @@ impl Unattended {
         let attached = self.0.attached().iter();
         let mut datapath = DatapathStatus {
             attached: attached.map(|path| path.display().to_string()).collect(),
-            // What only the file knows stays unknown: localities, endpoints of weight 0.
+            // What only the file knows stays unknown: localities, endpoints of weight 0, the units of
+            // special callers.
+            callers: Vec::new(),
             services: status::services(&tables, &counters, &Mesh::default()),
             outcomes: status::outcomes(&counters),
             capacity: status::capacity(&tables, &self.0.limits()),

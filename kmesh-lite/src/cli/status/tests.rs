@@ -1,6 +1,6 @@
 use super::*;
 use crate::daemon::api::{
-    About, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
+    About, CallerStatus, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
 };
 
 fn status() -> Status {
@@ -28,6 +28,18 @@ fn status() -> Status {
         last_pass: None,
         datapath: DatapathStatus {
             attached: vec!["/".to_owned()],
+            callers: vec![
+                CallerStatus {
+                    name: "haproxy.service".to_owned(),
+                    treatment: "waypoint".to_owned(),
+                    cgroups: vec!["/system.slice/haproxy.service".to_owned()],
+                },
+                CallerStatus {
+                    name: "backup.service".to_owned(),
+                    treatment: "bypass".to_owned(),
+                    cgroups: Vec::new(),
+                },
+            ],
             services: vec![ServiceStatus {
                 name: "payments".to_owned(),
                 frontends: vec!["10.96.0.10:80/tcp".to_owned()],
@@ -93,6 +105,11 @@ endpoints
   service   priority  address       locality    weight  connects
   payments         0  192.168.1.10  eu-1/eu-1a       1      1200  in use
   payments         1  192.168.1.11  -               30        34
+
+special callers
+  unit or cgroup   treatment  runs in
+  haproxy.service  waypoint   /system.slice/haproxy.service
+  backup.service   bypass     no cgroup: it is not running, or not by this name
 
 daemon
   file         /etc/kmesh/mesh.toml and 1 drop-in

@@ -75,10 +75,23 @@ pub struct LastPass {
 pub struct DatapathStatus {
     /// Cgroups that the programs are attached to.
     pub attached: Vec<String>,
+    /// Programs that are treated specially, by the file's names for them.
+    #[serde(default)]
+    pub callers: Vec<CallerStatus>,
     pub services: Vec<ServiceStatus>,
     /// Connects by what became of them.
     pub outcomes: Vec<Counter>,
     pub capacity: Vec<TableUse>,
+}
+
+/// A unit or cgroup of `[capture] bypass` or of a waypoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerStatus {
+    pub name: String,
+    /// `bypass` or `waypoint`.
+    pub treatment: String,
+    /// Its cgroups at the moment; none if it does not run.
+    pub cgroups: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -32,6 +32,8 @@ pub struct State {
     pub told: Option<String>,
     /// What cannot be watched.
     pub blind: Vec<String>,
+    /// Where it cannot be watched that units come and go.
+    pub blind_units: Vec<String>,
     started: String,
 }
 
@@ -52,6 +54,7 @@ impl State {
             logged: None,
             told: None,
             blind: Vec::new(),
+            blind_units: Vec::new(),
             started: now(),
         }
     }
