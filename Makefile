@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BPF_LINKER := 0.13.0
-APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2
+APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2 mandoc man-db mmdebstrap systemd-container util-linux
 # For tests that are skipped without it: a mail server, which would take the place of a machine's own.
 APT_CI := opensmtpd
 
