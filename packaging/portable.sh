@@ -12,9 +12,11 @@ for package in "$@"; do
     trap 'rm -rf "$folder"' EXIT
     case $package in
     *.deb) dpkg-deb -x "$package" "$folder" ;;
-    *.rpm) rpm2cpio "$package" | (cd "$folder" && cpio --quiet -idm) ;;
+    # It may exit with 1 although all is there; whether it is shows below.
+    *.rpm) { rpm2cpio "$package" || true; } | (cd "$folder" && cpio --quiet -idm) ;;
     esac
     binary=$folder/usr/bin/kmesh-lite
+    [[ -x $binary ]] || { echo "$package: has no /usr/bin/kmesh-lite" >&2; exit 1; }
     symbols=$(objdump -T "$binary")
     found=$(grep -o 'GLIBC_[0-9.]*' <<<"$symbols" | sed 's/GLIBC_//' | sort -uV | tail -n 1)
     if [[ $(printf '%s\n' "$found" "$newest" | sort -V | tail -n 1) != "$newest" ]]; then

@@ -15,7 +15,8 @@ pub struct Table<'a> {
 pub fn page() -> Text {
     let schema = kmesh_lite::config::schema();
     let mut text = Text::default();
-    text.section("NAME").words("mesh.toml - the mesh as one host sees it");
+    text.section("NAME")
+        .words("mesh.toml - the mesh as one host sees it");
     text.section("SYNOPSIS")
         .paragraph("`/etc/kmesh/mesh.toml`")
         .paragraph("`/etc/kmesh/mesh.d/*.toml`");
@@ -104,7 +105,8 @@ pub fn tables(schema: &Value) -> Vec<Table<'_>> {
 fn long_forms<'a>(schema: &'a Value, definition: &'a Value) -> Vec<(Option<&'a str>, &'a Value)> {
     let own = forms(definition).map(|form| (None, resolve(schema, form)));
     let items = properties(definition).flat_map(|(key, property)| {
-        forms(resolve(schema, &property["items"])).map(move |form| (Some(key), resolve(schema, form)))
+        forms(resolve(schema, &property["items"]))
+            .map(move |form| (Some(key), resolve(schema, form)))
     });
     own.chain(items)
         .filter(|(_, form)| form["properties"].is_object())
@@ -164,7 +166,9 @@ fn plural(kind: &str) -> String {
 fn short_forms<'a>(schema: &'a Value, property: &'a Value) -> Vec<&'a str> {
     let value = resolve(schema, &property["items"]);
     let forms = forms(value).filter(|form| !form["$ref"].is_string());
-    let said = [description(value)].into_iter().chain(forms.map(description));
+    let said = [description(value)]
+        .into_iter()
+        .chain(forms.map(description));
     match value["anyOf"].is_array() {
         true => said.filter(|text| !text.is_empty()).collect(),
         false => Vec::new(),

@@ -3,8 +3,8 @@
 //!
 //! The date in the pages is that of SOURCE_DATE_EPOCH, or today's.
 
-use kmesh_lite_manual::{Page, file, verbs};
 use clap_complete::Shell;
+use kmesh_lite_manual::{Page, file, verbs};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
@@ -40,7 +40,11 @@ fn write(folder: &Path) -> io::Result<()> {
 }
 
 fn date() -> String {
-    let seconds = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let seconds = env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.unwrap_or_else(jiff::Timestamp::now).strftime("%Y-%m-%d").to_string()
+    time.unwrap_or_else(jiff::Timestamp::now)
+        .strftime("%Y-%m-%d")
+        .to_string()
 }

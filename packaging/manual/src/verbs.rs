@@ -38,7 +38,10 @@ pub fn page() -> Text {
     let mut command = kmesh_lite::cli::command();
     command.build();
     let mut text = Text::default();
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let about = about.trim_end_matches('.');
     text.section("NAME")
         .words(&format!("kmesh-lite - {}", lower_first(about)));
@@ -123,7 +126,11 @@ fn value(argument: &Arg) -> String {
     let names = argument.get_value_names().unwrap_or_default();
     match names {
         [] => argument.get_id().as_str().to_uppercase(),
-        names => names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" "),
+        names => names
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
     }
 }
 
@@ -172,7 +179,10 @@ fn said(argument: &Arg) -> String {
         .iter()
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
-    if !values.is_empty() && argument.get_action().takes_values() && !argument.is_hide_possible_values_set() {
+    if !values.is_empty()
+        && argument.get_action().takes_values()
+        && !argument.is_hide_possible_values_set()
+    {
         said += &format!(" One of {}.", values.join(", "));
     }
     let defaults: Vec<_> = argument
@@ -188,6 +198,8 @@ fn said(argument: &Arg) -> String {
 
 fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_lowercase().to_string());
+    let first = characters
+        .next()
+        .map(|first| first.to_lowercase().to_string());
     first.unwrap_or_default() + characters.as_str()
 }

@@ -33,7 +33,11 @@ fn read(page: &Path) -> String {
             other => plain.push(other),
         }
     }
-    plain.split_whitespace().collect::<Vec<_>>().join(" ").replace('\u{2010}', "-")
+    plain
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('\u{2010}', "-")
 }
 
 #[test]
@@ -48,7 +52,10 @@ fn man_has_nothing_to_complain_about() {
         let said = String::from_utf8_lossy(&groff.stderr);
         assert!(groff.status.success() && said.is_empty(), "{said}");
         let text = fs::read_to_string(&page).unwrap();
-        assert!(text.contains("1970-01-02"), "{name} has the date it was told");
+        assert!(
+            text.contains("1970-01-02"),
+            "{name} has the date it was told"
+        );
     }
 }
 
@@ -90,8 +97,16 @@ fn every_table_and_key_is_in_the_page() {
         for (key, property) in file::properties(table.definition) {
             let said = property["description"].as_str().unwrap().replace('`', "");
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(section.contains(&format!(" {key} ")), "{} {key}", table.heading);
-            assert!(section.contains(&said), "{} {key}: {said}\n{section}", table.heading);
+            assert!(
+                section.contains(&format!(" {key} ")),
+                "{} {key}",
+                table.heading
+            );
+            assert!(
+                section.contains(&said),
+                "{} {key}: {said}\n{section}",
+                table.heading
+            );
         }
     }
     // A table that is added to the schema is in the page too.
@@ -113,7 +128,11 @@ fn completions_know_every_verb() {
     for name in ["kmesh-lite.bash", "_kmesh-lite", "kmesh-lite.fish"] {
         let script = fs::read_to_string(folder.path().join("completions").join(name)).unwrap();
         for verb in verbs::verbs(&kmesh_lite::cli::command()) {
-            assert!(script.contains(verb.get_name()), "{name}: {}", verb.get_name());
+            assert!(
+                script.contains(verb.get_name()),
+                "{name}: {}",
+                verb.get_name()
+            );
         }
     }
 }
