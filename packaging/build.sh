@@ -13,7 +13,10 @@ if ! [[ -d $(rustc --print target-libdir --target "$triple") ]]; then
     exit 1
 fi
 export CARGO_ZIGBUILD_ZIG_PATH=$PWD/target/zig/ziglang/zig
+# No paths of the machine that builds: the same sources make the same binary elsewhere.
+export RUSTFLAGS="--remap-path-prefix=$PWD=/kmesh-lite --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 cargo zigbuild --release --locked -p kmesh-lite --target "$triple.2.31"
+unset RUSTFLAGS
 # The manual is written by a program of this machine.
 cargo build --locked --workspace --bin kmesh-lite-manual
 TRIPLE=$triple packaging/package.sh "target/$triple/release/kmesh-lite" target/debug/kmesh-lite-manual "$out" "$@"

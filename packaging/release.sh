@@ -20,6 +20,8 @@ done
 mv kmesh-lite/sbom.json "$out/kmesh-lite-$version.cdx.json"
 mv ebpf/sbom.json "$out/kmesh-lite-ebpf-$version.cdx.json"
 find . -name sbom.json -not -path './target/*' -delete
+# Where it was built is nobody's business.
+sed -i "s#file://$PWD#file:///kmesh-lite#g" "$out"/*.cdx.json
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 ls -l "$out"

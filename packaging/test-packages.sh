@@ -9,6 +9,9 @@ out=$1
 kinds=(deb)
 if command -v cargo-generate-rpm >/dev/null; then kinds+=(rpm); fi
 
+# What `cargo test` builds too, with the same features: nothing is built twice.
+cargo test --quiet --locked --workspace --no-run
+
 rm -rf "$out"
 for name in current newer; do
     revision=1

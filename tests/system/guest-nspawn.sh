@@ -37,6 +37,7 @@ guest_run() {
     ) </dev/null >"$out/console.log" 2>&1 {lock}>&- &
     spawn=$!
 
+    local start=$EPOCHREALTIME
     # Until systemd has started everything, or nspawn gave up.
     while kill -0 "$spawn" 2>/dev/null; do
         leader=$(pgrep -P "$spawn" | head -n 1 || true)
@@ -44,7 +45,7 @@ guest_run() {
             grep -qE 'running|degraded' && break
         sleep 0.1
     done
-    echo "booted in ${SECONDS} s" >"$out/boot"
+    echo "booted in $(((${EPOCHREALTIME/./} - ${start/./}) / 1000)) ms" >"$out/boot"
     timeout 600 nsenter -t "$leader" -a systemd-run --quiet --wait --pipe /in/main.sh >"$out/main.log" 2>&1
 }
 

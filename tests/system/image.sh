@@ -38,6 +38,7 @@ printf 'force-unsafe-io\n' >"$root/etc/dpkg/dpkg.cfg.d/fast"
 mkdir -p "$root/etc/systemd/journald.conf.d"
 printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n' >"$root/etc/systemd/journald.conf.d/test.conf"
 # What only takes time here.
+rm -f "$root/var/lib/man-db/auto-update"
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     dpkg-db-backup.timer man-db.timer systemd-timesyncd.service systemd-update-utmp.service \
     systemd-hwdb-update.service getty.target console-getty.service systemd-logind.service \
