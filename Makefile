@@ -6,14 +6,32 @@ BPF_LINKER := 0.13.0
 APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2
 # For tests that are skipped without them: servers that would take the place of a machine's own.
 APT_CI := opensmtpd mariadb-server mariadb-client openssh-server openssh-client
+# What only `make test` needs: pages are read, and a guest is installed that systemd boots in.
+APT_TEST := mandoc man-db mmdebstrap systemd-container
+TOOLS_TEST := cargo-deb@3.8.0
+# What packages for others need, beside that.
+APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
+TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
+ZIG := 0.15.2
+ARCH := $(shell uname -m)
 
-.PHONY: help setup build run demo test unit lint bench clean
+.PHONY: help setup setup-test setup-packaging build run demo test test-system deb rpm release unit lint bench clean
 
 help: ## What there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: ## Install what building and testing need (Debian, as root); does nothing the second time
 	@packaging/setup.sh "$(BPF_LINKER)" $(APT) $(if $(CI_RUN),$(APT_CI))
+
+setup-test: setup
+	@packaging/setup.sh "$(BPF_LINKER)" $(APT_TEST)
+	@packaging/setup-tools.sh $(TOOLS_TEST)
+
+setup-packaging: setup-test ## Install what building packages for others needs; takes minutes
+	@packaging/setup.sh "$(BPF_LINKER)" $(APT_PACKAGING)
+	@packaging/setup-tools.sh $(TOOLS_PACKAGING)
+	@target/zig/ziglang/zig version 2>/dev/null | grep -qx '$(ZIG)' || \
+		python3 -m pip install --quiet --upgrade --root-user-action ignore --target target/zig ziglang==$(ZIG)
 
 build: setup ## Build the release binary: target/release/kmesh-lite
 	cargo build --release --locked -p kmesh-lite
@@ -21,9 +39,24 @@ build: setup ## Build the release binary: target/release/kmesh-lite
 run: build ## Build, then start the demo: real traffic following a file that changes
 	@examples-config/demo/run.sh target/release/kmesh-lite
 
-test: setup ## Run every test; those of the datapath need root
+test: setup-test ## Run every test; those of the datapath and of the packages need root
 	cargo test --locked --manifest-path ebpf/Cargo.toml --workspace --features kmesh-lite-common/std
 	cargo test --locked --workspace
+	@$(MAKE) --no-print-directory test-system
+
+# Around the binaries of the line before. SCENARIOS="upgrade rpm" runs only those.
+test-system:
+	@packaging/test-packages.sh target/system/packages
+	@tests/system/run.sh target/system/packages $(SCENARIOS)
+
+deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
+	packaging/build.sh $(ARCH) target/packages deb
+
+rpm: setup-packaging ## Build target/packages/*.rpm for RHEL 9 and newer
+	packaging/build.sh $(ARCH) target/packages rpm
+
+release: setup-packaging ## Build both packages, checksums and an SBOM: target/release-VERSION/
+	packaging/release.sh $(ARCH)
 
 lint: ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check

@@ -18,7 +18,7 @@ mod table;
 mod waypoint;
 
 use args::{Args, Verb};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use error::CliError;
 use output::Output;
 use std::process::ExitCode;
@@ -44,6 +44,11 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => error.report(json, &mut output).into(),
     }
+}
+
+/// The definition of the command line, for what is generated from it: man pages and completions.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// How the process ends.

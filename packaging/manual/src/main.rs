@@ -1,0 +1,50 @@
+//! Writes what packages carry beside the binary and what says the same as the program itself: the man
+//! pages, from the arguments and the JSON Schema, and the completions. usage: kmesh-lite-manual FOLDER
+//!
+//! The date in the pages is that of SOURCE_DATE_EPOCH, or today's.
+
+use clap_complete::Shell;
+use kmesh_lite_manual::{Page, file, verbs};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io, process};
+
+fn main() {
+    let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: kmesh-lite-manual FOLDER");
+        process::exit(2);
+    };
+    if let Err(error) = write(&folder) {
+        eprintln!("error: cannot write below {}: {error}", folder.display());
+        process::exit(1);
+    }
+}
+
+fn write(folder: &Path) -> io::Result<()> {
+    let man = folder.join("man");
+    fs::create_dir_all(&man)?;
+    let date = date();
+    let pages = [
+        Page::new("kmesh-lite", 8, &date, verbs::page()),
+        Page::new("mesh.toml", 5, &date, file::page()),
+    ];
+    for page in pages {
+        fs::write(man.join(page.file_name()), page.text())?;
+    }
+    let completions = folder.join("completions");
+    fs::create_dir_all(&completions)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut command = kmesh_lite::cli::command();
+        clap_complete::generate_to(shell, &mut command, "kmesh-lite", &completions)?;
+    }
+    Ok(())
+}
+
+fn date() -> String {
+    let seconds = env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.unwrap_or_else(jiff::Timestamp::now)
+        .strftime("%Y-%m-%d")
+        .to_string()
+}

@@ -1,0 +1,205 @@
+//! kmesh-lite(8): the verbs, from the definition of the arguments.
+
+use crate::Text;
+use clap::{Arg, ArgAction, Command};
+
+const SERVICE: &[&str] = &[
+    "The packages install `kmesh-lite.service`, which runs `kmesh-lite run` as the user `kmesh` with \
+     CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and nothing else. It is ready once the kernel follows the \
+     file, and it starts with a bad file or none as well: then it waits for a good one.",
+    "`systemctl reload kmesh-lite` waits for the outcome and fails if the file has an error; the \
+     journal then has every problem, as `check` prints them. `systemctl stop` leaves nothing in the \
+     kernel. While the daemon is away for any other reason, systemd keeps the kernel's side of the mesh.",
+    "The daemon reads the file as its own user: /etc/kmesh and what is in it must be readable for \
+     everybody, or for the group `kmesh`. Members of that group may read the status on the control \
+     socket; only root and the daemon's user may reload.",
+    "Waypoints with `server_first = true` need CAP_SYS_PTRACE, which the unit does not have: see \
+     server-first.conf among the examples.",
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("/etc/kmesh/mesh.toml", "The mesh; see `mesh.toml`(5)."),
+    (
+        "/etc/kmesh/mesh.d/*.toml",
+        "Drop-ins of the same format, one for each tool or team.",
+    ),
+    (
+        "/run/kmesh-lite/control.sock",
+        "The control socket: HTTP with JSON. What `--json` prints is what it answers.",
+    ),
+    (
+        "/usr/share/doc/kmesh-lite/examples-config",
+        "Examples; every one of them runs.",
+    ),
+];
+
+/// The body of the page.
+pub fn page() -> Text {
+    let mut command = kmesh_lite::cli::command();
+    command.build();
+    let mut text = Text::default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let about = about.trim_end_matches('.');
+    text.section("NAME")
+        .words(&format!("kmesh-lite - {}", lower_first(about)));
+    text.section("SYNOPSIS");
+    for verb in verbs(&command) {
+        text.paragraph(&usage(verb));
+    }
+    text.section("DESCRIPTION");
+    if let Some(long) = command.get_long_about() {
+        // The first paragraph is the line under NAME.
+        for paragraph in long.to_string().split("\n\n").skip(1) {
+            text.paragraph(paragraph);
+        }
+    }
+    text.section("VERBS");
+    for verb in verbs(&command) {
+        describe(&mut text, verb);
+    }
+    text.section("THE SERVICE");
+    for paragraph in SERVICE {
+        text.paragraph(paragraph);
+    }
+    text.section("FILES");
+    for (path, meaning) in FILES {
+        text.term(path, "").words(meaning);
+    }
+    if let Some(examples) = command.get_after_help() {
+        let examples = examples.to_string();
+        let (examples, exit) = examples.split_once("\n\n").unwrap_or((&examples, ""));
+        text.section("EXIT STATUS")
+            .paragraph(exit.trim_start_matches("Exit codes: "));
+        text.section("EXAMPLES");
+        text.lines(examples.trim_start_matches("Examples:\n"));
+    }
+    text.section("SEE ALSO")
+        .words("`mesh.toml`(5), `systemctl`(1), `journalctl`(1), `bpftool`(8)");
+    text
+}
+
+/// What an operator may type; clap's own `help` is not told about.
+pub fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
+    let told = |verb: &&Command| verb.get_name() != "help" && !verb.is_hide_set();
+    command.get_subcommands().filter(told)
+}
+
+/// The options and arguments that are told about.
+pub fn arguments(verb: &Command) -> impl Iterator<Item = &Arg> {
+    let told = |argument: &&Arg| {
+        !matches!(argument.get_id().as_str(), "help" | "version") && !argument.is_hide_set()
+    };
+    verb.get_arguments().filter(told)
+}
+
+fn usage(verb: &Command) -> String {
+    let mut usage = format!("`kmesh-lite {}`", verb.get_name());
+    for argument in arguments(verb) {
+        let spelled = spelled(argument);
+        usage += &match argument.is_required_set() {
+            true => format!(" {spelled}"),
+            false => format!(" [{spelled}]"),
+        };
+        if matches!(argument.get_action(), ArgAction::Append) && argument.get_long().is_some() {
+            usage += "...";
+        }
+    }
+    usage
+}
+
+fn spelled(argument: &Arg) -> String {
+    let value = value(argument);
+    match argument.get_long() {
+        Some(long) if value.is_empty() => format!("--{long}"),
+        Some(long) => format!("--{long} {value}"),
+        None => value,
+    }
+}
+
+fn value(argument: &Arg) -> String {
+    if !argument.get_action().takes_values() {
+        return String::new();
+    }
+    let names = argument.get_value_names().unwrap_or_default();
+    match names {
+        [] => argument.get_id().as_str().to_uppercase(),
+        names => names
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+fn describe(text: &mut Text, verb: &Command) {
+    text.subsection(&format!("kmesh-lite {}", verb.get_name()));
+    if let Some(about) = verb.get_about() {
+        text.paragraph(&format!("{about}."));
+    }
+    for argument in arguments(verb) {
+        let (term, kind) = match argument.get_long() {
+            Some(long) => (format!("--{long}"), value(argument)),
+            None => (value(argument), String::new()),
+        };
+        text.term(&term, &kind).words(&said(argument));
+        let described = argument.get_possible_values().into_iter();
+        let described: Vec<_> = described
+            .filter_map(|value| Some((value.get_name().to_owned(), value.get_help()?.to_string())))
+            .collect();
+        if !described.is_empty() {
+            text.nested(|text| {
+                for (name, help) in &described {
+                    text.term(name, "").words(help);
+                }
+            });
+        }
+    }
+    let Some(more) = verb.get_after_help() else {
+        return;
+    };
+    for part in more.to_string().split("\n\n") {
+        match part.split_once(":\n") {
+            Some(("Example" | "Examples", lines)) => text.lines(lines),
+            _ => text.paragraph(part),
+        };
+    }
+}
+
+fn said(argument: &Arg) -> String {
+    let help = argument.get_help().map(ToString::to_string);
+    let mut said = match help {
+        Some(help) if !help.is_empty() => format!("{help}."),
+        _ => String::new(),
+    };
+    let values: Vec<_> = argument
+        .get_possible_values()
+        .iter()
+        .map(|value| format!("`{}`", value.get_name()))
+        .collect();
+    if !values.is_empty()
+        && argument.get_action().takes_values()
+        && !argument.is_hide_possible_values_set()
+    {
+        said += &format!(" One of {}.", values.join(", "));
+    }
+    let defaults: Vec<_> = argument
+        .get_default_values()
+        .iter()
+        .map(|value| format!("`{}`", value.to_string_lossy()))
+        .collect();
+    if !defaults.is_empty() && argument.get_action().takes_values() {
+        said += &format!(" Default: {}.", defaults.join(" "));
+    }
+    said
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_lowercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}

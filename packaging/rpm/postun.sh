@@ -1,0 +1,14 @@
+# The user kmesh stays: it owns no file, and its number must not be given to another.
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || :
+    if [ "$1" != 0 ]; then
+        # After an upgrade. What is in the kernel is kept meanwhile, so no connection notices.
+        systemctl try-restart kmesh-lite.service || :
+    fi
+fi
+if [ "$1" = 0 ]; then
+    # Folders are not in the package; what others put there stays.
+    for folder in /etc/kmesh /usr/share/doc/kmesh-lite /usr/share/licenses/kmesh-lite; do
+        find "$folder" -depth -type d -empty -delete 2>/dev/null || :
+    done
+fi

@@ -1,0 +1,106 @@
+# What scenarios are written with. Sourced before each; a command that fails ends the scenario.
+
+unit=kmesh-lite.service
+config=/etc/kmesh/mesh.toml
+deb=/in/packages/current.deb
+newer_deb=/in/packages/newer.deb
+rpm=/in/packages/current.rpm
+newer_rpm=/in/packages/newer.rpm
+
+say() { echo "--- $*"; }
+
+fail() {
+    echo "FAILED: $*"
+    return 1
+}
+
+# Ends the scenario: this guest lacks something that it is about. Say what, and how to have it.
+skip() {
+    echo "SKIPPED: $*"
+    exit 77
+}
+
+# is GOT EXPECTED
+is() { [[ $1 == "$2" ]] || fail "got \`$1\`, expected \`$2\`"; }
+
+# has TEXT PART
+has() { [[ $1 == *"$2"* ]] || fail "expected \`$2\` in: $1"; }
+
+lacks() { [[ $1 != *"$2"* ]] || fail "did not expect \`$2\` in: $1"; }
+
+# exits CODE COMMAND...: what it printed is in $output afterwards.
+exits() {
+    local expected=$1 code=0
+    shift
+    output=$("$@" 2>&1) || code=$?
+    [[ $code == "$expected" ]] || fail "\`$*\` exited with $code, expected $expected: $output"
+}
+
+# Waits until COMMAND succeeds; gives up after 20 s.
+until_true() {
+    local end=$((SECONDS + 20))
+    until "$@" >/dev/null 2>&1; do
+        [[ $SECONDS -lt $end ]] || { fail "in 20 s this did not come true: $*"; return 1; }
+        sleep 0.05
+    done
+}
+
+# Writes the mesh of stdin as an editor would.
+mesh() {
+    cat >"$config.new"
+    mv "$config.new" "$config"
+}
+
+# serve NAME PORT: a server on 127.0.0.1 that says its name to whoever connects.
+serve() {
+    systemd-run --quiet --unit="server-$1" --service-type=notify --property=NotifyAccess=all \
+        python3 /in/server.py "$1" "$2"
+}
+
+# ask ADDRESS PORT: what a server there says. Fails with the reason if the connect fails.
+ask() { timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat <&3' "$1" "$2"; }
+
+main_pid() { systemctl show --value --property=MainPID "$unit"; }
+state() { systemctl show --value --property=ActiveState "$unit"; }
+status_text() { systemctl show --value --property=StatusText "$unit"; }
+
+# Programs in the kernel that the daemon's user made: `connect4 12`, one a line. Others on this kernel
+# may run kmesh-lite too, but not as this user.
+programs() {
+    bpftool --json prog show | python3 -c '
+import json, pwd, sys
+uid = pwd.getpwnam("kmesh").pw_uid
+for program in json.load(sys.stdin):
+    if program.get("uid") == uid and "jited" in program and program["type"].startswith(("cgroup_sock_addr", "sock_ops", "sk_msg")):
+        print(program["name"], program["id"])' || true
+}
+
+# Ids of the maps that those programs use.
+maps() {
+    local ids
+    ids=$(programs | awk '{ print $2 }')
+    bpftool --json prog show | python3 -c '
+import json, sys
+ids = set(sys.argv[1].split())
+print(*sorted({m for p in json.load(sys.stdin) if str(p["id"]) in ids for m in p.get("map_ids", [])}))' "$ids"
+}
+
+# The kernel lets go of programs and maps after a grace period.
+nothing_left() { [[ -z $(programs) ]] && for map in $1; do ! bpftool map show id "$map" >/dev/null 2>&1 || return 1; done; }
+
+# A guest on which kmesh-lite was never installed.
+fresh() {
+    systemctl stop 'server-*' 2>/dev/null || true
+    rpm --quiet -q kmesh-lite && rpm -e kmesh-lite >/dev/null 2>&1
+    dpkg --purge kmesh-lite >/dev/null 2>&1
+    rm -rf /etc/kmesh "/etc/systemd/system/$unit.d" /etc/systemd/system-preset
+    systemctl daemon-reload
+    systemctl reset-failed 2>/dev/null || true
+}
+
+clean() {
+    local code=$?
+    [[ $code == 0 || $code == 77 ]] || { systemctl status --no-pager --full "$unit" || true; }
+    fresh
+    exit "$code"
+}

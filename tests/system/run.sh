@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The system tier: boots a guest with systemd, installs the packages in it and runs the scenarios.
+#
+#   run.sh PACKAGES [SCENARIO...]
+#
+# PACKAGES is a folder with what `make test-packages` built. A scenario is a file of scenarios/; none
+# means all of them. Where a guest cannot be booted that is a skip, with its reason, and an error if
+# KMESH_LITE_REQUIRE_BPF=1. Logs are kept in target/system/logs.
+#
+# In: a folder that the guest sees as it is. Out: a folder with the guest's logs and `results`, one line
+# a scenario. Nothing here knows what a scenario does, and scenarios do not know what kind of guest they
+# run in: the same two folders serve every kind (guest-*.sh).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${KMESH_LITE_SYSTEM_CACHE:-$here/../../target/system}
+guest=${KMESH_LITE_GUEST:-nspawn}
+
+skip() {
+    echo "skipped the system tier: $*" >&2
+    [[ ${KMESH_LITE_REQUIRE_BPF:-} != 1 ]] || { echo "KMESH_LITE_REQUIRE_BPF=1 forbids to skip" >&2; exit 1; }
+    exit 0
+}
+
+packages=$(realpath "$1")
+shift
+[[ $EUID == 0 ]] || skip "not root"
+for tool in mmdebstrap systemd-nspawn; do
+    command -v "$tool" >/dev/null || skip "no $tool; \`make setup\` installs it"
+done
+. "$here/guest-$guest.sh"
+reason=$(guest_missing) || skip "$reason"
+
+mkdir -p "$cache"
+cache=$(realpath "$cache")
+root=$("$here/image.sh" "$cache")
+
+work=$(mktemp -d "$cache/run.XXXXXX")
+trap 'guest_clean || true; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+mkdir "$work/in" "$work/out"
+cp -r "$here"/inside/. "$work/in/"
+cp -r "$packages" "$work/in/packages"
+mkdir "$work/in/scenarios"
+if [[ $# == 0 ]]; then
+    cp "$here"/scenarios/*.sh "$work/in/scenarios/"
+else
+    for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done
+fi
+
+# Runs /in/main.sh of the guest, which sees the folders as /in and /out, and powers it off.
+guest_run "$root" "$work/in" "$work/out" || true
+
+logs=$cache/logs/$guest
+rm -rf "$logs"
+mkdir -p "$(dirname "$logs")"
+cp -r "$work/out" "$logs"
+
+expected=$(find "$work/in/scenarios" -name '*.sh' | wc -l)
+passed=$(grep -c '^ok ' "$logs/results" 2>/dev/null || true)
+for log in $(sed -n 's/^FAILED \([^ ]*\).*/\1/p' "$logs/results" 2>/dev/null); do
+    echo "--- $log"
+    cat "$logs/$log.log"
+done
+cat "$logs/results" 2>/dev/null || { echo "the guest did not come up:"; tail -40 "$logs/console.log"; }
+skipped=$(grep -c '^skipped ' "$logs/results" 2>/dev/null || true)
+if [[ ${KMESH_LITE_REQUIRE_BPF:-} == 1 ]]; then skipped=0; fi
+summary="system tier ($guest, Linux $(cat "$logs/kernel" 2>/dev/null)): ${passed:-0} of $expected scenarios passed"
+if [[ $((${passed:-0} + ${skipped:-0})) != "$expected" ]]; then
+    echo "$summary; logs in $logs" >&2
+    exit 1
+fi
+echo "$summary"

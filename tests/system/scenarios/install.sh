@@ -1,0 +1,38 @@
+# A first installation enables and starts the service, which routes nothing and is ready; a mesh is
+# followed as soon as it is saved; a stop leaves nothing in the kernel.
+
+dpkg -i "$deb"
+is "$(state)" active
+is "$(systemctl is-enabled "$unit")" enabled
+has "$(status_text)" "0 services"
+exits 0 kmesh-lite status
+
+say "the kernel follows the file"
+serve one 8081
+mesh <<'EOF'
+[services.web]
+vips = ["10.96.0.10", "fd00:96::10"]
+ports = ["80:8081"]
+endpoints = ["127.0.0.1"]
+EOF
+until_true ask 10.96.0.10 80
+is "$(ask 10.96.0.10 80)" one
+is "$(ask fd00:96::10 80)" one
+exits 1 ask 10.96.0.10 81
+has "$output" "Connection refused"
+exits 0 kmesh-lite explain 10.96.0.10:80
+
+say "as its own user, with three capabilities"
+pid=$(main_pid)
+is "$(ps -o user= -p "$pid" | tr -d ' ')" kmesh
+is "$(sed -n 's/^CapEff:\t//p' "/proc/$pid/status")" 000000c000001000
+is "$(sed -n 's/^CapBnd:\t//p' "/proc/$pid/status")" 000000c000001000
+
+say "nothing is left after a stop"
+has "$(programs)" connect4
+maps=$(maps)
+[[ -n $maps ]]
+systemctl stop "$unit"
+until_true nothing_left "$maps"
+exits 1 ask 10.96.0.10 80
+[[ ! -e /run/kmesh-lite ]]

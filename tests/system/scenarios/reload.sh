@@ -1,0 +1,62 @@
+# `systemctl reload` applies a good file, and fails with what is wrong in a bad one, which changes nothing.
+
+dpkg -i "$deb"
+serve one 8081
+serve two 8082
+web() {
+    printf '[services.web]\nvips = ["10.96.0.10"]\nports = ["80:%s"]\nendpoints = ["127.0.0.1"]\n' "$1"
+}
+web 8081 | mesh
+systemctl reload "$unit"
+is "$(ask 10.96.0.10 80)" one
+
+say "a good file, applied when reload returns"
+web 8082 | mesh
+systemctl reload "$unit"
+is "$(ask 10.96.0.10 80)" two
+
+say "a bad file"
+{ web 8081; echo 'polcy = "failover"'; } | mesh
+since=$(date '+%F %T')
+exits 1 systemctl reload "$unit"
+is "$(ask 10.96.0.10 80)" two
+log=$(journalctl --no-pager -o cat -u "$unit" --since "$since")
+has "$log" 'unknown key `polcy`'
+has "$log" "/etc/kmesh/mesh.toml:5:1"
+has "$(systemctl status --no-pager --full "$unit" || true)" 'did you mean `policy`?'
+has "$(status_text)" "$config has 1 error"
+is "$(state)" active
+exits 3 kmesh-lite reload
+has "$output" 'unknown key `polcy`'
+exits 3 kmesh-lite check
+
+say "it starts with a bad file too, and waits for a good one"
+pid=$(main_pid)
+systemctl restart "$unit"
+is "$(state)" active
+[[ $(main_pid) != "$pid" ]]
+web 8081 | mesh
+until_true ask 10.96.0.10 80
+is "$(ask 10.96.0.10 80)" one
+
+say "drop-ins, from a folder that appears"
+mkdir /etc/kmesh/mesh.d
+cat >/etc/kmesh/mesh.d/mail.toml <<'EOF'
+[services.mail]
+vips = ["10.96.0.25"]
+ports = ["25:8082"]
+endpoints = ["127.0.0.1"]
+EOF
+systemctl reload "$unit"
+is "$(ask 10.96.0.25 25)" two
+rm /etc/kmesh/mesh.d/mail.toml
+systemctl reload "$unit"
+exits 0 kmesh-lite status
+lacks "$output" mail
+
+say "members of the group may look, and not reload"
+useradd --system --groups kmesh watcher 2>/dev/null || true
+exits 0 setpriv --reuid=watcher --regid=watcher --init-groups kmesh-lite status
+exits 1 setpriv --reuid=watcher --regid=watcher --init-groups kmesh-lite reload
+exits 1 setpriv --reuid=nobody --regid=nogroup --clear-groups kmesh-lite status
+has "$output" 'in the group `kmesh`'

@@ -1,0 +1,20 @@
+# The unit as it is installed: nothing that systemd complains about, hardened, and with pages to read.
+
+dpkg -i "$deb"
+exits 0 systemd-analyze verify "$unit"
+is "$output" ""
+exits 0 systemd-analyze security --no-pager "$unit"
+score=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' <<<"$output")
+echo "exposure: $score"
+awk -v score="$score" 'BEGIN { exit !(score != "" && score <= 2.0) }' || fail "$output"
+
+man --warnings kmesh-lite >/dev/null
+man --warnings mesh.toml >/dev/null
+bash -n /usr/share/bash-completion/completions/kmesh-lite
+
+say "an operator's example for a waypoint whose server speaks first"
+mkdir "/etc/systemd/system/$unit.d"
+cp /usr/share/doc/kmesh-lite/examples-config/systemd/server-first.conf "/etc/systemd/system/$unit.d/"
+systemctl daemon-reload
+systemctl restart "$unit"
+is "$(sed -n 's/^CapEff:\t//p' "/proc/$(main_pid)/status")" 000000c000081000

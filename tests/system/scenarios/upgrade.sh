@@ -1,0 +1,38 @@
+# An upgrade keeps an edited file, restarts the daemon once, and asks nothing.
+
+dpkg -i "$deb"
+serve one 8081
+mesh <<'EOF'
+[services.web]
+vips = ["10.96.0.10"]
+ports = ["80:8081"]
+endpoints = ["127.0.0.1"]
+EOF
+systemctl reload "$unit"
+edited=$(sha256sum "$config")
+before=$(main_pid)
+
+say "to a newer version"
+dpkg -i "$newer_deb" </dev/null
+is "$(dpkg-query -W -f '${db:Status-Status}' kmesh-lite)" installed
+is "$(sha256sum "$config")" "$edited"
+is "$(state)" active
+after=$(main_pid)
+[[ $after != "$before" ]] || fail "still process $before"
+is "$(systemctl show --value --property=NRestarts "$unit")" 0
+is "$(ask 10.96.0.10 80)" one
+exits 0 kmesh-lite --version
+
+say "the same again"
+dpkg -i "$newer_deb" </dev/null
+is "$(sha256sum "$config")" "$edited"
+is "$(ask 10.96.0.10 80)" one
+
+say "back to the older one"
+dpkg -i "$deb" </dev/null
+is "$(ask 10.96.0.10 80)" one
+
+say "what the operator stopped and disabled stays so"
+systemctl disable --now "$unit"
+dpkg -i "$newer_deb" </dev/null
+is "$(systemctl is-enabled "$unit" || true)" disabled
