@@ -102,9 +102,12 @@ pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
                 source,
             })?;
     }
-    Ok(Claim {
-        lock: Lock::acquire(socket)?,
-    })
+    let lock = Lock::acquire(socket)?;
+    log::info!(
+        version = env!("CARGO_PKG_VERSION"), commit = env!("KMESH_LITE_COMMIT"), socket:% = socket.display();
+        "starting"
+    );
+    Ok(Claim { lock })
 }
 
 /// The right to run on a control socket.

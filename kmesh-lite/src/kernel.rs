@@ -186,6 +186,17 @@ impl Kernel {
         let store = Arc::clone(&options.store);
         let mut hooks = Hooks::new(Arc::clone(&store));
         let (familiar, filled) = (sockets.is_some(), tables.is_some());
+        if !left.links.is_empty() {
+            log::info!(
+                "taking over {} links of the process before{}",
+                left.links.len(),
+                if filled {
+                    ", and its tables"
+                } else {
+                    "; its tables are of another layout, or not whole: they stay in charge until new ones are filled"
+                }
+            );
+        }
         hooks.inherit(left.links, familiar, &cgroups);
         if !familiar {
             keep(&*store, Group::Sockets, object.sockets());
