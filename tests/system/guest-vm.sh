@@ -30,7 +30,7 @@ vm_image() {
     echo "system: building the disk of a machine with $package" >&2
     rm -rf "$folder"
     mkdir -p "$folder/deb"
-    (cd "$folder/deb" && apt-get download -q "$package" >/dev/null)
+    (cd "$folder/deb" && apt-get download -q -o APT::Sandbox::User=root "$package" >/dev/null)
     dpkg-deb -x "$folder"/deb/*.deb "$folder/deb/root"
     version=$(ls "$folder/deb/root/lib/modules")
     cp "$folder/deb/root/boot/vmlinuz-$version" "$kernel"
@@ -66,7 +66,7 @@ guest_run() {
         -drive "file=$out/../in.tar,format=raw,if=none,id=in,readonly=on" -device virtio-blk-pci,drive=in,serial=in \
         -drive "file=$out/../out.raw,format=raw,if=none,id=out,cache=unsafe" -device virtio-blk-pci,drive=out,serial=out \
         -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 panic=-1 quiet audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip kmesh-lite.agent" \
-        &
+        {lock}>&- &
     machine=$!
     wait "$machine" || true
     machine=
