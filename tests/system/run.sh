@@ -30,6 +30,10 @@ done
 . "$here/guest-$guest.sh"
 reason=$(guest_missing) || skip "$reason"
 
+# One guest at a time: the kernel lists the programs of every container.
+exec {lock}>/run/lock/kmesh-lite-system-tier
+flock "$lock"
+
 mkdir -p "$cache"
 cache=$(realpath "$cache")
 root=$("$here/image.sh" "$cache")
