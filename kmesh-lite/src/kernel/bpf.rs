@@ -2,7 +2,9 @@
 //! behind those that it has.
 
 use aya::maps::{MapData, MapError};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
+use aya_obj::generated::{
+    BPF_F_QUERY_EFFECTIVE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
+};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -175,6 +177,38 @@ fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
+/// Programs attached to a cgroup itself at one hook, with the flags of linux/bpf.h that say how it
+/// shares the hook; or those that run there in `effect`, wherever they are attached.
+pub fn programs_at(
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+    effect: bool,
+) -> io::Result<(u32, Vec<u32>)> {
+    // The kernel's limit is 64 a cgroup; those of all above it come on top.
+    let mut ids = vec![0_u32; 1024];
+    let mut attributes = zeroed();
+    attributes.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attributes.query.attach_type = attach_type;
+    attributes.query.query_flags = if effect { BPF_F_QUERY_EFFECTIVE } else { 0 };
+    attributes.query.prog_ids = ids.as_mut_ptr() as u64;
+    attributes.query.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+    call(bpf_cmd::BPF_PROG_QUERY, &mut attributes)?;
+    // SAFETY: written by the kernel.
+    let (flags, count) = unsafe {
+        (
+            attributes.query.attach_flags,
+            attributes.query.__bindgen_anon_2.prog_cnt,
+        )
+    };
+    ids.truncate(count as usize);
+    Ok((flags, ids))
+}
+
+/// Whether the kernel has this system call; whether we may use it is another question.
+pub fn is_there() -> bool {
+    !matches!(next_link(0), Err(error) if error.raw_os_error() == Some(libc::ENOSYS))
+}
+
 /// The only element of an array.
 pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
     let (key, mut value) = (0_u32, vec![0_u8; size as usize]);
@@ -221,10 +255,21 @@ pub fn replace(replaced: BorrowedFd<'_>, open: BorrowedFd<'_>) -> io::Result<()>
 /// `MEMBARRIER_CMD_GLOBAL` is the kernel's `synchronize_rcu()`, and cgroup programs run inside RCU
 /// read sections. It takes about ten milliseconds.
 pub fn grace_period() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    membarrier(MEMBARRIER_CMD_GLOBAL).map(drop)
+}
+
+/// Whether [`grace_period`] works here, without waiting for one: kernels with `nohz_full` refuse.
+pub fn has_grace_periods() -> io::Result<bool> {
+    const MEMBARRIER_CMD_QUERY: libc::c_int = 0;
+    Ok(membarrier(MEMBARRIER_CMD_QUERY)? & libc::c_long::from(MEMBARRIER_CMD_GLOBAL) != 0)
+}
+
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
     // SAFETY: no pointers.
-    match unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } {
-        0 => Ok(()),
+    match unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) } {
+        answer @ 0.. => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -43,7 +43,8 @@ impl Observer {
     /// The tables of the daemon on a control socket, given by [`super::instance`]. None if there are
     /// none.
     pub fn find(instance: u64) -> Result<Option<Self>, ObserveError> {
-        let labels = labels(instance)?;
+        let mut labels = labels()?;
+        labels.retain(|_, label| label.instance == instance);
         if labels.is_empty() {
             return Ok(None);
         }
@@ -100,7 +101,7 @@ impl Observer {
 }
 
 /// What settings tables say that they are, by the id of the map.
-fn labels(instance: u64) -> Result<BTreeMap<u32, Label>, ObserveError> {
+fn labels() -> Result<BTreeMap<u32, Label>, ObserveError> {
     let mut labels = BTreeMap::new();
     for map in loaded_maps() {
         let Some(map) = there(map)? else { continue };
@@ -111,11 +112,20 @@ fn labels(instance: u64) -> Result<BTreeMap<u32, Label>, ObserveError> {
         let bytes = bpf::first_element(fd.as_fd(), map.value_size()).map_err(ObserveError::List)?;
         // SAFETY: as many bytes as it has, and more; every bit pattern is one.
         let label = unsafe { bytes.as_ptr().cast::<Label>().read_unaligned() };
-        if label.magic == Label::MAGIC && label.instance == instance {
+        if label.magic == Label::MAGIC {
             labels.insert(map.id(), label);
         }
     }
     Ok(labels)
+}
+
+/// Programs of kmesh-lite, whichever daemon's: by id, with the instance of the daemon.
+pub fn instances() -> Result<BTreeMap<u32, u64>, ObserveError> {
+    let labels = labels()?;
+    let programs = programs(labels.keys())?.into_iter();
+    Ok(programs
+        .map(|(id, program)| (id, labels[&program.settings].instance))
+        .collect())
 }
 
 struct Program {

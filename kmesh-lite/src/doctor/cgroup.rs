@@ -1,0 +1,86 @@
+//! The tree of cgroups, and those whose connections are handled.
+
+use super::{Check, Finding};
+use std::path::{Path, PathBuf};
+
+/// `mounted`: where, or why not; `hybrid`: whether version 1 is mounted too; `whole`: whether the
+/// mount shows all of the host.
+pub fn mount(mounted: Result<&Path, String>, hybrid: bool) -> Check {
+    match mounted {
+        Ok(at) => Finding::fine(format!(
+            "version 2 at {}{}",
+            at.display(),
+            if hybrid { ", beside version 1" } else { "" }
+        )),
+        Err(error) => Finding::problem(
+            error,
+            "boot with systemd.unified_cgroup_hierarchy=1, or `mount -t cgroup2 none /sys/fs/cgroup/unified`",
+        ),
+    }
+    .named("cgroup_mount")
+}
+
+/// A cgroup that is, or would be, attached to.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    pub path: PathBuf,
+    /// Where it was looked for.
+    pub at: PathBuf,
+    pub there: bool,
+    /// The process that holds its lock.
+    pub holder: Option<u32>,
+}
+
+/// `daemon` is the process that answers on the control socket.
+pub fn captured(captured: &[Captured], daemon: Option<u32>) -> Check {
+    let finding = |cgroup: &Captured| {
+        let path = cgroup.path.display();
+        match cgroup.holder {
+            _ if !cgroup.there => Finding::problem(
+                format!(
+                    "there is no cgroup {path} (looked at {})",
+                    cgroup.at.display()
+                ),
+                "a reload fails until it is there: start what makes it, or take it out of [capture] cgroups",
+            ),
+            Some(holder) if daemon != Some(holder) => Finding::problem(
+                format!("cgroup {path} is handled by another kmesh-lite, process {holder}"),
+                "stop that one, or give each its own [capture] cgroups",
+            ),
+            _ => Finding::fine(path.to_string()),
+        }
+    };
+    Check::of("cgroups", captured.iter().map(finding).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict::{Fine, Problem};
+
+    #[test]
+    fn version_2_must_be_mounted_wherever_it_is() {
+        let hybrid = mount(Ok(Path::new("/sys/fs/cgroup/unified")), true);
+        assert_eq!(hybrid.verdict, Fine);
+        assert!(hybrid.found.ends_with("beside version 1"), "{hybrid:?}");
+        let absent = mount(Err("cgroup v2 is not mounted".to_owned()), true);
+        assert_eq!(absent.verdict, Problem);
+    }
+
+    #[test]
+    fn captured_cgroups_are_there_and_nobody_elses() {
+        let cgroup = |there, holder| Captured {
+            path: "/web.slice".into(),
+            at: "/sys/fs/cgroup/web.slice".into(),
+            there,
+            holder,
+        };
+        let verdict = |cgroup| captured(&[cgroup], Some(7)).verdict;
+        assert_eq!(verdict(cgroup(true, None)), Fine);
+        assert_eq!(verdict(cgroup(true, Some(7))), Fine);
+        assert_eq!(verdict(cgroup(false, None)), Problem);
+        assert_eq!(verdict(cgroup(true, Some(8))), Problem);
+        let missing = captured(&[cgroup(true, None), cgroup(false, None)], None);
+        assert!(missing.found.contains("/sys/fs/cgroup/web.slice"));
+    }
+}
