@@ -26,7 +26,8 @@ pub fn server_first(
     yama: Option<&str>,
 ) -> Check {
     let Some(waypoints) = waypoints else {
-        return Finding::unknown("which waypoints have it", "see `config`").named("server_first");
+        return Finding::unknown("cannot tell which waypoints have it", "see `config`")
+            .named("server_first");
     };
     let names = waypoints.join(", ");
     let never = yama.is_some_and(|scope| scope.trim() == "3");

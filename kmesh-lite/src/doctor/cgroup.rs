@@ -31,8 +31,16 @@ pub struct Captured {
     pub holder: Option<u32>,
 }
 
-/// `daemon` is the process that answers on the control socket.
-pub fn captured(captured: &[Captured], daemon: Option<u32>) -> Check {
+/// The daemon that this is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    Nobody,
+    Process(u32),
+    /// There is one, which this user may not ask who it is.
+    Somebody,
+}
+
+pub fn captured(captured: &[Captured], runner: Runner) -> Check {
     let finding = |cgroup: &Captured| {
         let path = cgroup.path.display();
         match cgroup.holder {
@@ -43,10 +51,12 @@ pub fn captured(captured: &[Captured], daemon: Option<u32>) -> Check {
                 ),
                 "a reload fails until it is there: start what makes it, or take it out of [capture] cgroups",
             ),
-            Some(holder) if daemon != Some(holder) => Finding::problem(
-                format!("cgroup {path} is handled by another kmesh-lite, process {holder}"),
-                "stop that one, or give each its own [capture] cgroups",
-            ),
+            Some(holder) if runner != Runner::Somebody && runner != Runner::Process(holder) => {
+                Finding::problem(
+                    format!("cgroup {path} is handled by another kmesh-lite, process {holder}"),
+                    "stop that one, or give each its own [capture] cgroups",
+                )
+            }
             _ => Finding::fine(path.to_string()),
         }
     };
@@ -75,12 +85,15 @@ mod tests {
             there,
             holder,
         };
-        let verdict = |cgroup| captured(&[cgroup], Some(7)).verdict;
+        let verdict = |cgroup| captured(&[cgroup], Runner::Process(7)).verdict;
         assert_eq!(verdict(cgroup(true, None)), Fine);
         assert_eq!(verdict(cgroup(true, Some(7))), Fine);
         assert_eq!(verdict(cgroup(false, None)), Problem);
         assert_eq!(verdict(cgroup(true, Some(8))), Problem);
-        let missing = captured(&[cgroup(true, None), cgroup(false, None)], None);
+        let held = [cgroup(true, Some(8))];
+        assert_eq!(captured(&held, Runner::Nobody).verdict, Problem);
+        assert_eq!(captured(&held, Runner::Somebody).verdict, Fine);
+        let missing = captured(&[cgroup(true, None), cgroup(false, None)], Runner::Nobody);
         assert!(missing.found.contains("/sys/fs/cgroup/web.slice"));
     }
 }

@@ -48,8 +48,9 @@ impl Reader {
     }
 }
 
-/// `files`: those that are there, folders on the way first.
-pub fn permissions(reader: &Reader, files: &[About]) -> Check {
+/// `reader`: whom the daemon runs as, if that is known. `files`: those that are there, folders on the
+/// way first.
+pub fn permissions(reader: Option<&Reader>, files: &[About]) -> Check {
     let mut findings = Vec::new();
     for about in files {
         let path = about.path.display();
@@ -59,7 +60,7 @@ pub fn permissions(reader: &Reader, files: &[About]) -> Check {
             Role::Folder => READ | SEARCH,
             Role::File => READ,
         };
-        if !reader.may(needed, about) {
+        if let Some(reader) = reader.filter(|reader| !reader.may(needed, about)) {
             let letters = match about.role {
                 Role::Way => "x",
                 Role::Folder => "rx",
@@ -87,10 +88,15 @@ pub fn permissions(reader: &Reader, files: &[About]) -> Check {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::fine(format!(
-            "{} can read them, and not everybody can write them",
-            reader.name
-        )));
+        let any = files.iter().any(|about| about.role == Role::File);
+        findings.push(Finding::fine(match reader {
+            _ if !any => "no files are there".to_owned(),
+            Some(reader) => format!(
+                "{} can read them, and not everybody can write them",
+                reader.name
+            ),
+            None => "not everybody can write them".to_owned(),
+        }));
     }
     Check::of("config_permissions", findings)
 }
@@ -117,14 +123,11 @@ pub fn configuration(configuration: &Configuration) -> Check {
             readable: false, ..
         } => Finding::unknown(format!("this user may not read {path}"), "run this as root"),
         Configuration { errors: 1.., .. } => {
-            let count = match configuration.errors {
-                1 => "1 error".to_owned(),
-                n => format!("{n} errors"),
-            };
+            let errors = count(configuration.errors, "error");
             let first = configuration.first.as_ref();
             let first = first.map_or_else(String::new, |first| format!(", the first is {first}"));
             Finding::problem(
-                format!("{path} has {count}{first}"),
+                format!("{path} has {errors}{first}"),
                 format!(
                     "`kmesh-lite check {path}` shows all, and what to do; until then nothing of it is applied"
                 ),
@@ -135,12 +138,17 @@ pub fn configuration(configuration: &Configuration) -> Check {
             "write it (README.md has a first one), or name another with --config; a daemon waits for it",
         ),
         _ => Finding::fine(format!(
-            "{path} is valid: {} services in {} files",
-            configuration.services, configuration.files
+            "{path} is valid: {}, {}",
+            count(configuration.files, "file"),
+            count(configuration.services, "service")
         )),
     };
     debug_assert!(finding.verdict != Verdict::Warning);
     finding.named("config")
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -184,19 +192,14 @@ mod tests {
             (about(Way, 0, 0, 0o711), Fine),
             (about(Way, 0, 0, 0o700), Problem),
         ] {
-            let check = permissions(&kmesh, std::slice::from_ref(&about));
+            let check = permissions(Some(&kmesh), std::slice::from_ref(&about));
             assert_eq!(check.verdict, verdict, "{about:?}");
-            assert_eq!(permissions(&root, &[about]).verdict, Fine);
+            assert_eq!(permissions(Some(&root), &[about]).verdict, Fine);
         }
     }
 
     #[test]
     fn nobody_else_is_to_write() {
-        let root = Reader {
-            name: "root".to_owned(),
-            uid: 0,
-            groups: vec![0],
-        };
         for (role, mode, verdict) in [
             (Role::File, 0o666, Warning),
             (Role::File, 0o664, Fine),
@@ -205,7 +208,7 @@ mod tests {
             (Role::Folder, 0o1777, Warning),
             (Role::Way, 0o1777, Fine),
         ] {
-            let check = permissions(&root, &[about(role, 0, 0, mode)]);
+            let check = permissions(None, &[about(role, 0, 0, mode)]);
             assert_eq!(check.verdict, verdict, "{role:?} {mode:o}");
         }
     }

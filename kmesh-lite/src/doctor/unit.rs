@@ -108,7 +108,13 @@ impl Unit {
 pub fn state(service: &Service) -> Check {
     let unit = match service {
         Service::Known(unit) => unit,
-        Service::Unknown(why) => return unknown("unit", why),
+        Service::Unknown(why) => {
+            return Finding::unknown(
+                why,
+                "nothing, if this is no service of systemd; but then a crash interrupts routing",
+            )
+            .named("unit");
+        }
     };
     let mut findings = Vec::new();
     let state = format!("{} ({})", unit.get("ActiveState"), unit.get("SubState"));
@@ -155,7 +161,7 @@ pub fn state(service: &Service) -> Check {
 pub fn capabilities(service: &Service, needed: &[&str]) -> Check {
     let unit = match service {
         Service::Known(unit) => unit,
-        Service::Unknown(why) => return unknown("unit_capabilities", why),
+        Service::Unknown(_) => return unknown("unit_capabilities"),
     };
     let user = unit.user();
     match unit.missing(needed).as_slice() {
@@ -178,7 +184,7 @@ pub fn capabilities(service: &Service, needed: &[&str]) -> Check {
 pub fn store(service: &Service, least: Option<usize>) -> Check {
     let unit = match service {
         Service::Known(unit) => unit,
-        Service::Unknown(why) => return unknown("fd_store", why),
+        Service::Unknown(_) => return unknown("fd_store"),
     };
     let kept = unit.number("NFileDescriptorStore").unwrap_or(0);
     let most = unit.number("FileDescriptorStoreMax").unwrap_or(0);
@@ -214,12 +220,8 @@ pub fn store(service: &Service, least: Option<usize>) -> Check {
     Check::of("fd_store", findings)
 }
 
-fn unknown(name: &'static str, why: &str) -> Check {
-    Finding::unknown(
-        why,
-        "nothing, if this is no service of systemd; without a store of descriptors a crash interrupts routing",
-    )
-    .named(name)
+fn unknown(name: &'static str) -> Check {
+    Finding::unknown("systemd does not say", "see `unit`").named(name)
 }
 
 #[cfg(test)]

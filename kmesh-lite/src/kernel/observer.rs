@@ -122,9 +122,18 @@ fn labels() -> Result<BTreeMap<u32, Label>, ObserveError> {
 /// Programs of kmesh-lite, whichever daemon's: by id, with the instance of the daemon.
 pub fn instances() -> Result<BTreeMap<u32, u64>, ObserveError> {
     let labels = labels()?;
-    let programs = programs(labels.keys())?.into_iter();
+    let programs = all_programs()?;
+    // Some are about sockets only, and share what those remember with programs that have tables.
+    let mut maps: BTreeMap<u32, u64> = BTreeMap::new();
+    for used in programs.values() {
+        if let Some(label) = used.iter().find_map(|map| labels.get(map)) {
+            maps.extend(used.iter().map(|map| (*map, label.instance)));
+        }
+    }
+    let instance = |used: &Vec<u32>| used.iter().find_map(|map| maps.get(map)).copied();
     Ok(programs
-        .map(|(id, program)| (id, labels[&program.settings].instance))
+        .iter()
+        .filter_map(|(id, used)| Some((*id, instance(used)?)))
         .collect())
 }
 
@@ -139,17 +148,25 @@ fn programs<'a>(
     settings: impl Iterator<Item = &'a u32> + Clone,
 ) -> Result<BTreeMap<u32, Program>, ObserveError> {
     let mut programs = BTreeMap::new();
-    for program in loaded_programs() {
-        let found = program.and_then(|program| Ok((program.id(), program.map_ids()?)));
-        let (id, maps) = match found {
-            Ok((id, maps)) => (id, maps.unwrap_or_default()),
-            Err(ProgramError::SyscallError(call)) if gone(&call.io_error) => continue,
-            Err(error) => return Err(ObserveError::List(io::Error::other(error))),
-        };
+    for (id, maps) in all_programs()? {
         if let Some(settings) = settings.clone().find(|id| maps.contains(id)) {
             let settings = *settings;
             programs.insert(id, Program { settings, maps });
         }
+    }
+    Ok(programs)
+}
+
+/// Ids of the maps of every program, by its own.
+fn all_programs() -> Result<BTreeMap<u32, Vec<u32>>, ObserveError> {
+    let mut programs = BTreeMap::new();
+    for program in loaded_programs() {
+        let found = program.and_then(|program| Ok((program.id(), program.map_ids()?)));
+        match found {
+            Ok((id, maps)) => programs.insert(id, maps.unwrap_or_default()),
+            Err(ProgramError::SyscallError(call)) if gone(&call.io_error) => continue,
+            Err(error) => return Err(ObserveError::List(io::Error::other(error))),
+        };
     }
     Ok(programs)
 }

@@ -119,11 +119,19 @@ pub fn at_hooks(cgroups: &Cgroups, path: &Path) -> io::Result<Vec<AtHook>> {
 
 /// Names of all programs by id. Wants CAP_SYS_ADMIN.
 pub fn names() -> Result<BTreeMap<u32, String>, ProgramError> {
-    loaded_programs()
-        .map(|program| {
-            let program = program?;
-            let name = String::from_utf8_lossy(program.name()).into_owned();
-            Ok((program.id(), name))
-        })
-        .collect()
+    let mut names = BTreeMap::new();
+    for program in loaded_programs() {
+        let program = match program {
+            // Gone by the time we look.
+            Err(ProgramError::SyscallError(call))
+                if call.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                continue;
+            }
+            program => program?,
+        };
+        let name = String::from_utf8_lossy(program.name()).into_owned();
+        names.insert(program.id(), name);
+    }
+    Ok(names)
 }

@@ -7,7 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::run::{absolute, files, rooted};
 use crate::daemon::api::{self, Status};
 use crate::daemon::{self, Loaded, Source};
-use crate::doctor::cgroup::Captured;
+use crate::doctor::cgroup::{Captured, Runner};
 use crate::doctor::files::{About, Configuration, Reader, Role};
 use crate::doctor::hooks::{Hook, Level, Owner, Program, Sharing, Unseen};
 use crate::doctor::links::Held;
@@ -23,7 +23,7 @@ use crate::kernel::{self, Cgroups, FOR_SERVER_FIRST, LoadError, NEEDED, ObserveE
 use crate::log::chain;
 use crate::model::{Capture, Header, Mesh, Speaker};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-use nix::unistd::{AccessFlags, Gid, Group, Uid, User, eaccess, geteuid, getgrouplist, getgroups};
+use nix::unistd::{AccessFlags, Gid, Group, Uid, User, eaccess, geteuid, getgrouplist};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -91,11 +91,11 @@ pub fn examine(args: &args::Doctor) -> Result<Report, CliError> {
                 .map_err(|error| error.to_string()),
             version_1,
         ),
-        cgroup::captured(&captured, process),
+        cgroup::captured(&captured, runner(&answer, process)),
         hooks::check(at_hooks.as_deref().map_err(Clone::clone)),
         file_checks::configuration(&configuration(&file, &loaded, readable)),
         file_checks::permissions(
-            &reader(&service, process),
+            reader(&service, process).as_ref(),
             &abouts(&file, &drop_ins, &loaded),
         ),
         capability::server_first(
@@ -354,8 +354,16 @@ fn first(loaded: &Loaded) -> Option<String> {
     }
 }
 
-/// Whom the daemon runs as.
-fn reader(service: &Service, process: Option<u32>) -> Reader {
+fn runner(answer: &Answer, process: Option<u32>) -> Runner {
+    match (process, answer) {
+        (Some(process), _) => Runner::Process(process),
+        (None, Answer::Nobody) => Runner::Nobody,
+        (None, _) => Runner::Somebody,
+    }
+}
+
+/// Whom the daemon runs as, if systemd or /proc says.
+fn reader(service: &Service, process: Option<u32>) -> Option<Reader> {
     let unit = match service {
         Service::Known(unit) => User::from_name(unit.user())
             .ok()
@@ -364,30 +372,19 @@ fn reader(service: &Service, process: Option<u32>) -> Reader {
         Service::Unknown(_) => None,
     };
     let running = || by_id(fs::metadata(format!("/proc/{}", process?)).ok()?.uid());
-    match unit.or_else(running) {
-        Some(user) => {
-            let name = CString::new(user.name.clone()).ok();
-            let groups = name.and_then(|name| getgrouplist(&name, user.gid).ok());
-            Reader {
-                name: user.name,
-                uid: user.uid.as_raw(),
-                groups: raw(groups.unwrap_or_else(|| vec![user.gid])),
-            }
-        }
-        None => Reader {
-            name: user_name(geteuid().as_raw()),
-            uid: geteuid().as_raw(),
-            groups: raw(getgroups().unwrap_or_default()),
-        },
-    }
+    let user = unit.or_else(running)?;
+    let name = CString::new(user.name.clone()).ok();
+    let groups = name.and_then(|name| getgrouplist(&name, user.gid).ok());
+    let groups = groups.unwrap_or_else(|| vec![user.gid]).into_iter();
+    Some(Reader {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        groups: groups.map(Gid::as_raw).collect(),
+    })
 }
 
 fn by_id(uid: u32) -> Option<User> {
     User::from_uid(Uid::from_raw(uid)).ok().flatten()
-}
-
-fn raw(groups: Vec<Gid>) -> Vec<u32> {
-    groups.into_iter().map(Gid::as_raw).collect()
 }
 
 /// The files that are there, after the folders that lead to them.
