@@ -4,6 +4,7 @@ use kmesh_lite::kernel::Options;
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::foreign::{Foreign, NAME, Sharing};
 use kmesh_lite_tests::host::{Host, Running, mesh};
+use kmesh_lite_tests::require;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -168,6 +169,24 @@ fn a_missing_capability_is_named() {
     // With the others it sees what it saw before.
     said.expect("hooks", "fine");
     said.expect("daemon", "fine");
+}
+
+#[test]
+fn a_user_namespace_is_named() {
+    let Some(host) = Host::new() else { return };
+    let namespace = ["unshare", "--user", "--map-root-user"];
+    let made = through(&namespace, "true").output().expect("unshare");
+    if !made.status.success() {
+        return require::skip("no user namespaces");
+    }
+    let daemon = started(&host);
+    let said = ask(&daemon, &namespace);
+    assert!(
+        said.expect_problem("capabilities")
+            .contains("user namespace")
+    );
+    let found = said.expect_problem("programs");
+    assert!(found.contains("Operation not permitted"), "{found}");
 }
 
 #[test]

@@ -173,9 +173,10 @@ Examples:
   kmesh-lite doctor --json | jq '.checks[] | select(.verdict != \"fine\")'
                                           for scripts
 
-Works with and without a daemon, and changes nothing: it loads the programs into the kernel, attached to
-nothing, and lets go of them. Verdicts are fine, warning (it works, not as it should), problem and unknown
-(this user cannot tell). Exit codes: 0 no problem, 1 some problem.")]
+Works with and without a daemon, and changes nothing: the programs are loaded,
+attached to nothing, and let go of. A check is fine, a warning (it works, not as
+it should), a problem, or unknown (this user cannot tell).
+Exit codes: 0 no problem, 1 some problem.")]
 pub struct Doctor {
     /// The file; drop-ins are read from mesh.d beside it [default: the daemon's own, or /etc/kmesh/mesh.toml]
     #[arg(long, value_name = "PATH")]

@@ -2,10 +2,16 @@
 
 use super::{Check, Finding};
 
-/// `missing`: of this process, which is root's or not.
-pub fn own(missing: &[&str], root: bool) -> Check {
+/// `missing`: of this process, which is root's or not. `uid_map` is the text of /proc/self/uid_map.
+pub fn own(missing: &[&str], root: bool, uid_map: Option<&str>) -> Check {
+    // The first user namespace maps all users onto themselves.
+    let first = uid_map.is_none_or(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
     let found = format!("this process lacks {}", missing.join(", "));
     match missing {
+        [] if !first => Finding::problem(
+            "this process is in a user namespace, where capabilities do not count for bpf()",
+            "run this outside of it; a container has to be one without a user namespace (not rootless)",
+        ),
         [] => Finding::fine("this process has all that loading and attaching need"),
         _ if root => Finding::problem(
             found,
@@ -61,11 +67,15 @@ mod tests {
 
     #[test]
     fn root_without_capabilities_is_a_problem_and_a_user_without_is_a_user() {
-        assert_eq!(own(&[], true).verdict, Fine);
-        let root = own(&["CAP_BPF", "CAP_PERFMON"], true);
+        assert_eq!(own(&[], true, None).verdict, Fine);
+        let all = "         0          0 4294967295\n";
+        assert_eq!(own(&[], true, Some(all)).verdict, Fine);
+        let some = "         0     100000      65536\n";
+        assert_eq!(own(&[], true, Some(some)).verdict, Problem);
+        let root = own(&["CAP_BPF", "CAP_PERFMON"], true, None);
         assert_eq!(root.verdict, Problem);
         assert!(root.found.contains("CAP_BPF, CAP_PERFMON"), "{root:?}");
-        assert_eq!(own(&["CAP_BPF"], false).verdict, Unknown);
+        assert_eq!(own(&["CAP_BPF"], false, None).verdict, Unknown);
     }
 
     #[test]

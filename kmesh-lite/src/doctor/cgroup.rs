@@ -3,17 +3,26 @@
 use super::{Check, Finding};
 use std::path::{Path, PathBuf};
 
-/// `mounted`: where, or why not; `hybrid`: whether version 1 is mounted too; `whole`: whether the
-/// mount shows all of the host.
-pub fn mount(mounted: Result<&Path, String>, hybrid: bool) -> Check {
-    match mounted {
-        Ok(at) => Finding::fine(format!(
+/// Where version 2 is mounted.
+#[derive(Clone, Debug)]
+pub enum Mount<'a> {
+    At(&'a Path),
+    Nowhere,
+    /// Why it cannot be told.
+    Unseen(String),
+}
+
+/// `hybrid`: whether version 1 is mounted too.
+pub fn mount(mount: &Mount<'_>, hybrid: bool) -> Check {
+    match mount {
+        Mount::At(at) => Finding::fine(format!(
             "version 2 at {}{}",
             at.display(),
             if hybrid { ", beside version 1" } else { "" }
         )),
-        Err(error) => Finding::problem(
-            error,
+        Mount::Unseen(why) => Finding::unknown(why, "mount /proc"),
+        Mount::Nowhere => Finding::problem(
+            "version 2 is not mounted",
             "boot with systemd.unified_cgroup_hierarchy=1, or `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         ),
     }
@@ -60,21 +69,26 @@ pub fn captured(captured: &[Captured], runner: Runner) -> Check {
             _ => Finding::fine(path.to_string()),
         }
     };
+    if captured.is_empty() {
+        return Finding::unknown("cannot look for them", "see `cgroup_mount`").named("cgroups");
+    }
     Check::of("cgroups", captured.iter().map(finding).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict::{Fine, Problem};
+    use crate::doctor::Verdict::{Fine, Problem, Unknown};
 
     #[test]
     fn version_2_must_be_mounted_wherever_it_is() {
-        let hybrid = mount(Ok(Path::new("/sys/fs/cgroup/unified")), true);
+        let hybrid = mount(&Mount::At(Path::new("/sys/fs/cgroup/unified")), true);
         assert_eq!(hybrid.verdict, Fine);
         assert!(hybrid.found.ends_with("beside version 1"), "{hybrid:?}");
-        let absent = mount(Err("cgroup v2 is not mounted".to_owned()), true);
-        assert_eq!(absent.verdict, Problem);
+        assert_eq!(mount(&Mount::Nowhere, true).verdict, Problem);
+        let unseen = Mount::Unseen("no /proc".to_owned());
+        assert_eq!(mount(&unseen, true).verdict, Unknown);
+        assert_eq!(captured(&[], Runner::Nobody).verdict, Unknown);
     }
 
     #[test]

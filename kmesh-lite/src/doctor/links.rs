@@ -8,8 +8,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub enum Held {
     Nothing,
-    /// Links to these cgroups, and tables of our layout.
-    Attached(Vec<PathBuf>),
+    /// Links to cgroups, as far as they are in sight, and tables of our layout.
+    Attached(Vec<Attached>),
     Layout {
         there: u32,
         ours: u32,
@@ -17,6 +17,14 @@ pub enum Held {
     /// Only root may look.
     Denied,
     Failed(String),
+}
+
+/// A cgroup with links.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    pub path: PathBuf,
+    /// The process that holds its lock, as a daemon does.
+    pub holder: Option<u32>,
 }
 
 pub fn check(held: &Held, answer: &Answer) -> Check {
@@ -27,10 +35,21 @@ pub fn check(held: &Held, answer: &Answer) -> Check {
         Held::Failed(why) => {
             Finding::unknown(format!("cannot look for them: {why}"), "run this as root")
         }
+        // Those of a container may have a control socket of the same name.
+        Held::Attached(cgroups) if cgroups.is_empty() => Finding::unknown(
+            "there are links to cgroups that cannot be seen from here",
+            "run this on the host, outside of any container",
+        ),
         Held::Attached(cgroups) => {
-            let cgroups: Vec<_> = cgroups.iter().map(|path| path.display().to_string()).collect();
+            let holders: Option<Vec<_>> = cgroups.iter().map(|cgroup| cgroup.holder).collect();
+            let cgroups: Vec<_> = cgroups.iter().map(|cgroup| cgroup.path.display().to_string()).collect();
             let cgroups = cgroups.join(" ");
-            if gone {
+            if let (true, Some(holders)) = (gone, holders) {
+                Finding::fine(format!(
+                    "{cgroups} belong to process {}, which listens elsewhere, as in a container",
+                    holders[0]
+                ))
+            } else if gone {
                 Finding::problem(
                     format!(
                         "connects of {cgroups} are handled without a daemon, by tables that follow no file any more"
@@ -87,11 +106,19 @@ mod tests {
 
     #[test]
     fn links_belong_to_a_daemon() {
-        let attached = || Held::Attached(vec!["/web.slice".into()]);
+        let held_by = |holder| {
+            let path = PathBuf::from("/web.slice");
+            Held::Attached(vec![Attached { path, holder }])
+        };
+        let attached = || held_by(None);
+        let unseen = || Held::Attached(Vec::new());
         let layout = || Held::Layout { there: 2, ours: 3 };
         for (held, answer, verdict) in [
             (attached(), running(State::Routing), Fine),
             (attached(), Answer::Nobody, Problem),
+            (held_by(Some(7)), running(State::Routing), Fine),
+            (held_by(Some(8)), Answer::Nobody, Fine),
+            (unseen(), Answer::Nobody, Unknown),
             // Somebody holds the socket: it is told there.
             (attached(), Answer::Silent, Fine),
             (layout(), running(State::Routing), Warning),

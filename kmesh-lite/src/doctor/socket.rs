@@ -135,7 +135,7 @@ fn absent(path: &Path, holder: Option<u32>, answer: &Answer) -> Finding {
     }
 }
 
-/// How the daemon is. `failed` says that systemd has given up on it, which weighs more there.
+/// How the daemon is. `ours` is the version of this program.
 pub fn daemon(answer: &Answer, ours: &Version) -> Check {
     let daemon = match answer {
         Answer::Daemon(daemon) => daemon,

@@ -7,10 +7,10 @@ use crate::cli::error::CliError;
 use crate::cli::run::{absolute, files, rooted};
 use crate::daemon::api::{self, Status};
 use crate::daemon::{self, Loaded, Source};
-use crate::doctor::cgroup::{Captured, Runner};
+use crate::doctor::cgroup::{Captured, Mount, Runner};
 use crate::doctor::files::{About, Configuration, Reader, Role};
 use crate::doctor::hooks::{Hook, Level, Owner, Program, Sharing, Unseen};
-use crate::doctor::links::Held;
+use crate::doctor::links::{Attached, Held};
 use crate::doctor::programs::{Programs, Refusal};
 use crate::doctor::security::Modules;
 use crate::doctor::socket::{Answer, Daemon, Socket, State, Version};
@@ -19,7 +19,9 @@ use crate::doctor::{
     Report, capability, cgroup, files as file_checks, hooks, kernel as kernel_checks, links,
     security, socket as socket_checks, unit,
 };
-use crate::kernel::{self, Cgroups, FOR_SERVER_FIRST, LoadError, NEEDED, ObserveError, Observer};
+use crate::kernel::{
+    self, CgroupError, Cgroups, FOR_SERVER_FIRST, LoadError, NEEDED, ObserveError, Observer,
+};
 use crate::log::chain;
 use crate::model::{Capture, Header, Mesh, Speaker};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
@@ -82,15 +84,9 @@ pub fn examine(args: &args::Doctor) -> Result<Report, CliError> {
         kernel_checks::loopback(kernel::has_loopback()),
         security::lockdown(text("/sys/kernel/security/lockdown").as_deref(), &programs),
         security::modules(&modules(), &programs),
-        capability::own(&missing, root),
+        capability::own(&missing, root, text("/proc/self/uid_map").as_deref()),
         programs.check(),
-        cgroup::mount(
-            cgroups
-                .as_ref()
-                .map(Cgroups::mount)
-                .map_err(|error| error.to_string()),
-            version_1,
-        ),
+        cgroup::mount(&mount(&cgroups), version_1),
         cgroup::captured(&captured, runner(&answer, process)),
         hooks::check(at_hooks.as_deref().map_err(Clone::clone)),
         file_checks::configuration(&configuration(&file, &loaded, readable)),
@@ -239,6 +235,14 @@ fn modules() -> Modules {
         list: text("/sys/kernel/security/lsm"),
         selinux: text("/sys/fs/selinux/enforce"),
         apparmor: text("/sys/module/apparmor/parameters/enabled"),
+    }
+}
+
+fn mount(cgroups: &Result<Cgroups, CgroupError>) -> Mount<'_> {
+    match cgroups {
+        Ok(cgroups) => Mount::At(cgroups.mount()),
+        Err(CgroupError::NotMounted) => Mount::Nowhere,
+        Err(error) => Mount::Unseen(chain(error)),
     }
 }
 
@@ -443,10 +447,19 @@ fn least_kept(answer: &Answer) -> Option<usize> {
 
 fn held(socket: &Path) -> Held {
     match Observer::find(kernel::instance(socket)) {
-        Ok(Some(observer)) => Held::Attached(observer.attached().to_vec()),
+        Ok(Some(observer)) => Held::Attached(observer.attached().iter().map(attached).collect()),
         Ok(None) => Held::Nothing,
         Err(ObserveError::Layout { there, ours }) => Held::Layout { there, ours },
         Err(error) if errno(&error) == Some(libc::EPERM) => Held::Denied,
         Err(error) => Held::Failed(chain(&error)),
+    }
+}
+
+fn attached(path: &PathBuf) -> Attached {
+    let folder = Cgroups::find().ok().map(|cgroups| cgroups.folder(path));
+    let folder = folder.and_then(|folder| File::open(folder).ok());
+    Attached {
+        path: path.clone(),
+        holder: folder.and_then(|folder| kernel::lock_holder(&folder)),
     }
 }
