@@ -80,7 +80,7 @@ pub fn check(held: &Held, answer: &Answer) -> Check {
 }
 
 const LEFT: &str = "`systemctl start kmesh-lite` takes them over, and `systemctl stop kmesh-lite` lets go of them; if \
-                    systemd is not who keeps them, end the process that does (`grep -l bpf.link /proc/*/fdinfo/* \
+                    systemd is not who keeps them, end the process that does (`grep -l link_type: /proc/*/fdinfo/* \
                     2>/dev/null` finds it)";
 
 #[cfg(test)]
