@@ -29,7 +29,7 @@ mod watch;
 pub use control::ControlError;
 pub use datapath::{Blame, Datapath, Pass};
 pub use files::Files;
-pub use lock::LockError;
+pub use lock::{LockError, path as lock_path};
 pub use source::{Loaded, Source};
 pub use supervisor::Systemd;
 pub use unattended::Unattended;

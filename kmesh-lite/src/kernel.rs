@@ -15,18 +15,22 @@ mod inherited;
 mod maps;
 mod object;
 mod observer;
+mod probe;
 mod rows;
 mod server_first;
 mod store;
 
-pub use capability::MissingCapabilities;
-pub use cgroup::{CgroupError, Cgroups, Found, has_units};
+pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, missing};
+pub use cgroup::{CgroupError, Cgroups, Found, has_units, lock_holder, mounts};
 pub use counters::Counters;
 pub use facts::own_addresses;
-pub use hooks::HookError;
+pub use hooks::{HookError, outermost};
 pub use inherited::Descriptors;
-pub use object::LoadError;
-pub use observer::{ObserveError, Observer};
+pub use object::{Abilities, LoadError};
+pub use observer::{ObserveError, Observer, instances};
+pub use probe::{
+    AtHook, Level, at_hooks, has_bpf, has_loopback, has_membarrier, kept_for, names, probe,
+};
 pub use store::{NoStore, Store};
 
 use crate::maps::{Maps, MapsError};

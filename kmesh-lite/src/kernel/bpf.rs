@@ -3,7 +3,8 @@
 
 use aya::maps::{MapData, MapError};
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_type,
+    BPF_F_QUERY_EFFECTIVE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
+    bpf_map_type,
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -178,6 +179,38 @@ fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
+/// Programs attached to a cgroup itself at one hook, with the flags of linux/bpf.h that say how it
+/// shares the hook; or those that run there in `effect`, wherever they are attached.
+pub fn programs_at(
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+    effect: bool,
+) -> io::Result<(u32, Vec<u32>)> {
+    // The kernel's limit is 64 a cgroup; those of all above it come on top.
+    let mut ids = vec![0_u32; 1024];
+    let mut attributes = zeroed();
+    attributes.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attributes.query.attach_type = attach_type;
+    attributes.query.query_flags = if effect { BPF_F_QUERY_EFFECTIVE } else { 0 };
+    attributes.query.prog_ids = ids.as_mut_ptr() as u64;
+    attributes.query.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+    call(bpf_cmd::BPF_PROG_QUERY, &mut attributes)?;
+    // SAFETY: written by the kernel.
+    let (flags, count) = unsafe {
+        (
+            attributes.query.attach_flags,
+            attributes.query.__bindgen_anon_2.prog_cnt,
+        )
+    };
+    ids.truncate(count as usize);
+    Ok((flags, ids))
+}
+
+/// Whether the kernel has this system call; whether we may use it is another question.
+pub fn is_there() -> bool {
+    !matches!(next_link(0), Err(error) if error.raw_os_error() == Some(libc::ENOSYS))
+}
+
 /// The only element of an array.
 pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
     let (key, mut value) = (0_u32, vec![0_u8; size as usize]);
@@ -226,17 +259,25 @@ pub fn replace(replaced: BorrowedFd<'_>, open: BorrowedFd<'_>) -> io::Result<()>
 /// sandboxes do; there an update of a map of maps waits in the same way, because the kernel promises
 /// that no program goes on with the old inner map when the call returns.
 pub fn grace_period() -> io::Result<()> {
-    match membarrier() {
+    match membarrier(MEMBARRIER_CMD_GLOBAL) {
         Err(error) if refused(&error) => Inner::swap(),
-        waited => waited,
+        waited => waited.map(drop),
     }
 }
 
-fn membarrier() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+/// Whether [`grace_period`] has the quicker way, without waiting for one.
+pub fn has_membarrier() -> bool {
+    const MEMBARRIER_CMD_QUERY: libc::c_int = 0;
+    membarrier(MEMBARRIER_CMD_QUERY)
+        .is_ok_and(|commands| commands & libc::c_long::from(MEMBARRIER_CMD_GLOBAL) != 0)
+}
+
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
     // SAFETY: no pointers.
-    match unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } {
-        0 => Ok(()),
+    match unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) } {
+        answer @ 0.. => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
 }
