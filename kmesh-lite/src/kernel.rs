@@ -174,22 +174,29 @@ impl Kernel {
     ) -> Result<Self, KernelError> {
         capability::check()?;
         let cgroups = Cgroups::find()?;
-        let left = Inherited::sort(left);
-        let (tables, sockets) = (left.tables.as_ref(), left.sockets.as_ref());
-        let mut object = Object::load(
-            &limits,
-            options.settings(),
-            Reuse {
-                tables: tables.map(|set| &set.maps),
-                sockets: sockets.map(|set| &set.maps),
-            },
-        )?;
+        let mut left = Inherited::sort(left);
+        let load = |left: &Inherited| {
+            let reuse = Reuse {
+                tables: left.tables.as_ref().map(|set| &set.maps),
+                sockets: left.sockets.as_ref().map(|set| &set.maps),
+            };
+            Object::load(&limits, options.settings(), reuse)
+        };
+        let object = match load(&left) {
+            Err(misfit @ LoadError::Misfit { .. }) => {
+                log::warn!("{misfit}: starting with new tables");
+                left.give_up_maps();
+                load(&left)
+            }
+            loaded => loaded,
+        };
+        let mut object = object?;
         let sink = Sink::open().map_err(KernelError::Events)?;
         object.set_sink(sink.as_fd())?;
         let events = Reader::start(object.events()?, sink).map_err(KernelError::Events)?;
         let store = Arc::clone(&options.store);
         let mut hooks = Hooks::new(Arc::clone(&store));
-        let (familiar, filled) = (sockets.is_some(), tables.is_some());
+        let (familiar, filled) = (left.sockets.is_some(), left.tables.is_some());
         if !left.links.is_empty() {
             log::info!(
                 "taking over {} links of the process before{}",

@@ -86,7 +86,12 @@ fn examples() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in entries(&folder("../examples-config")) {
         if entry.is_dir() {
-            found.push(entry.join("mesh.toml"));
+            // Drop-ins of systemd are no meshes.
+            found.extend(
+                [entry.join("mesh.toml")]
+                    .into_iter()
+                    .filter(|file| file.exists()),
+            );
         } else if entry
             .extension()
             .is_some_and(|extension| extension == "toml")

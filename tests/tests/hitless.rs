@@ -344,6 +344,28 @@ fn a_store_that_lost_something_is_made_good() {
 }
 
 #[test]
+fn a_map_that_is_not_what_its_name_says_is_not_used() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, _open) = started(&host);
+    under_fire(&servers, &["127.0.0.2"], |fire| {
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        let supervisor = daemon.supervisor.as_ref().expect("a supervisor");
+        supervisor.mix_up("-BACKENDS", "-SERVICES");
+        daemon.start_again(&[]);
+        assert_eq!(daemon.state(), "routing");
+        fire.more();
+    });
+    assert!(
+        daemon.log().contains("cannot be taken over"),
+        "{}",
+        daemon.log()
+    );
+    assert_eq!(tables(&daemon).len(), 13);
+}
+
+#[test]
 fn a_daemon_that_hangs_holds_nobody_up() {
     let Some(host) = Host::new() else { return };
     let servers = Servers::start();

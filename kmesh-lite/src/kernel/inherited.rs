@@ -81,6 +81,13 @@ impl Inherited {
         inherited
     }
 
+    /// Leaves the maps to the programs that run on them.
+    pub fn give_up_maps(&mut self) {
+        let tables = self.tables.take().map(|set| set.names);
+        self.superseded.extend(tables.into_iter().flatten());
+        self.sockets = None;
+    }
+
     fn foreign(&mut self, name: Name, why: &dyn std::fmt::Display) {
         log::warn!("descriptor `{name}` cannot be used: {why}");
         self.foreign.push(name);
