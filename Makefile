@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BPF_LINKER := 0.13.0
 APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2
-# For tests that are skipped without it: a mail server, which would take the place of a machine's own.
-APT_CI := opensmtpd
+# For tests that are skipped without them: servers that would take the place of a machine's own.
+APT_CI := opensmtpd mariadb-server mariadb-client openssh-server openssh-client
 # What only `make test` needs: pages are read, and a guest is installed that systemd boots in.
 APT_TEST := mandoc man-db mmdebstrap systemd-container
 TOOLS_TEST := cargo-deb@3.8.0

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text or JSON and an exit code out.
 
 mod args;
+mod ask;
 mod check;
 mod client;
 mod completions;

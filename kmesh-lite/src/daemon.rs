@@ -21,6 +21,9 @@ mod signals;
 mod source;
 mod supervisor;
 mod turn;
+mod unattended;
+mod unit_files;
+mod units;
 mod watch;
 
 pub use control::ControlError;
@@ -28,8 +31,11 @@ pub use datapath::{Blame, Datapath, Pass};
 pub use files::Files;
 pub use lock::LockError;
 pub use source::{Loaded, Source};
+pub use supervisor::Systemd;
+pub use unattended::Unattended;
 pub use watch::WatchError;
 
+use crate::kernel::{CgroupError, Cgroups};
 use control::Control;
 use event::Events;
 use lock::Lock;
@@ -39,8 +45,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
-use supervisor::Systemd;
 use turn::Daemon;
+use units::Units;
 use watch::Watch;
 
 /// Where the control socket is unless told otherwise.
@@ -71,6 +77,8 @@ pub enum DaemonError {
     Control(#[from] ControlError),
     #[error(transparent)]
     Watch(#[from] WatchError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     #[error("cannot apply {}", .path.display())]
@@ -114,10 +122,11 @@ pub fn run<S: Source, D: Datapath>(
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
     let watch = Watch::new(source.file(), source.drop_ins(), sender.clone())?;
+    let units = Units::new(Cgroups::find()?, sender.clone())?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, sender)?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
-    let mut daemon = Daemon::new(options, source, datapath, watch, Systemd);
+    let mut daemon = Daemon::new(options, source, datapath, watch, units, Systemd);
     let ended = daemon.start().map(|()| daemon.run(&mut events));
     // Requests that still wait get to know, then the kernel is let go, then another may take over.
     drop(events);

@@ -9,38 +9,91 @@ mod cgroup;
 mod counters;
 mod events;
 mod facts;
+mod fault;
 mod hooks;
+mod inherited;
 mod maps;
 mod object;
+mod observer;
 mod rows;
 mod server_first;
+mod store;
 
 pub use capability::MissingCapabilities;
-pub use cgroup::{CgroupError, Cgroups};
+pub use cgroup::{CgroupError, Cgroups, Found, has_units};
 pub use counters::Counters;
 pub use facts::own_addresses;
 pub use hooks::HookError;
+pub use inherited::Descriptors;
 pub use object::LoadError;
+pub use observer::{ObserveError, Observer};
+pub use store::{NoStore, Store};
 
 use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
-use crate::plan::{self, drift, words};
+use crate::plan::{self, Op, drift, words};
 use crate::reconcile::{self, Prepared, ReconcileError};
 use crate::tables::{self, Actual, Leftovers, Tables};
 use events::Reader;
 use hooks::Hooks;
-use object::Object;
+use inherited::Inherited;
+use kmesh_lite_common::{Label, Settings};
+use object::{ByName, Object, Reuse};
 use server_first::Sink;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Group, Name};
 
 /// What does not come from the mesh.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// Cgroups to attach to in place of those of the file.
     pub cgroups: Option<Vec<PathBuf>>,
     /// A process whose connects are left alone: the daemon's own.
     pub daemon: Option<u32>,
+    /// Tells the tables of several daemons on a host apart.
+    pub instance: u64,
+    /// Who keeps links and maps beyond this process.
+    pub store: Arc<dyn Store>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cgroups: None,
+            daemon: None,
+            instance: 0,
+            store: Arc::new(NoStore),
+        }
+    }
+}
+
+impl Options {
+    fn settings(&self) -> Settings {
+        Settings {
+            label: self.label(),
+            daemon: self.daemon.unwrap_or(0),
+            ..Settings::default()
+        }
+    }
+
+    fn label(&self) -> Label {
+        Label {
+            layout: Group::Tables.version(),
+            ..Label::new(self.instance)
+        }
+    }
+}
+
+/// What tells the tables of the daemon on a control socket from those of another: FNV-1a of its path,
+/// which has to be the same in every version.
+pub fn instance(socket: &Path) -> u64 {
+    let bytes = socket.as_os_str().as_bytes().iter();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A mesh in the kernel.
@@ -50,6 +103,10 @@ pub struct Kernel {
     limits: Limits,
     object: Object,
     hooks: Hooks,
+    /// Names under which the store keeps the tables; none before they hold a mesh.
+    tables_kept: Vec<Name>,
+    /// Tables of an earlier process that are of no use once every link is switched.
+    superseded: Vec<Name>,
     /// What the last successful pass left behind: any difference to it is drift.
     written: Option<Tables>,
     /// Runs until this is dropped.
@@ -97,21 +154,69 @@ pub struct Pass {
 impl Kernel {
     /// Loads the programs with tables for `limits`. Nothing is attached before the first pass.
     pub fn load(limits: Limits, options: Options) -> Result<Self, KernelError> {
+        Self::take_over(limits, options, Descriptors::new())
+    }
+
+    /// Loads the programs, and goes on from where an earlier process ended: `left` is what the store
+    /// kept. Connects are handled without a gap.
+    ///
+    /// Tables of this version are used as they are. Others stay in charge until the first pass has
+    /// filled new ones; so do those of which something is missing. Sockets that earlier programs
+    /// redirected keep their peer name in any case.
+    pub fn take_over(
+        limits: Limits,
+        options: Options,
+        left: Descriptors,
+    ) -> Result<Self, KernelError> {
         capability::check()?;
         let cgroups = Cgroups::find()?;
-        let object = Object::load(&limits, options.daemon, None)?;
+        let left = Inherited::sort(left);
+        let (tables, sockets) = (left.tables.as_ref(), left.sockets.as_ref());
+        let mut object = Object::load(
+            &limits,
+            options.settings(),
+            Reuse {
+                tables: tables.map(|set| &set.maps),
+                sockets: sockets.map(|set| &set.maps),
+            },
+        )?;
         let sink = Sink::open().map_err(KernelError::Events)?;
-        object.set_sink(sink.as_fd()).map_err(KernelError::Events)?;
+        object.set_sink(sink.as_fd())?;
         let events = Reader::start(object.events()?, sink).map_err(KernelError::Events)?;
+        let store = Arc::clone(&options.store);
+        let mut hooks = Hooks::new(Arc::clone(&store));
+        let (familiar, filled) = (sockets.is_some(), tables.is_some());
+        hooks.inherit(left.links, familiar, &cgroups);
+        if !familiar {
+            keep(&*store, Group::Sockets, object.sockets());
+        }
+        if filled {
+            object.maps.mend_settings(options.settings())?;
+        }
+        if filled && familiar {
+            // From now on they run what this version does, whatever the file is like.
+            hooks.switch(&object)?;
+        }
+        for name in &left.foreign {
+            store::release(&*store, name);
+        }
+        let limits = if filled { object.maps.limits() } else { limits };
         Ok(Self {
             cgroups,
             options,
             limits,
             object,
-            hooks: Hooks::default(),
+            hooks,
+            tables_kept: left.tables.map_or_else(Vec::new, |set| set.names),
+            superseded: left.superseded,
             written: None,
             _events: events,
         })
+    }
+
+    /// Whether connects are handled by what an earlier process left.
+    pub fn has_inherited(&self) -> bool {
+        self.hooks.has_inherited()
     }
 
     /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
@@ -141,15 +246,23 @@ impl Kernel {
             prepared => prepared?,
         };
         drift.extend(self.drift(&prepared));
-        // Until the commit new cgroups see what the others do: the old mesh, or an empty one.
-        self.hooks.attach(claims, headers, &self.object)?;
         // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
         self.written = None;
-        reconcile::apply(&mut self.object.maps, &prepared)?;
+        if self.tables_kept.is_empty() {
+            // Nobody reads these tables yet, and links of an earlier process read others.
+            reconcile::apply(&mut self.object.maps, &prepared)?;
+            self.tables_kept = keep(&*self.options.store, Group::Tables, self.object.tables());
+            self.hooks.attach(claims, headers, &self.object)?;
+        } else {
+            // Until the commit new cgroups see what the others do: the old mesh.
+            self.hooks.attach(claims, headers, &self.object)?;
+            reconcile::apply(&mut self.object.maps, &prepared)?;
+        }
         summary.extend(prepared.words());
         self.written = Some(prepared.desired);
         self.hooks.retain(&wanted);
         self.hooks.retain_headers(headers, &self.object);
+        self.release_superseded();
         // Nobody waits for the end of this pass; for the next one somebody will.
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");
@@ -160,6 +273,31 @@ impl Kernel {
             drift,
             grown,
         })
+    }
+
+    /// Makes programs of `mesh`, which the tables hold, special as soon as they begin to run. A pass
+    /// does that as well, but reads all tables first; it is still needed, to forget the old ones.
+    pub fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+        let Some(written) = &mut self.written else {
+            return Ok(());
+        };
+        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let (callers, levels) = tables::callers(&facts);
+        let mut ops = Vec::new();
+        for (cgroup, caller) in callers {
+            if written.callers.insert(cgroup, caller) != Some(caller) {
+                ops.push(Op::PutCaller(cgroup, caller));
+            }
+        }
+        if levels & !written.caller_levels != 0 {
+            written.caller_levels |= levels;
+            ops.push(Op::CallerLevels(written.caller_levels));
+        }
+        for op in &ops {
+            // They count at once, whatever the generation.
+            self.object.maps.apply(op, 0)?;
+        }
+        Ok(())
     }
 
     /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
@@ -194,18 +332,29 @@ impl Kernel {
         self.hooks.cgroups()
     }
 
+    /// The tree in which the cgroups of a mesh are.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
     /// Repairs what is not part of any mesh, and says what was wrong.
     fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
-        let mut drift = Vec::new();
-        let daemon = self.options.daemon.unwrap_or(0);
         let maps = &mut self.object.maps;
-        if maps.set_daemon(daemon)? != daemon {
-            drift.push("settings: the process whose connects are left alone".to_owned());
-        }
+        let wrong = maps.mend_settings(self.options.settings())?;
+        let mut drift: Vec<_> = wrong
+            .iter()
+            .map(|what| format!("settings: {what}"))
+            .collect();
         if maps.is_worn_out()? {
             drift.push("settings: the generation is out of range".to_owned());
         }
         Ok(drift)
+    }
+
+    fn release_superseded(&mut self) {
+        for name in std::mem::take(&mut self.superseded) {
+            store::release(&*self.options.store, &name);
+        }
     }
 
     fn drift(&self, prepared: &Prepared) -> Vec<String> {
@@ -232,7 +381,11 @@ impl Kernel {
     /// ids stay; what the sockets remember is shared by both. Gives the change in words.
     fn replace(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Vec<String>, KernelError> {
         let limits = self.limits.max(mesh.limits);
-        let mut object = Object::load(&limits, self.options.daemon, Some(&self.object))?;
+        let reuse = Reuse {
+            tables: None,
+            sockets: Some(self.object.sockets()),
+        };
+        let mut object = Object::load(&limits, self.options.settings(), reuse)?;
         let Prepared {
             actual,
             desired,
@@ -245,11 +398,16 @@ impl Kernel {
             .maps
             .counters
             .copy_to(&mut object.maps.counters, &desired)?;
+        // Whoever takes over half way through the links finds the new tables whole, and goes on.
+        let kept = keep(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.hooks.switch(&object) {
             // Links that have gone ahead would go on with tables that nobody writes to.
             self.hooks.switch(&self.object)?;
+            self.superseded.extend(kept);
             return Err(error.into());
         }
+        self.superseded
+            .extend(std::mem::replace(&mut self.tables_kept, kept));
         self.object = object;
         self.limits = limits;
         self.written = None;
@@ -258,4 +416,21 @@ impl Kernel {
         lines.extend(words(&actual.tables, &desired));
         Ok(lines)
     }
+}
+
+/// Hands a whole group of maps to the store. Gives the names.
+fn keep(store: &dyn Store, group: Group, maps: &ByName) -> Vec<Name> {
+    let fds = || maps.values().map(AsFd::as_fd);
+    let set = fds().filter_map(|fd| bpf::map_id(fd).ok()).min();
+    let name = |map: &str| Name::Map {
+        group,
+        version: group.version(),
+        set: set.unwrap_or_default(),
+        map: map.to_owned(),
+    };
+    let names: Vec<_> = maps.keys().map(|map| name(map)).collect();
+    for (name, fd) in names.iter().zip(fds()) {
+        store::keep(store, name, fd);
+    }
+    names
 }

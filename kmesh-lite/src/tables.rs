@@ -11,7 +11,7 @@ mod ids;
 mod ranges;
 mod replay;
 
-pub use build::{BuildError, build};
+pub use build::{BuildError, build, callers};
 pub use check::{Dangling, check};
 pub use replay::{Found, replay};
 
@@ -119,6 +119,11 @@ impl Table {
     /// limits can be put beside any other before the first is taken away.
     pub const fn rows(self, limits: &Limits) -> u32 {
         self.limit(limits) * 2
+    }
+
+    /// The limit for which the kernel's table has this many rows.
+    pub const fn limit_of(rows: u32) -> u32 {
+        rows / 2
     }
 }
 

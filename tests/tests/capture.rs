@@ -106,7 +106,7 @@ fn of_a_cgroup_and_one_below_it_handles_each_connect_once() {
             host.cgroup.path().to_owned(),
             host.cgroup.folder().to_owned(),
         ]),
-        daemon: None,
+        ..Options::default()
     });
     mesh.reload(WEB);
     let _inside = below.enter().unwrap();
@@ -214,6 +214,7 @@ fn leaves_the_daemon_alone_and_nobody_else() {
     let mut mesh = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     mesh.reload(WEB);
     assert_eq!(vip(), OUTSIDE);
@@ -235,7 +236,7 @@ fn of_one_cgroup_belongs_to_one_kernel_and_the_second_is_told_whose() {
     let first = host.run(WEB);
     let options = Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        daemon: None,
+        ..Options::default()
     };
     let mut second = Kernel::load(LIMITS, options).unwrap();
     let error = second.reconcile(&mesh("")).unwrap_err();

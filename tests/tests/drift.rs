@@ -233,12 +233,13 @@ fn the_process_that_is_left_alone_is_again() {
     let mut mesh = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     mesh.reload(WEB);
     let maps = Maps::of(&host);
     let mut settings = maps.element("SETTINGS", &[0; 4]);
     // The last word of the row.
-    settings[12..].fill(0);
+    settings[36..].fill(0);
     maps.touch("update", "SETTINGS", &[0; 4], Some(&settings));
     assert_eq!(call("10.96.0.10:80"), Err(Errno::ECONNREFUSED));
     let pass = mesh.reload(WEB);

@@ -33,6 +33,7 @@ fn load(path: &Path) -> Mesh {
     let host = Host {
         name: "web-1".to_owned(),
         own_addresses: own_addresses(),
+        unit_files: None,
     };
     let loaded = Loader::new(path).load(&host);
     let problems = loaded.problems;

@@ -42,7 +42,7 @@ fn is_not_disturbed_by_signals() {
         for _ in 0..5 {
             let options = Options {
                 cgroups: Some(vec![host.cgroup.path().to_owned()]),
-                daemon: None,
+                ..Options::default()
             };
             let mut kernel = Kernel::load(LIMITS, options).unwrap();
             kernel.reconcile(&mesh(MESH)).unwrap();

@@ -28,6 +28,7 @@ fn running(host: &Host) -> Running {
     let mut mesh = Running::load(Options {
         cgroups: Some(vec![host.cgroup.path().to_owned()]),
         daemon: Some(std::process::id()),
+        ..Options::default()
     });
     mesh.reload(MESH);
     mesh

@@ -3,7 +3,7 @@
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, call, mapped};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::host::{self, Host};
 use nix::errno::Errno;
 use std::net::SocketAddr;
 
@@ -163,6 +163,26 @@ fn is_found_by_the_name_of_its_unit_and_again_after_a_restart_of_the_unit() {
         assert_eq!(reached, Ok(address("127.0.0.2:8080")));
     }
     assert_eq!(call("10.96.0.10:80"), Ok(address(FOUR)));
+}
+
+#[test]
+fn is_known_as_soon_as_it_runs_without_a_pass_and_not_taken_for_drift() {
+    let Some((host, _backends)) = running() else {
+        return;
+    };
+    let name = format!("greeted-{}.service", std::process::id());
+    let slice = host.cgroup.child("system.slice").unwrap();
+    let text = mesh(&format!("unit = {name:?}"));
+    let mut mesh = host.run(&text);
+    let unit = slice.child(&name).unwrap();
+    let reached = || unit.run(|| call("10.96.0.10:80")).unwrap();
+    assert_eq!(reached(), Ok(address(FOUR)));
+    mesh.greet(&host::mesh(&text)).unwrap();
+    assert_eq!(reached(), Ok(address("127.0.0.2:8080")));
+    let pass = mesh.reload(&text);
+    assert_eq!((pass.operations, pass.drift), (0, Vec::new()));
+    drop(unit);
+    assert_eq!(mesh.reload(&text).operations, 2, "the cgroup and its level");
 }
 
 #[test]

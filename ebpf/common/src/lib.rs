@@ -3,7 +3,7 @@
 //! Rules of this crate: every type is `repr(C)`, has no padding, and accepts every bit pattern, so
 //! a row that something else scribbled on is wrong but never undefined behaviour. Addresses and
 //! ports are in network byte order and say so in their type; everything else is in host order.
-//! [`LAYOUT_VERSION`] changes with any layout here.
+//! [`LAYOUT_VERSION`] or [`SOCKETS_VERSION`] changes with any layout here.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -31,12 +31,17 @@ pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use name::Name;
 pub use original::Original;
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
-pub use settings::Settings;
+pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
 pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
-/// Version of every layout in this crate, and of what the programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 2;
+/// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
+/// programs expect of the rows.
+pub const LAYOUT_VERSION: u32 = 3;
+
+/// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
+/// [`Original`], [`Event`], and the keys of sockets with a pending header.
+pub const SOCKETS_VERSION: u32 = 1;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -1,6 +1,6 @@
 //! `dump`: the kernel's tables.
 
-use super::client::Client;
+use super::ask::ask;
 use super::explain::cell;
 use super::output::{BOLD, Output};
 use super::table::Table;
@@ -9,7 +9,11 @@ use crate::daemon::api::{Dump, DumpTable};
 use std::fmt::Write;
 
 pub fn run(args: args::Dump, output: &mut Output) -> Outcome {
-    let dump: Dump = Client::new(args.socket.path).get("dump", &[])?;
+    let dump: Dump = ask(
+        args.socket.path,
+        |daemon| daemon.get("dump", &[]),
+        |kernel| kernel.dump(),
+    )?;
     if args.format.json {
         output.json(&dump)?;
         return Ok(Exit::Fine);

@@ -1,21 +1,26 @@
 //! `explain`: where would a connect go?
 
-use super::client::Client;
+use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
 use crate::daemon::api::{Explanation, Row, VerdictKind};
+use crate::model::Protocol;
 use serde_json::Value;
 use std::fmt::Write;
 
 pub fn run(args: args::Explain, output: &mut Output) -> Outcome {
     let address = args.address.to_string();
-    let protocol = match args.protocol {
-        args::Protocol::Tcp => "tcp",
-        args::Protocol::Udp => "udp",
+    let (protocol, meant) = match args.protocol {
+        args::Protocol::Tcp => ("tcp", Protocol::Tcp),
+        args::Protocol::Udp => ("udp", Protocol::Udp),
     };
     let query = [("address", address.as_str()), ("protocol", protocol)];
-    let explanation: Explanation = Client::new(args.socket.path).get("explain", &query)?;
+    let explanation: Explanation = ask(
+        args.socket.path,
+        |daemon| daemon.get("explain", &query),
+        |kernel| kernel.explain(args.address, meant),
+    )?;
     if args.format.json {
         output.json(&explanation)?;
     } else {

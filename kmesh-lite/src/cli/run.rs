@@ -1,10 +1,11 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, Outcome, args};
-use crate::daemon::{self, Files, Options, Source};
+use crate::daemon::{self, Files, Options, Source, Systemd};
 use crate::kernel::{self, Kernel};
 use crate::model::Limits;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub fn run(args: args::Run) -> Outcome {
@@ -24,9 +25,11 @@ pub fn run(args: args::Run) -> Outcome {
         .map_or_else(Limits::default, |mesh| mesh.limits);
     let own = kernel::Options {
         daemon: Some(std::process::id()),
+        instance: kernel::instance(&options.socket),
+        store: Arc::new(Systemd),
         ..kernel::Options::default()
     };
-    let kernel = Kernel::load(limits, own).map_err(Box::new)?;
+    let kernel = Kernel::take_over(limits, own, Systemd::descriptors()).map_err(Box::new)?;
     daemon::run(options, claim, source, kernel)?;
     Ok(Exit::Fine)
 }

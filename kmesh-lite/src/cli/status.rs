@@ -1,10 +1,10 @@
 //! `status`: how the mesh is.
 
-use super::client::Client;
+use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
-use crate::daemon::api::{DatapathStatus, ServiceStatus, State, Status};
+use crate::daemon::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use std::fmt::Write;
 
 /// More endpoints than this are shown a service at a time.
@@ -16,13 +16,20 @@ pub fn run(args: args::Status, output: &mut Output) -> Outcome {
         .iter()
         .map(|name| ("name", name.as_str()))
         .collect();
-    let status: Status = Client::new(args.socket.path).get("status", &query)?;
+    let status: Status = ask(
+        args.socket.path,
+        |daemon| daemon.get("status", &query),
+        |kernel| kernel.status(args.name.as_deref()),
+    )?;
     if args.format.json {
         output.json(&status)?;
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
-    Ok(Exit::Fine)
+    Ok(match status.state {
+        State::Unattended => Exit::Failed,
+        _ => Exit::Fine,
+    })
 }
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
@@ -30,9 +37,10 @@ fn text(status: &Status, one: bool) -> String {
     let style = match status.state {
         State::Routing => GOOD,
         State::Waiting | State::Keeping => WARN,
-        State::Failing => ERROR,
+        State::Failing | State::Unattended => ERROR,
     };
-    let problems = status.config.problems.as_ref();
+    let config = status.config.as_ref();
+    let problems = config.and_then(|config| config.problems.as_ref());
     let below = problems
         .filter(|_| status.state != State::Routing)
         .map_or("", |_| " (below)");
@@ -58,6 +66,7 @@ fn text(status: &Status, one: bool) -> String {
         }
     }
     if !one {
+        callers(&mut text, &datapath.callers);
         facts(&mut text, status);
         totals(&mut text, datapath);
     }
@@ -125,17 +134,35 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
     table
 }
 
+/// A unit that does not run is worth a line: whose connections they are is told by its cgroup.
+fn callers(text: &mut String, callers: &[CallerStatus]) {
+    if callers.is_empty() {
+        return;
+    }
+    heading(text, "special callers");
+    let mut table = Table::new(&["unit or cgroup", "treatment", "runs in"]);
+    for caller in callers {
+        let place = match caller.cgroups.as_slice() {
+            [] => "no cgroup: it is not running, or not by this name".to_owned(),
+            cgroups => cgroups.join(" "),
+        };
+        table.row([caller.name.clone(), caller.treatment.clone(), place]);
+    }
+    table.write(text);
+}
+
 fn facts(text: &mut String, status: &Status) {
     heading(text, "daemon");
     let mut table = Table::bare(2);
     let mut fact = |what: &str, is: String| table.row([what.to_owned(), is]);
-    let files = status.config.files.len();
-    let more = match files.saturating_sub(1) {
-        0 => String::new(),
-        1 => " and 1 drop-in".to_owned(),
-        n => format!(" and {n} drop-ins"),
-    };
-    fact("file", format!("{}{more}", status.config.path.display()));
+    if let Some(config) = &status.config {
+        let more = match config.files.len().saturating_sub(1) {
+            0 => String::new(),
+            1 => " and 1 drop-in".to_owned(),
+            n => format!(" and {n} drop-ins"),
+        };
+        fact("file", format!("{}{more}", config.path.display()));
+    }
     if let Some(reload) = &status.last_reload {
         let outcome = if reload.applied {
             "applied"
@@ -158,14 +185,15 @@ fn facts(text: &mut String, status: &Status) {
         );
     }
     fact("attached to", or_dash(&status.datapath.attached.join(" ")));
-    let about = &status.daemon;
-    fact(
-        "version",
-        format!(
-            "{} ({}), pid {}, since {}",
-            about.version, about.commit, about.pid, about.started
-        ),
-    );
+    if let Some(about) = &status.daemon {
+        fact(
+            "version",
+            format!(
+                "{} ({}), pid {}, since {}",
+                about.version, about.commit, about.pid, about.started
+            ),
+        );
+    }
     table.write(text);
 }
 

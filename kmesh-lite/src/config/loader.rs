@@ -18,6 +18,8 @@ pub struct Host {
     pub name: String,
     /// Addresses of its interfaces.
     pub own_addresses: BTreeSet<IpAddr>,
+    /// Names of the unit files that its systemd knows; none if that is unknown.
+    pub unit_files: Option<BTreeSet<String>>,
 }
 
 /// Loads a main file and its drop-ins. Keeps what it parsed, so that a reload parses only files

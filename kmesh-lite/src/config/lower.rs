@@ -11,6 +11,7 @@ mod merge;
 mod place;
 mod service;
 mod settings;
+mod unit;
 mod waypoint;
 
 use super::Host;
@@ -43,7 +44,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
     let mut places = place::Places::new(&merged);
     let node = settings::node(&merged, host, &mut places, &mut report);
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
-    let waypoints = waypoint::lower(&merged, &vip_ranges, &mut report);
+    let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
     let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
     let services = service::lower(
         &service::Context {
@@ -74,7 +75,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
         mesh: Mesh {
             node,
             vip_ranges,
-            capture: capture::lower(&merged, &mut report),
+            capture: capture::lower(&merged, host, &mut report),
             limits: settings::limits(&merged),
             waypoints: waypoint::into_model(waypoints),
             services: service::into_model(services),

@@ -16,8 +16,8 @@ pub use explain::{Candidate, Explanation, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use plan::{FileText, PlanRequest, PlanText, Reloaded};
 pub use status::{
-    About, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass, LastReload,
-    PriorityStatus, ServiceStatus, State, Status, TableUse,
+    About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass,
+    LastReload, PriorityStatus, ServiceStatus, State, Status, TableUse,
 };
 
 /// Now, as these types hold it.

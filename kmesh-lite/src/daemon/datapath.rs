@@ -10,10 +10,19 @@ use std::time::Duration;
 pub trait Datapath {
     type Error: Error + Send + Sync + 'static;
 
+    /// Whether connects are still handled by what an earlier process left.
+    fn has_inherited(&self) -> bool {
+        false
+    }
+
     /// One pass: read, plan, apply, adjust what is attached. After an error the kernel holds the
     /// state before the pass, or one between the two that the next pass repairs; never a mixture
     /// that a connect could see.
     fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, Self::Error>;
+
+    /// Programs that `mesh`, the last one that was applied, treats specially and that have just
+    /// begun to run, ahead of the pass that follows.
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), Self::Error>;
 
     /// What `reconcile` would do.
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Self::Error>;

@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 pub enum Event {
     /// Something that the configuration is read from changed.
     FileChanged,
+    /// A cgroup that the mesh names, or one in which there may be such, came or went.
+    CgroupsChanged,
     Signal(Signal),
     Timer(Timer),
     Request(Request),

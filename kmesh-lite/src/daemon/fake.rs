@@ -4,7 +4,7 @@ use super::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, FileText
 use super::api::{PlanText, Row, ServiceStatus, VerdictKind};
 use super::supervisor::{News, Supervisor};
 use super::{Blame, Datapath, Loaded, Pass, Source};
-use crate::model::{Mesh, Name, Policy, Protocol, Service};
+use crate::model::{Capture, CgroupRef, Mesh, Name, Policy, Protocol, Service};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ pub struct Inside {
     /// The mesh of the last pass that succeeded.
     pub held: Option<Mesh>,
     pub passes: usize,
+    pub greetings: usize,
     /// What the next passes fail with.
     pub fail: Option<Broken>,
     /// The service that no mesh can be applied with.
@@ -78,6 +79,13 @@ impl Datapath for FakeDatapath {
             drift,
             ..Pass::default()
         })
+    }
+
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), Broken> {
+        let mut inside = self.0.inside();
+        assert_eq!(inside.held.as_ref(), Some(mesh), "the one that is held");
+        inside.greetings += 1;
+        Ok(())
     }
 
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Broken> {
@@ -147,7 +155,8 @@ impl Drop for FakeDatapath {
     }
 }
 
-/// Reads a file with one service name a line; `bad` is an error and `odd` cannot be run.
+/// Reads a file with one service name a line; `bad` is an error and `odd` cannot be run. A line like
+/// `sshd.service` is a unit to leave alone.
 pub struct FakeSource {
     pub file: PathBuf,
     pub drop_ins: PathBuf,
@@ -218,10 +227,16 @@ fn mesh(text: &str) -> Mesh {
         waypoint: None,
         endpoints: Vec::new(),
     };
-    let names = text
-        .lines()
-        .map(|line| line.trim().parse::<Name>().unwrap());
+    let is_unit = |line: &&str| line.ends_with(".service");
+    let lines = text.lines().map(str::trim);
+    let units = lines.clone().filter(is_unit);
+    let names = lines.filter(|line| !is_unit(line));
+    let names = names.map(|line| line.parse::<Name>().unwrap());
     Mesh {
+        capture: Capture {
+            bypass: units.map(|unit| CgroupRef::Unit(unit.to_owned())).collect(),
+            ..Capture::default()
+        },
         services: names.map(|name| (name, service())).collect(),
         ..Mesh::default()
     }

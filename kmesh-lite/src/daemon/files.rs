@@ -55,6 +55,7 @@ impl Files {
         Host {
             name: self.host.clone(),
             own_addresses,
+            unit_files: super::unit_files::names(),
         }
     }
 }

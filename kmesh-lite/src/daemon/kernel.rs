@@ -1,8 +1,8 @@
 //! The kernel as the daemon's datapath: its tables and counters in the words of the control socket.
 
-mod dump;
-mod explain;
-mod status;
+pub mod dump;
+pub mod explain;
+pub mod status;
 
 use super::api::{DatapathStatus, Dump, Explanation, PlanText};
 use super::datapath::{Blame, Datapath, Pass};
@@ -15,6 +15,10 @@ use std::time::Instant;
 impl Datapath for Kernel {
     type Error = KernelError;
 
+    fn has_inherited(&self) -> bool {
+        Kernel::has_inherited(self)
+    }
+
     fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
         let start = Instant::now();
         let pass = Kernel::reconcile(self, mesh)?;
@@ -24,6 +28,10 @@ impl Datapath for Kernel {
             drift: pass.drift,
             took: start.elapsed(),
         })
+    }
+
+    fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+        Kernel::greet(self, mesh)
     }
 
     fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, KernelError> {
@@ -43,6 +51,7 @@ impl Datapath for Kernel {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect(),
+            callers: status::callers(self.cgroups(), mesh),
             services: status::services(&tables, &counters, mesh),
             outcomes: status::outcomes(&counters),
             capacity: status::capacity(&tables, &self.limits()),

@@ -1,7 +1,10 @@
 //! Telling systemd how it goes.
 
-use log::debug;
+use crate::kernel::{Descriptors, Store};
+use log::{debug, warn};
 use sd_notify::NotifyState;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Whoever started the daemon and wants to know how it is.
@@ -21,13 +24,42 @@ pub enum News<'a> {
 }
 
 /// systemd, if it started us; silence otherwise.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Systemd;
 
 impl Systemd {
     /// How often systemd wants to hear [`News::Alive`]: half of what it tolerates.
     pub fn watchdog() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|tolerated| tolerated / 2)
+    }
+
+    /// What its store held when it started us (sd_listen_fds_with_names(3)). To be called once.
+    pub fn descriptors() -> Descriptors {
+        match sd_notify::listen_fds_with_names() {
+            // SAFETY: open, and passed to this process, which asks for them once.
+            Ok(passed) => passed
+                .map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) }))
+                .collect(),
+            Err(error) => {
+                warn!("cannot take over what systemd kept, starting anew: {error}");
+                Descriptors::new()
+            }
+        }
+    }
+}
+
+/// The file descriptor store of the service (sd_pid_notify_with_fds(3)), which outlives crash and
+/// restart, and is emptied when the service stops.
+impl Store for Systemd {
+    fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+        // systemd drops what it can poll as soon as that hangs up.
+        let poll = NotifyState::Custom("FDPOLL=0");
+        let state = [NotifyState::FdStore, NotifyState::FdName(name), poll];
+        sd_notify::notify_with_fds(&state, &[fd])
+    }
+
+    fn release(&self, name: &str) -> io::Result<()> {
+        sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
     }
 }
 

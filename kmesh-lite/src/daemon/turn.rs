@@ -8,8 +8,9 @@ use super::datapath::Datapath;
 use super::event::{Event, Events, Request, Signal, Timer};
 use super::source::Source;
 use super::supervisor::{News, Supervisor};
+use super::units::{Change, Units};
 use super::watch::Watch;
-use super::{DaemonError, Options, api};
+use super::{DaemonError, Options, WatchError, api};
 use log::{info, warn};
 use state::State;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub struct Daemon<S, D, N> {
     source: S,
     datapath: D,
     watch: Watch,
+    units: Units,
     supervisor: N,
     /// Attach to these instead of what the file says.
     cgroups: Vec<PathBuf>,
@@ -30,6 +32,7 @@ pub struct Daemon<S, D, N> {
 pub enum Trigger {
     Start,
     File,
+    Cgroup,
     Signal,
     Request,
     Timer,
@@ -40,6 +43,7 @@ impl Trigger {
         match self {
             Self::Start => "start",
             Self::File => "file",
+            Self::Cgroup => "cgroup",
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Timer => "timer",
@@ -48,12 +52,20 @@ impl Trigger {
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    pub fn new(options: Options, source: S, datapath: D, watch: Watch, supervisor: N) -> Self {
+    pub fn new(
+        options: Options,
+        source: S,
+        datapath: D,
+        watch: Watch,
+        units: Units,
+        supervisor: N,
+    ) -> Self {
         Self {
-            state: State::new(source.file().to_owned()),
+            state: State::new(source.file().to_owned(), datapath.has_inherited()),
             source,
             datapath,
             watch,
+            units,
             supervisor,
             cgroups: options.cgroups,
         }
@@ -82,6 +94,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         while let Some(event) = events.next() {
             match event {
                 Event::FileChanged => drop(self.load(Trigger::File)),
+                Event::CgroupsChanged => self.cgroups_changed(),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
@@ -135,6 +148,35 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    /// A pass if what the mesh names is elsewhere now. The file has nothing to do with it.
+    fn cgroups_changed(&mut self) {
+        if self.look_for_units() {
+            if let Some(held) = &self.state.applied
+                && let Err(error) = self.datapath.greet(held)
+            {
+                log::debug!(
+                    "the pass that follows tells why: {}",
+                    crate::log::chain(&error)
+                );
+            }
+            drop(self.pass(Trigger::Cgroup));
+            self.tell_status();
+        }
+    }
+
+    /// Whether cgroups that the mesh names came or went since the last look; from now on that is
+    /// an event. Both meshes count, where the last one could not be applied.
+    fn look_for_units(&mut self) -> bool {
+        let meshes = self.state.mesh.iter().chain(&self.state.applied);
+        let named = meshes.flat_map(|mesh| mesh.callers());
+        let looked = self.units.look(named.map(|(name, _)| name));
+        for change in &looked.changed {
+            log_change(change);
+        }
+        self.warn_blind_units(&looked.blind);
+        !looked.changed.is_empty()
+    }
+
     fn tell_status(&mut self) {
         let verdict = self.state.verdict();
         if self.state.told.as_deref() != Some(&*verdict) {
@@ -143,15 +185,37 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// Says once what cannot be watched.
-    fn warn_blind(&mut self, blind: &[super::WatchError]) {
-        let texts: Vec<_> = blind.iter().map(|error| crate::log::chain(error)).collect();
-        if texts != self.state.blind {
-            for text in &texts {
-                warn!("{text}; changes there are found by the timer or a reload only");
-            }
-            self.state.blind = texts;
+    fn warn_blind(&mut self, blind: &[WatchError]) {
+        warn_once(blind, &mut self.state.blind);
+    }
+
+    fn warn_blind_units(&mut self, blind: &[WatchError]) {
+        warn_once(blind, &mut self.state.blind_units);
+    }
+}
+
+/// Says what cannot be watched, unless that has been said.
+fn warn_once(blind: &[WatchError], said: &mut Vec<String>) {
+    let texts: Vec<_> = blind.iter().map(|error| crate::log::chain(error)).collect();
+    if texts != *said {
+        for text in &texts {
+            warn!("{text}; changes there are found by the timer or a reload only");
         }
+        *said = texts;
+    }
+}
+
+fn log_change(change: &Change) {
+    let name = &change.name;
+    let paths: Vec<_> = change.found.iter().map(|it| it.path.display()).collect();
+    match paths.as_slice() {
+        [] if change.before => info!("{name} has stopped: it has no cgroup any more"),
+        [] => warn!(
+            "{name} has no cgroup now: it is not running, or not by this name; as long as that is \
+             so, no connection is treated as its own"
+        ),
+        [path] => info!("{name} is cgroup {path}"),
+        [first, more @ ..] => info!("{name} is cgroup {first} and {} more", more.len()),
     }
 }
 

@@ -1,21 +1,18 @@
 //! The calls of bpf(2), and one of its neighbours, that aya has no public form of, and the error
 //! behind those that it has.
 
-use aya::maps::MapError;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
-use std::ffi::CString;
+use aya::maps::{MapData, MapError};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-fn call(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: the kernel reads at most the size given; what it writes to is the caller's to give.
+fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes at most the size given; what that points to is the caller's.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_int,
-            attributes,
+            std::ptr::from_mut(attributes),
             size_of::<bpf_attr>(),
         )
     };
@@ -41,7 +38,7 @@ pub fn link_create(
     attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     attributes.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
     attributes.link_create.attach_type = attach_type;
-    let fd = call(bpf_cmd::BPF_LINK_CREATE, &attributes)?;
+    let fd = call(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -51,7 +48,7 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     let mut attributes = zeroed();
     attributes.link_update.link_fd = link.as_raw_fd() as u32;
     attributes.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
-    call(bpf_cmd::BPF_LINK_UPDATE, &attributes).map(drop)
+    call(bpf_cmd::BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
 /// Makes a program the one that sees what sockets of a socket map send. It stays as long as the map.
@@ -62,7 +59,7 @@ pub fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result
     attach.__bindgen_anon_1.target_fd = map.as_raw_fd() as u32;
     attach.attach_bpf_fd = program.as_raw_fd() as u32;
     attach.attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
-    call(bpf_cmd::BPF_PROG_ATTACH, &attributes).map(drop)
+    call(bpf_cmd::BPF_PROG_ATTACH, &mut attributes).map(drop)
 }
 
 /// Puts a socket into a socket map.
@@ -74,7 +71,7 @@ pub fn add_socket(map: BorrowedFd<'_>, key: u64, socket: BorrowedFd<'_>) -> io::
     element.map_fd = map.as_raw_fd() as u32;
     element.key = &raw const key as u64;
     element.__bindgen_anon_1.value = &raw const socket as u64;
-    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attributes).map(drop)
+    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
 /// Whether a socket map, with keys of 8 bytes, holds no socket but that of `key`.
@@ -94,22 +91,129 @@ fn next_key(map: BorrowedFd<'_>, key: Option<u64>) -> io::Result<Option<u64>> {
     element.map_fd = map.as_raw_fd() as u32;
     element.key = key.as_ref().map_or(0, |key| &raw const *key as u64);
     element.__bindgen_anon_1.next_key = &raw mut next as u64;
-    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &attributes) {
+    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attributes) {
         Ok(_) => Ok(Some(next)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Gives an object a name in a bpf file system.
-pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+/// Detaches a link, whoever else may hold it.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = zeroed();
+    attributes.link_detach.link_fd = link.as_raw_fd() as u32;
+    call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Where a program is attached to a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Of the link.
+    pub id: u32,
+    /// Of the program.
+    pub program: u32,
+    /// `enum bpf_attach_type` of linux/bpf.h.
+    pub attach_type: u32,
+    /// Inode of the cgroup's folder; 0 when the cgroup is gone.
+    pub cgroup: u64,
+}
+
+/// What the link of a cgroup says of itself; an error for any other descriptor.
+pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
+    // The kernel would answer for another kind of object too, in another layout.
+    expect_kind(link, "bpf-link")?;
+    // SAFETY: plain data, for which zeroes mean "not known".
+    let mut about: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attributes = zeroed();
+    attributes.info.bpf_fd = link.as_raw_fd() as u32;
+    attributes.info.info_len = size_of_val(&about) as u32;
+    attributes.info.info = &raw mut about as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    if about.type_ != bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
+        return Err(io::Error::other("the link is not one of a cgroup"));
+    }
+    // SAFETY: the member that belongs to this type of link.
+    let cgroup = unsafe { about.__bindgen_anon_1.cgroup };
+    Ok(Attached {
+        id: about.id,
+        program: about.prog_id,
+        attach_type: cgroup.attach_type,
+        cgroup: cgroup.cgroup_id,
+    })
+}
+
+/// Links of cgroups, of the whole host. Wants CAP_SYS_ADMIN.
+pub fn links() -> io::Result<Vec<Attached>> {
+    let mut links = Vec::new();
+    let mut id = 0;
+    while let Some(next) = next_link(id)? {
+        id = next;
+        let mut attributes = zeroed();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+        match call(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes) {
+            Ok(fd) => {
+                // SAFETY: a new descriptor that nobody else owns.
+                let link = unsafe { OwnedFd::from_raw_fd(fd) };
+                links.extend(attached(link.as_fd()).ok());
+            }
+            // Gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(links)
+}
+
+fn next_link(id: u32) -> io::Result<Option<u32>> {
+    let mut attributes = zeroed();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+    match call(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attributes) {
+        // SAFETY: written by the kernel.
+        Ok(_) => Ok(Some(unsafe { attributes.__bindgen_anon_6.next_id })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The only element of an array.
+pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
+    let (key, mut value) = (0_u32, vec![0_u8; size as usize]);
     let mut attributes = zeroed();
     // SAFETY: a union of plain data; this command reads this member.
-    let pin = unsafe { &mut attributes.__bindgen_anon_4 };
-    pin.pathname = path.as_ptr() as u64;
-    pin.bpf_fd = object.as_raw_fd() as u32;
-    call(bpf_cmd::BPF_OBJ_PIN, &attributes).map(drop)
+    let element = unsafe { &mut attributes.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd() as u32;
+    element.key = &raw const key as u64;
+    element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attributes)?;
+    Ok(value)
+}
+
+/// The number by which the kernel knows a map.
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    let map = MapData::from_fd(map.try_clone_to_owned()?).map_err(io_error)?;
+    Ok(map.info().map_err(io_error)?.id())
+}
+
+/// An error unless the descriptor is of this kind: `bpf-link` or `bpf-map`, as /proc names it.
+pub fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let text = target.to_string_lossy();
+    // A new link is a `bpf_link`, one that was asked for by id a `bpf-link`.
+    if text.replace('_', "-") == format!("anon-inode:{kind}") {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("it is {text}, not a {kind}")))
+    }
+}
+
+/// Puts `open` in the place of `replaced`, whose number stays what it was.
+pub fn replace(replaced: BorrowedFd<'_>, open: BorrowedFd<'_>) -> io::Result<()> {
+    let (open, replaced) = (open.as_raw_fd(), replaced.as_raw_fd());
+    // SAFETY: two open descriptors; whoever owns `replaced` owns what is there afterwards.
+    match unsafe { libc::dup3(open, replaced, libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until every program that runs now has ended.

@@ -1,8 +1,11 @@
 //! Cgroups: where v2 is mounted, what a unit's cgroup is, who else is attached.
 
 use crate::model::CgroupRef;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +30,16 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
 }
 
+/// A cgroup that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Below the mount, beginning with `/`.
+    pub path: PathBuf,
+    pub id: u64,
+    /// Depth below the root, where it is known.
+    pub level: Option<u32>,
+}
+
 /// The cgroup v2 tree.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
@@ -47,6 +60,15 @@ impl Cgroups {
         // The root of the whole hierarchy has inode 1; the root of a namespace has another.
         let whole = fs::metadata(&mount).is_ok_and(|root| root.ino() == 1);
         Ok(Self { mount, whole })
+    }
+
+    /// The tree below a folder.
+    #[cfg(test)]
+    pub fn at(mount: &Path) -> Self {
+        Self {
+            mount: mount.to_owned(),
+            whole: true,
+        }
     }
 
     /// Where cgroup v2 is mounted.
@@ -93,36 +115,108 @@ impl Cgroups {
         }
     }
 
-    /// The cgroups that a reference names now: id, and depth below the root where it is known.
-    /// None for a unit that does not run.
-    pub fn resolve(&self, reference: &CgroupRef) -> Vec<(u64, Option<u32>)> {
-        let mut found = Vec::new();
-        match reference {
-            CgroupRef::Path(path) => found.extend(self.identify(&self.folder(path))),
-            CgroupRef::Unit(unit) => self.search(&self.mount, unit, &mut found),
+    /// What each of `references` names now. `enter` is called with every folder in which one of them
+    /// can appear, before it is read: whoever watches it from then on misses nothing.
+    ///
+    /// The cgroup of a unit is inside slices, or inside the service of a user's own systemd, never
+    /// deeper: what is inside containers and services is theirs, has any name, and may be thousands.
+    pub fn search<'a>(
+        &self,
+        references: impl IntoIterator<Item = &'a CgroupRef>,
+        mut enter: impl FnMut(&Path),
+    ) -> BTreeMap<&'a CgroupRef, Vec<Found>> {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut units = BTreeMap::new();
+        for reference in references {
+            let named = match reference {
+                CgroupRef::Path(path) => self.step_down(path, &mut enter),
+                CgroupRef::Unit(unit) => {
+                    units.insert(OsStr::new(unit), reference);
+                    None
+                }
+            };
+            found.insert(reference, named.into_iter().collect());
+        }
+        let mut left = Vec::new();
+        if !units.is_empty() {
+            left.push(self.mount.clone());
+        }
+        while let Some(folder) = left.pop() {
+            enter(&folder);
+            // A cgroup may vanish while it is being read: then it has nothing to be found.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let name = entry.file_name();
+                if let Some(unit) = units.get(&*name) {
+                    let named = self.identify(&entry.path());
+                    found.entry(*unit).or_default().extend(named);
+                }
+                if has_units(&name) {
+                    left.push(entry.path());
+                }
+            }
         }
         found
     }
 
-    fn search(&self, folder: &Path, unit: &str, found: &mut Vec<(u64, Option<u32>)>) {
-        // A cgroup may vanish while it is being read: then it has nothing to be found.
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
+    /// Paths of the cgroups with these ids, as far as they are there and in sight.
+    pub fn paths(&self, ids: impl Iterator<Item = u64>) -> BTreeMap<u64, PathBuf> {
+        let mut wanted: BTreeSet<u64> = ids.filter(|id| *id != 0).collect();
+        let mut found = BTreeMap::new();
+        let mut folders = VecDeque::from([self.mount.clone()]);
+        while let Some(folder) = folders.pop_front()
+            && !wanted.is_empty()
+        {
+            // A cgroup may vanish while it is being read: then it has nothing to be found.
+            if let Ok(about) = fs::metadata(&folder)
+                && wanted.remove(&about.ino())
+            {
+                found.insert(about.ino(), self.path(&folder));
             }
-            if entry.file_name() == unit {
-                found.extend(self.identify(&entry.path()));
-            } else {
-                self.search(&entry.path(), unit, found);
-            }
+            folders.extend(children(&folder));
         }
+        found
     }
 
-    fn identify(&self, folder: &Path) -> Option<(u64, Option<u32>)> {
-        let id = fs::metadata(folder).ok()?.ino();
-        let depth = folder.strip_prefix(&self.mount).ok()?.components().count() as u32;
-        Some((id, self.whole.then_some(depth)))
+    fn step_down(&self, path: &Path, enter: &mut impl FnMut(&Path)) -> Option<Found> {
+        let mut folder = self.mount.clone();
+        for part in self.below(path).components() {
+            enter(&folder);
+            folder.push(part);
+            if !folder.is_dir() {
+                return None;
+            }
+        }
+        self.identify(&folder)
     }
+
+    fn identify(&self, folder: &Path) -> Option<Found> {
+        let id = fs::metadata(folder).ok()?.ino();
+        let below = folder.strip_prefix(&self.mount).ok()?;
+        let depth = below.components().count() as u32;
+        Some(Found {
+            path: Path::new("/").join(below),
+            id,
+            level: self.whole.then_some(depth),
+        })
+    }
+}
+
+/// Folders of the cgroups directly below one. It may vanish meanwhile: then it has none.
+fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+}
+
+/// Whether units can be inside a cgroup of this name: a slice, or a user's own systemd.
+pub fn has_units(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let user = name.starts_with(b"user@") && name.ends_with(b".service");
+    user || name.ends_with(b".slice")
 }
 
 /// Mount points of a kind of file system, from the text of /proc/self/mountinfo (proc(5)).

@@ -1,7 +1,7 @@
 //! What is true of this host at the moment.
 
 use super::Cgroups;
-use crate::model::{Caller, CallerFact, Facts, Mesh};
+use crate::model::{CallerFact, Facts, Mesh};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -12,20 +12,13 @@ pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
         own_addresses: own_addresses()?,
         ..Facts::default()
     };
-    let waypoints = mesh
-        .waypoints
-        .values()
-        .filter_map(|waypoint| waypoint.unit.as_ref());
-    let waypoints = waypoints.map(|unit| (unit, Caller::Waypoint));
-    let bypass = mesh
-        .capture
-        .bypass
-        .iter()
-        .map(|unit| (unit, Caller::Bypass));
-    // Later entries win: who is left alone altogether is not a waypoint.
-    for (reference, caller) in waypoints.chain(bypass) {
-        for (id, level) in cgroups.resolve(reference) {
-            facts.callers.insert(id, CallerFact { level, caller });
+    let found = cgroups.search(mesh.callers().map(|(reference, _)| reference), |_| ());
+    for (reference, caller) in mesh.callers() {
+        for cgroup in found.get(reference).into_iter().flatten() {
+            let level = cgroup.level;
+            facts
+                .callers
+                .insert(cgroup.id, CallerFact { level, caller });
         }
     }
     Ok(facts)

@@ -1,8 +1,10 @@
 //! The real tables behind the port.
 
 use super::bpf::{self, io_error};
+use super::fault;
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, assemble};
+use crate::model::Limits;
 use crate::plan::{Op, Row};
 use crate::tables::{Actual, Table};
 use aya::maps::{HashMap, MapData, MapError};
@@ -62,14 +64,34 @@ impl KernelMaps {
         Ok(settings.generation >= LAST)
     }
 
-    /// Sets the process whose connects are left alone; gives the one that was set.
-    pub fn set_daemon(&mut self, daemon: u32) -> Result<u32, MapsError> {
-        let before = self.settings.get(0).map_err(error("read", "settings"))?;
-        if before.daemon != daemon {
-            let set = self.settings.set_daemon(daemon);
-            set.map_err(error("write to", "settings"))?;
+    /// Makes what is not part of any mesh as it is in `meant`; gives what was not.
+    pub fn mend_settings(&mut self, meant: Settings) -> Result<Vec<&'static str>, MapsError> {
+        let there = self.settings.get(0).map_err(error("read", "settings"))?;
+        let mut wrong = Vec::new();
+        let mut mended = Ok(());
+        if there.label != meant.label {
+            wrong.push("what these tables are");
+            mended = mended.and_then(|()| self.settings.set_label(meant.label));
         }
-        Ok(before.daemon)
+        if there.daemon != meant.daemon {
+            wrong.push("the process whose connects are left alone");
+            mended = mended.and_then(|()| self.settings.set_daemon(meant.daemon));
+        }
+        mended.map_err(error("write to", "settings"))?;
+        Ok(wrong)
+    }
+
+    /// The limits that these tables were made for.
+    pub fn limits(&self) -> Limits {
+        let limit = |table| Table::limit_of(self.capacity(table));
+        Limits {
+            addresses: limit(Table::Addresses),
+            frontends: limit(Table::Frontends),
+            services: limit(Table::Services),
+            endpoints: limit(Table::Endpoints),
+            backends: limit(Table::Backends),
+            waypoints: limit(Table::Waypoints),
+        }
     }
 
     fn deleted_key(&mut self) {
@@ -252,7 +274,9 @@ impl Maps for KernelMaps {
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         self.carry_out(op, generation)
-            .map_err(error("write to", op.table()))
+            .map_err(error("write to", op.table()))?;
+        fault::point();
+        Ok(())
     }
 }
 

@@ -1,21 +1,19 @@
 //! The programs and their maps, loaded.
 
 use super::bpf::{self, io_error};
-use super::cgroup::mounts;
 use super::counters::CounterMaps;
 use super::maps::{KernelMaps, Readers};
 use super::rows::Rows;
 use crate::model::Limits;
 use crate::tables::Table;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::{SINK, Settings};
 use nix::sys::signal::{SigSet, SigmaskHow};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The object file that the build made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -52,20 +50,19 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot share map `{name}` with the tables that replace it")]
-    Share {
-        name: &'static str,
-        #[source]
-        source: io::Error,
-    },
+    #[error("map `{name}` is not what this version makes, and cannot be taken over")]
+    Misfit { name: &'static str },
 }
 
 /// A program and where it hooks in.
+#[derive(Debug)]
 pub struct Hook {
     pub name: &'static str,
     /// `enum bpf_attach_type` of linux/bpf.h.
     pub attach_type: u32,
     pub need: Need,
+    /// Whether it looks at what sockets remember from their connect.
+    pub remembers: bool,
 }
 
 /// When a hook has work to do.
@@ -88,26 +85,31 @@ pub const HOOKS: [Hook; 5] = {
             name: "follow_header",
             attach_type: BPF_CGROUP_SOCK_OPS as u32,
             need: Need::Headers,
+            remembers: true,
         },
         Hook {
             name: "getpeername4",
             attach_type: BPF_CGROUP_INET4_GETPEERNAME as u32,
             need: Need::Always,
+            remembers: true,
         },
         Hook {
             name: "getpeername6",
             attach_type: BPF_CGROUP_INET6_GETPEERNAME as u32,
             need: Need::Always,
+            remembers: true,
         },
         Hook {
             name: "connect4",
             attach_type: BPF_CGROUP_INET4_CONNECT as u32,
             need: Need::Always,
+            remembers: false,
         },
         Hook {
             name: "connect6",
             attach_type: BPF_CGROUP_INET6_CONNECT as u32,
             need: Need::Always,
+            remembers: false,
         },
     ]
 };
@@ -115,125 +117,122 @@ pub const HOOKS: [Hook; 5] = {
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
 
+/// What the mesh is turned into. The first one tells what the others are.
+pub const TABLES: [&str; 13] = [
+    "SETTINGS",
+    "WAYPOINTS",
+    "BACKENDS",
+    "SERVICES",
+    "FRONTENDS",
+    "ADDRESSES",
+    "ENDPOINTS",
+    "ADDRESS_IDS",
+    "FRONTEND_IDS",
+    "CALLERS",
+    "OUTCOMES",
+    "SERVICE_CONNECTS",
+    "BACKEND_CONNECTS",
+];
+
 /// Maps that outlive the tables: what sockets remember, which of them have a header pending, and
 /// what is told about them.
+pub const SOCKETS: [&str; 3] = [ORIGINALS, PENDING, EVENTS];
 const ORIGINALS: &str = "ORIGINALS";
 const PENDING: &str = "PENDING";
 const EVENTS: &str = "EVENTS";
 
+/// Maps by their names in the object.
+pub type ByName = BTreeMap<&'static str, OwnedFd>;
+
+/// Maps that are there already, and stay what they are under new programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reuse<'a> {
+    pub tables: Option<&'a ByName>,
+    pub sockets: Option<&'a ByName>,
+}
+
+impl<'a> Reuse<'a> {
+    fn get(self, name: &str) -> Option<BorrowedFd<'a>> {
+        let mut maps = [self.tables, self.sockets].into_iter().flatten();
+        maps.find_map(|maps| maps.get(name)).map(AsFd::as_fd)
+    }
+}
+
 /// Loaded programs with their maps.
 pub struct Object {
     ebpf: Ebpf,
-    originals: MapData,
-    pending: MapData,
-    events: MapData,
     pub maps: KernelMaps,
+    /// Descriptors of the maps behind `maps`.
+    tables: ByName,
+    sockets: ByName,
 }
 
 impl Object {
-    /// Loads everything with room for `limits`; connects of the process `daemon` are left alone.
-    /// With `shared`, sockets that remember something from its programs are understood by these.
-    pub fn load(
-        limits: &Limits,
-        daemon: Option<u32>,
-        shared: Option<&Self>,
-    ) -> Result<Self, LoadError> {
+    /// Loads everything, with room for `limits` in tables that are not there yet.
+    pub fn load(limits: &Limits, settings: Settings, reuse: Reuse<'_>) -> Result<Self, LoadError> {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let pinned = match shared {
-            Some(object) => object.pin()?,
-            None => Vec::new(),
-        };
-        let mut object = Self::open(undisturbed(|| load_what_works(limits, &pinned))?, limits)?;
-        let attached =
-            bpf::attach_to_map(object.program(PUSH_HEADER)?, object.pending.fd().as_fd());
+        let (ebpf, maps) = undisturbed(|| load_what_works(limits, reuse))?;
+        let mut object = Self::open(ebpf, maps)?;
+        let program = object.program(PUSH_HEADER)?;
+        let attached = bpf::attach_to_map(program, object.socket_map(PENDING)?);
         attached.map_err(|source| LoadError::AttachToSockets {
             name: PUSH_HEADER,
             source,
         })?;
-        let settings = Settings {
-            daemon: daemon.unwrap_or(0),
-            ..Settings::default()
-        };
-        let set = object.maps.settings.set(0, settings);
-        set.map_err(|source| LoadError::Map {
-            name: "SETTINGS",
-            source,
-        })?;
+        if reuse.tables.is_some() {
+            // Whoever wrote before us may have ended in the middle of it.
+            object.maps.readers = Readers::MayHoldRows;
+        } else {
+            let set = object.maps.settings.set(0, settings);
+            set.map_err(map_error("SETTINGS"))?;
+        }
         Ok(object)
     }
 
-    fn pin(&self) -> Result<Vec<Pinned>, LoadError> {
-        let maps = [
-            (ORIGINALS, &self.originals),
-            (PENDING, &self.pending),
-            (EVENTS, &self.events),
-        ];
-        let pin = |(name, map): (_, &MapData)| {
-            Pinned::new(name, map.fd().as_fd()).map_err(|source| LoadError::Share { name, source })
-        };
-        maps.into_iter().map(pin).collect()
+    /// The tables, to be kept or used again.
+    pub fn tables(&self) -> &ByName {
+        &self.tables
+    }
+
+    /// What is about sockets, likewise.
+    pub fn sockets(&self) -> &ByName {
+        &self.sockets
+    }
+
+    fn socket_map(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
+        let map = self.sockets.get(name).ok_or_else(|| absent_map(name))?;
+        Ok(map.as_fd())
     }
 
     /// Makes `socket` the one that swallows bytes nobody is to see.
-    pub fn set_sink(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        bpf::add_socket(self.pending.fd().as_fd(), SINK, socket)
+    pub fn set_sink(&self, socket: BorrowedFd<'_>) -> Result<(), LoadError> {
+        let pending = self.socket_map(PENDING)?;
+        bpf::add_socket(pending, SINK, socket).map_err(map_error(PENDING))
     }
 
     /// Whether no socket has a header pending.
     pub fn has_no_pending_header(&self) -> bool {
-        bpf::has_no_other_socket(self.pending.fd().as_fd(), SINK).unwrap_or(false)
+        self.socket_map(PENDING)
+            .is_ok_and(|pending| bpf::has_no_other_socket(pending, SINK).unwrap_or(false))
     }
 
     /// What the programs tell. There is one reader.
     pub fn events(&self) -> Result<RingBuf<MapData>, LoadError> {
-        let error = |source| LoadError::Map {
-            name: EVENTS,
-            source,
-        };
-        let fd = self.events.fd().as_fd().try_clone_to_owned();
-        let map = MapData::from_fd(fd.map_err(error)?).map_err(|e| error(io_error(e)))?;
-        RingBuf::try_from(Map::RingBuf(map)).map_err(|e| error(io_error(e)))
+        let map = adopt(EVENTS, self.socket_map(EVENTS)?)?;
+        RingBuf::try_from(map).map_err(|error| map_error(EVENTS)(io_error(error)))
     }
 
-    fn open(mut ebpf: Ebpf, limits: &Limits) -> Result<Self, LoadError> {
-        let originals = match take(&mut ebpf, ORIGINALS)? {
-            Map::SkStorage(map) => map,
-            _ => return Err(absent_map(ORIGINALS)),
-        };
-        let pending = match take(&mut ebpf, PENDING)? {
-            Map::SockHash(map) => map,
-            _ => return Err(absent_map(PENDING)),
-        };
-        let events = match take(&mut ebpf, EVENTS)? {
-            Map::RingBuf(map) => map,
-            _ => return Err(absent_map(EVENTS)),
-        };
-        let maps = KernelMaps {
-            settings: rows(&mut ebpf, "SETTINGS", 1)?,
-            waypoints: rows(&mut ebpf, "WAYPOINTS", Table::Waypoints.rows(limits))?,
-            backends: rows(&mut ebpf, "BACKENDS", Table::Backends.rows(limits))?,
-            services: rows(&mut ebpf, "SERVICES", Table::Services.rows(limits))?,
-            frontends: rows(&mut ebpf, "FRONTENDS", Table::Frontends.rows(limits))?,
-            addresses: rows(&mut ebpf, "ADDRESSES", Table::Addresses.rows(limits))?,
-            endpoints: rows(&mut ebpf, "ENDPOINTS", Table::Endpoints.rows(limits))?,
-            address_ids: hash(&mut ebpf, "ADDRESS_IDS")?,
-            frontend_ids: hash(&mut ebpf, "FRONTEND_IDS")?,
-            callers: hash(&mut ebpf, "CALLERS")?,
-            counters: CounterMaps {
-                outcomes: counters(&mut ebpf, "OUTCOMES")?,
-                services: counters(&mut ebpf, "SERVICE_CONNECTS")?,
-                backends: counters(&mut ebpf, "BACKEND_CONNECTS")?,
-            },
-            readers: Readers::Gone,
-        };
+    fn open(ebpf: Ebpf, mut all: Typed) -> Result<Self, LoadError> {
+        let tables = fds(&all, &TABLES)?;
+        let sockets = fds(&all, &SOCKETS)?;
+        let maps = kernel_maps(&mut all)?;
         Ok(Self {
             ebpf,
-            originals,
-            pending,
-            events,
             maps,
+            tables,
+            sockets,
         })
     }
 
@@ -250,55 +249,104 @@ impl Object {
     }
 }
 
+/// Typed maps, and mappings of them.
+pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
+    Ok(KernelMaps {
+        settings: rows(all, "SETTINGS")?,
+        waypoints: rows(all, "WAYPOINTS")?,
+        backends: rows(all, "BACKENDS")?,
+        services: rows(all, "SERVICES")?,
+        frontends: rows(all, "FRONTENDS")?,
+        addresses: rows(all, "ADDRESSES")?,
+        endpoints: rows(all, "ENDPOINTS")?,
+        address_ids: hash(all, "ADDRESS_IDS")?,
+        frontend_ids: hash(all, "FRONTEND_IDS")?,
+        callers: hash(all, "CALLERS")?,
+        counters: CounterMaps {
+            outcomes: counters(all, "OUTCOMES")?,
+            services: counters(all, "SERVICE_CONNECTS")?,
+            backends: counters(all, "BACKEND_CONNECTS")?,
+        },
+        readers: Readers::Gone,
+    })
+}
+
+type Loaded = (Ebpf, Typed);
+
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
-fn load_what_works(limits: &Limits, pinned: &[Pinned]) -> Result<Ebpf, LoadError> {
+fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<Loaded, LoadError> {
     let lacks = |error: &LoadError| match error {
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
     };
-    match load(limits, pinned, true, true) {
+    match load(limits, reuse, true, true) {
         // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
         Err(error) if lacks(&error) => log::debug!("without bpf_skc_to_mptcp_sock: {error}"),
         loaded => return loaded,
     }
-    match load(limits, pinned, true, false) {
+    match load(limits, reuse, true, false) {
         // Before kernel 6.1 these hooks cannot choose the errno of connect().
         Err(error) if lacks(&error) => log::debug!("without bpf_set_retval: {error}"),
         loaded => return loaded,
     }
-    let ebpf = load(limits, pinned, false, false)?;
+    let loaded = load(limits, reuse, false, false)?;
     log::warn!(
         "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
     );
-    Ok(ebpf)
+    Ok(loaded)
 }
 
 fn load(
     limits: &Limits,
-    pinned: &[Pinned],
+    reuse: Reuse<'_>,
     choose_errno: bool,
     know_mptcp: bool,
-) -> Result<Ebpf, LoadError> {
+) -> Result<Loaded, LoadError> {
     let choose_errno = u8::from(choose_errno);
     let know_mptcp = u8::from(know_mptcp);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
-        .override_global("KNOW_MPTCP", &know_mptcp, true)
-        .map_max_entries("WAYPOINTS", Table::Waypoints.rows(limits))
-        .map_max_entries("BACKENDS", Table::Backends.rows(limits))
-        .map_max_entries("BACKEND_CONNECTS", Table::Backends.rows(limits))
-        .map_max_entries("SERVICES", Table::Services.rows(limits))
-        .map_max_entries("SERVICE_CONNECTS", Table::Services.rows(limits))
-        .map_max_entries("FRONTENDS", Table::Frontends.rows(limits))
-        .map_max_entries("FRONTEND_IDS", Table::Frontends.rows(limits))
-        .map_max_entries("ADDRESSES", Table::Addresses.rows(limits))
-        .map_max_entries("ADDRESS_IDS", Table::Addresses.rows(limits))
-        .map_max_entries("ENDPOINTS", Table::Endpoints.rows(limits));
-    for pinned in pinned {
-        loader.map_pin_path(pinned.map, pinned.path.as_path());
+        .override_global("KNOW_MPTCP", &know_mptcp, true);
+    for (name, table) in [
+        ("WAYPOINTS", Table::Waypoints),
+        ("BACKENDS", Table::Backends),
+        ("BACKEND_CONNECTS", Table::Backends),
+        ("SERVICES", Table::Services),
+        ("SERVICE_CONNECTS", Table::Services),
+        ("FRONTENDS", Table::Frontends),
+        ("FRONTEND_IDS", Table::Frontends),
+        ("ADDRESSES", Table::Addresses),
+        ("ADDRESS_IDS", Table::Addresses),
+        ("ENDPOINTS", Table::Endpoints),
+    ] {
+        // What another will take the place of need not be large.
+        let there = reuse.get(name).is_some();
+        loader.map_max_entries(name, if there { 1 } else { table.rows(limits) });
     }
     let mut ebpf = loader.load(OBJECT)?;
+    let mut maps = BTreeMap::new();
+    // Programs refer to maps by the numbers of descriptors until they are loaded, and aya has no
+    // way to name a map that is there, except in a bpf file system, which a hardened service does
+    // not have. So the descriptor behind the number is exchanged.
+    let mut replaced = Vec::new();
+    for name in TABLES.into_iter().chain(SOCKETS) {
+        let made = ebpf.take_map(name).ok_or_else(|| absent_map(name))?;
+        let map = match reuse.get(name) {
+            None => made,
+            Some(there) => {
+                let map = adopt(name, there)?;
+                let place = data(&made).ok_or_else(|| absent_map(name))?;
+                if !alike(place, data(&map).ok_or_else(|| absent_map(name))?) {
+                    return Err(LoadError::Misfit { name });
+                }
+                bpf::replace(place.fd().as_fd(), there).map_err(map_error(name))?;
+                replaced.push(made);
+                map
+            }
+        };
+        maps.insert(name, map);
+    }
     let names = HOOKS.iter().map(|hook| hook.name).chain([PUSH_HEADER]);
     for name in names {
         let program = ebpf.program_mut(name).ok_or(LoadError::Absent {
@@ -313,7 +361,44 @@ fn load(
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
-    Ok(ebpf)
+    Ok((ebpf, maps))
+}
+
+/// Whether a map can take the place of another.
+fn alike(made: &MapData, there: &MapData) -> bool {
+    let (Ok(made), Ok(there)) = (made.info(), there.info()) else {
+        return false;
+    };
+    let shape = |map: &MapInfo| {
+        (
+            map.map_type().ok(),
+            map.key_size(),
+            map.value_size(),
+            map.map_flags(),
+        )
+    };
+    shape(&made) == shape(&there)
+}
+
+/// A map by a descriptor of somebody's.
+pub fn adopt(name: &'static str, fd: BorrowedFd<'_>) -> Result<Map, LoadError> {
+    let fd = fd.try_clone_to_owned().map_err(map_error(name))?;
+    MapData::from_fd(fd)
+        .and_then(Map::from_map_data)
+        .map_err(|error| map_error(name)(io_error(error)))
+}
+
+/// What is behind those kinds of map that we have.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::SkStorage(data)
+        | Map::SockHash(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
 }
 
 /// Runs `load` with all signals blocked: while one is pending, the verifier gives up with EAGAIN. They
@@ -340,15 +425,32 @@ fn absent_map(name: &'static str) -> LoadError {
     LoadError::Absent { kind: "map", name }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
-    ebpf.take_map(name).ok_or(absent_map(name))
+fn map_error(name: &'static str) -> impl FnOnce(io::Error) -> LoadError {
+    move |source| LoadError::Map { name, source }
 }
 
-/// The mapping keeps the map alive; its descriptor is not needed any more.
-fn rows<T: Copy>(ebpf: &mut Ebpf, name: &'static str, count: u32) -> Result<Rows<T>, LoadError> {
-    match take(ebpf, name)? {
+pub type Typed = BTreeMap<&'static str, Map>;
+
+fn take(maps: &mut Typed, name: &'static str) -> Result<Map, LoadError> {
+    maps.remove(name).ok_or_else(|| absent_map(name))
+}
+
+fn fds(maps: &Typed, names: &[&'static str]) -> Result<ByName, LoadError> {
+    let fd = |name: &&'static str| {
+        let data = maps.get(name).and_then(data);
+        let fd = data.ok_or_else(|| absent_map(name))?.fd().as_fd();
+        Ok((*name, fd.try_clone_to_owned().map_err(map_error(name))?))
+    };
+    names.iter().map(fd).collect()
+}
+
+fn rows<T: Copy>(maps: &mut Typed, name: &'static str) -> Result<Rows<T>, LoadError> {
+    match take(maps, name)? {
         Map::Array(map) => {
-            Rows::map(map.fd().as_fd(), count).map_err(|source| LoadError::Map { name, source })
+            let rows = map
+                .info()
+                .map_err(|error| map_error(name)(io_error(error)))?;
+            Rows::map(map.fd().as_fd(), rows.max_entries()).map_err(map_error(name))
         }
         _ => Err(LoadError::Absent {
             kind: "array",
@@ -358,92 +460,14 @@ fn rows<T: Copy>(ebpf: &mut Ebpf, name: &'static str, count: u32) -> Result<Rows
 }
 
 fn hash<K: aya::Pod, V: aya::Pod>(
-    ebpf: &mut Ebpf,
+    maps: &mut Typed,
     name: &'static str,
 ) -> Result<HashMap<MapData, K, V>, LoadError> {
-    let map = take(ebpf, name)?;
-    HashMap::try_from(map).map_err(|error: MapError| LoadError::Map {
-        name,
-        source: io_error(error),
-    })
+    let map = take(maps, name)?;
+    HashMap::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }
 
-fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<PerCpuArray<MapData, u64>, LoadError> {
-    let map = take(ebpf, name)?;
-    PerCpuArray::try_from(map).map_err(|error: MapError| LoadError::Map {
-        name,
-        source: io_error(error),
-    })
-}
-
-/// A map under a temporary name in a bpf file system, the only way to hand it to aya's loader.
-struct Pinned {
-    /// Its name in the object.
-    map: &'static str,
-    path: PathBuf,
-    /// A file system that was mounted for this.
-    mounted: Option<PathBuf>,
-}
-
-impl Pinned {
-    fn new(map: &'static str, fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        // More than one kernel of this process may be growing.
-        static PINNED: AtomicU32 = AtomicU32::new(0);
-        let number = PINNED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("kmesh-lite-{}-{number}", std::process::id());
-        let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        // Not one that another process mounted for this moment: it may vanish in the next.
-        let lasting = |mount: &PathBuf| {
-            let name = mount.file_name().unwrap_or_default().to_string_lossy();
-            !name.starts_with("kmesh-lite-")
-        };
-        for mount in mounts(&table, "bpf").filter(lasting) {
-            let path = mount.join(&name);
-            match bpf::pin(fd, &path) {
-                Ok(()) => {
-                    return Ok(Self {
-                        map,
-                        path,
-                        mounted: None,
-                    });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        log::debug!("no bpf file system to use ({failure}): mounting one for a moment");
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder)?;
-        let none: Option<&Path> = None;
-        nix::mount::mount(
-            none,
-            &folder,
-            Some("bpf"),
-            nix::mount::MsFlags::empty(),
-            none,
-        )?;
-        let pinned = Self {
-            map,
-            path: folder.join("map"),
-            mounted: Some(folder),
-        };
-        bpf::pin(fd, &pinned.path)?;
-        Ok(pinned)
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let unpin = std::fs::remove_file(&self.path);
-        let unmount = self.mounted.as_ref().map_or(Ok(()), |folder| {
-            nix::mount::umount(folder)?;
-            std::fs::remove_dir(folder)
-        });
-        for error in [unpin, unmount].into_iter().filter_map(Result::err) {
-            log::warn!(
-                "cannot remove the temporary name {}: {error}",
-                self.path.display()
-            );
-        }
-    }
+fn counters(maps: &mut Typed, name: &'static str) -> Result<PerCpuArray<MapData, u64>, LoadError> {
+    let map = take(maps, name)?;
+    PerCpuArray::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }

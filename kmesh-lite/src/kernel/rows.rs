@@ -145,6 +145,14 @@ impl Rows<kmesh_lite_common::Settings> {
         Ok(())
     }
 
+    /// Sets what the tables are. No program reads it.
+    pub fn set_label(&mut self, label: kmesh_lite_common::Label) -> io::Result<()> {
+        let settings = self.at(0)?;
+        // SAFETY: mapped.
+        unsafe { ptr::addr_of_mut!((*settings).label).write_volatile(label) };
+        Ok(())
+    }
+
     /// Sets the process whose connects are left alone.
     pub fn set_daemon(&mut self, daemon: u32) -> io::Result<()> {
         let settings = self.at(0)?;

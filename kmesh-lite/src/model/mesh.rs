@@ -1,6 +1,6 @@
 //! All that a configuration says.
 
-use super::{Backend, Capture, Header, Limits, Name, Place, Service, Waypoint};
+use super::{Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Service, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,5 +26,16 @@ impl Mesh {
         self.waypoints
             .values()
             .any(|waypoint| waypoint.header != Header::Nothing)
+    }
+
+    /// Cgroups whose processes are not ordinary callers. Of several entries of one cgroup the last
+    /// counts: who is left alone altogether is not a waypoint.
+    pub fn callers(&self) -> impl Iterator<Item = (&CgroupRef, Caller)> {
+        let waypoints = self.waypoints.values();
+        let waypoints = waypoints.filter_map(|waypoint| waypoint.unit.as_ref());
+        let bypass = self.capture.bypass.iter();
+        waypoints
+            .map(|unit| (unit, Caller::Waypoint))
+            .chain(bypass.map(|unit| (unit, Caller::Bypass)))
     }
 }

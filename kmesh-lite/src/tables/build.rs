@@ -3,7 +3,9 @@
 use super::ids::Ids;
 use super::ranges::Ranges;
 use super::{Actual, Table, Tables, alias, auto};
-use crate::model::{Endpoint, Facts, Family, Mesh, Name, Policy, Service, priority};
+use crate::model::{
+    Caller, CallerFact, Endpoint, Facts, Family, Mesh, Name, Policy, Service, priority,
+};
 use kmesh_lite_common::{
     Address, AddressId, AddressKind, AddressRow, Backend, BackendId, Frontend, FrontendId,
     FrontendKey, PRIORITIES, Port, Range, ServiceId, Waypoint, WaypointId,
@@ -246,14 +248,21 @@ impl<'a> Builder<'a> {
 
     fn finish(mut self) -> Tables {
         self.tables.endpoints = self.ranges.placed;
-        for (cgroup, fact) in &self.facts.callers {
-            self.tables.callers.insert(*cgroup, fact.caller);
-            self.tables.caller_levels |= fact
-                .level
-                .map_or(u32::MAX, |level| 1u32.checked_shl(level).unwrap_or(0));
-        }
+        (self.tables.callers, self.tables.caller_levels) = callers(self.facts);
         self.tables
     }
+}
+
+/// Callers by cgroup, and the levels of the cgroup tree at which they are looked up.
+pub fn callers(facts: &Facts) -> (BTreeMap<u64, Caller>, u32) {
+    let facts = &facts.callers;
+    let level = |fact: &CallerFact| {
+        let level = fact.level;
+        level.map_or(u32::MAX, |level| 1u32.checked_shl(level).unwrap_or(0))
+    };
+    let callers = facts.iter().map(|(cgroup, fact)| (*cgroup, fact.caller));
+    let levels = facts.values().map(level).fold(0, |all, one| all | one);
+    (callers.collect(), levels)
 }
 
 /// Endpoints for IPv4 clients, and for IPv6 clients.

@@ -9,7 +9,7 @@ use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{self, Batch, interleave};
 use crate::{Effort, Error};
 use kmesh_lite::kernel::{Kernel, Options};
-use kmesh_lite::model::Limits;
+use kmesh_lite::model::{Limits, Mesh};
 use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -112,12 +112,17 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
 
 /// A mesh of this size in the kernel, for sockets of `cgroup`.
 pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error> {
+    follow(&size.mesh(target), cgroup)
+}
+
+/// The same of a mesh that is there already.
+pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
     let options = Options {
         cgroups: Some(vec![cgroup.path().to_owned()]),
-        daemon: None,
+        ..Options::default()
     };
     let mut kernel = Kernel::load(Limits::default(), options)?;
-    kernel.reconcile(&size.mesh(target))?;
+    kernel.reconcile(mesh)?;
     Ok(kernel)
 }
 
@@ -127,13 +132,14 @@ fn jumps() -> impl Iterator<Item = u32> {
     (0..).map(|number: u32| number.wrapping_mul(7_919))
 }
 
-struct Listener {
+/// At every address of loopback.
+pub struct Listener {
     socket: Socket,
-    port: u16,
+    pub port: u16,
 }
 
 impl Listener {
-    fn new() -> Result<Self, Error> {
+    pub fn new() -> Result<Self, Error> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)))?;
         socket.listen(1024)?;
@@ -143,7 +149,7 @@ impl Listener {
     }
 
     /// Connects from inside `cgroup`.
-    fn connects<'a>(
+    pub fn connects<'a>(
         &'a self,
         cgroup: &'a Cgroup,
         destination: impl Fn(u32) -> SocketAddrV4 + 'a,

@@ -9,6 +9,7 @@ use crate::rounds::{self, Batch, Values, interleave};
 use crate::server::{ANSWER, Server, request};
 use crate::{Effort, Error};
 use kmesh_lite_tests::cgroup::Cgroup;
+use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
@@ -20,12 +21,12 @@ const WARM_UP: usize = 20;
 const STREAM: usize = 32 << 20;
 
 /// A way to the server.
-struct Way<'a> {
-    name: &'static str,
-    cgroup: &'a Cgroup,
-    address: SocketAddrV4,
+pub struct Way<'a> {
+    pub name: &'static str,
+    pub cgroup: &'a Cgroup,
+    pub address: SocketAddrV4,
     /// Whether it is to be as fast as a direct one.
-    ours: bool,
+    pub ours: bool,
 }
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
@@ -89,7 +90,8 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
-fn rounds<'a>(
+/// Measures every way in every round.
+pub fn rounds<'a>(
     rounds: usize,
     ways: &'a [Way<'a>],
     batch: impl Fn(&Way<'a>) -> Result<f64, Error> + Copy + 'a,
@@ -99,7 +101,8 @@ fn rounds<'a>(
     interleave(rounds, &mut cases)
 }
 
-fn rows(name: &str, unit: Unit, ways: &[Way<'_>], values: &[Values], goal: Goal) -> Vec<Row> {
+/// A row for each way, compared to the first one.
+pub fn rows(name: &str, unit: Unit, ways: &[Way<'_>], values: &[Values], goal: Goal) -> Vec<Row> {
     let ways = ways.iter().zip(values);
     ways.map(|(way, of_way)| {
         let goal = if way.ours { goal } else { Goal::None };
@@ -109,7 +112,7 @@ fn rows(name: &str, unit: Unit, ways: &[Way<'_>], values: &[Values], goal: Goal)
 }
 
 impl Way<'_> {
-    fn connect(&self) -> Result<TcpStream, Error> {
+    pub fn connect(&self) -> Result<TcpStream, Error> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // Nobody keeps the port of a connection that was reset.
         socket.set_linger(Some(Duration::ZERO))?;
@@ -119,28 +122,50 @@ impl Way<'_> {
     }
 
     /// Median duration of an exchange.
-    fn exchange_batch(&self) -> Result<f64, Error> {
+    pub fn exchange_batch(&self) -> Result<f64, Error> {
         let _inside = self.cgroup.enter()?;
         let mut stream = self.connect()?;
         median(|| Ok(request(&mut stream, ANSWER)?))
     }
 
     /// Megabytes a second.
-    fn stream_batch(&self) -> Result<f64, Error> {
+    pub fn stream_batch(&self) -> Result<f64, Error> {
         let _inside = self.cgroup.enter()?;
-        let mut stream = self.connect()?;
-        // Windows open on the way.
-        request(&mut stream, STREAM / 4)?;
+        let mut stream = self.connect_and_warm_up()?;
         let begin = Instant::now();
         request(&mut stream, STREAM)?;
         Ok(STREAM as f64 / 1e6 / begin.elapsed().as_secs_f64())
     }
 
+    /// What the client and the server use of processors for a stream, in milliseconds.
+    pub fn processor_batch(&self, server: &Server) -> Result<f64, Error> {
+        let _inside = self.cgroup.enter()?;
+        let mut stream = self.connect_and_warm_up()?;
+        let both =
+            || -> Result<f64, Error> { Ok(own_processor_time()? + server.processor_time()?) };
+        let before = both()?;
+        request(&mut stream, STREAM)?;
+        Ok(both()? - before)
+    }
+
+    fn connect_and_warm_up(&self) -> Result<TcpStream, Error> {
+        let mut stream = self.connect()?;
+        // Windows open on the way.
+        request(&mut stream, STREAM / 4)?;
+        Ok(stream)
+    }
+
     /// Median duration of a whole connection.
-    fn visit_batch(&self) -> Result<f64, Error> {
+    pub fn visit_batch(&self) -> Result<f64, Error> {
         let _inside = self.cgroup.enter()?;
         median(|| Ok(request(&mut self.connect()?, ANSWER)?))
     }
+}
+
+/// Of the calling thread, in milliseconds.
+fn own_processor_time() -> Result<f64, Error> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(Duration::from(time).as_secs_f64() * 1e3)
 }
 
 /// Of a batch, in nanoseconds.

@@ -5,6 +5,7 @@
 
 mod connect;
 mod exchange;
+mod headers;
 mod machine;
 mod mesh;
 mod passes;
@@ -68,6 +69,7 @@ fn run(effort: Effort) -> Result<(), Error> {
         let _core = OneCore::pin()?;
         connect::measure(effort, &mut report)?;
         exchange::measure(effort, &mut report)?;
+        headers::measure(effort, &mut report)?;
     }
     passes::measure(effort, &mut report)?;
     reload::measure(effort, &mut report)?;

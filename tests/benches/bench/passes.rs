@@ -19,7 +19,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let cgroup = Cgroup::new("passes")?;
     let options = Options {
         cgroups: Some(vec![cgroup.path().to_owned()]),
-        daemon: None,
+        ..Options::default()
     };
     let mut times = Times::default();
     let mesh = LARGE.mesh(8080);

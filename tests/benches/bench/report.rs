@@ -17,6 +17,8 @@ pub enum Goal {
     Same,
     /// The same of rates, of which more is better: the third quartile is not below it.
     SameRate,
+    /// The ratio of rates, at least.
+    Rate(f64),
     /// The value, at most.
     Value(f64),
 }
@@ -79,6 +81,7 @@ impl Row {
             Goal::Ratio(goal) => ratio.map(|ratio| ratio < goal + 0.005),
             Goal::Same => self.ratio.map(|[_, low, _]| low <= 1.0),
             Goal::SameRate => self.ratio.map(|[_, _, high]| high >= 1.0),
+            Goal::Rate(goal) => ratio.map(|ratio| ratio >= goal - 0.005),
             Goal::Value(goal) => Some(self.value <= goal),
         }
     }
@@ -88,6 +91,7 @@ impl Row {
             Goal::None => String::new(),
             Goal::Ratio(goal) => format!("<= {goal:.2}"),
             Goal::Same | Goal::SameRate => "1.00".to_owned(),
+            Goal::Rate(goal) => format!(">= {goal:.2}"),
             Goal::Value(goal) => format!("<= {}", self.unit.show(goal)),
         }
     }
@@ -126,6 +130,7 @@ impl Row {
             Goal::Ratio(goal) => json!({ "ratio_at_most": goal }),
             Goal::Same => json!({ "ratio_p25_at_most": 1.0 }),
             Goal::SameRate => json!({ "ratio_p75_at_least": 1.0 }),
+            Goal::Rate(goal) => json!({ "ratio_at_least": goal }),
             Goal::Value(goal) => json!({ "value_at_most": goal }),
         };
         json!({

@@ -57,6 +57,11 @@ impl Values {
     pub fn ratios(&self, base: &Self) -> Self {
         Self(self.0.iter().zip(&base.0).map(|(a, b)| a / b).collect())
     }
+
+    /// Round by round, how much more this is than `base`.
+    pub fn differences(&self, base: &Self) -> Self {
+        Self(self.0.iter().zip(&base.0).map(|(a, b)| a - b).collect())
+    }
 }
 
 /// By nearest rank; 0 of nothing.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::daemon::api::{
-    About, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
+    About, CallerStatus, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
 };
 
 fn status() -> Status {
@@ -15,7 +15,7 @@ fn status() -> Status {
         state: State::Routing,
         verdict: "routing 1 service over 2 endpoints".to_owned(),
         failure: None,
-        config: ConfigStatus {
+        config: Some(ConfigStatus {
             path: "/etc/kmesh/mesh.toml".into(),
             present: true,
             files: vec![
@@ -23,11 +23,23 @@ fn status() -> Status {
                 "/etc/kmesh/mesh.d/a.toml".into(),
             ],
             problems: None,
-        },
+        }),
         last_reload: None,
         last_pass: None,
         datapath: DatapathStatus {
             attached: vec!["/".to_owned()],
+            callers: vec![
+                CallerStatus {
+                    name: "haproxy.service".to_owned(),
+                    treatment: "waypoint".to_owned(),
+                    cgroups: vec!["/system.slice/haproxy.service".to_owned()],
+                },
+                CallerStatus {
+                    name: "backup.service".to_owned(),
+                    treatment: "bypass".to_owned(),
+                    cgroups: Vec::new(),
+                },
+            ],
             services: vec![ServiceStatus {
                 name: "payments".to_owned(),
                 frontends: vec!["10.96.0.10:80/tcp".to_owned()],
@@ -64,13 +76,13 @@ fn status() -> Status {
                 limit: 100_000,
             }],
         },
-        daemon: About {
+        daemon: Some(About {
             version: "0.1.0".to_owned(),
             commit: "abc".to_owned(),
             layout_version: 1,
             pid: 7,
             started: "2026-01-01T00:00:00.000Z".to_owned(),
-        },
+        }),
     }
 }
 
@@ -94,6 +106,11 @@ endpoints
   payments         0  192.168.1.10  eu-1/eu-1a       1      1200  in use
   payments         1  192.168.1.11  -               30        34
 
+special callers
+  unit or cgroup   treatment  runs in
+  haproxy.service  waypoint   /system.slice/haproxy.service
+  backup.service   bypass     no cgroup: it is not running, or not by this name
+
 daemon
   file         /etc/kmesh/mesh.toml and 1 drop-in
   attached to  /
@@ -115,7 +132,7 @@ fn problems_follow_the_verdict() {
     let mut status = status();
     status.state = State::Keeping;
     status.verdict = "keeping the last good state: mesh.toml has 1 error".to_owned();
-    status.config.problems = Some(Findings {
+    status.config.as_mut().unwrap().problems = Some(Findings {
         errors: 1,
         text: "error: unknown key `vip`\n".to_owned(),
         ..Findings::default()

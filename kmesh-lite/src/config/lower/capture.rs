@@ -1,15 +1,19 @@
 //! `[capture]`.
 
+use super::super::Host;
 use super::super::read::List;
 use super::super::scalar::CgroupPath;
 use super::super::source::Source;
 use super::merge::Merged;
-use super::{Report, Spot};
+use super::{Report, Spot, unit};
 use crate::model::Capture;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub fn lower(merged: &Merged<'_>, report: &mut Report) -> Capture {
+const ROUTED: &str =
+    "name the unit as `systemctl` does: its connections are routed like any otherwise";
+
+pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Report) -> Capture {
     let mut capture = Capture::default();
     let Some((source, text)) = merged.capture else {
         return capture;
@@ -18,6 +22,10 @@ pub fn lower(merged: &Merged<'_>, report: &mut Report) -> Capture {
         capture.cgroups = cgroups(source, written, report);
     }
     if let Some(written) = &text.bypass {
+        for item in &written.items {
+            let spot = Spot::new(source, item.span);
+            unit::check(spot, item, host, ROUTED, report);
+        }
         let bypass = written.items.iter().map(|item| item.value.0.clone());
         capture.bypass = bypass.collect();
         capture.bypass.sort();

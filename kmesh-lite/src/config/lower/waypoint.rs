@@ -1,12 +1,14 @@
 //! `[waypoints]`.
 
+use super::super::Host;
 use super::super::read::At;
 use super::super::scalar::{NameText, Socket};
 use super::super::schema::WaypointText;
 use super::super::source::Source;
 use super::address::unusable;
 use super::merge::{Entry, Merged};
-use super::{Report, Spot};
+use super::service::is_own;
+use super::{Report, Spot, unit};
 use crate::model::{Family, Header, Name, Speaker, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
@@ -20,10 +22,14 @@ pub struct Found<'a> {
     pub model: Option<Waypoint>,
 }
 
+const ELSEWHERE: &str =
+    "name the unit that the proxy runs in: its connections are sent back to it otherwise";
+
 pub type Waypoints<'a> = BTreeMap<&'a str, Found<'a>>;
 
 pub fn lower<'a>(
     merged: &Merged<'a>,
+    host: &Host,
     vip_ranges: &[IpNetwork],
     report: &mut Report,
 ) -> Waypoints<'a> {
@@ -33,9 +39,18 @@ pub fn lower<'a>(
             let address = entry.text.and_then(|text| text.address.0.as_ref());
             if let Some(address) = address {
                 check_address(entry, address, vip_ranges, report);
+                if entry
+                    .text
+                    .is_some_and(|text| text.sound && text.unit.is_none())
+                {
+                    check_here(entry, address, host, report);
+                }
             }
             if let Some(text) = entry.text {
                 check_server_first(entry, text, report);
+                if let Some(unit) = &text.unit {
+                    unit::check(entry.at(unit.span), unit, host, ELSEWHERE, report);
+                }
             }
             let found = Found {
                 entry: &entry.name.value,
@@ -76,6 +91,21 @@ fn check_address(
     };
     let problem = entry.at(address.span).error(why);
     report.push(problem.expected("the address that the proxy listens on"));
+}
+
+/// A waypoint of this host is an ordinary program unless it is named.
+fn check_here(
+    entry: &Entry<'_, WaypointText>,
+    address: &At<Socket>,
+    host: &Host,
+    report: &mut Report,
+) {
+    let ip = address.value.0.ip();
+    if is_own(host, ip) {
+        let message = format!("the waypoint is on this host (`{ip}`), but has no `unit`");
+        let problem = entry.at(address.span).warning(message);
+        report.push(problem.help("with `unit`, its systemd unit or cgroup path, its own connections skip waypoints; without, those to what is behind it are sent back to it"));
+    }
 }
 
 /// Without a header there is nothing that could leave before the client's first byte.

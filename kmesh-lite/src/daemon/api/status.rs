@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::Findings;
+use super::{Failure, FailureKind, Findings};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -13,13 +13,15 @@ pub struct Status {
     /// Why the last pass failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    pub config: ConfigStatus,
+    /// None where there is no daemon to read it.
+    pub config: Option<ConfigStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<LastReload>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
-    pub daemon: About,
+    /// None if it is not running.
+    pub daemon: Option<About>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub enum State {
     Keeping,
     /// The file is fine but could not be applied; it is tried again.
     Failing,
+    /// There is no daemon; the kernel goes on with what it has.
+    Unattended,
 }
 
 /// The file and its drop-ins as of the last time they were read.
@@ -71,10 +75,23 @@ pub struct LastPass {
 pub struct DatapathStatus {
     /// Cgroups that the programs are attached to.
     pub attached: Vec<String>,
+    /// Programs that are treated specially, by the file's names for them.
+    #[serde(default)]
+    pub callers: Vec<CallerStatus>,
     pub services: Vec<ServiceStatus>,
     /// Connects by what became of them.
     pub outcomes: Vec<Counter>,
     pub capacity: Vec<TableUse>,
+}
+
+/// A unit or cgroup of `[capture] bypass` or of a waypoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerStatus {
+    pub name: String,
+    /// `bypass` or `waypoint`.
+    pub treatment: String,
+    /// Its cgroups at the moment; none if it does not run.
+    pub cgroups: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -139,6 +156,17 @@ pub struct About {
 }
 
 impl DatapathStatus {
+    /// Leaves out every service but one, if one is asked for.
+    pub fn show_only(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        let Some(name) = name else { return Ok(()) };
+        self.services.retain(|service| service.name == name);
+        if self.services.is_empty() {
+            let error = format!("there is no service {name:?}");
+            return Err(Failure::new(FailureKind::NotFound, error));
+        }
+        Ok(())
+    }
+
     /// Number of endpoints over all services.
     pub fn endpoints(&self) -> usize {
         self.services

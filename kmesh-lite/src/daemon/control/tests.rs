@@ -4,9 +4,11 @@ use super::super::api::{Failure, FailureKind, Status};
 use super::super::event::{Events, Signal};
 use super::super::fake::{FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::super::turn::Daemon;
+use super::super::units::Units;
 use super::super::watch::Watch;
 use super::super::{Options, Source};
 use super::*;
+use crate::kernel::Cgroups;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -31,6 +33,8 @@ impl Fixture {
         let (events, queue) = mpsc::channel();
         let source = FakeSource::new(file.clone());
         let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
+        let cgroups = Cgroups::at(&folder.path().join("cgroup"));
+        let units = Units::new(cgroups, events.clone()).unwrap();
         let options = Options {
             socket: socket.clone(),
             cgroups: Vec::new(),
@@ -39,7 +43,7 @@ impl Fixture {
         let mut queue = Events::new(queue, options.resync, None);
         let datapath = FakeDatapath(Kernel::default());
         let supervisor = FakeSupervisor::default();
-        let mut daemon = Daemon::new(options, source, datapath, watch, supervisor);
+        let mut daemon = Daemon::new(options, source, datapath, watch, units, supervisor);
         daemon.start().unwrap();
         Self {
             control: Some(Control::listen(&socket, events.clone()).unwrap()),

@@ -1,11 +1,13 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
-use crate::daemon::api::{Counter, EndpointStatus, PriorityStatus, ServiceStatus, TableUse};
-use crate::kernel::Counters;
-use crate::model::{self, Limits, Mesh, Policy, priority};
+use crate::daemon::api::{
+    CallerStatus, Counter, EndpointStatus, PriorityStatus, ServiceStatus, TableUse,
+};
+use crate::kernel::{Cgroups, Counters};
+use crate::model::{self, CgroupRef, Limits, Mesh, Policy, priority};
 use crate::tables::{Table, Tables};
 use kmesh_lite_common::{BackendId, Endpoint, Frontend, Range, Service, ServiceId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 pub fn outcomes(counters: &Counters) -> Vec<Counter> {
@@ -25,6 +27,27 @@ pub fn capacity(tables: &Tables, limits: &Limits) -> Vec<TableUse> {
             limit: table.limit(limits),
         })
         .collect()
+}
+
+/// Who is treated specially, and where those run now.
+pub fn callers(cgroups: &Cgroups, mesh: &Mesh) -> Vec<CallerStatus> {
+    let found = cgroups.search(mesh.callers().map(|(name, _)| name), |_| ());
+    // One unit may be several waypoints.
+    let named: BTreeSet<_> = mesh
+        .callers()
+        .map(|(name, it)| (name, it.as_str()))
+        .collect();
+    let caller = |(name, treatment): (&CgroupRef, &str)| CallerStatus {
+        name: name.to_string(),
+        treatment: treatment.to_owned(),
+        cgroups: found
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|cgroup| cgroup.path.display().to_string())
+            .collect(),
+    };
+    named.into_iter().map(caller).collect()
 }
 
 /// Services by name.

@@ -17,28 +17,22 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.map_or(&empty, |mesh| mesh);
         let mut datapath = self.datapath.status(mesh).map_err(failed::<D>)?;
-        if let Some(name) = name {
-            datapath.services.retain(|service| service.name == name);
-            if datapath.services.is_empty() {
-                let error = format!("there is no service {name:?}");
-                return Err(Failure::new(FailureKind::NotFound, error));
-            }
-        }
+        datapath.show_only(name)?;
         let state = &self.state;
         Ok(Status {
             state: state.kind(),
             verdict: state.verdict(),
             failure: state.failure.clone(),
-            config: ConfigStatus {
+            config: Some(ConfigStatus {
                 path: state.path.clone(),
                 present: state.present,
                 files: state.files.clone(),
                 problems: (!state.findings.is_empty()).then(|| state.findings.clone()),
-            },
+            }),
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
             datapath,
-            daemon: state.about(),
+            daemon: Some(state.about()),
         })
     }
 

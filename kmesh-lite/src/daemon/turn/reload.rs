@@ -96,6 +96,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Absent);
         };
+        // Before the pass asks where they are: what changes from here on is another event.
+        self.look_for_units();
         match self.datapath.reconcile(&mesh) {
             Ok(pass) => {
                 if self.state.failure.take().is_some() {
@@ -175,7 +177,7 @@ fn log_pass(pass: &Pass, trigger: Trigger) {
         warn!(trigger = trigger.as_str(); "drift: {line}");
     }
     let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
-    if quiet && trigger == Trigger::Timer {
+    if quiet && matches!(trigger, Trigger::Timer | Trigger::Cgroup) {
         debug!(took:? = pass.took; "nothing differs");
         return;
     }

@@ -14,6 +14,8 @@ pub struct State {
     pub mesh: Option<Arc<Mesh>>,
     /// What the kernel does hold: the last one that could be applied.
     pub applied: Option<Arc<Mesh>>,
+    /// Whether it held the mesh of an earlier process when we began.
+    inherited: bool,
     pub present: bool,
     pub files: Vec<PathBuf>,
     /// Everything there is to say about the file as last read.
@@ -30,15 +32,18 @@ pub struct State {
     pub told: Option<String>,
     /// What cannot be watched.
     pub blind: Vec<String>,
+    /// Where it cannot be watched that units come and go.
+    pub blind_units: Vec<String>,
     started: String,
 }
 
 impl State {
-    pub fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf, inherited: bool) -> Self {
         Self {
             path,
             mesh: None,
             applied: None,
+            inherited,
             present: false,
             files: Vec::new(),
             findings: Findings::default(),
@@ -49,6 +54,7 @@ impl State {
             logged: None,
             told: None,
             blind: Vec::new(),
+            blind_units: Vec::new(),
             started: now(),
         }
     }
@@ -70,6 +76,7 @@ impl State {
 
     pub fn kind(&self) -> Kind {
         match (&self.mesh, self.current) {
+            (None, _) if self.inherited => Kind::Keeping,
             (None, _) => Kind::Waiting,
             (Some(_), false) => Kind::Keeping,
             (Some(_), true) if self.failure.is_some() => Kind::Failing,
@@ -87,6 +94,7 @@ impl State {
         };
         let held = match self.applied {
             Some(_) => "keeping the last good state",
+            None if self.inherited => "keeping what the daemon before left",
             None => "routing nothing yet",
         };
         match self.kind() {
@@ -95,7 +103,8 @@ impl State {
                 "{held}: {path} cannot be applied: {}",
                 self.failure.as_deref().unwrap_or_default()
             ),
-            Kind::Routing => {
+            // Unattended is what others say of us.
+            Kind::Routing | Kind::Unattended => {
                 let (services, endpoints) = self.counts();
                 format!("routing {services} over {endpoints}")
             }

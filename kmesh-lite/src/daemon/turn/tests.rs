@@ -2,6 +2,7 @@ use super::super::api::{Failure, FailureKind, FileText, Reloaded, State as Kind,
 use super::super::event::{Caller, Reply};
 use super::super::fake::{Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
+use crate::kernel::Cgroups;
 use std::fs;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -18,7 +19,7 @@ struct Fixture {
     supervisor: FakeSupervisor,
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -36,6 +37,7 @@ impl Fixture {
         let (events, queue) = mpsc::channel();
         let source = FakeSource::new(file.clone());
         let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
+        let units = Units::new(Cgroups::at(&folder.path().join("cgroup")), events.clone()).unwrap();
         let options = Options {
             socket: PathBuf::new(),
             cgroups: vec![PathBuf::from("/only")],
@@ -44,7 +46,7 @@ impl Fixture {
         let supervisor = FakeSupervisor::default();
         let datapath = FakeDatapath(kernel.clone());
         let mut queue = Events::new(queue, options.resync, None);
-        let mut daemon = Daemon::new(options, source, datapath, watch, supervisor.clone());
+        let mut daemon = Daemon::new(options, source, datapath, watch, units, supervisor.clone());
         daemon.start()?;
         Ok(Self {
             file,
@@ -52,7 +54,7 @@ impl Fixture {
             supervisor,
             events,
             thread: Some(thread::spawn(move || daemon.run(&mut queue))),
-            _folder: folder,
+            folder,
         })
     }
 
@@ -120,7 +122,7 @@ fn without_a_file_it_is_ready_and_waits() {
     assert!(told.contains("Ready(\"routing nothing yet"), "{told}");
     let status = fixture.status();
     assert_eq!(status.state, Kind::Waiting);
-    assert!(!status.config.present);
+    assert!(!status.config.unwrap().present);
     fixture.write("a");
     fixture.until("the file is applied", |it| it.kernel.services() == ["a"]);
 }
@@ -133,7 +135,7 @@ fn a_bad_file_changes_nothing_until_it_is_mended() {
         it.status().state == Kind::Keeping
     });
     let status = fixture.status();
-    assert_eq!(status.config.problems.unwrap().errors, 1);
+    assert_eq!(status.config.unwrap().problems.unwrap().errors, 1);
     assert!(status.verdict.contains("1 error"), "{}", status.verdict);
     assert_eq!(fixture.kernel.services(), ["a"]);
     fixture.write("b");
@@ -154,7 +156,9 @@ fn what_cannot_be_run_is_refused_like_a_bad_file() {
 fn a_deleted_file_keeps_the_state() {
     let fixture = Fixture::start(Some("a"));
     fs::remove_file(&fixture.file).unwrap();
-    fixture.until("the file is missed", |it| !it.status().config.present);
+    fixture.until("the file is missed", |it| {
+        !it.status().config.unwrap().present
+    });
     assert_eq!(fixture.status().state, Kind::Keeping);
     assert_eq!(fixture.kernel.services(), ["a"]);
 }
@@ -222,6 +226,35 @@ fn the_timer_compares_with_the_kernel() {
         ["service a was gone"]
     );
     assert_eq!(fixture.kernel.inside().passes, passes + 1);
+}
+
+#[test]
+fn a_unit_that_gets_another_cgroup_is_a_pass_at_once() {
+    let fixture = Fixture::start(Some("a\nproxy.service"));
+    let slice = fixture.folder.path().join("cgroup/system.slice");
+    let mut passes = fixture.kernel.inside().passes;
+    let mut passes_more = |what: &str| {
+        fixture.until(what, |it| it.kernel.inside().passes > passes);
+        passes = fixture.kernel.inside().passes;
+    };
+    fs::create_dir_all(slice.join("proxy.service")).unwrap();
+    // The tree itself appears only now, so somebody has to look.
+    fixture.reload().unwrap();
+    passes_more("the reload is a pass");
+    for _ in 0..3 {
+        fs::remove_dir(slice.join("proxy.service")).unwrap();
+        passes_more("it stops");
+        fs::create_dir(slice.join("proxy.service")).unwrap();
+        passes_more("it starts");
+    }
+    fs::create_dir(slice.join("other.service")).unwrap();
+    fs::create_dir(slice.join("other.slice")).unwrap();
+    // What comes last is noticed last.
+    fs::remove_dir(slice.join("proxy.service")).unwrap();
+    passes_more("it stops");
+    fixture.status();
+    assert_eq!(fixture.kernel.inside().passes, passes);
+    assert_eq!(fixture.kernel.inside().greetings, 7);
 }
 
 #[test]

@@ -1,0 +1,234 @@
+//! Noticing that a unit which the mesh names has got another cgroup, or lost it.
+//!
+//! In: what the mesh names. Out: [`Event::CgroupsChanged`], after any cgroup of such a name, or one in
+//! which there may be such, has come or gone.
+//!
+//! A unit that is restarted gets a new cgroup, and until the kernel knows it, its connections are
+//! those of anybody: a proxy's own are sent back to it. So this cannot be left to the timer.
+//!
+//! Only the folders in which a unit can appear are watched, and only for what is made and removed in
+//! them: the files of a cgroup are read and written all the time.
+
+use super::event::Event;
+use super::watch::WatchError;
+use crate::kernel::{Cgroups, Found, has_units};
+use crate::model::CgroupRef;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// The watch on cgroups. Dropping it ends its thread.
+pub struct Units {
+    cgroups: Cgroups,
+    shared: Arc<Shared>,
+    /// One for each folder: the kernel gives the same one for the same folder.
+    watched: Vec<WatchDescriptor>,
+    seen: Seen,
+    /// Closing it wakes the thread.
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Cgroups by what names them.
+type Seen = BTreeMap<CgroupRef, Vec<Found>>;
+
+struct Shared {
+    inotify: Inotify,
+    interest: Mutex<Interest>,
+    /// An event is on its way that nobody has looked into.
+    told: AtomicBool,
+}
+
+/// Names that matter, wherever they appear.
+#[derive(Default)]
+struct Interest {
+    names: BTreeSet<OsString>,
+    /// Whether units are among them: then every slice does.
+    units: bool,
+}
+
+impl Interest {
+    fn covers(&self, name: &OsStr) -> bool {
+        self.names.contains(name) || (self.units && has_units(name))
+    }
+}
+
+/// What looking at the cgroups has shown.
+#[derive(Debug)]
+pub struct Looked {
+    /// What is named has come or gone since the last time.
+    pub changed: Vec<Change>,
+    /// What cannot be watched; changes there are only found by the timer.
+    pub blind: Vec<WatchError>,
+}
+
+/// One thing that is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub name: CgroupRef,
+    /// Whether it was known before.
+    pub before: bool,
+    pub found: Vec<Found>,
+}
+
+impl Units {
+    /// Starts the thread that sends events. Nothing is watched before the first
+    /// [`look`](Self::look).
+    pub fn new(cgroups: Cgroups, events: Sender<Event>) -> Result<Self, WatchError> {
+        let start = |error| WatchError::Start(error);
+        let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+        let inotify = Inotify::init(flags).map_err(|errno| start(errno.into()))?;
+        let shared = Arc::new(Shared {
+            inotify,
+            interest: Mutex::default(),
+            told: AtomicBool::new(false),
+        });
+        let (stopped, stop) = io::pipe().map_err(start)?;
+        let reader = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("units".to_owned())
+            .spawn(move || reader.read(&events, &stopped))
+            .map_err(start)?;
+        Ok(Self {
+            cgroups,
+            shared,
+            watched: Vec::new(),
+            seen: Seen::new(),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Looks for what is named, and watches where it can appear from now on. Call it before
+    /// anything acts upon where units are: what changes afterwards is an event.
+    pub fn look<'a>(&mut self, named: impl IntoIterator<Item = &'a CgroupRef>) -> Looked {
+        let named: BTreeSet<_> = named.into_iter().collect();
+        let interest = Interest::of(&named);
+        *self
+            .shared
+            .interest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = interest;
+        self.shared.told.store(false, Ordering::SeqCst);
+        let mut watched = Vec::new();
+        let mut blind = Vec::new();
+        let found = self
+            .cgroups
+            .search(named, |folder| match self.shared.watch(folder) {
+                Ok(Some(descriptor)) => watched.push(descriptor),
+                // It has gone, and the folder above tells.
+                Ok(None) => {}
+                Err(error) => blind.push(error),
+            });
+        for gone in self.watched.iter().filter(|old| !watched.contains(old)) {
+            // A cgroup that was removed keeps its watch until it is taken away.
+            let _ = self.shared.inotify.rm_watch(*gone);
+        }
+        self.watched = watched;
+        let found: Seen = found.into_iter().map(|(n, f)| (n.clone(), f)).collect();
+        let before = std::mem::replace(&mut self.seen, found);
+        let changed = self.seen.iter().filter_map(|(name, found)| {
+            let old = before.get(name);
+            (old != Some(found)).then(|| Change {
+                name: name.clone(),
+                before: old.is_some(),
+                found: found.clone(),
+            })
+        });
+        Looked {
+            changed: changed.collect(),
+            blind,
+        }
+    }
+}
+
+impl Drop for Units {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that watches cgroups panicked");
+        }
+    }
+}
+
+impl Interest {
+    fn of(named: &BTreeSet<&CgroupRef>) -> Self {
+        let mut interest = Self::default();
+        for name in named {
+            match name {
+                CgroupRef::Unit(unit) => {
+                    interest.units = true;
+                    interest.names.insert(unit.into());
+                }
+                CgroupRef::Path(path) => interest.names.extend(path.iter().map(OsStr::to_owned)),
+            }
+        }
+        interest
+    }
+}
+
+impl Shared {
+    fn watch(&self, folder: &Path) -> Result<Option<WatchDescriptor>, WatchError> {
+        let what = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
+        match self.inotify.add_watch(folder, what) {
+            Ok(descriptor) => Ok(Some(descriptor)),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV) => Ok(None),
+            Err(Errno::ENOSPC) => Err(WatchError::Limit(folder.to_owned())),
+            Err(errno) => Err(WatchError::Add {
+                path: folder.to_owned(),
+                source: errno.into(),
+            }),
+        }
+    }
+
+    fn read(&self, events: &Sender<Event>, stopped: &PipeReader) {
+        loop {
+            let happened = match self.inotify.read_events() {
+                Ok(happened) => happened,
+                Err(Errno::EAGAIN | Errno::EINTR) => Vec::new(),
+                Err(errno) => return log::error!("cannot watch cgroups any more: {errno}"),
+            };
+            if happened.iter().any(|event| self.matters(event))
+                && !self.told.swap(true, Ordering::SeqCst)
+                && events.send(Event::CgroupsChanged).is_err()
+            {
+                return;
+            }
+            let mut wait = [
+                PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
+                PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut wait, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return log::error!("cannot watch cgroups any more: {errno}"),
+                Ok(_) if wait[1].any() == Some(true) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn matters(&self, event: &InotifyEvent) -> bool {
+        // Events were lost.
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            return true;
+        }
+        let interest = self.interest.lock();
+        let interest = interest.unwrap_or_else(PoisonError::into_inner);
+        let name = event.name.as_ref();
+        name.is_some_and(|name| interest.covers(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! A daemon's tables without the daemon: found among everything that the kernel has loaded.
+
+use super::bpf::{self, io_error};
+use super::object::{LoadError, TABLES, Typed, adopt, kernel_maps};
+use super::store::Group;
+use super::{Cgroups, Counters};
+use crate::maps::{Maps, MapsError};
+use crate::model::Limits;
+use crate::tables::{Actual, Tables};
+use aya::maps::{MapError, MapInfo, loaded_maps};
+use aya::programs::{ProgramError, loaded_programs};
+use kmesh_lite_common::Label;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+/// The tables in charge, to be read. Nothing is written.
+pub struct Observer {
+    maps: super::maps::KernelMaps,
+    attached: Vec<PathBuf>,
+}
+
+/// Why they cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    #[error("cannot look at what the kernel has loaded; be root")]
+    List(#[source] io::Error),
+    #[error(
+        "the kernel holds tables of layout {there}, and this kmesh-lite reads layout {ours}: use the version that made them"
+    )]
+    Layout { there: u32, ours: u32 },
+    #[error(transparent)]
+    Cgroup(#[from] super::CgroupError),
+    #[error(transparent)]
+    Map(#[from] LoadError),
+}
+
+/// Characters of a map's name that the kernel keeps (BPF_OBJ_NAME_LEN with its zero).
+const NAME_LENGTH: usize = 15;
+
+impl Observer {
+    /// The tables of the daemon on a control socket, given by [`super::instance`]. None if there are
+    /// none.
+    pub fn find(instance: u64) -> Result<Option<Self>, ObserveError> {
+        let labels = labels(instance)?;
+        if labels.is_empty() {
+            return Ok(None);
+        }
+        // While larger tables take over, or when a daemon ended in the middle of that, there are
+        // two: those that links run on count.
+        let programs = programs(labels.keys())?;
+        let mut in_charge: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
+        for link in bpf::links().map_err(ObserveError::List)? {
+            if let Some(program) = programs.get(&link.program) {
+                let cgroups = in_charge.entry(program.settings).or_default();
+                cgroups.insert(link.cgroup);
+            }
+        }
+        let Some((settings, cgroups)) = in_charge
+            .into_iter()
+            .max_by_key(|(id, cgroups)| (cgroups.len(), *id))
+        else {
+            return Ok(None);
+        };
+        let (there, ours) = (labels[&settings].layout, Group::Tables.version());
+        if there != ours {
+            return Err(ObserveError::Layout { there, ours });
+        }
+        let own = programs
+            .values()
+            .filter(|program| program.settings == settings);
+        let ids = own.flat_map(|program| &program.maps).copied().collect();
+        let paths = Cgroups::find()?.paths(cgroups.into_iter());
+        Ok(Some(Self {
+            maps: kernel_maps(&mut typed(ids)?)?,
+            attached: paths.into_values().collect(),
+        }))
+    }
+
+    /// Reads all tables.
+    pub fn read(&mut self) -> Result<Actual, MapsError> {
+        self.maps.read()
+    }
+
+    /// Reads the counters of what `tables` hold.
+    pub fn counters(&self, tables: &Tables) -> Result<Counters, MapsError> {
+        self.maps.counters.read(tables)
+    }
+
+    /// The limits that the tables were made for.
+    pub fn limits(&self) -> Limits {
+        self.maps.limits()
+    }
+
+    /// Cgroups that are attached to.
+    pub fn attached(&self) -> &[PathBuf] {
+        &self.attached
+    }
+}
+
+/// What settings tables say that they are, by the id of the map.
+fn labels(instance: u64) -> Result<BTreeMap<u32, Label>, ObserveError> {
+    let mut labels = BTreeMap::new();
+    for map in loaded_maps() {
+        let Some(map) = there(map)? else { continue };
+        if map.name() != TABLES[0].as_bytes() || map.value_size() < size_of::<Label>() as u32 {
+            continue;
+        }
+        let Some(fd) = there(map.fd())? else { continue };
+        let bytes = bpf::first_element(fd.as_fd(), map.value_size()).map_err(ObserveError::List)?;
+        // SAFETY: as many bytes as it has, and more; every bit pattern is one.
+        let label = unsafe { bytes.as_ptr().cast::<Label>().read_unaligned() };
+        if label.magic == Label::MAGIC && label.instance == instance {
+            labels.insert(map.id(), label);
+        }
+    }
+    Ok(labels)
+}
+
+struct Program {
+    /// Id of its settings table.
+    settings: u32,
+    maps: Vec<u32>,
+}
+
+/// Programs on one of these settings tables, by id.
+fn programs<'a>(
+    settings: impl Iterator<Item = &'a u32> + Clone,
+) -> Result<BTreeMap<u32, Program>, ObserveError> {
+    let mut programs = BTreeMap::new();
+    for program in loaded_programs() {
+        let found = program.and_then(|program| Ok((program.id(), program.map_ids()?)));
+        let (id, maps) = match found {
+            Ok((id, maps)) => (id, maps.unwrap_or_default()),
+            Err(ProgramError::SyscallError(call)) if gone(&call.io_error) => continue,
+            Err(error) => return Err(ObserveError::List(io::Error::other(error))),
+        };
+        if let Some(settings) = settings.clone().find(|id| maps.contains(id)) {
+            let settings = *settings;
+            programs.insert(id, Program { settings, maps });
+        }
+    }
+    Ok(programs)
+}
+
+/// Maps under the names that they have in the object.
+fn typed(ids: BTreeSet<u32>) -> Result<Typed, ObserveError> {
+    let mut typed = Typed::new();
+    for id in ids {
+        let Some(map) = there(MapInfo::from_id(id))? else {
+            continue;
+        };
+        let known = TABLES
+            .iter()
+            .find(|name| name.as_bytes()[..name.len().min(NAME_LENGTH)] == *map.name());
+        if let (Some(known), Some(fd)) = (known, there(map.fd())?) {
+            typed.insert(known, adopt(known, fd.as_fd())?);
+        }
+    }
+    Ok(typed)
+}
+
+/// What is gone by the time we look is not there; anything else that fails is an error.
+fn there<T>(found: Result<T, MapError>) -> Result<Option<T>, ObserveError> {
+    match found.map_err(io_error) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if gone(&error) => Ok(None),
+        Err(error) => Err(ObserveError::List(error)),
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
