@@ -10,7 +10,16 @@ hierarchies() {
     findmnt -n -o TARGET -t cgroup -O name=systemd || true
 }
 
+guest_name() { echo nspawn; }
+
+# Those of the datapath run on this kernel anyway.
+guest_scenarios() { (cd "$here/scenarios" && ls *.sh | grep -v '^datapath' | sed 's/\.sh$//'); }
+
 guest_missing() {
+    local tool
+    for tool in mmdebstrap systemd-nspawn; do
+        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-test\` installs it"; return 1; }
+    done
     [[ -n $(findmnt -n -o TARGET -t cgroup2) ]] || { echo "cgroup v2 is not mounted"; return 1; }
 }
 

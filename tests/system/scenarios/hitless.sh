@@ -1,0 +1,160 @@
+# Whatever happens to the daemon, no connect fails: at least 200 a second, of both families, with and
+# without a waypoint, through every way a daemon can go and come back.
+
+dpkg -i "$deb"
+serve one 8081
+systemd-run --quiet --unit=server-waypoint --service-type=notify --property=NotifyAccess=all \
+    python3 /in/waypoint.py 15008
+mesh <<'EOF'
+[waypoints.edge]
+address = "127.0.0.1:15008"
+header = "proxy-v2"
+
+[services.web]
+vips = ["10.96.0.10", "fd00:96::10"]
+ports = ["80:8081"]
+endpoints = ["127.0.0.1"]
+
+[services.far]
+vips = ["10.96.0.11", "fd00:96::11"]
+ports = ["80:8081"]
+waypoint = "edge"
+endpoints = ["127.0.0.1"]
+EOF
+systemctl reload "$unit"
+
+# An open connection, to see that it remembers whom it asked for.
+mkfifo /run/open.in /run/open.out
+python3 -c '
+import socket, sys
+client = socket.create_connection(("10.96.0.11", 80))
+print("connected", flush=True)
+sys.stdin.readline()
+print(client.getpeername()[0], flush=True)' </run/open.in >/run/open.out &
+exec 8>/run/open.in 9</run/open.out
+read -r line <&9
+is "$line" connected
+
+# under_fire WHAT COMMAND...: nothing may fail while COMMAND is done, nor after it.
+under_fire() {
+    local what=$1 outcome
+    shift
+    python3 /in/fire.py - 10.96.0.10,80,one fd00:96::10,80,one \
+        "10.96.0.11,80,10.96.0.11 80 hi,hi" "fd00:96::11,80,fd00:96::11 80 hi,hi" >/run/fire &
+    local fire=$!
+    until_true grep -q begun /run/fire
+    "$@"
+    until_true daemon_answers
+    sleep 1 # More of it after the last change.
+    kill "$fire"
+    wait "$fire"
+    outcome=$(tail -n 1 /run/fire)
+    echo "$what: $outcome"
+    [[ $outcome == *" failed 0 "* ]] || fail "$what: $(cat /run/fire)"
+    [[ ${outcome##* } -ge ${MIN_RATE:-200} ]] || fail "$what: too few connects to tell: $outcome"
+}
+
+daemon_answers() { [[ $(state) == active ]] && kmesh-lite status | grep -q '^routing 2 services'; }
+
+# A new process, by another way than systemctl: READY comes from it and not from the one before.
+replaced() { [[ $(main_pid) != "$1" && $(main_pid) != 0 ]]; }
+
+killed() {
+    local pid
+    pid=$(main_pid)
+    kill "-$1" "$pid"
+    until_true replaced "$pid"
+}
+
+stopped_for() {
+    local pid
+    pid=$(main_pid)
+    kill -STOP "$pid"
+    sleep "$1"
+    kill -CONT "$pid"
+    is "$(main_pid)" "$pid"
+}
+
+# A daemon that neither works nor ends, until the watchdog finds out.
+hangs() {
+    local pid
+    pid=$(main_pid)
+    kill -STOP "$pid"
+    until_true replaced "$pid"
+}
+
+configured() {
+    mkdir -p "/etc/systemd/system/$unit.d"
+    printf '[Service]\n%s\n' "$1" >"/etc/systemd/system/$unit.d/test.conf"
+    systemctl daemon-reload
+}
+
+# Binaries of tests can be told to be of another layout.
+layout() { configured "Environment=KMESH_LITE_LAYOUT=$1"; }
+
+upgraded() { dpkg -i "$1" </dev/null >/dev/null 2>&1; }
+
+upgraded_to_layout() {
+    layout "$1"
+    upgraded "$2"
+}
+
+under_fire "systemctl restart" systemctl restart "$unit"
+is "$(kmesh-lite status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["last_pass"]["operations"])')" 0
+under_fire "kill -9" killed KILL
+under_fire "kill -ABRT" killed ABRT
+configured "WatchdogSec=2s"
+systemctl restart "$unit"
+under_fire "watchdog" hangs
+configured "WatchdogSec=10min"
+systemctl restart "$unit"
+under_fire "stopped for ${STOPPED:-10} s" stopped_for "${STOPPED:-10}"
+rm "/etc/systemd/system/$unit.d/test.conf"
+systemctl daemon-reload
+under_fire "upgrade, same layout" upgraded "$newer_deb"
+under_fire "downgrade, same layout" upgraded "$deb"
+under_fire "upgrade, other layout" upgraded_to_layout 91 "$newer_deb"
+under_fire "downgrade, other layout" upgraded_to_layout 90 "$deb"
+rm "/etc/systemd/system/$unit.d/test.conf"
+systemctl daemon-reload
+under_fire "restart, own layout" systemctl restart "$unit"
+
+say "a file that is broken while the daemon is away"
+good=$(cat "$config")
+broken() {
+    local pid
+    pid=$(main_pid)
+    echo 'polcy = 1' >>"$config"
+    kill -KILL "$pid"
+    until_true replaced "$pid"
+    until_true keeps
+    mesh <<<"$good"
+}
+keeps() { [[ $(status_text) == "keeping what the daemon before left"* ]]; }
+under_fire "killed, then a bad file" broken
+
+say "without the daemon, root can still ask"
+configured "RestartSec=1h"
+systemctl restart "$unit"
+kill -KILL "$(main_pid)"
+until_true [ "$(systemctl show --value --property=SubState "$unit")" = auto-restart ]
+exits 1 kmesh-lite status
+has "$output" "the daemon is not running; the kernel goes on with 2 services"
+exits 0 kmesh-lite explain 10.96.0.10:80
+rm "/etc/systemd/system/$unit.d/test.conf"
+systemctl daemon-reload
+systemctl restart "$unit"
+
+say "what was open all the time"
+echo >&8
+read -r line <&9
+is "$line" 10.96.0.11
+exec 8>&- 9<&-
+rm /run/open.in /run/open.out /run/fire
+
+say "stopped: nothing is left"
+maps=$(maps)
+[[ -n $maps ]]
+systemctl stop "$unit"
+until_true nothing_left "$maps"
+exits 1 ask 10.96.0.10 80
