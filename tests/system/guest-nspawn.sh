@@ -48,7 +48,7 @@ guest_run() {
 
     local start=$EPOCHREALTIME
     # Until systemd has started everything, or nspawn gave up.
-    while kill -0 "$spawn" 2>/dev/null; do
+    while kill -0 "$spawn" 2>/dev/null && [[ ${EPOCHREALTIME/.*/} -lt $((${start/.*/} + 120)) ]]; do
         leader=$(pgrep -P "$spawn" | head -n 1 || true)
         [[ -n $leader ]] && nsenter -t "$leader" -a systemctl is-system-running 2>/dev/null |
             grep -qE 'running|degraded' && break
@@ -65,6 +65,8 @@ guest_clean() {
         kill -RTMIN+4 "$leader" 2>/dev/null || true
         for _ in $(seq 100); do kill -0 "$spawn" 2>/dev/null || break; sleep 0.1; done
         kill -KILL "$leader" 2>/dev/null || true
+    elif [[ -n $spawn ]]; then
+        kill "$spawn" 2>/dev/null || true
     fi
     [[ -z $spawn ]] || { wait "$spawn" || true; }
     [[ -z ${bpf:-} ]] || umount "$bpf"
