@@ -1,24 +1,32 @@
 #!/usr/bin/env bash
-# The programs of the tests of the datapath, for a guest that has no cargo. usage: test-programs.sh OUT
+# The programs of tests, for a guest that has no cargo. usage: test-programs.sh OUT NAME...
 #
-# OUT gets each test's program under the test's name, and `under-test`, the daemon that they start, whose
-# path is built into them: `path` says it.
+# OUT gets the program of each file NAME of tests/tests, and `daemon`: the one that they start, and the
+# path at which they look for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
+shift
 
 rm -rf "$out"
-mkdir -p "$out"
+mkdir -p "$out/daemon"
 # What `cargo test` builds too, with the same features: nothing is built twice.
-cargo test --quiet --locked --workspace --no-run --message-format=json |
-    python3 -c '
+built=$(cargo test --quiet --locked --workspace --no-run --message-format=json | python3 -c '
 import json, sys
 for line in sys.stdin:
     artifact = json.loads(line)
-    if artifact.get("executable") and "tests" in artifact["package_id"].split("#")[0].rsplit("/", 1)[-1]:
-        print(artifact["target"]["name"], artifact["executable"])' |
-    while read -r name program; do
-        [[ $name != kmesh-lite-under-test ]] || { echo "$program" >"$out/path"; name=under-test; }
-        strip -o "$out/$name" "$program"
-    done
-[[ -e $out/path ]]
+    if artifact.get("executable"):
+        print(artifact["target"]["name"], artifact["executable"])')
+program() {
+    local found
+    found=$(sed -n "s/^$1 //p" <<<"$built" | head -n 1)
+    [[ -n $found ]] || { echo "test-programs: there is no test \`$1\`" >&2; return 1; }
+    echo "$found"
+}
+for name in "$@"; do
+    found=$(program "$name")
+    strip -o "$out/$name" "$found"
+done
+found=$(program kmesh-lite-under-test)
+strip -o "$out/daemon/program" "$found"
+echo "$found" >"$out/daemon/path"

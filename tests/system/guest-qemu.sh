@@ -28,14 +28,14 @@ guest_run() {
     # An emulated machine is slow, so fewer connects a second are enough; and here there is time to
     # leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
-export MIN_RATE=${MIN_RATE:-40} STOPPED=${STOPPED:-60} PATIENCE=60
+export MIN_RATE=${MIN_RATE:-40} STOPPED=${STOPPED:-60} PATIENCE=60 TEST_LIMIT=${TEST_LIMIT:-120}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
     truncate -s %1M "$out/../in.tar"
     truncate -s 64M "$out/../out.tar"
 
     TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) qemu-system-x86_64 \
-        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu max -smp 2 -m 2048 \
+        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu "${KMESH_LITE_CPU:-max}" -smp 2 -m 2048 \
         -nodefaults -no-user-config -display none -monitor none -no-reboot \
         -serial "file:$out/console.log" -kernel "$kernel/vmlinuz" \
         -drive "file=$disk,format=raw,if=none,id=root,snapshot=on,cache=unsafe" \
@@ -44,7 +44,7 @@ EOF
         -device virtio-blk-pci,drive=in,serial=in \
         -drive "file=$out/../out.tar,format=raw,if=none,id=out,cache=unsafe" \
         -device virtio-blk-pci,drive=out,serial=out \
-        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
+        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip ${KMESH_LITE_APPEND:-}" \
         </dev/null >"$out/qemu.log" 2>&1 &
     qemu=$!
     wait "$qemu" || code=$?
