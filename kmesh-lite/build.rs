@@ -107,7 +107,7 @@ fn build(out: &Path, object: &Path) -> Result<(), String> {
         )
         .arg("--target-dir")
         .arg(&target)
-        .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\u{1f}"));
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags().join("\u{1f}"));
     if matches!(compiler, Compiler::Nightly) {
         cargo.args(["-Z", "build-std=core"]);
     }
@@ -122,6 +122,22 @@ fn build(out: &Path, object: &Path) -> Result<(), String> {
     let built = target.join(TARGET).join("release/kmesh-lite-ebpf");
     std::fs::copy(&built, object).map_err(|error| format!("{}: {error}", built.display()))?;
     Ok(())
+}
+
+/// [`RUSTFLAGS`], and names for the places of this machine: the programs carry the paths of their
+/// sources, and their package is not to.
+fn rustflags() -> Vec<String> {
+    let mut flags: Vec<String> = RUSTFLAGS.iter().map(ToString::to_string).collect();
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let sources = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let sources = sources.and_then(|folder| folder.parent().map(Path::to_owned));
+    for (place, name) in [(cargo, "/cargo"), (sources, "/kmesh-lite")] {
+        if let Some(place) = place {
+            flags.push(format!("--remap-path-prefix={}={name}", place.display()));
+        }
+    }
+    flags
 }
 
 /// The compiler in use if it has a `core` for the target, else Debian's, else rustup's nightly.

@@ -5,6 +5,7 @@ mod ask;
 mod check;
 mod client;
 mod completions;
+mod doctor;
 mod dump;
 mod error;
 mod explain;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
+        Verb::Doctor(args) => doctor::run(args, &mut output),
         Verb::Waypoint(args) => waypoint::run(args),
         Verb::Schema => schema::run(&mut output),
         Verb::Completions(args) => completions::run(&args, &mut output),

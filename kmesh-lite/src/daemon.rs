@@ -29,7 +29,7 @@ mod watch;
 pub use control::ControlError;
 pub use datapath::{Blame, Datapath, Pass};
 pub use files::Files;
-pub use lock::LockError;
+pub use lock::{LockError, path as lock_path};
 pub use source::{Loaded, Source};
 pub use supervisor::Systemd;
 pub use unattended::Unattended;
@@ -102,9 +102,12 @@ pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
                 source,
             })?;
     }
-    Ok(Claim {
-        lock: Lock::acquire(socket)?,
-    })
+    let lock = Lock::acquire(socket)?;
+    log::info!(
+        version = env!("CARGO_PKG_VERSION"), commit = env!("KMESH_LITE_COMMIT"), socket:% = socket.display();
+        "starting"
+    );
+    Ok(Claim { lock })
 }
 
 /// The right to run on a control socket.

@@ -15,18 +15,22 @@ mod inherited;
 mod maps;
 mod object;
 mod observer;
+mod probe;
 mod rows;
 mod server_first;
 mod store;
 
-pub use capability::MissingCapabilities;
-pub use cgroup::{CgroupError, Cgroups, Found, has_units};
+pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, missing};
+pub use cgroup::{CgroupError, Cgroups, Found, has_units, lock_holder, mounts};
 pub use counters::Counters;
 pub use facts::own_addresses;
-pub use hooks::HookError;
+pub use hooks::{HookError, outermost};
 pub use inherited::Descriptors;
-pub use object::LoadError;
-pub use observer::{ObserveError, Observer};
+pub use object::{Abilities, LoadError};
+pub use observer::{ObserveError, Observer, instances};
+pub use probe::{
+    AtHook, Level, at_hooks, has_bpf, has_loopback, has_membarrier, kept_for, names, probe,
+};
 pub use store::{NoStore, Store};
 
 use crate::maps::{Maps, MapsError};
@@ -186,6 +190,17 @@ impl Kernel {
         let store = Arc::clone(&options.store);
         let mut hooks = Hooks::new(Arc::clone(&store));
         let (familiar, filled) = (sockets.is_some(), tables.is_some());
+        if !left.links.is_empty() {
+            log::info!(
+                "taking over {} links of the process before{}",
+                left.links.len(),
+                if filled {
+                    ", and its tables"
+                } else {
+                    "; its tables are of another layout, or not whole: they stay in charge until new ones are filled"
+                }
+            );
+        }
         hooks.inherit(left.links, familiar, &cgroups);
         if !familiar {
             keep(&*store, Group::Sockets, object.sockets());

@@ -14,7 +14,7 @@ fn services(path: &Path) -> usize {
     let host = Host {
         name: "web-1".to_owned(),
         own_addresses: ["192.168.1.5".parse().unwrap()].into(),
-        unit_files: None,
+        ..Host::default()
     };
     let loaded = Loader::new(path).load(&host);
     let problems = loaded.problems.render(false);

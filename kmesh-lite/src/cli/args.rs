@@ -19,6 +19,7 @@ Examples:
   kmesh-lite reload                       apply it now and wait for the outcome
   kmesh-lite status payments              one service, endpoint by endpoint
   kmesh-lite explain 10.96.0.10:80        where would a connect go, and why?
+  kmesh-lite doctor                       it does not work: what is in the way?
 
 Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 invalid configuration.";
 
@@ -49,6 +50,8 @@ pub enum Verb {
     Explain(Explain),
     /// Print the kernel's tables
     Dump(Dump),
+    /// Check the kernel, the host and the daemon; for each thing: fine, or what to do
+    Doctor(Doctor),
     /// Run a waypoint: relay connections to where their header says
     Waypoint(Waypoint),
     /// Print the JSON Schema of the file, for editors
@@ -164,6 +167,32 @@ pub struct Dump {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  kmesh-lite doctor                       as root: everything; as others: what they may see
+  kmesh-lite doctor --config ./mesh.toml --cgroup /test.slice
+                                          would it work with that?
+  kmesh-lite doctor --json | jq '.checks[] | select(.verdict != \"fine\")'
+                                          for scripts
+
+Works with and without a daemon, and changes nothing: the programs are loaded,
+attached to nothing, and let go of. A check is fine, a warning (it works, not as
+it should), a problem, or unknown (this user cannot tell).
+Exit codes: 0 no problem, 1 some problem.")]
+pub struct Doctor {
+    /// The file; drop-ins are read from mesh.d beside it [default: the daemon's own, or /etc/kmesh/mesh.toml]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Look at this cgroup (its path, or the part below the cgroup v2 mount) in place of those of the daemon or the file; repeatable
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub cgroups: Vec<PathBuf>,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
   kmesh-lite waypoint --listen 0.0.0.0:15008        to the addresses of /etc/kmesh/mesh.toml
   kmesh-lite waypoint --listen '[::]:15008' --accept proxy-v2 --allow 10.96.0.0/16 --allow fd00:96::/64
                                                     to these networks and nowhere else
@@ -254,6 +283,7 @@ impl Verb {
             Self::Status(args) => args.format.json,
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
+            Self::Doctor(args) => args.format.json,
             Self::Run(_) | Self::Waypoint(_) | Self::Schema | Self::Completions(_) => false,
         }
     }

@@ -21,11 +21,22 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A daemon by its control socket.
-pub struct Client(PathBuf);
+pub struct Client {
+    socket: PathBuf,
+    patience: Duration,
+}
 
 impl Client {
     pub fn new(socket: PathBuf) -> Self {
-        Self(socket)
+        Self {
+            socket,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Waits no longer than this for an answer.
+    pub fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks for `/v1/{what}` with query parameters.
@@ -73,8 +84,8 @@ impl Client {
             .enable_all()
             .build()
             .map_err(CliError::Client)?
-            .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(request)).await })
-            .map_err(|_| CliError::Silent(self.0.clone()))??;
+            .block_on(async { tokio::time::timeout(self.patience, self.exchange(request)).await })
+            .map_err(|_| CliError::Silent(self.socket.clone()))??;
         if fine {
             return serde_json::from_slice(&bytes).map_err(CliError::Answer);
         }
@@ -84,12 +95,12 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CliError> {
         let talk = |source| CliError::Talk {
-            socket: self.0.clone(),
+            socket: self.socket.clone(),
             source,
         };
-        let stream = UnixStream::connect(&self.0)
+        let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| refused(&self.0, source))?;
+            .map_err(|source| refused(&self.socket, source))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(talk)?;
         // It ends with the exchange; its error is the exchange's error.

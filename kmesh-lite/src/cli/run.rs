@@ -53,7 +53,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 
 /// A path below the cgroup v2 mount, as the model writes it. A full path stays one: only the kernel
 /// side knows the mount, and takes both.
-fn rooted(path: &Path) -> PathBuf {
+pub fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
 }
 

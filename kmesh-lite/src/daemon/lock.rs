@@ -94,7 +94,8 @@ impl Drop for Lock {
     }
 }
 
-fn path(socket: &Path) -> PathBuf {
+/// Where the lock of `socket` is.
+pub fn path(socket: &Path) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");
     name.into()

@@ -73,11 +73,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// The first pass. Ready afterwards, whatever the file is like; an error if the host refuses.
     pub fn start(&mut self) -> Result<(), DaemonError> {
-        info!(
-            version = env!("CARGO_PKG_VERSION"), commit = env!("KMESH_LITE_COMMIT"),
-            config:% = self.state.path.display();
-            "starting"
-        );
         let outcome = self.load(Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {

@@ -2,9 +2,13 @@
 //! behind those that it has.
 
 use aya::maps::{MapData, MapError};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
+use aya_obj::generated::{
+    BPF_F_QUERY_EFFECTIVE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
+    bpf_map_type,
+};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: the kernel reads and writes at most the size given; what that points to is the caller's.
@@ -175,6 +179,38 @@ fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
+/// Programs attached to a cgroup itself at one hook, with the flags of linux/bpf.h that say how it
+/// shares the hook; or those that run there in `effect`, wherever they are attached.
+pub fn programs_at(
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+    effect: bool,
+) -> io::Result<(u32, Vec<u32>)> {
+    // The kernel's limit is 64 a cgroup; those of all above it come on top.
+    let mut ids = vec![0_u32; 1024];
+    let mut attributes = zeroed();
+    attributes.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attributes.query.attach_type = attach_type;
+    attributes.query.query_flags = if effect { BPF_F_QUERY_EFFECTIVE } else { 0 };
+    attributes.query.prog_ids = ids.as_mut_ptr() as u64;
+    attributes.query.__bindgen_anon_2.prog_cnt = ids.len() as u32;
+    call(bpf_cmd::BPF_PROG_QUERY, &mut attributes)?;
+    // SAFETY: written by the kernel.
+    let (flags, count) = unsafe {
+        (
+            attributes.query.attach_flags,
+            attributes.query.__bindgen_anon_2.prog_cnt,
+        )
+    };
+    ids.truncate(count as usize);
+    Ok((flags, ids))
+}
+
+/// Whether the kernel has this system call; whether we may use it is another question.
+pub fn is_there() -> bool {
+    !matches!(next_link(0), Err(error) if error.raw_os_error() == Some(libc::ENOSYS))
+}
+
 /// The only element of an array.
 pub fn first_element(map: BorrowedFd<'_>, size: u32) -> io::Result<Vec<u8>> {
     let (key, mut value) = (0_u32, vec![0_u8; size as usize]);
@@ -219,13 +255,82 @@ pub fn replace(replaced: BorrowedFd<'_>, open: BorrowedFd<'_>) -> io::Result<()>
 /// Waits until every program that runs now has ended.
 ///
 /// `MEMBARRIER_CMD_GLOBAL` is the kernel's `synchronize_rcu()`, and cgroup programs run inside RCU
-/// read sections. It takes about ten milliseconds.
+/// read sections. It takes about ten milliseconds. Kernels with `nohz_full` refuse it, and some
+/// sandboxes do; there an update of a map of maps waits in the same way, because the kernel promises
+/// that no program goes on with the old inner map when the call returns.
 pub fn grace_period() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    match membarrier(MEMBARRIER_CMD_GLOBAL) {
+        Err(error) if refused(&error) => Inner::swap(),
+        waited => waited.map(drop),
+    }
+}
+
+/// Whether [`grace_period`] has the quicker way, without waiting for one.
+pub fn has_membarrier() -> bool {
+    const MEMBARRIER_CMD_QUERY: libc::c_int = 0;
+    membarrier(MEMBARRIER_CMD_QUERY)
+        .is_ok_and(|commands| commands & libc::c_long::from(MEMBARRIER_CMD_GLOBAL) != 0)
+}
+
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
     // SAFETY: no pointers.
-    match unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } {
-        0 => Ok(()),
+    match unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) } {
+        answer @ 0.. => Ok(answer),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn refused(error: &io::Error) -> bool {
+    let refusals = [libc::EINVAL, libc::ENOSYS, libc::EPERM];
+    error
+        .raw_os_error()
+        .is_some_and(|error| refusals.contains(&error))
+}
+
+/// A map of maps that nobody reads, for what an update of it waits for.
+struct Inner {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Inner {
+    fn swap() -> io::Result<()> {
+        static MAPS: OnceLock<Inner> = OnceLock::new();
+        let maps = match MAPS.get() {
+            Some(maps) => maps,
+            None => {
+                let made = Self::create()?;
+                MAPS.get_or_init(|| made)
+            }
+        };
+        let (key, inner) = (0_u32, maps.inner.as_raw_fd());
+        let mut attributes = zeroed();
+        // SAFETY: a union of plain data; this command reads this member.
+        let element = unsafe { &mut attributes.__bindgen_anon_2 };
+        element.map_fd = maps.outer.as_raw_fd() as u32;
+        element.key = &raw const key as u64;
+        element.__bindgen_anon_1.value = &raw const inner as u64;
+        call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
+    }
+
+    fn create() -> io::Result<Self> {
+        use bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS};
+        let inner = Self::array(BPF_MAP_TYPE_ARRAY, 0)?;
+        let outer = Self::array(BPF_MAP_TYPE_ARRAY_OF_MAPS, inner.as_raw_fd() as u32)?;
+        Ok(Self { outer, inner })
+    }
+
+    fn array(kind: bpf_map_type, inner: u32) -> io::Result<OwnedFd> {
+        let mut attributes = zeroed();
+        // SAFETY: a union of plain data; this command reads this member.
+        let map = unsafe { &mut attributes.__bindgen_anon_1 };
+        (map.map_type, map.key_size, map.value_size) = (kind as u32, 4, 4);
+        (map.max_entries, map.inner_map_fd) = (1, inner);
+        let fd = call(bpf_cmd::BPF_MAP_CREATE, &mut attributes)?;
+        // SAFETY: a new descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 
@@ -235,5 +340,21 @@ pub fn io_error(error: MapError) -> io::Error {
         MapError::SyscallError(call) => call.io_error,
         MapError::IoError(error) => error,
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_membarrier_is_refused_there_is_another_way_to_wait() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: not root");
+            return;
+        }
+        for _ in 0..2 {
+            Inner::swap().unwrap();
+        }
     }
 }

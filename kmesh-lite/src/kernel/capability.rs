@@ -10,12 +10,34 @@ use std::fs;
 )]
 pub struct MissingCapabilities(pub Vec<&'static str>);
 
-/// Name and bit, from linux/capability.h.
-const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
+/// To load and attach the programs.
+pub const NEEDED: [&str; 3] = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
+
+/// To send a header for a client that waits for the server to speak.
+pub const FOR_SERVER_FIRST: &str = "CAP_SYS_PTRACE";
+
+/// From linux/capability.h.
+const BITS: [(&str, u32); 4] = [
+    ("CAP_BPF", 39),
+    ("CAP_NET_ADMIN", 12),
+    ("CAP_PERFMON", 38),
+    ("CAP_SYS_PTRACE", 19),
+];
 
 /// Finds out before the kernel says EPERM, which names nothing.
 pub fn check() -> Result<(), MissingCapabilities> {
-    let effective = fs::read_to_string("/proc/self/status")
+    let missing = missing(None, &NEEDED);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(MissingCapabilities(missing))
+    }
+}
+
+/// Those of `wanted` that a process lacks; None is this one.
+pub fn missing(process: Option<u32>, wanted: &[&'static str]) -> Vec<&'static str> {
+    let process = process.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let effective = fs::read_to_string(format!("/proc/{process}/status"))
         .ok()
         .and_then(|status| {
             let line = status
@@ -25,14 +47,9 @@ pub fn check() -> Result<(), MissingCapabilities> {
         });
     // Without /proc there is no answer, and the kernel will have the last word anyway.
     let effective = effective.unwrap_or(u64::MAX);
-    let missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(_, bit)| effective >> bit & 1 == 0)
-        .map(|(name, _)| *name)
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(MissingCapabilities(missing))
-    }
+    let lacks = |name: &&'static str| {
+        let known = BITS.iter().find(|(known, _)| known == name);
+        known.is_some_and(|(_, bit)| effective >> bit & 1 == 0)
+    };
+    wanted.iter().copied().filter(lacks).collect()
 }

@@ -236,7 +236,7 @@ fn unescape(text: &str) -> PathBuf {
 }
 
 /// The process that holds the lock, from /proc/locks: `1: FLOCK ADVISORY WRITE 123 00:1d:1 0 EOF`.
-fn lock_holder(file: &File) -> Option<u32> {
+pub fn lock_holder(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let (device, inode) = (metadata.dev(), metadata.ino());
     let (major, minor) = (libc::major(device), libc::minor(device));

@@ -158,10 +158,20 @@ impl<'a> Reuse<'a> {
     }
 }
 
+/// What this kernel's programs can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Choose the error of a connect() that is refused.
+    pub choose_errno: bool,
+    /// Tell sockets of Multipath TCP.
+    pub know_mptcp: bool,
+}
+
 /// Loaded programs with their maps.
 pub struct Object {
     ebpf: Ebpf,
     pub maps: KernelMaps,
+    pub abilities: Abilities,
     /// Descriptors of the maps behind `maps`.
     tables: ByName,
     sockets: ByName,
@@ -173,8 +183,8 @@ impl Object {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let (ebpf, maps) = undisturbed(|| load_what_works(limits, reuse))?;
-        let mut object = Self::open(ebpf, maps)?;
+        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(limits, reuse))?;
+        let mut object = Self::open(ebpf, maps, abilities)?;
         let program = object.program(PUSH_HEADER)?;
         let attached = bpf::attach_to_map(program, object.socket_map(PENDING)?);
         attached.map_err(|source| LoadError::AttachToSockets {
@@ -224,13 +234,14 @@ impl Object {
         RingBuf::try_from(map).map_err(|error| map_error(EVENTS)(io_error(error)))
     }
 
-    fn open(ebpf: Ebpf, mut all: Typed) -> Result<Self, LoadError> {
+    fn open(ebpf: Ebpf, mut all: Typed, abilities: Abilities) -> Result<Self, LoadError> {
         let tables = fds(&all, &TABLES)?;
         let sockets = fds(&all, &SOCKETS)?;
         let maps = kernel_maps(&mut all)?;
         Ok(Self {
             ebpf,
             maps,
+            abilities,
             tables,
             sockets,
         })
@@ -271,7 +282,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
     })
 }
 
-type Loaded = (Ebpf, Typed);
+type Loaded = (Ebpf, Typed, Abilities);
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
 fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<Loaded, LoadError> {
@@ -279,31 +290,38 @@ fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<Loaded, LoadErro
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
     };
-    match load(limits, reuse, true, true) {
+    let all = Abilities {
+        choose_errno: true,
+        know_mptcp: true,
+    };
+    match load(limits, reuse, all) {
         // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
         Err(error) if lacks(&error) => log::debug!("without bpf_skc_to_mptcp_sock: {error}"),
         loaded => return loaded,
     }
-    match load(limits, reuse, true, false) {
+    let old = Abilities {
+        know_mptcp: false,
+        ..all
+    };
+    match load(limits, reuse, old) {
         // Before kernel 6.1 these hooks cannot choose the errno of connect().
         Err(error) if lacks(&error) => log::debug!("without bpf_set_retval: {error}"),
         loaded => return loaded,
     }
-    let loaded = load(limits, reuse, false, false)?;
+    let older = Abilities {
+        choose_errno: false,
+        ..old
+    };
+    let loaded = load(limits, reuse, older)?;
     log::warn!(
         "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
     );
     Ok(loaded)
 }
 
-fn load(
-    limits: &Limits,
-    reuse: Reuse<'_>,
-    choose_errno: bool,
-    know_mptcp: bool,
-) -> Result<Loaded, LoadError> {
-    let choose_errno = u8::from(choose_errno);
-    let know_mptcp = u8::from(know_mptcp);
+fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loaded, LoadError> {
+    let choose_errno = u8::from(abilities.choose_errno);
+    let know_mptcp = u8::from(abilities.know_mptcp);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
@@ -361,7 +379,7 @@ fn load(
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
-    Ok((ebpf, maps))
+    Ok((ebpf, maps, abilities))
 }
 
 /// Whether a map can take the place of another.

@@ -43,7 +43,8 @@ impl Observer {
     /// The tables of the daemon on a control socket, given by [`super::instance`]. None if there are
     /// none.
     pub fn find(instance: u64) -> Result<Option<Self>, ObserveError> {
-        let labels = labels(instance)?;
+        let mut labels = labels()?;
+        labels.retain(|_, label| label.instance == instance);
         if labels.is_empty() {
             return Ok(None);
         }
@@ -100,7 +101,7 @@ impl Observer {
 }
 
 /// What settings tables say that they are, by the id of the map.
-fn labels(instance: u64) -> Result<BTreeMap<u32, Label>, ObserveError> {
+fn labels() -> Result<BTreeMap<u32, Label>, ObserveError> {
     let mut labels = BTreeMap::new();
     for map in loaded_maps() {
         let Some(map) = there(map)? else { continue };
@@ -111,11 +112,29 @@ fn labels(instance: u64) -> Result<BTreeMap<u32, Label>, ObserveError> {
         let bytes = bpf::first_element(fd.as_fd(), map.value_size()).map_err(ObserveError::List)?;
         // SAFETY: as many bytes as it has, and more; every bit pattern is one.
         let label = unsafe { bytes.as_ptr().cast::<Label>().read_unaligned() };
-        if label.magic == Label::MAGIC && label.instance == instance {
+        if label.magic == Label::MAGIC {
             labels.insert(map.id(), label);
         }
     }
     Ok(labels)
+}
+
+/// Programs of kmesh-lite, whichever daemon's: by id, with the instance of the daemon.
+pub fn instances() -> Result<BTreeMap<u32, u64>, ObserveError> {
+    let labels = labels()?;
+    let programs = all_programs()?;
+    // Some are about sockets only, and share what those remember with programs that have tables.
+    let mut maps: BTreeMap<u32, u64> = BTreeMap::new();
+    for used in programs.values() {
+        if let Some(label) = used.iter().find_map(|map| labels.get(map)) {
+            maps.extend(used.iter().map(|map| (*map, label.instance)));
+        }
+    }
+    let instance = |used: &Vec<u32>| used.iter().find_map(|map| maps.get(map)).copied();
+    Ok(programs
+        .iter()
+        .filter_map(|(id, used)| Some((*id, instance(used)?)))
+        .collect())
 }
 
 struct Program {
@@ -129,17 +148,25 @@ fn programs<'a>(
     settings: impl Iterator<Item = &'a u32> + Clone,
 ) -> Result<BTreeMap<u32, Program>, ObserveError> {
     let mut programs = BTreeMap::new();
-    for program in loaded_programs() {
-        let found = program.and_then(|program| Ok((program.id(), program.map_ids()?)));
-        let (id, maps) = match found {
-            Ok((id, maps)) => (id, maps.unwrap_or_default()),
-            Err(ProgramError::SyscallError(call)) if gone(&call.io_error) => continue,
-            Err(error) => return Err(ObserveError::List(io::Error::other(error))),
-        };
+    for (id, maps) in all_programs()? {
         if let Some(settings) = settings.clone().find(|id| maps.contains(id)) {
             let settings = *settings;
             programs.insert(id, Program { settings, maps });
         }
+    }
+    Ok(programs)
+}
+
+/// Ids of the maps of every program, by its own.
+fn all_programs() -> Result<BTreeMap<u32, Vec<u32>>, ObserveError> {
+    let mut programs = BTreeMap::new();
+    for program in loaded_programs() {
+        let found = program.and_then(|program| Ok((program.id(), program.map_ids()?)));
+        match found {
+            Ok((id, maps)) => programs.insert(id, maps.unwrap_or_default()),
+            Err(ProgramError::SyscallError(call)) if gone(&call.io_error) => continue,
+            Err(error) => return Err(ObserveError::List(io::Error::other(error))),
+        };
     }
     Ok(programs)
 }

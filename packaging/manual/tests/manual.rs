@@ -1,5 +1,10 @@
 //! The program writes pages that man(1) can read and that leave nothing out.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers as well"
+)]
+
 use kmesh_lite_manual::{file, verbs};
 use std::path::Path;
 use std::process::{Command, Output};

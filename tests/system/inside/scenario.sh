@@ -61,9 +61,6 @@ serve() {
 # ask ADDRESS PORT: what a server there says. Fails with the reason if the connect fails.
 ask() { timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat <&3' "$1" "$2"; }
 
-# answers ADDRESS PORT NAME
-answers() { [[ $(ask "$1" "$2") == "$3" ]]; }
-
 main_pid() { systemctl show --value --property=MainPID "$unit"; }
 state() { systemctl show --value --property=ActiveState "$unit"; }
 status_text() { systemctl show --value --property=StatusText "$unit"; }

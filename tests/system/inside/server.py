@@ -14,4 +14,12 @@ notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 while True:
     connection, _ = server.accept()
     connection.sendall(name.encode())
+    # What the client said is read, or closing would reset the connection.
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(1)
+    try:
+        while connection.recv(256):
+            pass
+    except OSError:
+        pass
     connection.close()

@@ -134,11 +134,11 @@ keeps() { [[ $(status_text) == "keeping what the daemon before left"* ]]; }
 under_fire "killed, then a bad file" broken
 
 say "without the daemon, root can still ask"
-away() { [[ $(systemctl show --value --property=SubState "$unit") == auto-restart ]]; }
 configured "RestartSec=1h"
 systemctl restart "$unit"
 kill -KILL "$(main_pid)"
-until_true away
+waits() { [[ $(systemctl show --value --property=SubState "$unit") == auto-restart ]]; }
+until_true waits
 exits 1 kmesh-lite status
 has "$output" "the daemon is not running; the kernel goes on with 2 services"
 exits 0 kmesh-lite explain 10.96.0.10:80

@@ -12,6 +12,13 @@ man --warnings kmesh-lite >/dev/null
 man --warnings mesh.toml >/dev/null
 bash -n /usr/share/bash-completion/completions/kmesh-lite
 
+say "nothing stands in its way"
+exits 0 kmesh-lite doctor
+echo "$output"
+is "$(head -n 1 <<<"$output")" fine
+has "$output" "fd_store"
+is "$(kmesh-lite doctor --json | python3 -c 'import json, sys; print(*[c["name"] for c in json.load(sys.stdin)["checks"] if c["verdict"] != "fine"])')" ""
+
 say "an operator's example for a waypoint whose server speaks first"
 mkdir "/etc/systemd/system/$unit.d"
 cp /usr/share/doc/kmesh-lite/examples-config/systemd/server-first.conf "/etc/systemd/system/$unit.d/"

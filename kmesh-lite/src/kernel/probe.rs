@@ -1,0 +1,137 @@
+//! What this kernel can do and who else uses it, found out without changing anything.
+
+use super::Cgroups;
+use super::bpf;
+use super::object::{Abilities, HOOKS, LoadError, Need, Object, Reuse, SOCKETS, TABLES};
+use super::server_first::Sink;
+use crate::model::Limits;
+use aya::programs::{ProgramError, loaded_programs};
+use kmesh_lite_common::Settings;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Room for next to nothing.
+const LIMITS: Limits = Limits {
+    addresses: 1,
+    frontends: 1,
+    services: 1,
+    endpoints: 1,
+    backends: 1,
+    waypoints: 1,
+};
+
+/// Loads the programs as the daemon does, and lets go of them.
+pub fn probe() -> Result<Abilities, LoadError> {
+    // Without a label nobody takes these tables for a daemon's.
+    let object = Object::load(&LIMITS, Settings::default(), Reuse::default())?;
+    Ok(object.abilities)
+}
+
+impl LoadError {
+    /// The error and the log of the verifier, if it was the one that refused.
+    pub fn rejected(&self) -> Option<(&io::Error, String)> {
+        match self {
+            Self::Program {
+                source:
+                    ProgramError::LoadError {
+                        io_error,
+                        verifier_log,
+                    },
+                ..
+            } => Some((io_error, verifier_log.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the kernel has bpf(2).
+pub fn has_bpf() -> bool {
+    bpf::is_there()
+}
+
+/// Whether passes wait for programs by membarrier(), or by what comes instead.
+pub fn has_membarrier() -> bool {
+    bpf::has_membarrier()
+}
+
+/// Makes the connection over loopback that the daemon makes when it starts.
+pub fn has_loopback() -> io::Result<()> {
+    Sink::open().map(drop)
+}
+
+/// How many descriptors a daemon that is attached to so many cgroups hands to its store, at least.
+pub fn kept_for(cgroups: usize) -> usize {
+    let always = |hook: &&super::object::Hook| hook.need == Need::Always;
+    TABLES.len() + SOCKETS.len() + cgroups * HOOKS.iter().filter(always).count()
+}
+
+/// Who is at one of our hooks of a cgroup.
+#[derive(Clone, Debug)]
+pub struct AtHook {
+    /// The program of ours that belongs there.
+    pub hook: &'static str,
+    /// The cgroup, then those above it up to the root.
+    pub levels: Vec<Level>,
+    /// Ids of the programs that run, wherever they are attached.
+    pub effective: Vec<u32>,
+}
+
+/// What is attached to a cgroup itself.
+#[derive(Clone, Debug)]
+pub struct Level {
+    pub cgroup: PathBuf,
+    /// `BPF_F_ALLOW_OVERRIDE` and `BPF_F_ALLOW_MULTI` of linux/bpf.h.
+    pub flags: u32,
+    /// Ids.
+    pub programs: Vec<u32>,
+}
+
+/// Who is at our hooks of a cgroup and of those above it. Wants CAP_NET_ADMIN.
+pub fn at_hooks(cgroups: &Cgroups, path: &Path) -> io::Result<Vec<AtHook>> {
+    let path = cgroups.path(path);
+    let folders: Vec<_> = path
+        .ancestors()
+        .map(|path| Ok((path.to_owned(), File::open(cgroups.folder(path))?)))
+        .collect::<io::Result<_>>()?;
+    let at = |hook: &super::object::Hook| {
+        let level = |(cgroup, folder): &(PathBuf, File)| {
+            let (flags, programs) = bpf::programs_at(folder.as_fd(), hook.attach_type, false)?;
+            Ok(Level {
+                cgroup: cgroup.clone(),
+                flags,
+                programs,
+            })
+        };
+        let levels = folders.iter().map(level).collect::<io::Result<_>>()?;
+        let (_, innermost) = &folders[0];
+        let (_, effective) = bpf::programs_at(innermost.as_fd(), hook.attach_type, true)?;
+        Ok(AtHook {
+            hook: hook.name,
+            levels,
+            effective,
+        })
+    };
+    HOOKS.iter().map(at).collect()
+}
+
+/// Names of all programs by id. Wants CAP_SYS_ADMIN.
+pub fn names() -> Result<BTreeMap<u32, String>, ProgramError> {
+    let mut names = BTreeMap::new();
+    for program in loaded_programs() {
+        let program = match program {
+            // Gone by the time we look.
+            Err(ProgramError::SyscallError(call))
+                if call.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                continue;
+            }
+            program => program?,
+        };
+        let name = String::from_utf8_lossy(program.name()).into_owned();
+        names.insert(program.id(), name);
+    }
+    Ok(names)
+}

@@ -1,0 +1,90 @@
+# A host that is in the way: a reason that can be read, and never a mesh that is half there.
+
+dpkg -i "$deb"
+serve one 8081
+mesh <<'EOF'
+[services.web]
+vips = ["10.96.0.10"]
+ports = ["80:8081"]
+endpoints = ["127.0.0.1"]
+EOF
+systemctl reload "$unit"
+is "$(ask 10.96.0.10 80)" one
+
+configured() {
+    mkdir -p "/etc/systemd/system/$unit.d"
+    printf '[Service]\n%s\n' "$1" >"/etc/systemd/system/$unit.d/test.conf"
+    systemctl daemon-reload
+}
+
+said() { journalctl --no-pager -o cat -u "$unit" --since "$since" | grep -qF -- "$1"; }
+
+# Starts the service, which cannot work: it says TEXT, is tried again, and nothing of it is attached.
+fails() {
+    local what=$1 text=$2
+    say "$what"
+    systemctl stop "$unit"
+    since=$(date '+%F %T')
+    ! systemctl start "$unit" || fail "$what: it started"
+    until_true said "$text" || fail "$what: $(journalctl --no-pager -o cat -u "$unit" --since "$since")"
+    is "$(programs)" ""
+    exits 1 ask 10.96.0.10 80
+    # It is not given up on.
+    has "activating active" "$(state)"
+}
+
+recovers() {
+    rm "/etc/systemd/system/$unit.d/test.conf"
+    systemctl daemon-reload
+    systemctl restart "$unit"
+    is "$(ask 10.96.0.10 80)" one
+}
+
+say "a folder that the daemon may not read"
+chmod 0700 /etc/kmesh
+chown root:root /etc/kmesh
+systemctl reset-failed "$unit" 2>/dev/null || true
+systemctl restart "$unit"
+is "$(state)" active
+has "$(status_text)" "keeping what the daemon before left"
+is "$(ask 10.96.0.10 80)" one
+systemctl stop "$unit"
+systemctl start "$unit"
+has "$(status_text)" "routing nothing yet"
+exits 3 kmesh-lite reload
+has "$output" "ermission denied"
+chmod 0755 /etc/kmesh
+systemctl reload "$unit"
+is "$(ask 10.96.0.10 80)" one
+
+configured 'CapabilityBoundingSet=
+CapabilityBoundingSet=CAP_NET_ADMIN
+AmbientCapabilities=
+AmbientCapabilities=CAP_NET_ADMIN'
+fails "capabilities that are missing" "missing CAP_BPF, CAP_PERFMON"
+recovers
+
+configured 'RuntimeDirectory=
+ExecStart=
+ExecStart=/usr/bin/kmesh-lite run --socket /run/elsewhere/control.sock'
+fails "a /run that cannot be written to" "cannot create the folder of the control socket, /run/elsewhere"
+recovers
+
+configured 'TemporaryFileSystem=/run/full:size=4k,nr_inodes=1,mode=0777
+ExecStart=
+ExecStart=/usr/bin/kmesh-lite run --socket /run/full/a/control.sock'
+fails "a disk that is full" "No space left on device"
+recovers
+
+say "a daemon that cannot start loses nothing that the one before had"
+configured 'Environment=KMESH_LITE_CRASH_AT=1'
+systemctl restart "$unit" || true
+tried_again() { [[ $(systemctl show --value --property=NRestarts "$unit") -ge 2 ]]; }
+until_true tried_again
+is "$(ask 10.96.0.10 80)" one
+recovers
+
+say "a host without cgroup v2"
+systemctl stop "$unit"
+exits 1 unshare --mount sh -c 'umount --lazy --recursive /sys/fs/cgroup && kmesh-lite run --socket /run/x.sock'
+has "$output" "cgroup v2 is not mounted"
