@@ -12,6 +12,8 @@ TOOLS_TEST := cargo-deb@3.8.0
 # What `make test-vm` needs beside that, and the series of Debian's kernels that it boots.
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
+# Tests that run there as well: without other servers, and quick enough under emulation.
+TESTS_VM := routing getpeername headers native server_first waypoint drift growth loading
 # What packages for others need, beside that.
 APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
 TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
@@ -57,7 +59,7 @@ setup-vm: setup-test
 
 test-vm: setup-vm ## Run the system tier and tests of the datapath on other kernels, in QEMU: KERNELS="6.1 6.12"
 	@packaging/test-packages.sh target/system/packages
-	@packaging/test-programs.sh target/system/tests
+	@packaging/test-programs.sh target/system/tests $(TESTS_VM)
 	@tests/system/kernels.sh target/system/packages target/system/tests "$(KERNELS)" $(SCENARIOS)
 
 deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer

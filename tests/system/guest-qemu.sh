@@ -4,7 +4,7 @@
 
 series=${KMESH_LITE_KERNEL:-6.1}
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
-limit=${KMESH_LITE_GUEST_LIMIT:-600}
+limit=${KMESH_LITE_GUEST_LIMIT:-1200}
 qemu=
 
 guest_name() { echo "qemu-$series"; }

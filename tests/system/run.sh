@@ -27,7 +27,7 @@ shift
 mkdir -p "$cache"
 cache=$(realpath "$cache")
 . "$here/guest-$guest.sh"
-reason=$(guest_missing) || skip "$reason"
+reason=$(guest_missing) || skip "$(guest_name): $reason"
 root=$("$here/image.sh" "$cache")
 
 work=$(mktemp -d "$cache/run.XXXXXX")
