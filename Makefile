@@ -13,7 +13,7 @@ TOOLS_TEST := cargo-deb@3.8.0
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
 # Tests that run there as well: without other servers, and quick enough under emulation.
-TESTS_VM := routing getpeername headers native server_first waypoint drift growth loading
+TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
 # What packages for others need, beside that.
 APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
 TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9

@@ -25,10 +25,11 @@ guest_run() {
     disk=$("$here/vm/disk.sh" "$cache" "$root" "$kernel")
 
     echo "$limit" >"$in/limit"
-    # An emulated machine is slow, so fewer connects a second are enough; and here there is time to
-    # leave a daemon stopped for as long as somebody might.
+    # An emulated machine is slow: fewer connects a second are enough, and some things take longer. Here
+    # there is time to leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
-export MIN_RATE=${MIN_RATE:-40} STOPPED=${STOPPED:-60} PATIENCE=60 TEST_LIMIT=${TEST_LIMIT:-120}
+export PACE=${PACE:-0.1} MIN_RATE=${MIN_RATE:-15} STOPPED=${STOPPED:-60}
+export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
     truncate -s %1M "$out/../in.tar"
