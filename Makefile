@@ -9,15 +9,18 @@ APT_CI := opensmtpd mariadb-server mariadb-client openssh-server openssh-client
 # What only `make test` needs: pages are read, and a guest is installed that systemd boots in.
 APT_TEST := mandoc man-db mmdebstrap systemd-container
 TOOLS_TEST := cargo-deb@3.8.0
+# What `make test-vm` needs beside that, and the series of Debian's kernels that it boots.
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
-KERNELS := 6.1 6.12
+KERNELS ?= 6.1 6.12
+# Tests that run there as well: without other servers, and quick enough under emulation.
+TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
 # What packages for others need, beside that.
 APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
 TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
 ZIG := 0.15.2
 ARCH := $(shell uname -m)
 
-.PHONY: help setup setup-test setup-packaging build run demo test test-system test-vm deb rpm release unit lint bench clean
+.PHONY: help setup setup-test setup-packaging setup-vm build run demo test test-system test-vm deb rpm release unit lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,12 +54,13 @@ test-system:
 	@packaging/test-packages.sh target/system/packages
 	@tests/system/run.sh target/system/packages $(SCENARIOS)
 
-# Needs binaries that `make test` built, or builds them.
-test-vm: setup-test ## Run the system tier on other kernels, in virtual machines: KERNELS="6.1 6.12"
+setup-vm: setup-test
 	@packaging/setup.sh "$(BPF_LINKER)" $(APT_VM)
+
+test-vm: setup-vm ## Run the system tier and tests of the datapath on other kernels, in QEMU: KERNELS="6.1 6.12"
 	@packaging/test-packages.sh target/system/packages
-	@for kernel in $(KERNELS); do KMESH_LITE_GUEST=vm KMESH_LITE_KERNEL=$$kernel \
-		tests/system/run.sh target/system/packages $(SCENARIOS) || exit; done
+	@packaging/test-programs.sh target/system/tests $(TESTS_VM)
+	@tests/system/kernels.sh target/system/packages target/system/tests "$(KERNELS)" $(SCENARIOS)
 
 deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
 	packaging/build.sh $(ARCH) target/packages deb

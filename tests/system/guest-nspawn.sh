@@ -10,12 +10,25 @@ hierarchies() {
     findmnt -n -o TARGET -t cgroup -O name=systemd || true
 }
 
+guest_name() { echo nspawn; }
+
+# Those of the datapath run on this kernel anyway.
+guest_scenarios() { (cd "$here/scenarios" && ls *.sh | grep -v '^datapath' | sed 's/\.sh$//'); }
+
 guest_missing() {
+    local tool
+    for tool in mmdebstrap systemd-nspawn; do
+        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-test\` installs it"; return 1; }
+    done
     [[ -n $(findmnt -n -o TARGET -t cgroup2) ]] || { echo "cgroup v2 is not mounted"; return 1; }
 }
 
 guest_run() {
     local root=$1 in=$2 out=$3 hierarchy
+
+    # The kernel lists the programs of every guest: one at a time.
+    exec {lock}>/run/lock/kmesh-lite-system-tier
+    flock "$lock"
 
     name=kmesh-lite-system-$$
     for hierarchy in $(hierarchies); do mkdir "$hierarchy/$name"; done

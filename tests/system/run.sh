@@ -24,18 +24,10 @@ skip() {
 packages=$(realpath "$1")
 shift
 [[ $EUID == 0 ]] || skip "not root"
-for tool in mmdebstrap systemd-nspawn; do
-    command -v "$tool" >/dev/null || skip "no $tool; \`make setup\` installs it"
-done
-. "$here/guest-$guest.sh"
-reason=$(guest_missing) || skip "$reason"
-
-# One guest at a time: the kernel lists the programs of every container.
-exec {lock}>/run/lock/kmesh-lite-system-tier
-flock "$lock"
-
 mkdir -p "$cache"
 cache=$(realpath "$cache")
+. "$here/guest-$guest.sh"
+reason=$(guest_missing) || skip "$(guest_name): $reason"
 root=$("$here/image.sh" "$cache")
 
 work=$(mktemp -d "$cache/run.XXXXXX")
@@ -45,16 +37,14 @@ mkdir "$work/in" "$work/out"
 cp -r "$here"/inside/. "$work/in/"
 cp -r "$packages" "$work/in/packages"
 mkdir "$work/in/scenarios"
-if [[ $# == 0 ]]; then
-    cp "$here"/scenarios/*.sh "$work/in/scenarios/"
-else
-    for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done
-fi
+[[ $# != 0 ]] || set -- $(guest_scenarios)
+for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done
+[[ -z ${KMESH_LITE_TESTS:-} ]] || cp -r "$KMESH_LITE_TESTS" "$work/in/tests"
 
 # Runs /in/main.sh of the guest, which sees the folders as /in and /out, and powers it off.
 guest_run "$root" "$work/in" "$work/out" || true
 
-logs=$cache/logs/$guest
+logs=$cache/logs/$(guest_name)
 rm -rf "$logs"
 mkdir -p "$(dirname "$logs")"
 cp -r "$work/out" "$logs"
@@ -68,7 +58,7 @@ done
 cat "$logs/results" 2>/dev/null || { echo "the guest did not come up:"; tail -40 "$logs/console.log"; }
 skipped=$(grep -c '^skipped ' "$logs/results" 2>/dev/null || true)
 if [[ ${KMESH_LITE_REQUIRE_BPF:-} == 1 ]]; then skipped=0; fi
-summary="system tier ($guest, Linux $(cat "$logs/kernel" 2>/dev/null)): ${passed:-0} of $expected scenarios passed"
+summary="system tier ($(guest_name), Linux $(cat "$logs/kernel" 2>/dev/null)): ${passed:-0} of $expected scenarios passed"
 if [[ $((${passed:-0} + ${skipped:-0})) != "$expected" ]]; then
     echo "$summary; logs in $logs" >&2
     exit 1

@@ -4,6 +4,7 @@ set -u
 # Whoever starts us may have no environment at all.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 cd /in
+[ ! -e environment ] || . ./environment
 
 for scenario in scenarios/*.sh; do
     name=$(basename "$scenario" .sh)

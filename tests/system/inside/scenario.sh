@@ -36,11 +36,12 @@ exits() {
     [[ $code == "$expected" ]] || fail "\`$*\` exited with $code, expected $expected: $output"
 }
 
-# Waits until COMMAND succeeds; gives up after 20 s.
+# Waits until COMMAND succeeds; gives up after PATIENCE seconds.
 until_true() {
-    local end=$((SECONDS + 20))
+    local patience=${PATIENCE:-20} end
+    end=$((SECONDS + patience))
     until "$@" >/dev/null 2>&1; do
-        [[ $SECONDS -lt $end ]] || { fail "in 20 s this did not come true: $*"; return 1; }
+        [[ $SECONDS -lt $end ]] || { fail "in $patience s this did not come true: $*"; return 1; }
         sleep 0.05
     done
 }

@@ -103,7 +103,7 @@ under_fire "systemctl restart" systemctl restart "$unit"
 is "$(kmesh-lite status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["last_pass"]["operations"])')" 0
 under_fire "kill -9" killed KILL
 under_fire "kill -ABRT" killed ABRT
-configured "WatchdogSec=2s"
+configured "WatchdogSec=${WATCHDOG:-2s}"
 systemctl restart "$unit"
 under_fire "watchdog" hangs
 configured "WatchdogSec=10min"

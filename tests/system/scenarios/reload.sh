@@ -40,6 +40,16 @@ web 8081 | mesh
 to_one() { [[ $(ask 10.96.0.10 80) == one ]]; }
 until_true to_one
 
+say "the same where nothing was there"
+systemctl stop "$unit"
+{ web 8082; echo 'polcy = "failover"'; } | mesh
+systemctl start "$unit"
+is "$(state)" active
+exits 1 ask 10.96.0.10 80
+web 8082 | mesh
+to_two() { [[ $(ask 10.96.0.10 80) == two ]]; }
+until_true to_two
+
 say "drop-ins, from a folder that appears"
 mkdir /etc/kmesh/mesh.d
 cat >/etc/kmesh/mesh.d/mail.toml <<'EOF'

@@ -1,0 +1,60 @@
+# A guest in QEMU, on a kernel of Debian's: KMESH_LITE_KERNEL names its series. Sourced by run.sh.
+#
+# By emulation, which every machine can do; KMESH_LITE_ACCEL=kvm is faster where it works.
+
+series=${KMESH_LITE_KERNEL:-6.1}
+# Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
+limit=${KMESH_LITE_GUEST_LIMIT:-1200}
+qemu=
+
+guest_name() { echo "qemu-$series"; }
+
+guest_scenarios() { (cd "$here/scenarios" && ls *.sh | sed 's/\.sh$//'); }
+
+guest_missing() {
+    local tool
+    for tool in mmdebstrap qemu-system-x86_64 sfdisk mkfs.ext4 depmod apt-get; do
+        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-vm\` installs it"; return 1; }
+    done
+    kernel=$("$here/kernel.sh" "$cache" "$series") || { echo "$kernel"; return 1; }
+}
+
+guest_run() {
+    local root=$1 in=$2 out=$3 disk code=0
+    kernel=$("$here/kernel.sh" "$cache" "$series")
+    disk=$("$here/vm/disk.sh" "$cache" "$root" "$kernel")
+
+    echo "$limit" >"$in/limit"
+    # An emulated machine is slow: fewer connects a second are enough, and some things take longer. Here
+    # there is time to leave a daemon stopped for as long as somebody might.
+    cat >"$in/environment" <<EOF
+export PACE=${PACE:-0.1} MIN_RATE=${MIN_RATE:-15} STOPPED=${STOPPED:-60}
+export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
+EOF
+    tar -cf "$out/../in.tar" -C "$in" .
+    truncate -s %1M "$out/../in.tar"
+    truncate -s 64M "$out/../out.tar"
+
+    TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) qemu-system-x86_64 \
+        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu "${KMESH_LITE_CPU:-max}" -smp 2 -m 2048 \
+        -nodefaults -no-user-config -display none -monitor none -no-reboot \
+        -serial "file:$out/console.log" -kernel "$kernel/vmlinuz" \
+        -drive "file=$disk,format=raw,if=none,id=root,snapshot=on,cache=unsafe" \
+        -device nvme,serial=root,drive=root \
+        -drive "file=$out/../in.tar,format=raw,if=none,id=in,readonly=on" \
+        -device virtio-blk-pci,drive=in,serial=in \
+        -drive "file=$out/../out.tar,format=raw,if=none,id=out,cache=unsafe" \
+        -device virtio-blk-pci,drive=out,serial=out \
+        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip ${KMESH_LITE_APPEND:-}" \
+        </dev/null >"$out/qemu.log" 2>&1 &
+    qemu=$!
+    wait "$qemu" || code=$?
+    qemu=
+    [[ $code == 0 ]] || echo "QEMU ended with $code" >>"$out/qemu.log"
+    tar -xf "$out/../out.tar" -C "$out" 2>/dev/null || true
+}
+
+guest_clean() {
+    # To `timeout`, which passes it on and ends by force what does not end.
+    [[ -z $qemu ]] || { kill "$qemu" 2>/dev/null && wait "$qemu"; } || true
+}
