@@ -36,7 +36,8 @@ EOF
     truncate -s 64M "$out/../out.tar"
 
     TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) qemu-system-x86_64 \
-        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu "${KMESH_LITE_CPU:-max}" -smp 2 -m 2048 \
+        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu max \
+        -smp 2 -m 2048 \
         -nodefaults -no-user-config -display none -monitor none -no-reboot \
         -serial "file:$out/console.log" -kernel "$kernel/vmlinuz" \
         -drive "file=$disk,format=raw,if=none,id=root,snapshot=on,cache=unsafe" \
@@ -45,7 +46,7 @@ EOF
         -device virtio-blk-pci,drive=in,serial=in \
         -drive "file=$out/../out.tar,format=raw,if=none,id=out,cache=unsafe" \
         -device virtio-blk-pci,drive=out,serial=out \
-        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip ${KMESH_LITE_APPEND:-}" \
+        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
         </dev/null >"$out/qemu.log" 2>&1 &
     qemu=$!
     wait "$qemu" || code=$?
