@@ -11,13 +11,15 @@ APT_TEST := mandoc man-db mmdebstrap systemd-container
 TOOLS_TEST := cargo-deb@3.8.0
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS := 6.1 6.12
+# A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
+APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
 # What packages for others need, beside that.
 APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
 TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
 ZIG := 0.15.2
 ARCH := $(shell uname -m)
 
-.PHONY: help setup setup-test setup-packaging build run demo test test-system test-vm deb rpm release unit lint bench clean
+.PHONY: help setup setup-test setup-packaging build run demo test test-system test-vm setup-vagrant vagrant-test deb rpm release unit lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +59,14 @@ test-vm: setup-test ## Run the system tier on other kernels, in virtual machines
 	@packaging/test-packages.sh target/system/packages
 	@for kernel in $(KERNELS); do KMESH_LITE_GUEST=vm KMESH_LITE_KERNEL=$$kernel \
 		tests/system/run.sh target/system/packages $(SCENARIOS) || exit; done
+
+setup-vagrant: setup-test
+	@if apt-cache show vagrant-libvirt >/dev/null 2>&1; then packaging/setup.sh "$(BPF_LINKER)" $(APT_VAGRANT); \
+		else echo "setup: the configured suites have no vagrant-libvirt"; fi
+
+vagrant-test: setup-vagrant ## Bring up the two machines of vagrant/, emulated, and walk its tour
+	@packaging/test-packages.sh target/system/packages
+	@tests/vagrant/run.sh target/system/packages/current.deb
 
 deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
 	packaging/build.sh $(ARCH) target/packages deb
