@@ -37,3 +37,5 @@ shows "192.168.56.10:15008"
 say "A port that nobody declared is refused at once."
 on client "curl -sS -m 10 http://10.96.0.10:81/"
 fails
+on client "sudo kmesh-lite status | grep 'refuse undeclared port'"
+succeeds

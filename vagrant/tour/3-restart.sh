@@ -4,7 +4,7 @@
 find_machines
 
 say "Somebody connects to \`shared\` all the time."
-on client "rm -f /tmp/connects; sudo systemd-run --quiet --unit tour-connects --collect sh -c 'while :; do curl -sS -m 20 -o /dev/null http://10.96.0.20/ && echo fine || echo failed; done >/tmp/connects 2>&1' && until grep -q fine /tmp/connects; do sleep 0.2; done"
+on client "sudo systemctl stop tour-connects 2>/dev/null; sudo rm -f /tmp/connects; sudo systemd-run --quiet --unit tour-connects --collect sh -c 'while :; do curl -sS -m 20 -o /dev/null http://10.96.0.20/ && echo fine || echo failed; done >/tmp/connects 2>&1' && until grep -q fine /tmp/connects; do sleep 0.2; done"
 succeeds
 on client "systemctl show -p MainPID --value kmesh-lite"
 first=$output
@@ -16,8 +16,9 @@ second=$output
 [[ $second != "$first" ]] || fail "it is the same process"
 
 say "It is killed. systemd starts it again."
-on client "before=\$(wc -l </tmp/connects); sudo kill -9 $second; until pid=\$(systemctl show -p MainPID --value kmesh-lite); [ \$pid != 0 ] && [ \$pid != $second ] && systemctl is-active --quiet kmesh-lite; do sleep 0.2; done; echo \$((\$(wc -l </tmp/connects) - before)) connects while nobody was there"
+on client "before=\$(wc -l </tmp/connects); sudo kill -9 $second; until pid=\$(systemctl show -p MainPID --value kmesh-lite); [ \$pid != 0 ] && [ \$pid != $second ] && systemctl is-active --quiet kmesh-lite; do sleep 0.2; done; echo \$((\$(wc -l </tmp/connects) - before)) connects until the next one was ready"
 succeeds
+[[ $output != "0 connects"* ]] || fail "nobody connected in that time"
 
 say "Every connect succeeded."
 on client "sudo systemctl stop tour-connects; sort /tmp/connects | uniq -c"

@@ -29,7 +29,7 @@ on() {
     printf '%s$ %s\n' "$1" "$2"
     ended=0
     output=$(reach -o ControlMaster=auto -o ControlPersist=300 "$1" "$2" 2>&1) || ended=$?
-    printf '%s\n' "$output"
+    [[ -z $output ]] || printf '%s\n' "$output"
 }
 
 # What has to be so after `on`.
@@ -38,10 +38,11 @@ fails() { [[ $ended != 0 ]] || fail "the command succeeded"; }
 shows() { [[ $output == *"$1"* ]] || fail "the output has no \`$1\`"; }
 shows_no() { [[ $output != *"$1"* ]] || fail "the output has \`$1\`"; }
 
-# asks HOST SERVICE TIMES: connects that often to the service's virtual address, at most 10 s each.
+# asks HOST SERVICE TIMES [SECONDS]: that many connects to the service's virtual address, one after the other,
+# each given up after SECONDS (20).
 declare -A vip=([near]=10.96.0.10 [shared]=10.96.0.20 [checked]=10.96.0.30)
 asks() {
-    on "$1" "for i in \$(seq $3); do curl -sS -m 10 http://${vip[$2]}/ || true; done 2>&1 | sort | uniq -c"
+    on "$1" "for i in \$(seq $3); do curl -sS -m ${4:-20} http://${vip[$2]}/ || true; done 2>&1 | sort | uniq -c"
 }
 
 # The file of the tour on a host, as it was in the beginning.
