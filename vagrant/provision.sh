@@ -39,6 +39,7 @@ printf '[node]\nlocality = "%s"\n' "$rack" >/etc/kmesh/mesh.d/node.toml
 install -m 644 "$tour/mesh.toml" /etc/kmesh/mesh.toml
 # The tour changes the file, and puts this one back.
 install -m 644 "$tour/mesh.toml" /usr/local/lib/tour/mesh.toml
+systemctl start kmesh-lite
 systemctl reload kmesh-lite
 systemctl is-active kmesh-lite
 kmesh-lite status
