@@ -14,13 +14,15 @@ APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
 # Tests that run there as well: without other servers, and quick enough under emulation.
 TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
+# A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
+APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
 # What packages for others need, beside that.
 APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
 TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
 ZIG := 0.15.2
 ARCH := $(shell uname -m)
 
-.PHONY: help setup setup-test setup-packaging setup-vm build run demo test test-system test-vm deb rpm release unit lint bench clean
+.PHONY: help setup setup-test setup-packaging setup-vm setup-vagrant build run demo test test-system test-vm vagrant-test deb rpm release unit lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +63,14 @@ test-vm: setup-vm ## Run the system tier and tests of the datapath on other kern
 	@packaging/test-packages.sh target/system/packages
 	@packaging/test-programs.sh target/system/tests $(TESTS_VM)
 	@tests/system/kernels.sh target/system/packages target/system/tests "$(KERNELS)" $(SCENARIOS)
+
+setup-vagrant: setup-test
+	@if apt-cache show vagrant-libvirt >/dev/null 2>&1; then packaging/setup.sh "$(BPF_LINKER)" $(APT_VAGRANT); \
+		else echo "setup: the configured suites have no vagrant-libvirt"; fi
+
+vagrant-test: setup-vagrant ## Bring up the two machines of vagrant/, emulated, and walk its tour
+	@packaging/test-packages.sh target/system/packages
+	@tests/vagrant/run.sh target/system/packages/current.deb
 
 deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
 	packaging/build.sh $(ARCH) target/packages deb
