@@ -121,12 +121,7 @@ impl Hooks {
             if foreign {
                 link.keep_as_it_is(&*self.store);
             }
-            let place = match hook.need {
-                Need::Headers => &mut self.lingering,
-                Need::Always if foreign => &mut self.kept,
-                Need::Always => &mut self.inherited,
-            };
-            place.push(Loose {
+            self.leave(Loose {
                 since: Instant::now(),
                 path: path.clone(),
                 inode: cgroup,
@@ -141,6 +136,16 @@ impl Hooks {
                 kept.path.display()
             );
         }
+    }
+
+    /// Puts a link to those of its kind.
+    fn leave(&mut self, loose: Loose) {
+        let place = match loose.link.hook.need {
+            Need::Headers => &mut self.lingering,
+            Need::Always if loose.foreign => &mut self.kept,
+            Need::Always => &mut self.inherited,
+        };
+        place.push(loose);
     }
 
     /// Whether connects are handled by what an earlier process left.
@@ -224,7 +229,7 @@ impl Hooks {
             };
             if let Err(error) = linked {
                 // Those of an earlier process must not be lost.
-                self.inherited.extend(taken);
+                taken.into_iter().for_each(|loose| self.leave(loose));
                 made.into_iter().for_each(|link| link.let_go(&*self.store));
                 return Err(error);
             }
