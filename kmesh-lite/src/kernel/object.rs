@@ -27,7 +27,7 @@ pub enum LoadError {
     Skipped,
     #[error("cannot load the eBPF object; kernel 5.15 or newer with BTF is needed")]
     Object(#[from] aya::EbpfError),
-    #[error("the kernel refused program `{name}`")]
+    #[error("the kernel refused program `{name}`; `kmesh-lite doctor` says what it lacks")]
     Program {
         name: &'static str,
         #[source]
