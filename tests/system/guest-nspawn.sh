@@ -23,6 +23,8 @@ guest_missing() {
     [[ -n $(findmnt -n -o TARGET -t cgroup2) ]] || { echo "cgroup v2 is not mounted"; return 1; }
 }
 
+guest_prepare() { :; }
+
 guest_run() {
     local root=$1 in=$2 out=$3 hierarchy
 

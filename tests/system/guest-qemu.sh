@@ -5,6 +5,8 @@
 series=${KMESH_LITE_KERNEL:-6.1}
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
 limit=${KMESH_LITE_GUEST_LIMIT:-1200}
+kernel=
+disk=
 qemu=
 
 guest_name() { echo "qemu-$series"; }
@@ -19,16 +21,19 @@ guest_missing() {
     kernel=$("$here/kernel.sh" "$cache" "$series") || { echo "$kernel"; return 1; }
 }
 
-guest_run() {
-    local root=$1 in=$2 out=$3 disk code=0
+guest_prepare() {
     kernel=$("$here/kernel.sh" "$cache" "$series")
-    disk=$("$here/vm/disk.sh" "$cache" "$root" "$kernel")
+    disk=$("$here/vm/disk.sh" "$cache" "$1" "$kernel")
+}
+
+guest_run() {
+    local in=$2 out=$3 code=0
 
     echo "$limit" >"$in/limit"
-    # An emulated machine is slow: fewer connects a second are enough, and some things take longer. Here
-    # there is time to leave a daemon stopped for as long as somebody might.
+    # An emulated machine is slow: how many connects a second there are depends on what it runs on, and
+    # some things take longer. There is time to leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
-export PACE=${PACE:-0.1} MIN_RATE=${MIN_RATE:-15} STOPPED=${STOPPED:-60}
+export PACE=${PACE:-0.012} MIN_RATE=${MIN_RATE:-100} STOPPED=${STOPPED:-60}
 export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .

@@ -5,11 +5,11 @@
 #
 # PACKAGES is a folder with what `make test-packages` built. A scenario is a file of scenarios/; none
 # means all of them. Where a guest cannot be booted that is a skip, with its reason, and an error if
-# KMESH_LITE_REQUIRE_BPF=1. Logs are kept in target/system/logs.
+# KMESH_LITE_REQUIRE_BPF=1. Logs are kept in target/system/logs, or in KMESH_LITE_SYSTEM_LOGS.
 #
 # In: a folder that the guest sees as it is. Out: a folder with the guest's logs and `results`, one line
-# a scenario. Nothing here knows what a scenario does, and scenarios do not know what kind of guest they
-# run in: the same two folders serve every kind (guest-*.sh).
+# a scenario, and maybe `figures`. Nothing here knows what a scenario does, and scenarios do not know what
+# kind of guest they run in: the same two folders serve every kind (guest-*.sh).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${KMESH_LITE_SYSTEM_CACHE:-$here/../../target/system}
@@ -27,8 +27,13 @@ shift
 mkdir -p "$cache"
 cache=$(realpath "$cache")
 . "$here/guest-$guest.sh"
+# What is made once is not made by two at a time.
+exec {lock}>"$cache/lock"
+flock "$lock"
 reason=$(guest_missing) || skip "$(guest_name): $reason"
 root=$("$here/image.sh" "$cache")
+guest_prepare "$root"
+exec {lock}>&-
 
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap 'guest_clean || true; rm -rf "$work"' EXIT
@@ -36,6 +41,7 @@ trap 'exit 130' INT TERM
 mkdir "$work/in" "$work/out"
 cp -r "$here"/inside/. "$work/in/"
 cp -r "$packages" "$work/in/packages"
+strip -o "$work/in/act" "$here/../../target/debug/kmesh-lite-act"
 mkdir "$work/in/scenarios"
 [[ $# != 0 ]] || set -- $(guest_scenarios)
 for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done
@@ -44,7 +50,7 @@ for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done
 # Runs /in/main.sh of the guest, which sees the folders as /in and /out, and powers it off.
 guest_run "$root" "$work/in" "$work/out" || true
 
-logs=$cache/logs/$(guest_name)
+logs=${KMESH_LITE_SYSTEM_LOGS:-$cache/logs/$(guest_name)}
 rm -rf "$logs"
 mkdir -p "$(dirname "$logs")"
 cp -r "$work/out" "$logs"
@@ -56,6 +62,7 @@ for log in $(sed -n 's/^FAILED \([^ ]*\).*/\1/p' "$logs/results" 2>/dev/null); d
     cat "$logs/$log.log"
 done
 cat "$logs/results" 2>/dev/null || { echo "the guest did not come up:"; tail -40 "$logs/console.log"; }
+cat "$logs/figures" 2>/dev/null || true
 skipped=$(grep -c '^skipped ' "$logs/results" 2>/dev/null || true)
 if [[ ${KMESH_LITE_REQUIRE_BPF:-} == 1 ]]; then skipped=0; fi
 summary="system tier ($(guest_name), Linux $(cat "$logs/kernel" 2>/dev/null)): ${passed:-0} of $expected scenarios passed"

@@ -9,6 +9,9 @@ newer_rpm=/in/packages/newer.rpm
 
 say() { echo "--- $*"; }
 
+# What was measured, for whoever runs the tests.
+report() { echo "$*" | tee -a /out/figures; }
+
 fail() {
     echo "FAILED: $*"
     return 1
@@ -55,7 +58,7 @@ mesh() {
 # serve NAME PORT: a server on 127.0.0.1 that says its name to whoever connects.
 serve() {
     systemd-run --quiet --unit="server-$1" --service-type=notify --property=NotifyAccess=all \
-        python3 /in/server.py "$1" "$2"
+        /in/act server "$1" "$2"
 }
 
 # ask ADDRESS PORT: what a server there says. Fails with the reason if the connect fails.

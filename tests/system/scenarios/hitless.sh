@@ -4,7 +4,7 @@
 dpkg -i "$deb"
 serve one 8081
 systemd-run --quiet --unit=server-waypoint --service-type=notify --property=NotifyAccess=all \
-    python3 /in/waypoint.py 15008
+    /in/act waypoint 15008
 mesh <<'EOF'
 [waypoints.edge]
 address = "127.0.0.1:15008"
@@ -39,7 +39,7 @@ is "$line" connected
 under_fire() {
     local what=$1 outcome
     shift
-    python3 /in/fire.py - 10.96.0.10,80,one fd00:96::10,80,one \
+    /in/act fire 10.96.0.10,80,one fd00:96::10,80,one \
         "10.96.0.11,80,10.96.0.11 80 hi,hi" "fd00:96::11,80,fd00:96::11 80 hi,hi" >/run/fire &
     local fire=$!
     until_true grep -q begun /run/fire
@@ -49,7 +49,7 @@ under_fire() {
     kill "$fire"
     wait "$fire"
     outcome=$(tail -n 1 /run/fire)
-    echo "$what: $outcome"
+    report "$what: $outcome"
     [[ $outcome == *" failed 0 "* ]] || fail "$what: $(cat /run/fire)"
     [[ ${outcome##* } -ge ${MIN_RATE:-200} ]] || fail "$what: too few connects to tell: $outcome"
 }

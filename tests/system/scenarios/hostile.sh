@@ -27,11 +27,13 @@ fails() {
     since=$(date '+%F %T')
     ! systemctl start "$unit" || fail "$what: it started"
     until_true said "$text" || fail "$what: $(journalctl --no-pager -o cat -u "$unit" --since "$since")"
-    is "$(programs)" ""
+    until_true nothing_left ""
     exits 1 ask 10.96.0.10 80
     # It is not given up on.
     has "activating active" "$(state)"
 }
+
+reaches_one() { [[ $(ask 10.96.0.10 80) == one ]]; }
 
 recovers() {
     rm "/etc/systemd/system/$unit.d/test.conf"
@@ -83,6 +85,20 @@ tried_again() { [[ $(systemctl show --value --property=NRestarts "$unit") -ge 2 
 until_true tried_again
 is "$(ask 10.96.0.10 80)" one
 recovers
+
+say "a hook that another program has for itself"
+systemctl stop "$unit"
+systemd-run --quiet --unit=server-hook --service-type=notify --property=NotifyAccess=all \
+    /in/act hold /sys/fs/cgroup
+since=$(date '+%F %T')
+! systemctl start "$unit" || fail "it started"
+until_true said "another program holds this hook"
+exits 1 kmesh-lite doctor
+has "$output" "foreign"
+until_true nothing_left ""
+exits 1 ask 10.96.0.10 80
+systemctl stop server-hook
+until_true reaches_one
 
 say "a host without cgroup v2"
 systemctl stop "$unit"
