@@ -1,6 +1,6 @@
 //! Why a verb failed, and how it is told.
 
-use super::output::{BOLD, ERROR, Output};
+use super::output::{BOLD, ERROR, Output, WriteError};
 use super::{Exit, output};
 use crate::daemon::DaemonError;
 use crate::daemon::api::{Failure, FailureKind};
@@ -70,18 +70,15 @@ pub enum CliError {
         super::args::CONFIG
     )]
     NothingAllowed,
-    #[error("cannot write the output")]
-    Write(#[source] io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 impl CliError {
     /// Prints it; the chain of causes once. With `json`, what the daemon said goes to stdout as it is.
     pub fn report(&self, json: bool, output: &mut Output) -> Exit {
         match self {
-            // Whoever read us has seen enough.
-            Self::Write(source) if source.kind() == io::ErrorKind::BrokenPipe => {
-                return Exit::Fine;
-            }
+            Self::Write(error) if error.is_end_of_reading() => return Exit::Fine,
             Self::Failure(failure) if json => {
                 let _ = output.json(failure);
             }

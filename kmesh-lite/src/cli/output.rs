@@ -1,9 +1,8 @@
 //! Writing to stdout and stderr: colour on a terminal only, and no panic when nobody reads.
 
-use super::error::CliError;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 pub const BOLD: Style = Style::new().bold();
 pub const FAINT: Style = Style::new().dimmed();
@@ -11,13 +10,25 @@ pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 
+/// Nobody takes what we write.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the output")]
+pub struct WriteError(#[source] io::Error);
+
+impl WriteError {
+    /// Whether somebody did, and has seen enough.
+    pub fn is_end_of_reading(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 /// Stdout.
 #[derive(Debug, Default)]
 pub struct Output(());
 
 impl Output {
     /// Writes text, which may hold styles, and ends the line if it is not ended.
-    pub fn text(&mut self, text: &str) -> Result<(), CliError> {
+    pub fn text(&mut self, text: &str) -> Result<(), WriteError> {
         let mut stdout = anstream::stdout().lock();
         let end = if text.ends_with('\n') || text.is_empty() {
             ""
@@ -26,16 +37,16 @@ impl Output {
         };
         write!(stdout, "{text}{end}")
             .and_then(|()| stdout.flush())
-            .map_err(CliError::Write)
+            .map_err(WriteError)
     }
 
-    pub fn json<T: Serialize>(&mut self, value: &T) -> Result<(), CliError> {
-        let mut stdout = BufWriter::new(std::io::stdout().lock());
+    pub fn json<T: Serialize>(&mut self, value: &T) -> Result<(), WriteError> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut stdout, value)
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .and_then(|()| writeln!(stdout))
             .and_then(|()| stdout.flush())
-            .map_err(CliError::Write)
+            .map_err(WriteError)
     }
 }
 

@@ -4,6 +4,7 @@
 //! value would have said is unknown, so nothing is concluded from its absence.
 
 mod address;
+mod backend;
 mod capture;
 mod check;
 mod endpoint;
@@ -58,7 +59,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
         &mut places,
         &mut report,
     );
-    let backends = endpoint::backends(&services, &shared, &mut report);
+    let backends = backend::lower(&services, &shared, &mut report);
     check::check(
         &check::Everything {
             host,

@@ -1,8 +1,14 @@
 //! Which addresses can be what.
 
+use super::super::Host;
 use crate::model::Family;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
+
+/// Whether an address belongs to this host, so that something other than us may answer there.
+pub fn is_own(host: &Host, ip: IpAddr) -> bool {
+    ip.is_loopback() || host.own_addresses.contains(&ip)
+}
 
 /// Why no connection can be made to this address, whatever stands behind it.
 pub fn unusable(ip: IpAddr) -> Option<&'static str> {

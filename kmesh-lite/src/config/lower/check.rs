@@ -3,9 +3,9 @@
 use super::super::Host;
 use super::super::endpoint::VipText;
 use super::super::source::Span;
-use super::address::unusable;
+use super::address::{is_own, unusable};
 use super::endpoint::{SharedEndpoints, is_before};
-use super::service::{Found, is_own};
+use super::service::Found;
 use super::waypoint::Waypoints;
 use super::{Report, Spot};
 use crate::model::{Backend, Protocol, Vip};

@@ -7,10 +7,9 @@ use super::super::source::{Source, Span};
 use super::address::unusable;
 use super::merge::{Entry, Merged};
 use super::place::{PlaceText, Places};
-use super::service::Found as Service;
 use super::waypoint::{self, Waypoints};
 use super::{Report, Spot};
-use crate::model::{Backend, Endpoint, Name};
+use crate::model::{Endpoint, Name};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -193,38 +192,6 @@ fn by_name<'a>(
         return None;
     };
     Some((found.address?.value.0, found.place, found.weight))
-}
-
-/// Every address that is an endpoint or captured itself.
-pub fn backends(
-    services: &[Service<'_>],
-    shared: &SharedEndpoints<'_>,
-    report: &mut Report,
-) -> BTreeMap<IpAddr, Backend> {
-    let mut addresses: Vec<IpAddr> = services
-        .iter()
-        .flat_map(|service| &service.model.endpoints)
-        .map(|endpoint| endpoint.address)
-        .collect();
-    // A stable sort: it takes advantage of each service's endpoints being in order.
-    addresses.sort();
-    addresses.dedup();
-    let plain = addresses.into_iter().map(|ip| (ip, Backend::default()));
-    let mut backends: BTreeMap<_, _> = plain.collect();
-    let whole = services.iter().all(|service| service.whole);
-    for (name, found) in shared {
-        let Some(address) = found.address else {
-            continue;
-        };
-        let waypoint = found.waypoint.clone();
-        if waypoint.is_some() {
-            backends.insert(address.value.0, Backend { waypoint });
-        } else if whole && report.whole && !backends.contains_key(&address.value.0) {
-            let message = format!("no service uses the endpoint `{name}`");
-            report.push(found.entry.spot().warning(message));
-        }
-    }
-    backends
 }
 
 /// The address that an endpoint of a service comes to.

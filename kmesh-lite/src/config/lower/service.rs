@@ -6,7 +6,7 @@ use super::super::port::PortText;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
 use super::super::source::Source;
-use super::address::{Families, unusable};
+use super::address::{Families, is_own, unusable};
 use super::endpoint::{self, Item, SharedEndpoints};
 use super::merge::Merged;
 use super::place::Places;
@@ -64,11 +64,6 @@ pub fn lower<'a>(
 pub fn into_model(services: Vec<Found<'_>>) -> BTreeMap<Name, Service> {
     let services = services.into_iter();
     services.map(|s| (s.name.clone(), s.model)).collect()
-}
-
-/// Whether an address belongs to this host, so that something other than us may answer there.
-pub fn is_own(host: &Host, ip: IpAddr) -> bool {
-    ip.is_loopback() || host.own_addresses.contains(&ip)
 }
 
 struct One<'c, 'a> {
