@@ -1,19 +1,17 @@
 //! Every way of sending arrives as the header and then what was sent, and nothing else.
 
 use kmesh_lite_ebpf::Outcome;
-use kmesh_lite_tests::client::{Client, address};
+use kmesh_lite_tests::client::{Client, address, set};
 use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::errno::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use std::collections::BTreeMap;
 use std::io::{IoSlice, Read, Seek, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 const V4: &str = "10.96.0.10:80";
 const V6: &str = "[fd00:96::10]:80";
@@ -129,13 +127,6 @@ fn send_with(client: &Client, bytes: &[u8], flags: libc::c_int) {
     }
 }
 
-fn set(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) {
-    let length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the value is as long as we say.
-    let set = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) };
-    checked(set as isize, "setsockopt");
-}
-
 #[test]
 fn one_byte() {
     arrives(50, 1, |client, bytes| client.send(bytes));
@@ -198,12 +189,11 @@ fn with_more_to_come() {
 #[test]
 fn corked() {
     arrives(50, 3000, |client, bytes| {
-        let fd = client.socket().as_raw_fd();
-        set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 1);
+        set(client.socket(), libc::IPPROTO_TCP, libc::TCP_CORK, 1);
         for part in bytes.chunks(500) {
             client.send(part);
         }
-        set(fd, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
+        set(client.socket(), libc::IPPROTO_TCP, libc::TCP_CORK, 0);
     });
 }
 
@@ -242,8 +232,7 @@ fn splice() {
 #[test]
 fn without_a_copy() {
     arrives(20, 100_000, |client, bytes| {
-        let fd = client.socket().as_raw_fd();
-        set(fd, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+        set(client.socket(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         send_with(client, bytes, libc::MSG_ZEROCOPY);
     });
 }
@@ -391,126 +380,6 @@ fn leave_a_socket_that_waits_like_any_other() {
         assert_eq!(received.expect("no spurious EAGAIN"), 4);
         waypoint.heard();
     }
-}
-
-#[test]
-fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
-    const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
-    let Some(host) = Host::new() else { return };
-    host.add(&["fd00:1::15"]);
-    // Server side cookies, so that the second connection can carry data in its SYN.
-    std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "3").expect("tcp_fastopen");
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    set(
-        listener.as_raw_fd(),
-        libc::IPPROTO_TCP,
-        libc::TCP_FASTOPEN,
-        16,
-    );
-    let at: SocketAddr = address("127.0.1.1:15008");
-    listener.bind(&at.into()).expect("bind");
-    listener.listen(16).expect("listen");
-    let accepted = thread::spawn(move || {
-        let mut streams = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut bytes = Vec::new();
-            let _ = stream.read_to_end(&mut bytes);
-            if bytes == b"stop" {
-                return streams;
-            }
-            streams.push(bytes);
-        }
-        streams
-    });
-    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
-    // Straight to it, so that this host has a cookie.
-    for _ in 0..2 {
-        let client = Client::tcp4();
-        fast(&client, "127.0.1.1:15008").expect("sendto");
-        client.finish();
-    }
-    // In the SYN by sendto().
-    let client = Client::tcp4();
-    let outcome = fast(&client, V4);
-    assert!(outcome.is_err(), "{outcome:?}");
-    // In the SYN by a connect() that waits for the first write.
-    let client = Client::tcp4();
-    set(
-        client.socket().as_raw_fd(),
-        libc::IPPROTO_TCP,
-        TCP_FASTOPEN_CONNECT,
-        1,
-    );
-    assert_eq!(client.connect(V4), Ok(()));
-    let outcome = client.socket().send(b"fast");
-    let outcome = outcome.and_then(|_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]));
-    assert!(outcome.is_err(), "{outcome:?}");
-
-    let client = Client::tcp4();
-    assert_eq!(client.connect("127.0.1.1:15008"), Ok(()));
-    client.send(b"stop");
-    client.finish();
-    let streams = accepted.join().expect("the waypoint");
-    let misled: Vec<_> = streams
-        .iter()
-        .skip(2)
-        .filter(|bytes| !bytes.is_empty())
-        .collect();
-    assert!(misled.is_empty(), "{misled:?}");
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
-    assert_eq!(outcomes[&Outcome::CloseFastOpen], 2, "{outcomes:?}");
-    assert_eq!(outcomes[&Outcome::HeaderLeaked], 0);
-}
-
-fn fast(client: &Client, to: &str) -> Result<usize, Errno> {
-    let to = socket2::SockAddr::from(address(to));
-    let sent = client
-        .socket()
-        .send_to_with_flags(b"fast", &to, libc::MSG_FASTOPEN);
-    sent.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-}
-
-/// A send that waits for the connection goes past the program that would put the header before it.
-#[test]
-fn never_after_a_send_that_began_before_the_connection_stood() {
-    let Some(host) = Host::new() else { return };
-    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
-    // A listener that is full drops the SYN; the next one comes after a second.
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let at: SocketAddr = address("127.0.1.1:15008");
-    listener.bind(&at.into()).expect("bind");
-    listener.listen(0).expect("listen");
-    let filling = Client::tcp4();
-    assert_eq!(filling.connect("127.0.1.1:15008"), Ok(()));
-
-    let client = Client::tcp4();
-    client.socket().set_nonblocking(true).expect("O_NONBLOCK");
-    assert_eq!(client.connect(V4), Err(Errno::EINPROGRESS));
-    client.socket().set_nonblocking(false).expect("O_NONBLOCK");
-    let outcome = thread::scope(|scope| {
-        let early = scope.spawn(|| {
-            let sent = client.socket().send(b"early");
-            sent.and_then(|_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]))
-        });
-        // Room for it, once send() waits.
-        thread::sleep(Duration::from_millis(200));
-        listener.accept().expect("the one before");
-        early.join().expect("a client")
-    });
-    assert!(outcome.is_err(), "{outcome:?}");
-    listener.set_nonblocking(true).expect("O_NONBLOCK");
-    while let Ok((mut stream, _)) = listener.accept() {
-        let timeout = Some(Duration::from_millis(100));
-        stream.set_read_timeout(timeout).expect("SO_RCVTIMEO");
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        assert_eq!(bytes, b"");
-    }
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
-    assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
-    assert_eq!(outcomes[&Outcome::HeaderSent], 0);
 }
 
 /// The waypoint's header comes, changes and goes, and the tables grow, while threads connect.

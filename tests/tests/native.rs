@@ -6,10 +6,11 @@ use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::pending::{Pending, cookie};
 use kmesh_lite_tests::server::installed;
+use kmesh_lite_tests::syscall::until_in;
 use kmesh_lite_tests::waypoint::Waypoint;
 use kmesh_lite_tests::wire::{self, FAR, Wire};
 use kmesh_lite_tests::{cgroup, require};
-use nix::unistd::{Pid, gettid};
+use nix::unistd::gettid;
 use socket2::TcpKeepalive;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -219,26 +220,13 @@ fn recv_that_waits_for_the_first_answer_gets_it() {
                 seen.wait(client, 1 + ROUNDS / 5);
                 seen
             });
-            until_in_recv(named.recv().expect("the reader"));
+            until_in(named.recv().expect("the reader"), libc::SYS_recvfrom);
             client.send(b"!");
             first.recv().expect("an answer");
             client.send(&[0; ROUNDS / 5 * PIECE]);
             let seen = reader.join().expect("the reader");
             assert_eq!(seen.spurious, 0, "{seen:?}");
         });
-    }
-}
-
-/// Until a thread of this process sleeps in recv().
-fn until_in_recv(thread: Pid) {
-    let recv = format!("{} ", libc::SYS_recvfrom);
-    let inside = || {
-        let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
-        // "running" while it does not sleep.
-        call.expect("what the thread does").starts_with(&recv)
-    };
-    while !inside() {
-        thread::yield_now();
     }
 }
 
