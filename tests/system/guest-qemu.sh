@@ -4,7 +4,7 @@
 
 series=${KMESH_LITE_KERNEL:-6.1}
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
-limit=${KMESH_LITE_GUEST_LIMIT:-1200}
+limit=${KMESH_LITE_GUEST_LIMIT:-1800}
 kernel=
 disk=
 qemu=
@@ -33,7 +33,7 @@ guest_run() {
     # An emulated machine is slow: how many connects a second there are depends on what it runs on, and
     # some things take longer. There is time to leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
-export PACE=${PACE:-0.012} MIN_RATE=${MIN_RATE:-100} STOPPED=${STOPPED:-60}
+export PACE=${PACE:-0.015} MIN_RATE=${MIN_RATE:-100} STOPPED=${STOPPED:-60}
 export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
