@@ -55,6 +55,17 @@ mesh() {
     mv "$config.new" "$config"
 }
 
+# web PORT [LINE]: the mesh is one service at 10.96.0.10:80, which is this port of 127.0.0.1; and LINE.
+web() {
+    mesh <<EOF
+[services.web]
+vips = ["10.96.0.10"]
+ports = ["80:$1"]
+endpoints = ["127.0.0.1"]
+${2:-}
+EOF
+}
+
 # serve NAME PORT: a server on 127.0.0.1 that says its name to whoever connects.
 serve() {
     systemd-run --quiet --unit="server-$1" --service-type=notify --property=NotifyAccess=all \

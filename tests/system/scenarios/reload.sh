@@ -3,20 +3,17 @@
 dpkg -i "$deb"
 serve one 8081
 serve two 8082
-web() {
-    printf '[services.web]\nvips = ["10.96.0.10"]\nports = ["80:%s"]\nendpoints = ["127.0.0.1"]\n' "$1"
-}
-web 8081 | mesh
+web 8081
 systemctl reload "$unit"
 is "$(ask 10.96.0.10 80)" one
 
 say "a good file, applied when reload returns"
-web 8082 | mesh
+web 8082
 systemctl reload "$unit"
 is "$(ask 10.96.0.10 80)" two
 
 say "a bad file"
-{ web 8081; echo 'polcy = "failover"'; } | mesh
+web 8081 'polcy = "failover"'
 since=$(date '+%F %T')
 exits 1 systemctl reload "$unit"
 is "$(ask 10.96.0.10 80)" two
@@ -36,17 +33,17 @@ systemctl restart "$unit"
 is "$(state)" active
 [[ $(main_pid) != "$pid" ]]
 is "$(ask 10.96.0.10 80)" two
-web 8081 | mesh
+web 8081
 to_one() { [[ $(ask 10.96.0.10 80) == one ]]; }
 until_true to_one
 
 say "the same where nothing was there"
 systemctl stop "$unit"
-{ web 8082; echo 'polcy = "failover"'; } | mesh
+web 8082 'polcy = "failover"'
 systemctl start "$unit"
 is "$(state)" active
 exits 1 ask 10.96.0.10 80
-web 8082 | mesh
+web 8082
 to_two() { [[ $(ask 10.96.0.10 80) == two ]]; }
 until_true to_two
 

@@ -3,12 +3,7 @@
 
 dpkg -i "$deb"
 serve one 8081
-mesh <<'EOF'
-[services.web]
-vips = ["10.96.0.10"]
-ports = ["80:8081"]
-endpoints = ["127.0.0.1"]
-EOF
+web 8081
 systemctl reload "$unit"
 is "$(ask 10.96.0.10 80)" one
 edited=$(sha256sum "$config")

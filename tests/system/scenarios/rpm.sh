@@ -41,12 +41,7 @@ is "$(state)" active
 
 say "an upgrade keeps an edited file and restarts"
 serve one 8081
-mesh <<'EOF'
-[services.web]
-vips = ["10.96.0.10"]
-ports = ["80:8081"]
-endpoints = ["127.0.0.1"]
-EOF
+web 8081
 systemctl reload "$unit"
 edited=$(sha256sum "$config")
 before=$(main_pid)
