@@ -105,8 +105,8 @@ pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
     let lock = Lock::acquire(socket)?;
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KMESH_LITE_COMMIT"));
     log::info!(
-        version, commit, socket:% = socket.display();
-        "starting version {version} ({commit}) on {}", socket.display()
+        "starting version {version} ({commit}) on {}",
+        socket.display()
     );
     Ok(Claim { lock })
 }
