@@ -3,7 +3,6 @@
 mod args;
 mod ask;
 mod check;
-mod client;
 mod completions;
 mod doctor;
 mod dump;
@@ -20,8 +19,8 @@ mod waypoint;
 
 use args::{Args, Verb};
 use clap::{CommandFactory, Parser};
-use error::CliError;
-use output::Output;
+pub use error::CliError;
+pub use output::Output;
 use std::process::ExitCode;
 
 /// Parses, does and reports.

@@ -7,47 +7,37 @@
 //! applies the file when it appears. Only a valid file that the host refuses at the start ends it,
 //! because then `systemctl start` should fail with the reason.
 
-pub mod api;
-mod control;
 mod datapath;
 mod event;
 #[cfg(test)]
 mod fake;
-mod files;
 mod kernel;
 mod lock;
-mod settle;
 mod signals;
-mod source;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod unattended;
-mod unit_files;
-mod units;
-mod watch;
 
-pub use control::ControlError;
 pub use datapath::{Blame, Datapath, Pass};
-pub use files::Files;
 pub use lock::{LockError, path as lock_path};
-pub use source::{Loaded, Source};
 pub use supervisor::Systemd;
 pub use unattended::Unattended;
-pub use watch::WatchError;
 
-use crate::kernel::{CgroupError, Cgroups};
-use control::Control;
-use event::Events;
+use crate::control::{Control, ControlError, Requests};
+use crate::host::{CgroupError, Cgroups, Units, WatchError};
+use crate::sources::{Source, Watch};
+use event::{Event, Events};
 use lock::Lock;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 use turn::Daemon;
-use units::Units;
-use watch::Watch;
 
 /// Where the control socket is unless told otherwise.
 pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
@@ -125,10 +115,11 @@ pub fn run<S: Source, D: Datapath>(
     datapath: D,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
-    let watch = Watch::new(source.file(), source.drop_ins(), sender.clone())?;
-    let units = Units::new(Cgroups::find()?, sender.clone())?;
+    let changed = file_changed(sender.clone());
+    let watch = Watch::new(source.file(), source.drop_ins(), changed)?;
+    let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
-    let control = Control::listen(&options.socket, sender)?;
+    let control = Control::listen(&options.socket, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
     let mut daemon = Daemon::new(options, source, datapath, watch, units, Systemd);
     let ended = daemon.start().map(|()| daemon.run(&mut events));
@@ -139,4 +130,19 @@ pub fn run<S: Source, D: Datapath>(
     drop(signals);
     drop(claim.lock);
     ended
+}
+
+// The drivers below know nothing of the loop: each gets a call that puts its event into the queue.
+// Where nobody reads the queue any more, the daemon is stopping.
+
+fn file_changed(queue: Sender<Event>) -> impl Fn() + Send {
+    move || drop(queue.send(Event::FileChanged))
+}
+
+fn cgroups_changed(queue: Sender<Event>) -> impl Fn() -> bool + Send {
+    move || queue.send(Event::CgroupsChanged).is_ok()
+}
+
+fn requests(queue: Sender<Event>) -> Requests {
+    Arc::new(move |request| queue.send(Event::Request(request)).is_ok())
 }

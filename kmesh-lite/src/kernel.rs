@@ -4,11 +4,8 @@
 //! rest of the system meets the kernel here and nowhere else.
 
 mod bpf;
-mod capability;
-mod cgroup;
 mod counters;
 mod events;
-mod facts;
 mod fault;
 mod hooks;
 mod inherited;
@@ -20,10 +17,7 @@ mod rows;
 mod server_first;
 mod store;
 
-pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, missing};
-pub use cgroup::{CgroupError, Cgroups, Found, has_units, lock_holder, mounts};
 pub use counters::Counters;
-pub use facts::own_addresses;
 pub use hooks::{HookError, outermost};
 pub use inherited::Descriptors;
 pub use object::{Abilities, LoadError};
@@ -33,6 +27,7 @@ pub use probe::{
 };
 pub use store::{NoStore, Store};
 
+use crate::host::{self, CgroupError, Cgroups, MissingCapabilities, facts};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
 use crate::plan::{self, Op, drift, words};
@@ -172,7 +167,7 @@ impl Kernel {
         options: Options,
         left: Descriptors,
     ) -> Result<Self, KernelError> {
-        capability::check()?;
+        host::check()?;
         let cgroups = Cgroups::find()?;
         let mut left = Inherited::sort(left);
         let load = |left: &Inherited| {
@@ -244,7 +239,7 @@ impl Kernel {
     /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
     /// of its cgroups.
     pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
-        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
         let mut drift = self.mend_settings()?;
         let asked = self.options.cgroups.as_ref();
         let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
@@ -303,7 +298,7 @@ impl Kernel {
         let Some(written) = &mut self.written else {
             return Ok(());
         };
-        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
         let (callers, levels) = tables::callers(&facts);
         let mut ops = Vec::new();
         for (cgroup, caller) in callers {
@@ -324,7 +319,7 @@ impl Kernel {
 
     /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
     pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
-        let facts = facts::facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
+        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
         if !self.limits.covers(mesh.limits) {
             return self.fresh(mesh, &facts);
         }

@@ -1,18 +1,24 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`. The shell around it (`config`, `kernel`, `daemon`, `doctor`, `waypoint`, `cli`) uses
-//! the core and meets in `daemon` and `cli` only.
+//! `reconcile`. The shell around it uses the core: `sources` and `config` make meshes, `host` gathers
+//! facts, `kernel` carries plans out, `report` puts into words what the kernel holds, `api` and
+//! `control` are the socket, and `daemon` and `cli` bring them together.
 
+pub mod api;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod doctor;
+pub mod host;
 pub mod kernel;
 pub mod log;
 pub mod maps;
 pub mod model;
 pub mod plan;
 pub mod reconcile;
+pub mod report;
+pub mod sources;
 pub mod tables;
 pub mod waypoint;

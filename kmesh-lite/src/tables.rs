@@ -13,7 +13,7 @@ mod replay;
 
 pub use build::{BuildError, build, callers};
 pub use check::{Dangling, check};
-pub use replay::{Found, replay};
+pub use replay::{LookedUp, replay};
 
 use crate::model::Limits;
 use kmesh_lite_common::{

@@ -1,6 +1,7 @@
 //! Whose connections are handled.
 
-use kmesh_lite::kernel::{CgroupError, HookError, Kernel, KernelError, Options};
+use kmesh_lite::host::CgroupError;
+use kmesh_lite::kernel::{HookError, Kernel, KernelError, Options};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::client::{Client, Reached, address, call};

@@ -1,22 +1,22 @@
 //! Reading verbs: the daemon answers, and where there is none, the kernel.
 
-use super::client::Client;
 use super::error::CliError;
 use super::output::{WARN, complain};
 use super::run::absolute;
+use crate::api::Failure;
+use crate::control::{Client, ClientError};
 use crate::daemon::Unattended;
-use crate::daemon::api::Failure;
 use std::path::PathBuf;
 
 /// Asks the daemon on `socket`. If it does not run, asks its tables, and says so.
 pub fn ask<T>(
     socket: PathBuf,
-    daemon: impl FnOnce(&Client) -> Result<T, CliError>,
+    daemon: impl FnOnce(&Client) -> Result<T, ClientError>,
     kernel: impl FnOnce(&mut Unattended) -> Result<T, Failure>,
 ) -> Result<T, CliError> {
     let socket = absolute(&socket)?;
     match daemon(&Client::new(socket.clone())) {
-        Err(CliError::NotRunning(path)) => match Unattended::find(&socket)? {
+        Err(ClientError::NotRunning(path)) => match Unattended::find(&socket)? {
             Some(mut tables) => {
                 complain(&format!(
                     "{WARN}warning{WARN:#}: no daemon answers on {}; this is what the kernel holds",
@@ -24,8 +24,8 @@ pub fn ask<T>(
                 ));
                 Ok(kernel(&mut tables)?)
             }
-            None => Err(CliError::NotRunning(path)),
+            None => Err(ClientError::NotRunning(path).into()),
         },
-        answer => answer,
+        answer => Ok(answer?),
     }
 }

@@ -3,8 +3,8 @@
 use super::output::{GOOD, Output, WARN, complain};
 use super::run::files;
 use super::{CliError, Exit, Outcome, args};
-use crate::daemon::api::{Checked, Failure, FailureKind, Findings};
-use crate::daemon::{Files, Loaded, Source};
+use crate::api::{Checked, Failure, FailureKind, Findings};
+use crate::sources::{Files, Loaded, Source};
 use anstream::{AutoStream, ColorChoice};
 use std::path::Path;
 

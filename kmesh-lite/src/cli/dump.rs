@@ -5,7 +5,7 @@ use super::explain::cell;
 use super::output::{BOLD, Output};
 use super::table::Table;
 use super::{Exit, Outcome, args};
-use crate::daemon::api::{Dump, DumpTable};
+use crate::api::{Dump, DumpTable};
 use std::fmt::Write;
 
 pub fn run(args: args::Dump, output: &mut Output) -> Outcome {

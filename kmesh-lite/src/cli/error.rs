@@ -2,8 +2,9 @@
 
 use super::output::{BOLD, ERROR, Output, WriteError};
 use super::{Exit, output};
+use crate::api::{Failure, FailureKind};
+use crate::control::ClientError;
 use crate::daemon::DaemonError;
-use crate::daemon::api::{Failure, FailureKind};
 use crate::kernel::KernelError;
 use crate::log::{LogError, chain};
 use crate::waypoint::ForwarderError;
@@ -12,41 +13,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    #[error(
-        "nobody answers on {}: is kmesh-lite running? `systemctl status kmesh-lite` tells; \
-         `--socket` names another socket", .0.display()
-    )]
-    NotRunning(PathBuf),
-    #[error(
-        "not allowed to use {}: be root{}", .socket.display(),
-        .group.as_ref().map(|group| format!(" or in the group `{group}`")).unwrap_or_default()
-    )]
-    Denied {
-        socket: PathBuf,
-        group: Option<String>,
-    },
-    #[error("cannot connect to {}", .socket.display())]
-    Connect {
-        socket: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot start the client of the control socket")]
-    Client(#[source] io::Error),
-    #[error("cannot talk to the daemon on {}", .socket.display())]
-    Talk {
-        socket: PathBuf,
-        #[source]
-        source: hyper::Error,
-    },
-    #[error("cannot make a request to the daemon")]
-    Request(#[source] hyper::http::Error),
-    #[error("cannot write a request to the daemon as JSON")]
-    Encode(#[source] serde_json::Error),
-    #[error("the daemon on {} did not answer in time", .0.display())]
-    Silent(PathBuf),
-    #[error("cannot understand the daemon's answer; is it of another version?")]
-    Answer(#[source] serde_json::Error),
+    #[error(transparent)]
+    Client(ClientError),
     /// The daemon's own words.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -72,6 +40,15 @@ pub enum CliError {
     NothingAllowed,
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Failure(failure) => Self::Failure(failure),
+            error => Self::Client(error),
+        }
+    }
 }
 
 impl CliError {

@@ -4,7 +4,7 @@ use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
-use crate::daemon::api::{Explanation, Row, VerdictKind};
+use crate::api::{Explanation, Row, VerdictKind};
 use crate::model::Protocol;
 use serde_json::Value;
 use std::fmt::Write;

@@ -1,10 +1,10 @@
 //! `plan`: what would change?
 
 use super::check::{self, read};
-use super::client::Client;
 use super::output::{BOLD, FAINT, Output, complain};
 use super::{CliError, Exit, Outcome, args};
-use crate::daemon::api::{PlanRequest, PlanText};
+use crate::api::{PlanRequest, PlanText};
+use crate::control::Client;
 use std::fmt::Write;
 use std::path::Path;
 

@@ -1,9 +1,9 @@
 //! `reload`: apply the file now.
 
-use super::client::Client;
 use super::output::{GOOD, Output, WARN, complain};
 use super::{Exit, Outcome, args};
-use crate::daemon::api::Reloaded;
+use crate::api::Reloaded;
+use crate::control::Client;
 use std::fmt::Write;
 
 pub fn run(args: args::Reload, output: &mut Output) -> Outcome {

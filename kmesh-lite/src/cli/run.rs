@@ -1,9 +1,10 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, Outcome, args};
-use crate::daemon::{self, Files, Options, Source, Systemd};
+use crate::daemon::{self, Options, Systemd};
 use crate::kernel::{self, Kernel};
 use crate::model::Limits;
+use crate::sources::{Files, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::ask::ask;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
-use crate::daemon::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
+use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use std::fmt::Write;
 
 /// More endpoints than this are shown a service at a time.

@@ -3,8 +3,8 @@
 use super::args::{self, HeaderKind};
 use super::run::files;
 use super::{CliError, Exit, Outcome};
-use crate::daemon::api::{Failure, FailureKind};
-use crate::daemon::{Files, Source};
+use crate::api::{Failure, FailureKind};
+use crate::sources::{Files, Source};
 use crate::waypoint::{self, Allowed, Ended, Limits, Options, header::Accept};
 use ipnetwork::IpNetwork;
 use log::{error, warn};

@@ -1,6 +1,6 @@
 //! The kernel side, as the daemon sees it.
 
-use super::api::{DatapathStatus, Dump, Explanation, PlanText};
+use crate::api::{DatapathStatus, Dump, Explanation, PlanText};
 use crate::model::{Mesh, Protocol};
 use std::error::Error;
 use std::net::SocketAddr;

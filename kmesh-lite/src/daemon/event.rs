@@ -1,12 +1,9 @@
 //! Everything that can happen to the daemon, in the order in which it is dealt with.
 
-use super::api::{Dump, Explanation, Failure, FileText, PlanText, Reloaded, Status};
-use super::settle::Settle;
-use crate::model::Protocol;
-use std::net::SocketAddr;
+use crate::control::Request;
+use crate::sources::Settle;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -32,43 +29,6 @@ pub enum Timer {
     Resync,
     /// Tell systemd that the loop turns.
     Watchdog,
-}
-
-/// What somebody on the control socket wants, with where the answer goes.
-#[derive(Debug)]
-pub enum Request {
-    Status {
-        /// One service; all if none.
-        name: Option<String>,
-        reply: Reply<Status>,
-    },
-    Reload {
-        caller: Caller,
-        reply: Reply<Reloaded>,
-    },
-    Plan {
-        /// In place of the daemon's own files.
-        texts: Option<Vec<FileText>>,
-        reply: Reply<PlanText>,
-    },
-    Explain {
-        address: SocketAddr,
-        protocol: Protocol,
-        reply: Reply<Explanation>,
-    },
-    Dump {
-        reply: Reply<Dump>,
-    },
-}
-
-/// Where an answer goes. Whoever asked may be gone.
-pub type Reply<T> = oneshot::Sender<Result<T, Failure>>;
-
-/// Who asked, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    pub uid: u32,
-    pub pid: Option<i32>,
 }
 
 /// The queue of events, with the timers that turn into events when they are due.

@@ -1,13 +1,17 @@
 //! A datapath, a source and a supervisor that do as they are told, for tests.
 
-use super::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, FileText, Findings};
-use super::api::{PlanText, Row, ServiceStatus, VerdictKind};
+use super::event::Event;
 use super::supervisor::{News, Supervisor};
-use super::{Blame, Datapath, Loaded, Pass, Source};
+use super::{Blame, Datapath, Pass, cgroups_changed, file_changed};
+use crate::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, FileText, Findings};
+use crate::api::{PlanText, Row, ServiceStatus, VerdictKind};
+use crate::host::{Cgroups, Units};
 use crate::model::{Capture, CgroupRef, Mesh, Name, Policy, Protocol, Service};
+use crate::sources::{Loaded, Source, Watch};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a fake datapath holds and is told; shared with the test.
@@ -257,4 +261,13 @@ impl Supervisor for FakeSupervisor {
     fn tell(&mut self, news: News<'_>) {
         self.0.lock().unwrap().push(format!("{news:?}"));
     }
+}
+
+/// Watches on a source, and on a tree of folders in place of cgroups.
+pub fn watches(source: &FakeSource, folder: &Path, events: &Sender<Event>) -> (Watch, Units) {
+    let (file, drop_ins) = (source.file(), source.drop_ins());
+    let watch = Watch::new(file, drop_ins, file_changed(events.clone())).unwrap();
+    let cgroups = Cgroups::at(&folder.join("cgroup"));
+    let units = Units::new(cgroups, cgroups_changed(events.clone())).unwrap();
+    (watch, units)
 }

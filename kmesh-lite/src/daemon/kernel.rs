@@ -1,14 +1,11 @@
 //! The kernel as the daemon's datapath: its tables and counters in the words of the control socket.
 
-pub mod dump;
-pub mod explain;
-pub mod status;
-
-use super::api::{DatapathStatus, Dump, Explanation, PlanText};
 use super::datapath::{Blame, Datapath, Pass};
+use crate::api::{DatapathStatus, Dump, Explanation, PlanText};
 use crate::kernel::{Kernel, KernelError};
 use crate::model::{Mesh, Protocol};
 use crate::reconcile::ReconcileError;
+use crate::report::{dump, explain, status};
 use std::net::SocketAddr;
 use std::time::Instant;
 

@@ -5,12 +5,13 @@ mod reload;
 mod state;
 
 use super::datapath::Datapath;
-use super::event::{Event, Events, Request, Signal, Timer};
-use super::source::Source;
+use super::event::{Event, Events, Signal, Timer};
 use super::supervisor::{News, Supervisor};
-use super::units::{Change, Units};
-use super::watch::Watch;
-use super::{DaemonError, Options, WatchError, api};
+use super::{DaemonError, Options};
+use crate::control::Request;
+use crate::host::{Change, Units, WatchError};
+use crate::sources::Source;
+use crate::sources::Watch;
 use log::{info, warn};
 use state::State;
 use std::path::PathBuf;

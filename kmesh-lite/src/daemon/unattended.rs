@@ -1,10 +1,10 @@
 //! What there is to say without a daemon: the kernel goes on with what it holds.
 
-use super::api::{DatapathStatus, Dump, Explanation, Failure, FailureKind, State, Status};
-use super::kernel::{dump, explain, status};
+use crate::api::{DatapathStatus, Dump, Explanation, Failure, FailureKind, State, Status};
 use crate::kernel::{Observer, instance};
 use crate::log::chain;
 use crate::model::{Mesh, Protocol};
+use crate::report::{dump, explain, status};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;

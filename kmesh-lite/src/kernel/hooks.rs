@@ -5,7 +5,7 @@ use super::fault;
 use super::inherited::InheritedLink;
 use super::object::{HOOKS, Hook, LoadError, Need, Object};
 use super::store::{self, Name, Store};
-use super::{CgroupError, Cgroups};
+use crate::host::{CgroupError, Cgroups};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;

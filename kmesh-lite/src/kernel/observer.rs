@@ -1,9 +1,10 @@
 //! A daemon's tables without the daemon: found among everything that the kernel has loaded.
 
+use super::Counters;
 use super::bpf::{self, io_error};
 use super::object::{LoadError, TABLES, Typed, adopt, kernel_maps};
 use super::store::Group;
-use super::{Cgroups, Counters};
+use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
 use crate::model::Limits;
 use crate::tables::{Actual, Tables};
@@ -31,7 +32,7 @@ pub enum ObserveError {
     )]
     Layout { there: u32, ours: u32 },
     #[error(transparent)]
-    Cgroup(#[from] super::CgroupError),
+    Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Map(#[from] LoadError),
 }

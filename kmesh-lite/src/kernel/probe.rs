@@ -1,9 +1,9 @@
 //! What this kernel can do and who else uses it, found out without changing anything.
 
-use super::Cgroups;
 use super::bpf;
 use super::object::{Abilities, HOOKS, LoadError, Need, Object, Reuse, SOCKETS, TABLES};
 use super::server_first::Sink;
+use crate::host::Cgroups;
 use crate::model::Limits;
 use aya::programs::{ProgramError, loaded_programs};
 use kmesh_lite_common::Settings;

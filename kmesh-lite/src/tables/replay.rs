@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 /// What one lookup of the decision found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum LookedUp {
     Address(Option<AddressRow>),
     Frontend(Option<Frontend>),
     Service(ServiceId, Option<Service>),
@@ -27,7 +27,7 @@ pub fn replay(
     connect: &Connect,
     caller: Caller,
     draw: u32,
-) -> (Verdict, Vec<Found>) {
+) -> (Verdict, Vec<LookedUp>) {
     let replay = Replay {
         tables,
         caller,
@@ -42,11 +42,11 @@ struct Replay<'a> {
     tables: &'a Tables,
     caller: Caller,
     draw: u32,
-    found: RefCell<Vec<Found>>,
+    found: RefCell<Vec<LookedUp>>,
 }
 
 impl Replay<'_> {
-    fn record(&self, found: Found) {
+    fn record(&self, found: LookedUp) {
         self.found.borrow_mut().push(found);
     }
 }
@@ -58,38 +58,38 @@ impl Lookup for Replay<'_> {
             .addresses
             .values()
             .find(|row| row.address == *address);
-        self.record(Found::Address(row.copied()));
+        self.record(LookedUp::Address(row.copied()));
         row
     }
 
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
         let row = self.tables.frontends.values().find(|row| row.key == *key);
-        self.record(Found::Frontend(row.copied()));
+        self.record(LookedUp::Frontend(row.copied()));
         row
     }
 
     fn service(&self, id: ServiceId) -> Option<&Service> {
         let row = self.tables.services.get(&id);
-        self.record(Found::Service(id, row.copied()));
+        self.record(LookedUp::Service(id, row.copied()));
         row
     }
 
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         let range = self.tables.endpoints.range(..=index).next_back();
         let row = range.and_then(|(first, rows)| rows.get((index - first) as usize));
-        self.record(Found::Endpoint(index, row.copied()));
+        self.record(LookedUp::Endpoint(index, row.copied()));
         row
     }
 
     fn backend(&self, id: BackendId) -> Option<&Backend> {
         let row = self.tables.backends.get(&id);
-        self.record(Found::Backend(id, row.copied()));
+        self.record(LookedUp::Backend(id, row.copied()));
         row
     }
 
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
         let row = self.tables.waypoints.get(&id);
-        self.record(Found::Waypoint(id, row.copied()));
+        self.record(LookedUp::Waypoint(id, row.copied()));
         row
     }
 

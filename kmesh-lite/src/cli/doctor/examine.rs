@@ -9,13 +9,15 @@ use super::systemctl;
 use crate::cli::args::{self, CONFIG};
 use crate::cli::error::CliError;
 use crate::cli::run::{self, absolute};
-use crate::daemon::{SOCKET, Source};
+use crate::daemon::SOCKET;
 use crate::doctor::cgroup::Runner;
 use crate::doctor::hooks::Unseen;
 use crate::doctor::socket::Answer;
 use crate::doctor::unit::Service;
 use crate::doctor::{self as checks, Report};
-use crate::kernel::{self as host, Cgroups, FOR_SERVER_FIRST, NEEDED};
+use crate::host::{self, Cgroups, FOR_SERVER_FIRST, NEEDED};
+use crate::kernel::{has_bpf, has_loopback, has_membarrier, instance, kept_for};
+use crate::sources::Source;
 use nix::unistd::geteuid;
 use std::fs::{self, File};
 use std::io;
@@ -48,18 +50,18 @@ pub fn examine(args: &args::Doctor) -> Result<Report, CliError> {
         Err(_) => Vec::new(),
     };
     let at_hooks = match &cgroups {
-        Ok(cgroups) => cgroup::at_hooks(cgroups, &captured, host::instance(&path)),
+        Ok(cgroups) => cgroup::at_hooks(cgroups, &captured, instance(&path)),
         Err(error) => Err(Unseen::Failed(error.to_string())),
     };
     let version_1 = fs::read_to_string("/proc/self/mountinfo")
         .is_ok_and(|table| host::mounts(&table, "cgroup").next().is_some());
 
     Ok(Report::new(vec![
-        checks::kernel::release(&release, host::has_bpf()),
+        checks::kernel::release(&release, has_bpf()),
         checks::kernel::btf(File::open("/sys/kernel/btf/vmlinux").map(drop)),
-        checks::kernel::grace_period(host::has_membarrier()),
+        checks::kernel::grace_period(has_membarrier()),
         checks::kernel::memlock(&release, kernel::memlock(&service)),
-        checks::kernel::loopback(host::has_loopback()),
+        checks::kernel::loopback(has_loopback()),
         checks::security::lockdown(text("/sys/kernel/security/lockdown").as_deref(), &programs),
         checks::security::modules(&kernel::modules(), &programs),
         checks::capability::own(&missing, root, text("/proc/self/uid_map").as_deref()),
@@ -118,5 +120,5 @@ fn lacks_ptrace(service: &Service, process: Option<u32>, root: bool) -> Option<b
 
 fn least_kept(answer: &Answer) -> Option<usize> {
     let attached = &answer.daemon()?.attached;
-    (!attached.is_empty()).then(|| host::kept_for(attached.len()))
+    (!attached.is_empty()).then(|| kept_for(attached.len()))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::daemon::api::{
+use crate::api::{
     About, CallerStatus, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
 };
 

@@ -1,14 +1,14 @@
 //! Answers to requests.
 
 use super::Daemon;
-use super::api::{
+use super::reload::{Outcome, Stopped};
+use crate::api::{
     ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, PlanText, Reloaded, Status,
 };
-use super::reload::{Outcome, Stopped};
 use crate::daemon::datapath::{Blame, Datapath};
-use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::{Mesh, Protocol};
+use crate::sources::Source;
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {

@@ -1,11 +1,11 @@
 //! Reading the file and making the kernel follow it.
 
-use super::api::{LastPass, LastReload, now};
 use super::{Daemon, Trigger};
+use crate::api::{LastPass, LastReload, now};
 use crate::daemon::datapath::{Blame, Datapath, Pass};
-use crate::daemon::source::{Loaded, Source};
 use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
+use crate::sources::{Loaded, Source};
 use log::{Level, debug, error, info, log, warn};
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! What the daemon knows between two events.
 
-use super::api::{About, Findings, LastPass, LastReload, State as Kind, now};
-use crate::daemon::Loaded;
+use crate::api::{About, Findings, LastPass, LastReload, State as Kind, now};
 use crate::model::Mesh;
+use crate::sources::Loaded;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-use super::super::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
-use super::super::event::{Caller, Reply};
-use super::super::fake::{Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
+use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
-use crate::kernel::Cgroups;
+use crate::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
+use crate::control::{Caller, Reply};
 use std::fs;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -36,8 +35,7 @@ impl Fixture {
         }
         let (events, queue) = mpsc::channel();
         let source = FakeSource::new(file.clone());
-        let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
-        let units = Units::new(Cgroups::at(&folder.path().join("cgroup")), events.clone()).unwrap();
+        let (watch, units) = fake::watches(&source, folder.path(), &events);
         let options = Options {
             socket: PathBuf::new(),
             cgroups: vec![PathBuf::from("/only")],

@@ -7,7 +7,8 @@ use crate::doctor::cgroup::{Captured, Mount};
 use crate::doctor::hooks::{Hook, Level, Owner, Program, Sharing, Unseen};
 use crate::doctor::links::{Attached, Held};
 use crate::doctor::socket::Answer;
-use crate::kernel::{self, CgroupError, Cgroups, ObserveError, Observer};
+use crate::host::{self, CgroupError, Cgroups};
+use crate::kernel::{self, ObserveError, Observer};
 use crate::log::chain;
 use crate::model::{Capture, Mesh};
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub fn captured(cgroups: &Cgroups, wanted: &[PathBuf]) -> Vec<Captured> {
         let folder = File::open(&at);
         Captured {
             there: at.is_dir(),
-            holder: folder.ok().and_then(|folder| kernel::lock_holder(&folder)),
+            holder: folder.ok().and_then(|folder| host::lock_holder(&folder)),
             path,
             at,
         }
@@ -135,6 +136,6 @@ fn attached(path: &Path) -> Attached {
     let folder = folder.and_then(|folder| File::open(folder).ok());
     Attached {
         path: path.to_owned(),
-        holder: folder.and_then(|folder| kernel::lock_holder(&folder)),
+        holder: folder.and_then(|folder| host::lock_holder(&folder)),
     }
 }

@@ -1,11 +1,10 @@
 //! The daemon on a control socket, and the socket as a file.
 
-use crate::cli::client::Client;
-use crate::cli::error::CliError;
+use crate::api::{self, Status};
+use crate::control::{Client, ClientError};
 use crate::daemon;
-use crate::daemon::api::{self, Status};
 use crate::doctor::socket::{Answer, Daemon, File, Socket, State, Version};
-use crate::kernel;
+use crate::host;
 use crate::log::chain;
 use nix::unistd::{Gid, Group, Uid, User};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -20,10 +19,10 @@ pub fn ask(socket: &Path) -> (Answer, Option<PathBuf>) {
     let client = Client::new(socket.to_owned()).patient_for(PATIENCE);
     let status: Status = match client.get("status", &[]) {
         Ok(status) => status,
-        Err(CliError::NotRunning(_)) => return (Answer::Nobody, None),
-        Err(CliError::Denied { group, .. }) => return (Answer::Denied(group), None),
-        Err(CliError::Silent(_)) => return (Answer::Silent, None),
-        Err(CliError::Failure(failure)) if failure.kind == api::FailureKind::Forbidden => {
+        Err(ClientError::NotRunning(_)) => return (Answer::Nobody, None),
+        Err(ClientError::Denied { group, .. }) => return (Answer::Denied(group), None),
+        Err(ClientError::Silent(_)) => return (Answer::Silent, None),
+        Err(ClientError::Failure(failure)) if failure.kind == api::FailureKind::Forbidden => {
             return (Answer::Denied(None), None);
         }
         Err(error) => return (Answer::Failed(chain(&error)), None),
@@ -72,7 +71,7 @@ pub fn socket(path: &Path) -> Socket {
             group: group_name(about.gid()),
             mode: about.mode(),
         }),
-        holder: lock.ok().and_then(|lock| kernel::lock_holder(&lock)),
+        holder: lock.ok().and_then(|lock| host::lock_holder(&lock)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The configuration, and who may do what to its files.
 
-use crate::daemon::Loaded;
 use crate::doctor::files::{About, Configuration, Reader, Role};
 use crate::doctor::unit::Service;
 use crate::model::{Header, Mesh, Speaker};
+use crate::sources::Loaded;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Gid, Uid, User, eaccess, getgrouplist};
 use std::ffi::CString;

@@ -20,13 +20,12 @@ mod peer;
 mod routes;
 mod serve;
 
-use super::event::Event;
+use super::Requests;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
@@ -63,7 +62,7 @@ pub enum ControlError {
 
 impl Control {
     /// Listens on `path`, whose lock we hold: a socket that is there is stale.
-    pub fn listen(path: &Path, events: Sender<Event>) -> Result<Self, ControlError> {
+    pub fn listen(path: &Path, requests: Requests) -> Result<Self, ControlError> {
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(|source| ControlError::Listen {
             path: path.to_owned(),
@@ -84,7 +83,7 @@ impl Control {
             .map_err(ControlError::Thread)?;
         let thread = thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || runtime.block_on(serve::serve(listener, group, events, stopped)))
+            .spawn(move || runtime.block_on(serve::serve(listener, group, requests, stopped)))
             .map_err(ControlError::Thread)?;
         Ok(Self {
             path: path.to_owned(),
@@ -116,6 +115,3 @@ fn remove_stale(path: &Path) -> Result<(), ControlError> {
         Err(_) => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

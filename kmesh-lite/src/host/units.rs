@@ -1,6 +1,6 @@
 //! Noticing that a unit which the mesh names has got another cgroup, or lost it.
 //!
-//! In: what the mesh names. Out: [`Event::CgroupsChanged`], after any cgroup of such a name, or one in
+//! In: what the mesh names. Out: a call after any cgroup of such a name, or one in
 //! which there may be such, has come or gone.
 //!
 //! A unit that is restarted gets a new cgroup, and until the kernel knows it, its connections are
@@ -9,9 +9,7 @@
 //! Only the folders in which a unit can appear are watched, and only for what is made and removed in
 //! them: the files of a cgroup are read and written all the time.
 
-use super::event::Event;
-use super::watch::WatchError;
-use crate::kernel::{Cgroups, Found, has_units};
+use super::{Cgroup, Cgroups, has_units};
 use crate::model::CgroupRef;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,9 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -39,7 +36,7 @@ pub struct Units {
 }
 
 /// Cgroups by what names them.
-type Seen = BTreeMap<CgroupRef, Vec<Found>>;
+type Seen = BTreeMap<CgroupRef, Vec<Cgroup>>;
 
 struct Shared {
     inotify: Inotify,
@@ -54,6 +51,24 @@ struct Interest {
     names: BTreeSet<OsString>,
     /// Whether units are among them: then every slice does.
     units: bool,
+}
+
+/// Why changes go unnoticed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error("cannot start inotify")]
+    Start(#[source] io::Error),
+    #[error(
+        "cannot watch {}: the limit on inotify watches is reached (sysctl fs.inotify.max_user_watches)",
+        .0.display()
+    )]
+    Limit(PathBuf),
+    #[error("cannot watch {}", .path.display())]
+    Add {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Interest {
@@ -77,13 +92,16 @@ pub struct Change {
     pub name: CgroupRef,
     /// Whether it was known before.
     pub before: bool,
-    pub found: Vec<Found>,
+    pub found: Vec<Cgroup>,
 }
 
 impl Units {
-    /// Starts the thread that sends events. Nothing is watched before the first
-    /// [`look`](Self::look).
-    pub fn new(cgroups: Cgroups, events: Sender<Event>) -> Result<Self, WatchError> {
+    /// Starts the thread that calls `changed`, until that answers false. Nothing is watched before
+    /// the first [`look`](Self::look).
+    pub fn new(
+        cgroups: Cgroups,
+        changed: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Self, WatchError> {
         let start = |error| WatchError::Start(error);
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
         let inotify = Inotify::init(flags).map_err(|errno| start(errno.into()))?;
@@ -96,7 +114,7 @@ impl Units {
         let reader = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("units".to_owned())
-            .spawn(move || reader.read(&events, &stopped))
+            .spawn(move || reader.read(&changed, &stopped))
             .map_err(start)?;
         Ok(Self {
             cgroups,
@@ -192,7 +210,7 @@ impl Shared {
         }
     }
 
-    fn read(&self, events: &Sender<Event>, stopped: &PipeReader) {
+    fn read(&self, changed: &impl Fn() -> bool, stopped: &PipeReader) {
         loop {
             let happened = match self.inotify.read_events() {
                 Ok(happened) => happened,
@@ -201,7 +219,7 @@ impl Shared {
             };
             if happened.iter().any(|event| self.matters(event))
                 && !self.told.swap(true, Ordering::SeqCst)
-                && events.send(Event::CgroupsChanged).is_err()
+                && !changed()
             {
                 return;
             }

@@ -1,9 +1,8 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
-use crate::daemon::api::{
-    CallerStatus, Counter, EndpointStatus, PriorityStatus, ServiceStatus, TableUse,
-};
-use crate::kernel::{Cgroups, Counters};
+use crate::api::{CallerStatus, Counter, EndpointStatus, PriorityStatus, ServiceStatus, TableUse};
+use crate::host::Cgroups;
+use crate::kernel::Counters;
 use crate::model::{self, CgroupRef, Limits, Mesh, Policy, priority};
 use crate::tables::{Table, Tables};
 use kmesh_lite_common::{BackendId, Endpoint, Frontend, Range, Service, ServiceId};

@@ -1,10 +1,8 @@
 //! What is true of this host at the moment.
 
-use super::Cgroups;
+use super::{Cgroups, own_addresses};
 use crate::model::{CallerFact, Facts, Mesh};
-use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
 
 /// Addresses of this host's interfaces, and the cgroups that `mesh` wants treated specially.
 pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
@@ -22,16 +20,4 @@ pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
         }
     }
     Ok(facts)
-}
-
-/// Addresses of this host's interfaces.
-pub fn own_addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let interfaces = nix::ifaddrs::getifaddrs()?;
-    Ok(interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        })
-        .collect())
 }

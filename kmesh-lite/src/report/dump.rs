@@ -1,6 +1,6 @@
 //! The kernel's tables, row by row, with names beside ids.
 
-use crate::daemon::api::{Dump, DumpTable, Row};
+use crate::api::{Dump, DumpTable, Row};
 use crate::tables::{Actual, Tables};
 use kmesh_lite_common::{BackendId, LAYOUT_VERSION, Range, ServiceId, WaypointId};
 use serde_json::{Value, json};

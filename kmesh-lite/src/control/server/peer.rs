@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use crate::daemon::event::Caller;
+use crate::control::Caller;
 use std::io;
 use std::os::fd::AsRawFd;
 use tokio::net::UnixStream;

@@ -1,19 +1,17 @@
 //! End to end over a real socket, with a loop behind it.
 
-use super::super::api::{Failure, FailureKind, Status};
-use super::super::event::{Events, Signal};
-use super::super::fake::{FakeDatapath, FakeSource, FakeSupervisor, Kernel};
-use super::super::turn::Daemon;
-use super::super::units::Units;
-use super::super::watch::Watch;
-use super::super::{Options, Source};
+use super::event::{Event, Events, Signal};
+use super::fake::{self, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
-use crate::kernel::Cgroups;
+use crate::api::{Failure, FailureKind, Status};
+use crate::control::Control;
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 
 struct Fixture {
     socket: PathBuf,
@@ -32,9 +30,7 @@ impl Fixture {
         fs::write(&file, "pay.ments\nweb").unwrap();
         let (events, queue) = mpsc::channel();
         let source = FakeSource::new(file.clone());
-        let watch = Watch::new(source.file(), source.drop_ins(), events.clone()).unwrap();
-        let cgroups = Cgroups::at(&folder.path().join("cgroup"));
-        let units = Units::new(cgroups, events.clone()).unwrap();
+        let (watch, units) = fake::watches(&source, folder.path(), &events);
         let options = Options {
             socket: socket.clone(),
             cgroups: Vec::new(),
@@ -46,7 +42,7 @@ impl Fixture {
         let mut daemon = Daemon::new(options, source, datapath, watch, units, supervisor);
         daemon.start().unwrap();
         Self {
-            control: Some(Control::listen(&socket, events.clone()).unwrap()),
+            control: Some(Control::listen(&socket, requests(events.clone())).unwrap()),
             socket,
             file,
             events,
@@ -200,7 +196,7 @@ fn a_silent_client_keeps_nobody_waiting() {
 fn the_socket_is_for_owner_and_group_and_goes_away() {
     let fixture = Fixture::new();
     let mode = fs::metadata(&fixture.socket).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, MODE);
+    assert_eq!(mode & 0o777, 0o660);
     let socket = fixture.socket.clone();
     drop(fixture);
     assert!(!socket.exists());
@@ -211,9 +207,9 @@ fn a_stale_socket_is_replaced_and_anything_else_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     drop(UnixListener::bind(&path).unwrap());
-    drop(Control::listen(&path, mpsc::channel().0).unwrap());
+    drop(Control::listen(&path, requests(mpsc::channel().0)).unwrap());
     fs::write(&path, "precious").unwrap();
-    let refused = Control::listen(&path, mpsc::channel().0);
+    let refused = Control::listen(&path, requests(mpsc::channel().0));
     assert!(matches!(refused, Err(ControlError::Occupied(_))));
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }

@@ -1,7 +1,7 @@
 //! The configuration's files as the daemon's source.
 
-use super::api::{FileText, Findings};
 use super::source::{Loaded, Source};
+use crate::api::{FileText, Findings};
 use crate::config::{Host, Loader, Problems};
 use std::path::{Path, PathBuf};
 
@@ -48,14 +48,14 @@ impl Files {
     }
 
     fn host(&self) -> Host {
-        let own_addresses = crate::kernel::own_addresses().unwrap_or_else(|error| {
+        let own_addresses = crate::host::own_addresses().unwrap_or_else(|error| {
             log::warn!("cannot list the addresses of this host: {error}");
             Default::default()
         });
         Host {
             name: self.host.clone(),
             own_addresses,
-            unit_files: super::unit_files::names(),
+            unit_files: crate::host::unit_files(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The decision of one connect, step by step.
 
-use crate::daemon::api::{Candidate, Explanation, Row, Step, VerdictKind};
+use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
 use crate::model::Caller;
-use crate::tables::{Found, Tables, replay};
+use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
     AddressRow, Backend, Endpoint, Family, Frontend, Port, Protocol, Range, Service, ServiceId,
     Waypoint, WaypointId,
@@ -78,14 +78,14 @@ fn name(tables: &Tables, id: WaypointId) -> String {
         .map_or_else(|| id.to_string(), |row| row.name.to_string())
 }
 
-fn step(tables: &Tables, connect: &Connect, found: &Found) -> Step {
+fn step(tables: &Tables, connect: &Connect, found: &LookedUp) -> Step {
     match found {
-        Found::Address(row) => address(connect, row.as_ref()),
-        Found::Frontend(row) => frontend(tables, connect, row.as_ref()),
-        Found::Service(id, row) => service(tables, connect, *id, row.as_ref()),
-        Found::Endpoint(index, row) => endpoint(tables, *index, row.as_ref()),
-        Found::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
-        Found::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
+        LookedUp::Address(row) => address(connect, row.as_ref()),
+        LookedUp::Frontend(row) => frontend(tables, connect, row.as_ref()),
+        LookedUp::Service(id, row) => service(tables, connect, *id, row.as_ref()),
+        LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref()),
+        LookedUp::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
+        LookedUp::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
     }
 }
 
@@ -234,22 +234,22 @@ fn candidates(
     tables: &Tables,
     connect: &Connect,
     verdict: &Verdict,
-    found: &[Found],
+    found: &[LookedUp],
 ) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
     };
     let asked = SocketAddr::new(connect.address.into(), connect.port.get());
     let drawn = found.iter().find_map(|found| match found {
-        Found::Endpoint(index, _) => Some(*index),
+        LookedUp::Endpoint(index, _) => Some(*index),
         _ => None,
     });
     let target = found.iter().find_map(|found| match found {
-        Found::Frontend(Some(row)) => Some(row.target),
+        LookedUp::Frontend(Some(row)) => Some(row.target),
         _ => None,
     });
     let service = found.iter().find_map(|found| match found {
-        Found::Service(_, Some(row)) => Some(row),
+        LookedUp::Service(_, Some(row)) => Some(row),
         _ => None,
     });
     let (Some(drawn), Some(target), Some(service)) = (drawn, target, service) else {

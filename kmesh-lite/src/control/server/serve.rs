@@ -2,7 +2,7 @@
 
 use super::peer::Peer;
 use super::routes;
-use crate::daemon::event::Event;
+use crate::control::Requests;
 use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -10,7 +10,6 @@ use hyper_util::service::TowerToHyperService;
 use log::{debug, error};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -31,7 +30,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 pub async fn serve(
     listener: UnixListener,
     group: u32,
-    events: Sender<Event>,
+    requests: Requests,
     mut stop: oneshot::Receiver<()>,
 ) {
     let listener = match tokio::net::UnixListener::from_std(listener) {
@@ -41,7 +40,7 @@ pub async fn serve(
             return;
         }
     };
-    let router = routes::router(events);
+    let router = routes::router(requests);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

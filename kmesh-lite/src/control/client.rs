@@ -1,7 +1,6 @@
 //! Asking the daemon.
 
-use super::error::CliError;
-use crate::daemon::api::Failure;
+use crate::api::Failure;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -11,7 +10,7 @@ use nix::unistd::{Gid, Group};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +18,49 @@ use tokio::net::UnixStream;
 
 /// Longer than the daemon takes to say that it is busy.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "nobody answers on {}: is kmesh-lite running? `systemctl status kmesh-lite` tells; \
+         `--socket` names another socket", .0.display()
+    )]
+    NotRunning(PathBuf),
+    #[error(
+        "not allowed to use {}: be root{}", .socket.display(),
+        .group.as_ref().map(|group| format!(" or in the group `{group}`")).unwrap_or_default()
+    )]
+    Denied {
+        socket: PathBuf,
+        group: Option<String>,
+    },
+    #[error("cannot connect to {}", .socket.display())]
+    Connect {
+        socket: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot start the client of the control socket")]
+    Start(#[source] io::Error),
+    #[error("cannot talk to the daemon on {}", .socket.display())]
+    Talk {
+        socket: PathBuf,
+        #[source]
+        source: hyper::Error,
+    },
+    #[error("cannot make a request to the daemon")]
+    Request(#[source] hyper::http::Error),
+    #[error("cannot write a request to the daemon as JSON")]
+    Encode(#[source] serde_json::Error),
+    #[error("the daemon on {} did not answer in time", .0.display())]
+    Silent(PathBuf),
+    #[error("cannot understand the daemon's answer; is it of another version?")]
+    Answer(#[source] serde_json::Error),
+    /// The daemon's own words.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
 
 /// A daemon by its control socket.
 pub struct Client {
@@ -44,7 +86,7 @@ impl Client {
         &self,
         what: &str,
         query: &[(&str, &str)],
-    ) -> Result<T, CliError> {
+    ) -> Result<T, ClientError> {
         let mut path = format!("/v1/{what}");
         for (number, (key, value)) in query.iter().enumerate() {
             let separator = if number == 0 { '?' } else { '&' };
@@ -59,9 +101,11 @@ impl Client {
         &self,
         what: &str,
         body: Option<&B>,
-    ) -> Result<T, CliError> {
+    ) -> Result<T, ClientError> {
         let body = match body {
-            Some(body) => serde_json::to_vec(body).map_err(CliError::Encode)?.into(),
+            Some(body) => serde_json::to_vec(body)
+                .map_err(ClientError::Encode)?
+                .into(),
             None => Bytes::new(),
         };
         self.ask(Method::POST, &format!("/v1/{what}"), body)
@@ -72,29 +116,29 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<T, CliError> {
+    ) -> Result<T, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "kmesh-lite")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(CliError::Request)?;
+            .map_err(ClientError::Request)?;
         let (fine, bytes) = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(CliError::Client)?
+            .map_err(ClientError::Start)?
             .block_on(async { tokio::time::timeout(self.patience, self.exchange(request)).await })
-            .map_err(|_| CliError::Silent(self.socket.clone()))??;
+            .map_err(|_| ClientError::Silent(self.socket.clone()))??;
         if fine {
-            return serde_json::from_slice(&bytes).map_err(CliError::Answer);
+            return serde_json::from_slice(&bytes).map_err(ClientError::Answer);
         }
-        let failure: Failure = serde_json::from_slice(&bytes).map_err(CliError::Answer)?;
+        let failure: Failure = serde_json::from_slice(&bytes).map_err(ClientError::Answer)?;
         Err(failure.into())
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), CliError> {
-        let talk = |source| CliError::Talk {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), ClientError> {
+        let talk = |source| ClientError::Talk {
             socket: self.socket.clone(),
             source,
         };
@@ -113,16 +157,16 @@ impl Client {
 }
 
 /// Why a connection failed, in the words of who can do something about it.
-fn refused(socket: &Path, source: std::io::Error) -> CliError {
+fn refused(socket: &Path, source: io::Error) -> ClientError {
     match source.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            CliError::NotRunning(socket.to_owned())
+            ClientError::NotRunning(socket.to_owned())
         }
-        ErrorKind::PermissionDenied => CliError::Denied {
+        ErrorKind::PermissionDenied => ClientError::Denied {
             socket: socket.to_owned(),
             group: group(socket),
         },
-        _ => CliError::Connect {
+        _ => ClientError::Connect {
             socket: socket.to_owned(),
             source,
         },
@@ -159,9 +203,8 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Exit;
-    use crate::cli::output::Output;
-    use crate::daemon::api::FailureKind;
+    use crate::api::FailureKind;
+    use crate::cli::{CliError, Exit, Output};
     use serde_json::{Value, json};
     use std::io::{BufRead, BufReader, Write as _};
     use std::os::unix::net::UnixListener;
@@ -212,7 +255,7 @@ mod tests {
             .unwrap_err();
         daemon.join().unwrap();
         assert_eq!(error.to_string(), "mesh.toml has 1 error");
-        let exit = error.report(false, &mut Output::default());
+        let exit = CliError::from(error).report(false, &mut Output::default());
         assert_eq!(exit, Exit::InvalidConfiguration);
     }
 
@@ -221,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
         let ask = || Client::new(socket.clone()).get::<Value>("status", &[]);
-        assert!(matches!(ask(), Err(CliError::NotRunning(_))));
+        assert!(matches!(ask(), Err(ClientError::NotRunning(_))));
         // Its file may outlive it.
         drop(UnixListener::bind(&socket).unwrap());
         let error = ask().unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! The configuration, as the daemon sees it.
 
-use super::api::{FileText, Findings};
+use crate::api::{FileText, Findings};
 use crate::model::Mesh;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Noticing that the configuration may have changed.
 //!
-//! In: the paths that it is read from. Out: [`Event::FileChanged`], at least once after each change
+//! In: the paths that it is read from. Out: a call, at least once after each change
 //! of what those paths lead to, and rarely otherwise.
 //!
 //! A file counts as changed when its writer closes it or something is renamed to its place: between
@@ -8,7 +8,7 @@
 
 mod places;
 
-use super::event::Event;
+use crate::host::WatchError;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
 use places::{Interest, Places};
@@ -17,7 +17,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The watch on a file and its drop-ins. Dropping it ends its thread.
@@ -50,9 +49,9 @@ struct Target {
 /// Device and number: a watch stays with them when something else takes the path.
 type Inode = (u64, u64);
 
-struct Handler {
+struct Handler<F> {
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    changed: F,
 }
 
 /// What looking again at the paths has shown.
@@ -64,31 +63,18 @@ pub struct Refreshed {
     pub blind: Vec<WatchError>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    #[error("cannot start inotify")]
-    Start(#[source] io::Error),
-    #[error(
-        "cannot watch {}: the limit on inotify watches is reached (sysctl fs.inotify.max_user_watches)",
-        .0.display()
-    )]
-    Limit(PathBuf),
-    #[error("cannot watch {}", .path.display())]
-    Add {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-}
-
 impl Watch {
-    /// Starts the thread that sends events. Nothing is watched before the first
+    /// Starts the thread that calls `changed`. Nothing is watched before the first
     /// [`refresh`](Self::refresh).
-    pub fn new(file: &Path, drop_ins: &Path, events: Sender<Event>) -> Result<Self, WatchError> {
+    pub fn new(
+        file: &Path,
+        drop_ins: &Path,
+        changed: impl Fn() + Send + 'static,
+    ) -> Result<Self, WatchError> {
         let shared = Arc::<Shared>::default();
         let handler = Handler {
             shared: Arc::clone(&shared),
-            events,
+            changed,
         };
         let watcher = RecommendedWatcher::new(handler, Config::default())
             .map_err(|error| WatchError::Start(cause(error)))?;
@@ -131,7 +117,7 @@ impl Watch {
                 Err(error) if is_absent(&error.kind) => gone = true,
                 // When an unreadable file is mended, its folder tells.
                 Err(error) if target.interest.is_none() && is_denied(&error.kind) => {}
-                Err(error) => blind.push(WatchError::add(path, error)),
+                Err(error) => blind.push(blind_error(path, error)),
             }
         }
         Refreshed {
@@ -141,20 +127,18 @@ impl Watch {
     }
 }
 
-impl WatchError {
-    fn add(path: &Path, error: notify::Error) -> Self {
-        let path = path.to_owned();
-        match error.kind {
-            ErrorKind::MaxFilesWatch => Self::Limit(path),
-            _ => Self::Add {
-                path,
-                source: cause(error),
-            },
-        }
+fn blind_error(path: &Path, error: notify::Error) -> WatchError {
+    let path = path.to_owned();
+    match error.kind {
+        ErrorKind::MaxFilesWatch => WatchError::Limit(path),
+        _ => WatchError::Add {
+            path,
+            source: cause(error),
+        },
     }
 }
 
-impl notify::EventHandler for Handler {
+impl<F: Fn() + Send + 'static> notify::EventHandler for Handler<F> {
     fn handle_event(&mut self, event: notify::Result<notify::Event>) {
         let changed = match &event {
             Ok(event) => self.shared.matters(event),
@@ -164,8 +148,7 @@ impl notify::EventHandler for Handler {
             }
         };
         if changed {
-            // If nobody listens, the daemon is stopping.
-            let _ = self.events.send(Event::FileChanged);
+            (self.changed)();
         }
         #[cfg(test)]
         self.shared

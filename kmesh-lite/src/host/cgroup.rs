@@ -32,7 +32,7 @@ fn holder(pid: &Option<u32>) -> String {
 
 /// A cgroup that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Cgroup {
     /// Below the mount, beginning with `/`.
     pub path: PathBuf,
     pub id: u64,
@@ -124,7 +124,7 @@ impl Cgroups {
         &self,
         references: impl IntoIterator<Item = &'a CgroupRef>,
         mut enter: impl FnMut(&Path),
-    ) -> BTreeMap<&'a CgroupRef, Vec<Found>> {
+    ) -> BTreeMap<&'a CgroupRef, Vec<Cgroup>> {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut units = BTreeMap::new();
         for reference in references {
@@ -180,7 +180,7 @@ impl Cgroups {
         found
     }
 
-    fn step_down(&self, path: &Path, enter: &mut impl FnMut(&Path)) -> Option<Found> {
+    fn step_down(&self, path: &Path, enter: &mut impl FnMut(&Path)) -> Option<Cgroup> {
         let mut folder = self.mount.clone();
         for part in self.below(path).components() {
             enter(&folder);
@@ -192,11 +192,11 @@ impl Cgroups {
         self.identify(&folder)
     }
 
-    fn identify(&self, folder: &Path) -> Option<Found> {
+    fn identify(&self, folder: &Path) -> Option<Cgroup> {
         let id = fs::metadata(folder).ok()?.ino();
         let below = folder.strip_prefix(&self.mount).ok()?;
         let depth = below.components().count() as u32;
-        Some(Found {
+        Some(Cgroup {
             path: Path::new("/").join(below),
             id,
             level: self.whole.then_some(depth),

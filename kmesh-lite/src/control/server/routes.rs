@@ -1,10 +1,10 @@
 //! What can be asked.
 
 use super::peer::{Peer, Right};
-use crate::daemon::api::{
+use crate::api::{
     Dump, Explanation, Failure, FailureKind, PlanRequest, PlanText, Reloaded, Status,
 };
-use crate::daemon::event::{Event, Reply, Request};
+use crate::control::{Reply, Request, Requests};
 use crate::model::Protocol;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -17,7 +17,6 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
@@ -32,9 +31,9 @@ const PLANS: usize = 2;
 const ANSWER: Duration = Duration::from_secs(60);
 
 type Answer<T> = Result<Json<T>, Failure>;
-type Asker = State<Sender<Event>>;
+type Asker = State<Requests>;
 
-pub fn router(events: Sender<Event>) -> Router {
+pub fn router(requests: Requests) -> Router {
     let plans = Arc::new(Semaphore::new(PLANS));
     let in_turn = move |request: HttpRequest, next: Next| {
         let plans = Arc::clone(&plans);
@@ -55,7 +54,7 @@ pub fn router(events: Sender<Event>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(events)
+        .with_state(requests)
 }
 
 #[derive(Deserialize)]
@@ -72,17 +71,17 @@ struct ExplainQuery {
 }
 
 async fn status(
-    State(events): Asker,
+    State(requests): Asker,
     Extension(peer): Extension<Peer>,
     query: Result<Query<StatusQuery>, QueryRejection>,
 ) -> Answer<Status> {
     allow(peer, Right::Read)?;
     let name = parse(query)?.name;
-    ask(&events, |reply| Request::Status { name, reply }).await
+    ask(&requests, |reply| Request::Status { name, reply }).await
 }
 
 async fn explain(
-    State(events): Asker,
+    State(requests): Asker,
     Extension(peer): Extension<Peer>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Answer<Explanation> {
@@ -104,17 +103,17 @@ async fn explain(
         protocol,
         reply,
     };
-    ask(&events, request).await
+    ask(&requests, request).await
 }
 
-async fn dump(State(events): Asker, Extension(peer): Extension<Peer>) -> Answer<Dump> {
+async fn dump(State(requests): Asker, Extension(peer): Extension<Peer>) -> Answer<Dump> {
     allow(peer, Right::Read)?;
-    ask(&events, |reply| Request::Dump { reply }).await
+    ask(&requests, |reply| Request::Dump { reply }).await
 }
 
 /// The body is read as JSON whatever its declared type: curl declares a form.
 async fn plan(
-    State(events): Asker,
+    State(requests): Asker,
     Extension(peer): Extension<Peer>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<PlanText> {
@@ -134,13 +133,13 @@ async fn plan(
     if texts.as_ref().is_some_and(Vec::is_empty) {
         return Err(bad("`files` is empty: leave it out for the daemon's own"));
     }
-    ask(&events, |reply| Request::Plan { texts, reply }).await
+    ask(&requests, |reply| Request::Plan { texts, reply }).await
 }
 
-async fn reload(State(events): Asker, Extension(peer): Extension<Peer>) -> Answer<Reloaded> {
+async fn reload(State(requests): Asker, Extension(peer): Extension<Peer>) -> Answer<Reloaded> {
     allow(peer, Right::Change)?;
     let caller = peer.caller;
-    ask(&events, |reply| Request::Reload { caller, reply }).await
+    ask(&requests, |reply| Request::Reload { caller, reply }).await
 }
 
 async fn unknown() -> Failure {
@@ -178,12 +177,12 @@ fn bad(error: impl Into<String>) -> Failure {
 }
 
 /// Puts a request into the loop's queue and waits for the answer.
-async fn ask<T>(events: &Sender<Event>, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
+async fn ask<T>(requests: &Requests, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
     let unavailable = |error| Failure::new(FailureKind::Unavailable, error);
     let (reply, answer) = oneshot::channel();
-    events
-        .send(Event::Request(request(reply)))
-        .map_err(|_| unavailable("the daemon is stopping"))?;
+    if !requests(request(reply)) {
+        return Err(unavailable("the daemon is stopping"));
+    }
     match timeout(ANSWER, answer).await {
         Ok(Ok(answer)) => answer.map(Json),
         Ok(Err(_)) => Err(unavailable("the daemon is stopping")),
@@ -208,8 +207,7 @@ impl IntoResponse for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::event::Caller;
-    use std::sync::mpsc;
+    use crate::control::Caller;
 
     fn peer(right: Right) -> Extension<Peer> {
         let caller = Caller { uid: 1, pid: None };
@@ -230,7 +228,7 @@ mod tests {
     #[test]
     fn the_group_reads_and_changes_nothing() {
         // Whatever gets as far as the queue finds that nobody listens.
-        let events = || State(mpsc::channel().0);
+        let requests = || -> Asker { State(Arc::new(|_| false)) };
         let (passed, refused) = (FailureKind::Unavailable, FailureKind::Forbidden);
         let own = || Ok(Bytes::new());
         let other = || {
@@ -238,12 +236,12 @@ mod tests {
             Ok(Bytes::from_static(body))
         };
 
-        assert_eq!(run(dump(events(), peer(Right::None))), refused);
-        assert_eq!(run(dump(events(), peer(Right::Read))), passed);
-        assert_eq!(run(plan(events(), peer(Right::None), other())), refused);
-        assert_eq!(run(plan(events(), peer(Right::Read), own())), passed);
-        assert_eq!(run(plan(events(), peer(Right::Read), other())), passed);
-        assert_eq!(run(reload(events(), peer(Right::Read))), refused);
-        assert_eq!(run(reload(events(), peer(Right::Change))), passed);
+        assert_eq!(run(dump(requests(), peer(Right::None))), refused);
+        assert_eq!(run(dump(requests(), peer(Right::Read))), passed);
+        assert_eq!(run(plan(requests(), peer(Right::None), other())), refused);
+        assert_eq!(run(plan(requests(), peer(Right::Read), own())), passed);
+        assert_eq!(run(plan(requests(), peer(Right::Read), other())), passed);
+        assert_eq!(run(reload(requests(), peer(Right::Read))), refused);
+        assert_eq!(run(reload(requests(), peer(Right::Change))), passed);
     }
 }

@@ -1,0 +1,18 @@
+//! This host: its addresses, its cgroups and units, and what this process may do on it.
+//!
+//! Out: facts, and a call whenever a cgroup that somebody named has come or gone. Nothing here knows
+//! the kernel's tables.
+
+mod addresses;
+mod capability;
+mod cgroup;
+mod facts;
+mod unit_files;
+mod units;
+
+pub use addresses::own_addresses;
+pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
+pub use cgroup::{Cgroup, CgroupError, Cgroups, has_units, lock_holder, mounts};
+pub use facts::facts;
+pub use unit_files::names as unit_files;
+pub use units::{Change, Looked, Units, WatchError};

@@ -1,0 +1,5 @@
+//! From what the kernel holds to words and JSON.
+
+pub mod dump;
+pub mod explain;
+pub mod status;
