@@ -2,61 +2,15 @@
 //!
 //! In: the address, port and protocol that a program asked for, and the tables behind [`Lookup`].
 //! Out: a [`Verdict`]. The same code runs in the kernel (over maps), in tests (over plain memory)
-//! and in `explain` (over a copy of the kernel's tables), so what one says the others do.
-//!
-//! One step a file, in the order of the tables: frontend, service, endpoint, backend, waypoint.
+//! and in `explain` (over a copy of the kernel's tables), so all three say the same.
 
 #![cfg_attr(not(test), no_std)]
 
-mod backend;
-mod endpoint;
-mod frontend;
+mod decide;
 pub mod header;
 mod lookup;
-mod service;
 mod verdict;
-mod waypoint;
 
+pub use decide::{Connect, decide};
 pub use lookup::Lookup;
 pub use verdict::{Outcome, Pass, Redirect, Refuse, Verdict};
-
-use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
-
-/// What a program asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connect {
-    pub address: Address,
-    pub port: Port,
-    pub protocol: Protocol,
-}
-
-impl Connect {
-    /// Whether the socket can be sent to `address`. An IPv6 socket reaches IPv4 by a mapped address;
-    /// an IPv4 socket never reaches IPv6, and would silently connect to the low 32 bits if it were
-    /// told to.
-    #[inline(always)]
-    fn reaches(&self, address: &Address) -> bool {
-        !matches!(
-            (self.address.family(), address.family()),
-            (Family::V4, Family::V6)
-        )
-    }
-}
-
-/// Decides one connect.
-#[inline(always)]
-pub fn decide<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
-    // The whole cost for traffic that is not ours: one lookup that misses.
-    let Some(address) = tables.address(&connect.address) else {
-        return Verdict::Pass(Pass::NotOurs);
-    };
-    let caller = tables.caller();
-    if caller == Caller::Bypass {
-        return Verdict::Pass(Pass::Bypass);
-    }
-    let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
-    match tables.frontend(&key) {
-        Some(frontend) => frontend::decide(tables, connect, caller, frontend),
-        None => frontend::undeclared(tables, connect, caller, address),
-    }
-}

@@ -1,4 +1,4 @@
-//! The programs: a context in, the decision, its consequence.
+//! The programs, each a name for the kernel.
 
 #![no_std]
 #![no_main]
@@ -7,13 +7,19 @@ mod context;
 mod counters;
 mod maps;
 mod pending;
+/// What the programs do.
+mod programs {
+    pub mod connect;
+    pub mod connections;
+    pub mod getpeername;
+    pub mod header;
+}
 
 use aya_ebpf::macros::{cgroup_sock_addr, sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockOpsContext};
-use context::{Fields, PROCEED, V4, V6};
-use kmesh_lite_common::{Header, Original, Speaker};
-use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
-use maps::{Maps, original};
+use context::{V4, V6};
+use programs::connect::connect;
+use programs::getpeername::getpeername;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -35,81 +41,16 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
     getpeername::<V6>(&ctx)
 }
 
-/// Brings a header to the start of each connection that needs one.
+/// Follows the connections of a cgroup.
 #[sock_ops]
-pub fn follow_header(ctx: SockOpsContext) -> u32 {
-    pending::follow(&ctx)
+pub fn connections(ctx: SockOpsContext) -> u32 {
+    programs::connections::follow(&ctx)
 }
 
 /// Puts the header before the first bytes that are sent.
 #[sk_msg]
 pub fn push_header(ctx: SkMsgContext) -> u32 {
-    pending::push(&ctx)
-}
-
-#[inline(always)]
-fn connect<F: Fields>(ctx: &SockAddrContext) -> i32 {
-    let asked = context::asked::<F>(ctx);
-    let tables = Maps::now();
-    match decide(&tables, &asked) {
-        Verdict::Pass(pass) => {
-            original::forget(ctx);
-            counters::count(&Verdict::Pass(pass));
-            PROCEED
-        }
-        Verdict::Redirect(to) => {
-            let original = remember(&tables, &asked, &to);
-            if original.pending != Header::Nothing && context::is_mptcp(ctx) {
-                return refuse(Refuse::Header);
-            }
-            if !original::keep(ctx, original) {
-                // Connected all the same, it would report a peer that it did not ask for.
-                return refuse(Refuse::NoMemory);
-            }
-            context::rewrite::<F>(ctx, to.address, to.port);
-            counters::count(&Verdict::Redirect(to));
-            PROCEED
-        }
-        // What the socket remembers stays: a refused datagram socket keeps its old peer.
-        Verdict::Refuse(reason) => refuse(reason),
-    }
-}
-
-#[inline(always)]
-fn refuse(reason: Refuse) -> i32 {
-    counters::count(&Verdict::Refuse(reason));
-    context::refuse(reason)
-}
-
-#[inline(always)]
-fn remember(tables: &Maps, asked: &Connect, to: &Redirect) -> Original {
-    let mut original = Original {
-        address: asked.address,
-        port: asked.port,
-        pending: Header::Nothing,
-        service: to.service,
-        backend: to.backend,
-        waypoint: to.waypoint,
-        speaker: Speaker::Client,
-        process: 0,
-    };
-    if let Some(waypoint) = to.waypoint.and_then(|id| tables.waypoint(id))
-        && waypoint.header != Header::Nothing
-    {
-        original.pending = waypoint.header;
-        original.speaker = waypoint.speaker;
-        original.process = maps::process();
-    }
-    original
-}
-
-/// Applications see the peer that they asked for.
-#[inline(always)]
-fn getpeername<F: Fields>(ctx: &SockAddrContext) -> i32 {
-    if let Some(original) = original::get(ctx) {
-        context::rewrite::<F>(ctx, original.address, original.port);
-    }
-    PROCEED
+    programs::header::push(&ctx)
 }
 
 #[panic_handler]

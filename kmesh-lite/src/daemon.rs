@@ -11,6 +11,7 @@ mod datapath;
 mod event;
 #[cfg(test)]
 mod fake;
+pub mod headers;
 mod kernel;
 mod lock;
 mod signals;
@@ -18,12 +19,10 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod unattended;
 
-pub use datapath::{Blame, Datapath, Pass};
+pub use datapath::{Blame, Datapath};
 pub use lock::{LockError, path as lock_path};
 pub use supervisor::Systemd;
-pub use unattended::Unattended;
 
 use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};

@@ -12,7 +12,7 @@ mod units;
 
 pub use addresses::own_addresses;
 pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
-pub use cgroup::{Cgroup, CgroupError, Cgroups, has_units, lock_holder, mounts};
-pub use facts::facts;
+pub use cgroup::{CgroupError, Cgroups, has_units, lock_holder, mounts};
+pub use facts::{Sight, facts, look};
 pub use unit_files::names as unit_files;
 pub use units::{Change, Looked, Units, WatchError};

@@ -1,44 +1,45 @@
-//! The kernel side: programs loaded, tables mapped, hooks attached.
+//! The kernel side: programs loaded, tables mapped, links made.
 //!
-//! In: meshes, through [`Kernel::reconcile`]. Out: maps and links; nothing else writes to them. The
-//! rest of the system meets the kernel here and nowhere else.
+//! In: meshes and facts, through [`Kernel::reconcile`]. Out: maps and links, which nothing else writes
+//! to; snapshots and records, which are values. The rest of the system meets the kernel here and
+//! nowhere else.
 
 mod bpf;
 mod counters;
-mod events;
 mod fault;
-mod hooks;
 mod inherited;
+mod links;
 mod maps;
 mod object;
 mod observer;
 mod probe;
+mod records;
 mod rows;
 mod server_first;
 mod store;
 
-pub use counters::Counters;
-pub use hooks::{HookError, outermost};
 pub use inherited::Descriptors;
+pub use links::HookError;
 pub use object::{Abilities, LoadError};
 pub use observer::{ObserveError, Observer, instances};
 pub use probe::{
     AtHook, Level, at_hooks, has_bpf, has_loopback, has_membarrier, kept_for, names, probe,
 };
+pub use records::{Reader, Records};
+pub use server_first::{NotHelped, Sink};
 pub use store::{NoStore, Store};
 
-use crate::host::{self, CgroupError, Cgroups, MissingCapabilities, facts};
+use crate::hooks::{Attached, HookOp, Missing};
+use crate::host::{self, CgroupError, Cgroups, MissingCapabilities};
 use crate::maps::{Maps, MapsError};
-use crate::model::{Facts, Limits, Mesh};
-use crate::plan::{self, Op, drift, words};
-use crate::reconcile::{self, Prepared, ReconcileError};
-use crate::tables::{self, Actual, Leftovers, Tables};
-use events::Reader;
-use hooks::Hooks;
+use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
+use crate::plan::Op;
+use crate::reconcile::{self, Change, Pass, Port, ReconcileError};
+use crate::tables::{self, Actual, Counters, Tables};
 use inherited::Inherited;
 use kmesh_lite_common::{Label, Settings};
+use links::Links;
 use object::{ByName, Object, Reuse};
-use server_first::Sink;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,21 +48,18 @@ use store::{Group, Name};
 
 /// What does not come from the mesh.
 #[derive(Clone)]
-pub struct Options {
-    /// Cgroups to attach to in place of those of the file.
-    pub cgroups: Option<Vec<PathBuf>>,
+pub struct KernelOptions {
     /// A process whose connects are left alone: the daemon's own.
     pub daemon: Option<u32>,
     /// Tells the tables of several daemons on a host apart.
     pub instance: u64,
-    /// Who keeps links and maps beyond this process.
+    /// Links and maps are kept here beyond this process.
     pub store: Arc<dyn Store>,
 }
 
-impl Default for Options {
+impl Default for KernelOptions {
     fn default() -> Self {
         Self {
-            cgroups: None,
             daemon: None,
             instance: 0,
             store: Arc::new(NoStore),
@@ -69,7 +67,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl KernelOptions {
     fn settings(&self) -> Settings {
         Settings {
             label: self.label(),
@@ -98,18 +96,18 @@ pub fn instance(socket: &Path) -> u64 {
 /// A mesh in the kernel.
 pub struct Kernel {
     cgroups: Cgroups,
-    options: Options,
+    options: KernelOptions,
     limits: Limits,
     object: Object,
-    hooks: Hooks,
+    links: Links,
     /// Names under which the store keeps the tables; none before they hold a mesh.
     tables_kept: Vec<Name>,
     /// Tables of an earlier process that are of no use once every link is switched.
     superseded: Vec<Name>,
     /// What the last successful pass left behind: any difference to it is drift.
     written: Option<Tables>,
-    /// Runs until this is dropped.
-    _events: Reader,
+    /// What programs tell of sockets, until somebody takes it.
+    records: Option<Records>,
 }
 
 /// Why the kernel does not follow.
@@ -126,9 +124,7 @@ pub enum KernelError {
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
     #[error("cannot listen to the programs")]
-    Events(#[source] std::io::Error),
-    #[error("cannot list the addresses of this host")]
-    Addresses(#[source] std::io::Error),
+    Records(#[source] std::io::Error),
 }
 
 impl From<MapsError> for KernelError {
@@ -137,22 +133,25 @@ impl From<MapsError> for KernelError {
     }
 }
 
-/// What a pass did.
+impl From<Missing> for KernelError {
+    fn from(error: Missing) -> Self {
+        Self::Hook(error.into())
+    }
+}
+
+/// What the kernel holds at the moment.
 #[derive(Clone, Debug, Default)]
-pub struct Pass {
-    /// Operations carried out; 0 when the kernel was as desired.
-    pub operations: usize,
-    /// The change in words.
-    pub words: Vec<String>,
-    /// What was not as the last pass left it.
-    pub drift: Vec<String>,
-    /// Whether the tables were replaced by larger ones.
-    pub grown: bool,
+pub struct Snapshot {
+    pub tables: Tables,
+    pub counters: Counters,
+    pub limits: Limits,
+    /// Cgroups that the programs are attached to.
+    pub attached: Vec<PathBuf>,
 }
 
 impl Kernel {
     /// Loads the programs with tables for `limits`. Nothing is attached before the first pass.
-    pub fn load(limits: Limits, options: Options) -> Result<Self, KernelError> {
+    pub fn load(limits: Limits, options: KernelOptions) -> Result<Self, KernelError> {
         Self::take_over(limits, options, Descriptors::new())
     }
 
@@ -164,7 +163,7 @@ impl Kernel {
     /// redirected keep their peer name in any case.
     pub fn take_over(
         limits: Limits,
-        options: Options,
+        options: KernelOptions,
         left: Descriptors,
     ) -> Result<Self, KernelError> {
         host::check()?;
@@ -186,11 +185,11 @@ impl Kernel {
             loaded => loaded,
         };
         let mut object = object?;
-        let sink = Sink::open().map_err(KernelError::Events)?;
+        let sink = Sink::open().map_err(KernelError::Records)?;
         object.set_sink(sink.as_fd())?;
-        let events = Reader::start(object.events()?, sink).map_err(KernelError::Events)?;
+        let records = Records::new(object.events()?, sink);
         let store = Arc::clone(&options.store);
-        let mut hooks = Hooks::new(Arc::clone(&store));
+        let mut links = Links::new(Arc::clone(&store));
         let (familiar, filled) = (left.sockets.is_some(), left.tables.is_some());
         if !left.links.is_empty() {
             log::info!(
@@ -203,7 +202,7 @@ impl Kernel {
                 }
             );
         }
-        hooks.inherit(left.links, familiar, &cgroups);
+        links.inherit(left.links, familiar, &cgroups);
         if !familiar {
             keep(&*store, Group::Sockets, object.sockets());
         }
@@ -212,7 +211,7 @@ impl Kernel {
         }
         if filled && familiar {
             // From now on they run what this version does, whatever the file is like.
-            hooks.switch(&object)?;
+            links.switch_all(&object)?;
         }
         for name in &left.foreign {
             store::release(&*store, name);
@@ -223,83 +222,45 @@ impl Kernel {
             options,
             limits,
             object,
-            hooks,
+            links,
             tables_kept: left.tables.map_or_else(Vec::new, |set| set.names),
             superseded: left.superseded,
             written: None,
-            _events: events,
+            records: Some(records),
         })
+    }
+
+    /// What the programs tell; there is one reader.
+    pub fn take_records(&mut self) -> Option<Records> {
+        self.records.take()
     }
 
     /// Whether connects are handled by what an earlier process left.
     pub fn has_inherited(&self) -> bool {
-        self.hooks.has_inherited()
+        self.links.has_inherited()
     }
 
     /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
     /// of its cgroups.
-    pub fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
-        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        let mut drift = self.mend_settings()?;
-        let asked = self.options.cgroups.as_ref();
-        let wanted = hooks::outermost(&self.cgroups, asked.unwrap_or(&mesh.capture.cgroups));
-        // What can be wrong with the cgroups is found before anything is written.
-        let claims = self.hooks.claim(&self.cgroups, &wanted)?;
-        let headers = mesh.has_headers();
-        if headers {
-            self.hooks.prepare_headers(&self.object)?;
-        }
-        let grown = !self.limits.covers(mesh.limits);
-        let mut summary = Vec::new();
-        if grown || self.object.maps.is_worn_out()? {
-            summary = self.replace(mesh, &facts)?;
-        }
-        let prepared = match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
-            // Room, but not in one piece: a fresh copy of the tables has no holes.
-            Err(ReconcileError::Capacity { .. }) => {
-                summary = self.replace(mesh, &facts)?;
-                reconcile::prepare(&mut self.object.maps, mesh, &facts)?
-            }
-            prepared => prepared?,
-        };
-        drift.extend(self.drift(&prepared));
-        // A pass that fails half way leaves what nobody meant: not drift, but work for the next one.
-        self.written = None;
-        if self.tables_kept.is_empty() {
-            // Nobody reads these tables yet, and links of an earlier process read others.
-            reconcile::apply(&mut self.object.maps, &prepared)?;
-            self.tables_kept = keep(&*self.options.store, Group::Tables, self.object.tables());
-            self.hooks.attach(claims, headers, &self.object)?;
-        } else {
-            // Until the commit new cgroups see what the others do: the old mesh.
-            self.hooks.attach(claims, headers, &self.object)?;
-            reconcile::apply(&mut self.object.maps, &prepared)?;
-        }
-        summary.extend(prepared.words());
-        self.written = Some(prepared.desired);
-        self.hooks.retain(&wanted);
-        self.hooks.retain_headers(headers, &self.object);
-        self.release_superseded();
-        // Nobody waits for the end of this pass; for the next one somebody will.
-        if let Err(error) = self.object.maps.quiesce() {
-            log::debug!("no grace period after the pass, the next one waits: {error}");
-        }
-        Ok(Pass {
-            operations: prepared.plan.ops.len(),
-            words: summary,
-            drift,
-            grown,
-        })
+    pub fn reconcile(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Pass, KernelError> {
+        let mut written = self.written.take();
+        let pass = reconcile::pass(self, mesh, facts, &mut written);
+        self.written = written;
+        pass
+    }
+
+    /// What [`Kernel::reconcile`] would do.
+    pub fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, KernelError> {
+        reconcile::change(self, mesh, facts)
     }
 
     /// Makes programs of `mesh`, which the tables hold, special as soon as they begin to run. A pass
     /// does that as well, but reads all tables first; it is still needed, to forget the old ones.
-    pub fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
+    pub fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
         let Some(written) = &mut self.written else {
             return Ok(());
         };
-        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        let (callers, levels) = tables::callers(&facts);
+        let (callers, levels) = tables::callers(mesh, facts);
         let mut ops = Vec::new();
         for (cgroup, caller) in callers {
             if written.callers.insert(cgroup, caller) != Some(caller) {
@@ -317,45 +278,50 @@ impl Kernel {
         Ok(())
     }
 
-    /// What [`Kernel::reconcile`] would do to the tables, or to the ones that would replace them.
-    pub fn prepare(&mut self, mesh: &Mesh) -> Result<Prepared, KernelError> {
-        let facts = facts(&self.cgroups, mesh).map_err(KernelError::Addresses)?;
-        if !self.limits.covers(mesh.limits) {
-            return self.fresh(mesh, &facts);
-        }
-        match reconcile::prepare(&mut self.object.maps, mesh, &facts) {
-            Err(ReconcileError::Capacity { .. }) => self.fresh(mesh, &facts),
-            prepared => Ok(prepared?),
-        }
-    }
-
     /// Reads all tables.
     pub fn read(&mut self) -> Result<Actual, KernelError> {
         Ok(self.object.maps.read()?)
     }
 
-    /// Reads the counters of what `tables` hold.
-    pub fn counters(&self, tables: &Tables) -> Result<Counters, KernelError> {
-        Ok(self.object.maps.counters.read(tables)?)
+    /// Reads all tables and their counters.
+    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        let tables = self.read()?.tables;
+        Ok(Snapshot {
+            counters: counters::read(&self.object.maps, &tables)?,
+            limits: self.limits,
+            attached: self.links.cgroups().into_iter().collect(),
+            tables,
+        })
     }
 
-    /// The limits that the running tables were made for.
-    pub fn limits(&self) -> Limits {
+    fn release_superseded(&mut self) {
+        for name in std::mem::take(&mut self.superseded) {
+            store::release(&*self.options.store, &name);
+        }
+    }
+}
+
+impl Port for Kernel {
+    type Maps = Object;
+    type Error = KernelError;
+
+    fn maps(&mut self) -> &mut Object {
+        &mut self.object
+    }
+
+    fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Cgroups that are attached to.
-    pub fn attached(&self) -> Vec<PathBuf> {
-        self.hooks.cgroups()
+    fn can_go_on(&self) -> Result<bool, KernelError> {
+        Ok(!self.object.maps.is_worn_out()?)
     }
 
-    /// The tree in which the cgroups of a mesh are.
-    pub fn cgroups(&self) -> &Cgroups {
-        &self.cgroups
+    fn is_in_charge(&self) -> bool {
+        !self.tables_kept.is_empty()
     }
 
-    /// Repairs what is not part of any mesh, and says what was wrong.
-    fn mend_settings(&mut self) -> Result<Vec<String>, MapsError> {
+    fn mend(&mut self) -> Result<Vec<String>, KernelError> {
         let maps = &mut self.object.maps;
         let wrong = maps.mend_settings(self.options.settings())?;
         let mut drift: Vec<_> = wrong
@@ -368,70 +334,75 @@ impl Kernel {
         Ok(drift)
     }
 
-    fn release_superseded(&mut self) {
-        for name in std::mem::take(&mut self.superseded) {
-            store::release(&*self.options.store, &name);
-        }
+    fn attached(&mut self) -> Result<Attached, KernelError> {
+        Ok(self.links.read(&self.object)?)
     }
 
-    fn drift(&self, prepared: &Prepared) -> Vec<String> {
-        let written = self.written.as_ref();
-        written.map_or_else(Vec::new, |written| drift(written, &prepared.actual))
+    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<(), KernelError> {
+        Ok(self.links.claim(&self.cgroups, cgroups)?)
     }
 
-    /// A plan for empty tables in which everything keeps its id and the endpoints have no gaps.
-    fn fresh(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Prepared, KernelError> {
-        let mut actual = self.object.maps.read()?;
-        actual.leftovers = Leftovers::default();
-        let endpoints = std::mem::take(&mut actual.tables.endpoints);
-        let desired = tables::build(mesh, facts, &actual).map_err(ReconcileError::from)?;
-        actual.tables.endpoints = endpoints;
-        let plan = plan::diff(&Actual::default(), &desired);
-        Ok(Prepared {
-            actual,
-            desired,
-            plan,
-        })
+    fn make_links(&mut self, ops: &[HookOp]) -> Result<(), KernelError> {
+        Ok(self.links.make(ops, &self.object)?)
     }
 
-    /// Fills new tables beside the running ones, then switches every hook to them. Connections and
-    /// ids stay; what the sockets remember is shared by both. Gives the change in words.
-    fn replace(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Vec<String>, KernelError> {
-        let limits = self.limits.max(mesh.limits);
+    fn drop_links(&mut self, ops: &[HookOp]) {
+        self.links.drop(ops);
+    }
+
+    /// The new tables come with programs of their own; what sockets remember is shared by both.
+    fn beside(&mut self, limits: Limits) -> Result<Object, KernelError> {
         let reuse = Reuse {
             tables: None,
             sockets: Some(self.object.sockets()),
         };
-        let mut object = Object::load(&limits, self.options.settings(), reuse)?;
-        let Prepared {
-            actual,
-            desired,
-            plan,
-        } = self.fresh(mesh, facts)?;
-        for op in &plan.ops {
-            object.maps.apply(op, plan.generation)?;
-        }
-        self.object
-            .maps
-            .counters
-            .copy_to(&mut object.maps.counters, &desired)?;
+        Ok(Object::load(&limits, self.options.settings(), reuse)?)
+    }
+
+    fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
+        counters::copy(&self.object.maps, &mut object.maps, rows)?;
         // Whoever takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep(&*self.options.store, Group::Tables, object.tables());
-        if let Err(error) = self.hooks.switch(&object) {
+        if let Err(error) = self.links.switch_all(&object) {
             // Links that have gone ahead would go on with tables that nobody writes to.
-            self.hooks.switch(&self.object)?;
+            self.links.switch_all(&self.object)?;
             self.superseded.extend(kept);
             return Err(error.into());
         }
         self.superseded
             .extend(std::mem::replace(&mut self.tables_kept, kept));
+        self.limits = object.maps.limits();
         self.object = object;
-        self.limits = limits;
-        self.written = None;
-        let mut lines =
-            vec!["the tables were replaced by new ones, with every connection kept".to_owned()];
-        lines.extend(words(&actual.tables, &desired));
-        Ok(lines)
+        Ok(())
+    }
+
+    fn keep(&mut self) {
+        if self.tables_kept.is_empty() {
+            self.tables_kept = keep(&*self.options.store, Group::Tables, self.object.tables());
+        }
+    }
+
+    fn settle(&mut self) {
+        self.release_superseded();
+        // Nobody waits for the end of this pass; for the next one somebody will.
+        if let Err(error) = self.object.maps.quiesce() {
+            log::debug!("no grace period after the pass, the next one waits: {error}");
+        }
+    }
+}
+
+/// An object is written to as its tables are.
+impl Maps for Object {
+    fn capacity(&self, table: Table) -> u32 {
+        self.maps.capacity(table)
+    }
+
+    fn read(&mut self) -> Result<Actual, MapsError> {
+        self.maps.read()
+    }
+
+    fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
+        self.maps.apply(op, generation)
     }
 }
 

@@ -1,7 +1,7 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`. The shell around it uses the core: `sources` and `config` make meshes, `host` gathers
+//! `reconcile`, with `hooks` beside the tables. The shell around it uses the core: `sources` and `config` make meshes, `host` gathers
 //! facts, `kernel` carries plans out, `report` puts into words what the kernel holds, `api` and
 //! `control` are the socket, and `daemon` and `cli` bring them together.
 
@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+pub mod hooks;
 pub mod host;
 pub mod kernel;
 pub mod log;

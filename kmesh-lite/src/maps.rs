@@ -7,12 +7,13 @@ mod actual;
 mod faulty;
 mod memory;
 
-pub use actual::{Contents, assemble};
+pub use actual::{Contents, Read, TableContents, assemble};
 pub use faulty::Faulty;
-pub use memory::Memory;
+pub use memory::{Memory, MemoryTable};
 
+use crate::model::Table;
 use crate::plan::Op;
-use crate::tables::{Actual, Table};
+use crate::tables::Actual;
 
 /// Tables that can be read and written.
 ///

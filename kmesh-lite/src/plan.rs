@@ -4,17 +4,17 @@
 //! whoever carries it out, and the same in words.
 
 mod diff;
+mod differing;
 mod drift;
 mod op;
-mod same;
 mod words;
 
 pub use diff::diff;
 pub use drift::drift;
-pub use op::{Op, Row};
+pub use op::Op;
 pub use words::words;
 
-use crate::tables::Table;
+use crate::model::Table;
 use std::fmt;
 
 /// Operations in order. Everything before [`Op::Commit`] is invisible to programs, and everything

@@ -1,12 +1,17 @@
 //! One pass: read, build, check, diff, apply, verify.
 //!
-//! In: a mesh, facts and the maps. Out: a pass that says what it did, or an error after which the
-//! maps still answer for the old mesh (or already for the new one), and the next pass repairs them.
+//! In: a mesh, facts and the kernel behind a [`Port`]. Out: a pass that says what it did, or an error
+//! after which the kernel still answers for the old mesh (or already for the new one), and the next
+//! pass repairs it.
+//!
+//! Most passes change the tables in place. Where there is no room for the difference, tables that have
+//! the room are filled beside them, and the links are switched over.
 
+use crate::hooks::{self, Attached, HookOp, HookPlan, Missing, Wanted};
 use crate::maps::{Maps, MapsError};
-use crate::model::{Facts, Mesh};
-use crate::plan::{Plan, diff, words};
-use crate::tables::{Actual, BuildError, Dangling, Table, Tables, build, check};
+use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
+use crate::plan::{Plan, diff, drift, words};
+use crate::tables::{Actual, BuildError, Dangling, Leftovers, Tables, build, check};
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +34,84 @@ pub enum ReconcileError {
     Verify { left: usize },
 }
 
-/// A prepared change: nothing has been written yet.
+/// The kernel, as a pass needs it.
+pub trait Port {
+    type Maps: Maps;
+    type Error: From<ReconcileError> + From<MapsError> + From<Missing>;
+
+    /// The tables in charge, or those that will be once they hold a mesh.
+    fn maps(&mut self) -> &mut Self::Maps;
+    /// The limits that these tables were made for.
+    fn limits(&self) -> Limits;
+    /// Whether these tables can go on: their generations are not used up.
+    fn can_go_on(&self) -> Result<bool, Self::Error>;
+    /// Whether programs may be running on these tables.
+    fn is_in_charge(&self) -> bool;
+    /// Repairs what is not part of any mesh, and says what was wrong.
+    fn mend(&mut self) -> Result<Vec<String>, Self::Error>;
+
+    /// Reads back what is attached.
+    fn attached(&mut self) -> Result<Attached, Self::Error>;
+    /// Keeps other daemons away from cgroups.
+    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<(), Self::Error>;
+    /// Makes links: all of them, or none.
+    fn make_links(&mut self, ops: &[HookOp]) -> Result<(), Self::Error>;
+    /// Lets go of links.
+    fn drop_links(&mut self, ops: &[HookOp]);
+
+    /// Empty tables, beside those in charge.
+    fn beside(&mut self, limits: Limits) -> Result<Self::Maps, Self::Error>;
+    /// Puts tables that hold `rows` in charge of every link.
+    fn replace(&mut self, maps: Self::Maps, rows: &Tables) -> Result<(), Self::Error>;
+    /// The tables hold a mesh: they are handed to whoever keeps them beyond this process.
+    fn keep(&mut self);
+    /// The pass is over.
+    fn settle(&mut self);
+}
+
+/// A change of the tables that was prepared: nothing has been written yet.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub actual: Actual,
     pub desired: Tables,
     pub plan: Plan,
+}
+
+/// Everything that a pass will do.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub tables: Prepared,
+    /// The limits of new tables, if the plan is for such.
+    pub anew: Option<Limits>,
+    pub hooks: HookPlan,
+    attached: Attached,
+    wanted: Wanted,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
+    /// Operations carried out; 0 when the kernel was as desired.
+    pub operations: usize,
+    /// The change in words.
+    pub words: Vec<String>,
+    /// What was not as the last pass left it.
+    pub drift: Vec<String>,
+    /// Whether the tables were replaced by others.
+    pub replaced: bool,
+}
+
+impl From<Prepared> for Change {
+    /// A change of the tables alone.
+    fn from(tables: Prepared) -> Self {
+        Self {
+            tables,
+            anew: None,
+            hooks: HookPlan::default(),
+            attached: Attached::default(),
+            wanted: Wanted::default(),
+        }
+    }
 }
 
 impl Prepared {
@@ -44,7 +121,107 @@ impl Prepared {
     }
 }
 
-/// Reads, builds, checks and diffs.
+impl Change {
+    /// The change in words.
+    pub fn words(&self) -> Vec<String> {
+        let anew = self
+            .anew
+            .map(|_| "the tables are replaced by new ones, with every connection kept".to_owned());
+        anew.into_iter().chain(self.tables.words()).collect()
+    }
+
+    /// Every operation, in order, as a text.
+    pub fn operations(&self) -> Vec<String> {
+        let make = self.hooks.make.iter().map(ToString::to_string);
+        let tables = self.tables.plan.ops.iter().map(ToString::to_string);
+        let drop = self.hooks.drop.iter().map(ToString::to_string);
+        make.chain(tables).chain(drop).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.tables.plan.ops.len() + self.hooks.ops().count()
+    }
+}
+
+/// Finds out what there is to do for `mesh`, and writes nothing.
+pub fn change<P: Port>(port: &mut P, mesh: &Mesh, facts: &Facts) -> Result<Change, P::Error> {
+    let wanted = Wanted::by(mesh, facts)?;
+    let attached = port.attached()?;
+    let limits = port.limits();
+    let in_place = if limits.covers(mesh.limits) && port.can_go_on()? {
+        match prepare(port.maps(), mesh, facts) {
+            // Room, but not in one piece: a fresh copy of the tables has no holes.
+            Err(ReconcileError::Capacity { .. }) => None,
+            prepared => Some(prepared?),
+        }
+    } else {
+        None
+    };
+    let (tables, anew) = match in_place {
+        Some(prepared) => (prepared, None),
+        None => {
+            let prepared = prepare_anew(port.maps(), mesh, facts)?;
+            (prepared, Some(limits.max(mesh.limits)))
+        }
+    };
+    Ok(Change {
+        tables,
+        anew,
+        hooks: hooks::plan(&attached, &wanted),
+        attached,
+        wanted,
+    })
+}
+
+/// Makes the kernel follow `mesh`. `written` is what the last pass left; after one that fails half way
+/// nothing is known to have been left.
+pub fn pass<P: Port>(
+    port: &mut P,
+    mesh: &Mesh,
+    facts: &Facts,
+    written: &mut Option<Tables>,
+) -> Result<Pass, P::Error> {
+    let mut found = port.mend()?;
+    let change = change(port, mesh, facts)?;
+    if let Some(written) = &*written {
+        found.extend(drift(written, &change.tables.actual));
+    }
+    found.extend(hooks::drift(&change.attached, &change.wanted));
+    // What can be wrong with the cgroups is found before anything is written.
+    port.claim(&change.hooks.claims)?;
+    *written = None;
+
+    // Until the commit new links see what the others do: the old mesh. Tables that are not in charge
+    // have none to show, and links of the process before read others.
+    let early = port.is_in_charge();
+    if early {
+        port.make_links(&change.hooks.make)?;
+    }
+    match change.anew {
+        None => apply(port.maps(), &change.tables)?,
+        Some(limits) => {
+            let mut maps = port.beside(limits)?;
+            apply(&mut maps, &change.tables)?;
+            port.replace(maps, &change.tables.desired)?;
+        }
+    }
+    if !early {
+        port.keep();
+        port.make_links(&change.hooks.make)?;
+    }
+    port.drop_links(&change.hooks.drop);
+    port.settle();
+    let pass = Pass {
+        operations: change.count(),
+        words: change.words(),
+        drift: found,
+        replaced: change.anew.is_some(),
+    };
+    *written = Some(change.tables.desired);
+    Ok(pass)
+}
+
+/// Reads, builds, checks and diffs the tables.
 pub fn prepare(
     maps: &mut impl Maps,
     mesh: &Mesh,
@@ -54,7 +231,7 @@ pub fn prepare(
     let desired = build(mesh, facts, &actual)?;
     check(&desired)?;
     let plan = diff(&actual, &desired);
-    for table in Table::ALL {
+    for table in Table::ALL.iter().copied() {
         let (need, capacity) = (plan.need(table), u64::from(maps.capacity(table)));
         if need > capacity {
             return Err(ReconcileError::Capacity {
@@ -64,6 +241,26 @@ pub fn prepare(
             });
         }
     }
+    Ok(Prepared {
+        actual,
+        desired,
+        plan,
+    })
+}
+
+/// The same for empty tables beside these: every row keeps its id, and the endpoints have no gaps.
+fn prepare_anew(
+    maps: &mut impl Maps,
+    mesh: &Mesh,
+    facts: &Facts,
+) -> Result<Prepared, ReconcileError> {
+    let mut actual = maps.read()?;
+    actual.leftovers = Leftovers::default();
+    let endpoints = std::mem::take(&mut actual.tables.endpoints);
+    let desired = build(mesh, facts, &actual)?;
+    check(&desired)?;
+    actual.tables.endpoints = endpoints;
+    let plan = diff(&Actual::default(), &desired);
     Ok(Prepared {
         actual,
         desired,

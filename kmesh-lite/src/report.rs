@@ -1,5 +1,14 @@
-//! From what the kernel holds to words and JSON.
+//! From what the kernel holds, as values, to words and JSON.
+//!
+//! In: snapshots, tables and changes, with a daemon or without. Out: the types of `api`. Nothing here
+//! asks the kernel or the host for anything.
 
-pub mod dump;
-pub mod explain;
-pub mod status;
+mod dump;
+mod explain;
+mod plan;
+mod status;
+
+pub use dump::dump;
+pub use explain::explain;
+pub use plan::plan;
+pub use status::{status, unattended};

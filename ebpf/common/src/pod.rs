@@ -1,14 +1,14 @@
-//! Marks what stands in hash tables as plain data, for aya's map types.
+//! Marks the keys of hash tables as plain data, for aya's map types.
 
-use crate::{Address, AddressId, Caller, FrontendId, FrontendKey};
+use crate::{Address, Caller, FrontendKey, Name};
 
-// SAFETY: `repr(C)` or transparent, without padding, valid for every bit pattern.
-unsafe impl aya::Pod for Address {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FrontendKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Caller {}
-// SAFETY: as above; `None` is the pattern that the id does not use.
-unsafe impl aya::Pod for AddressId {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FrontendId {}
+macro_rules! plain {
+    ($($plain:ty)+) => {
+        $(
+            // SAFETY: `repr(C)` or transparent, without padding, valid for every bit pattern.
+            unsafe impl aya::Pod for $plain {}
+        )+
+    };
+}
+
+plain! { Address FrontendKey Name Caller }

@@ -1,18 +1,19 @@
 //! `dump`: the kernel's tables.
 
-use super::ask::ask;
+use super::ask::{ask, failed};
 use super::explain::cell;
 use super::output::{BOLD, Output};
 use super::table::Table;
 use super::{Exit, Outcome, args};
 use crate::api::{Dump, DumpTable};
+use crate::report;
 use std::fmt::Write;
 
 pub fn run(args: args::Dump, output: &mut Output) -> Outcome {
     let dump: Dump = ask(
         args.socket.path,
         |daemon| daemon.get("dump", &[]),
-        |kernel| kernel.dump(),
+        |kernel| Ok(report::dump(&kernel.read().map_err(failed)?)),
     )?;
     if args.format.json {
         output.json(&dump)?;

@@ -1,11 +1,12 @@
 //! `explain`: where would a connect go?
 
-use super::ask::ask;
+use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
 use crate::api::{Explanation, Row, VerdictKind};
 use crate::model::Protocol;
+use crate::report;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -19,7 +20,10 @@ pub fn run(args: args::Explain, output: &mut Output) -> Outcome {
     let explanation: Explanation = ask(
         args.socket.path,
         |daemon| daemon.get("explain", &query),
-        |kernel| kernel.explain(args.address, meant),
+        |kernel| {
+            let actual = kernel.read().map_err(failed)?;
+            Ok(report::explain(&actual.tables, args.address, meant))
+        },
     )?;
     if args.format.json {
         output.json(&explanation)?;

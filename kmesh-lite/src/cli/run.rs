@@ -1,8 +1,8 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, Outcome, args};
-use crate::daemon::{self, Options, Systemd};
-use crate::kernel::{self, Kernel};
+use crate::daemon::{self, Options, Systemd, headers};
+use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::model::Limits;
 use crate::sources::{Files, Source};
 use std::path::{Path, PathBuf};
@@ -24,13 +24,19 @@ pub fn run(args: args::Run) -> Outcome {
         .load()
         .mesh
         .map_or_else(Limits::default, |mesh| mesh.limits);
-    let own = kernel::Options {
+    let own = KernelOptions {
         daemon: Some(std::process::id()),
-        instance: kernel::instance(&options.socket),
+        instance: instance(&options.socket),
         store: Arc::new(Systemd),
-        ..kernel::Options::default()
     };
-    let kernel = Kernel::take_over(limits, own, Systemd::descriptors()).map_err(Box::new)?;
+    let mut kernel = Kernel::take_over(limits, own, Systemd::descriptors()).map_err(Box::new)?;
+    // On a thread of its own: a client that waits for its server must not wait for a pass.
+    let reader = kernel
+        .take_records()
+        .map(|records| records.read(headers::decide));
+    let _reader = reader
+        .transpose()
+        .map_err(|error| Box::new(KernelError::Records(error)))?;
     daemon::run(options, claim, source, kernel)?;
     Ok(Exit::Fine)
 }

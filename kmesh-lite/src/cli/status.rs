@@ -1,10 +1,11 @@
 //! `status`: how the mesh is.
 
-use super::ask::ask;
+use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::{Exit, Outcome, args};
 use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
+use crate::report;
 use std::fmt::Write;
 
 /// More endpoints than this are shown a service at a time.
@@ -19,7 +20,7 @@ pub fn run(args: args::Status, output: &mut Output) -> Outcome {
     let status: Status = ask(
         args.socket.path,
         |daemon| daemon.get("status", &query),
-        |kernel| kernel.status(args.name.as_deref()),
+        |kernel| report::unattended(&kernel.snapshot().map_err(failed)?, args.name.as_deref()),
     )?;
     if args.format.json {
         output.json(&status)?;

@@ -2,14 +2,18 @@
 
 use super::event::Event;
 use super::supervisor::{News, Supervisor};
-use super::{Blame, Datapath, Pass, cgroups_changed, file_changed};
-use crate::api::{Counter, DatapathStatus, Dump, DumpTable, Explanation, FileText, Findings};
-use crate::api::{PlanText, Row, ServiceStatus, VerdictKind};
+use super::{Blame, Datapath, cgroups_changed, file_changed};
+use crate::api::{FileText, Findings};
 use crate::host::{Cgroups, Units};
-use crate::model::{Capture, CgroupRef, Mesh, Name, Policy, Protocol, Service};
+use crate::kernel::Snapshot;
+use crate::maps::{Maps, Memory};
+use crate::model::{Capture, CgroupRef, Facts, Limits, Mesh, Name, Policy, Service};
+use crate::reconcile::{self, Change, Pass};
 use crate::sources::{Loaded, Source, Watch};
+use crate::tables::{Actual, Counters};
+use kmesh_lite_ebpf::Outcome;
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,7 +64,7 @@ pub struct FakeDatapath(pub Kernel);
 impl Datapath for FakeDatapath {
     type Error = Broken;
 
-    fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, Broken> {
+    fn reconcile(&mut self, mesh: &Mesh, _: &Facts) -> Result<Pass, Broken> {
         let mut inside = self.0.inside();
         inside.passes += 1;
         if let Some(broken) = inside.fail {
@@ -74,74 +78,43 @@ impl Datapath for FakeDatapath {
         let changed = inside.held.as_ref() != Some(mesh);
         inside.held = Some(mesh.clone());
         let drift = std::mem::take(&mut inside.drift);
+        let words = changed.then(|| "the mesh changed".to_owned());
         Ok(Pass {
             operations: usize::from(changed) + drift.len(),
-            summary: changed
-                .then(|| "the mesh changed".to_owned())
-                .into_iter()
-                .collect(),
+            words: words.into_iter().collect(),
             drift,
             ..Pass::default()
         })
     }
 
-    fn greet(&mut self, mesh: &Mesh) -> Result<(), Broken> {
+    fn greet(&mut self, mesh: &Mesh, _: &Facts) -> Result<(), Broken> {
         let mut inside = self.0.inside();
         assert_eq!(inside.held.as_ref(), Some(mesh), "the one that is held");
         inside.greetings += 1;
         Ok(())
     }
 
-    fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, Broken> {
-        let changed = self.0.inside().held.as_ref() != Some(mesh);
-        let mut plan = PlanText::default();
-        if changed {
-            plan.operations.push("upsert service".to_owned());
-        }
-        Ok(plan)
+    fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, Broken> {
+        Ok(reconcile::prepare(&mut self.tables(), mesh, facts)
+            .expect("a small mesh fits")
+            .into())
     }
 
-    fn status(&mut self, mesh: &Mesh) -> Result<DatapathStatus, Broken> {
-        Ok(DatapathStatus {
-            services: mesh
-                .services
-                .keys()
-                .map(|name| ServiceStatus {
-                    name: name.to_string(),
-                    ..ServiceStatus::default()
-                })
-                .collect(),
-            outcomes: vec![Counter {
-                name: "endpoint".to_owned(),
-                count: 7,
-            }],
-            ..DatapathStatus::default()
-        })
-    }
-
-    fn explain(&mut self, address: SocketAddr, protocol: Protocol) -> Result<Explanation, Broken> {
-        Ok(Explanation {
-            address: address.to_string(),
-            protocol: protocol.to_string(),
-            verdict: VerdictKind::Pass,
-            outcome: None,
-            text: "not ours".to_owned(),
-            steps: Vec::new(),
-            candidates: Vec::new(),
-        })
-    }
-
-    fn dump(&mut self) -> Result<Dump, Broken> {
+    fn read(&mut self) -> Result<Actual, Broken> {
         if let Some(broken) = self.0.inside().fail {
             return Err(broken);
         }
-        let row: Row = [("id".to_owned(), 1.into())].into_iter().collect();
-        Ok(Dump {
-            layout_version: 1,
-            tables: vec![DumpTable {
-                name: "services".to_owned(),
-                rows: vec![row],
-            }],
+        Ok(self.tables().read().expect("memory does not fail"))
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, Broken> {
+        Ok(Snapshot {
+            tables: self.tables().read().expect("memory does not fail").tables,
+            counters: Counters {
+                outcomes: BTreeMap::from([(Outcome::Endpoint, 7)]),
+                ..Counters::default()
+            },
+            ..Snapshot::default()
         })
     }
 
@@ -150,6 +123,19 @@ impl Datapath for FakeDatapath {
             Broken::Limit => Blame::Configuration,
             Broken::Hook => Blame::Host,
         }
+    }
+}
+
+impl FakeDatapath {
+    /// The tables of the mesh that is held.
+    fn tables(&self) -> Memory {
+        let mut maps = Memory::new(Limits::default());
+        if let Some(held) = &self.0.inside().held {
+            let prepared = reconcile::prepare(&mut maps, held, &Facts::default());
+            let prepared = prepared.expect("a small mesh fits");
+            reconcile::apply(&mut maps, &prepared).expect("memory does not fail");
+        }
+        maps
     }
 }
 

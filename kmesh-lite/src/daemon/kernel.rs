@@ -1,13 +1,10 @@
-//! The kernel as the daemon's datapath: its tables and counters in the words of the control socket.
+//! The kernel as the daemon's datapath.
 
-use super::datapath::{Blame, Datapath, Pass};
-use crate::api::{DatapathStatus, Dump, Explanation, PlanText};
-use crate::kernel::{Kernel, KernelError};
-use crate::model::{Mesh, Protocol};
-use crate::reconcile::ReconcileError;
-use crate::report::{dump, explain, status};
-use std::net::SocketAddr;
-use std::time::Instant;
+use super::datapath::{Blame, Datapath};
+use crate::kernel::{Kernel, KernelError, Snapshot};
+use crate::model::{Facts, Mesh};
+use crate::reconcile::{Change, Pass, ReconcileError};
+use crate::tables::Actual;
 
 impl Datapath for Kernel {
     type Error = KernelError;
@@ -16,55 +13,24 @@ impl Datapath for Kernel {
         Kernel::has_inherited(self)
     }
 
-    fn reconcile(&mut self, mesh: &Mesh) -> Result<Pass, KernelError> {
-        let start = Instant::now();
-        let pass = Kernel::reconcile(self, mesh)?;
-        Ok(Pass {
-            operations: pass.operations,
-            summary: pass.words,
-            drift: pass.drift,
-            took: start.elapsed(),
-        })
+    fn reconcile(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Pass, KernelError> {
+        Kernel::reconcile(self, mesh, facts)
     }
 
-    fn greet(&mut self, mesh: &Mesh) -> Result<(), KernelError> {
-        Kernel::greet(self, mesh)
+    fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
+        Kernel::greet(self, mesh, facts)
     }
 
-    fn plan(&mut self, mesh: &Mesh) -> Result<PlanText, KernelError> {
-        let prepared = self.prepare(mesh)?;
-        Ok(PlanText {
-            summary: prepared.words(),
-            operations: prepared.plan.ops.iter().map(ToString::to_string).collect(),
-        })
+    fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, KernelError> {
+        Kernel::change(self, mesh, facts)
     }
 
-    fn status(&mut self, mesh: &Mesh) -> Result<DatapathStatus, KernelError> {
-        let tables = self.read()?.tables;
-        let counters = self.counters(&tables)?;
-        Ok(DatapathStatus {
-            attached: self
-                .attached()
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
-            callers: status::callers(self.cgroups(), mesh),
-            services: status::services(&tables, &counters, mesh),
-            outcomes: status::outcomes(&counters),
-            capacity: status::capacity(&tables, &self.limits()),
-        })
+    fn read(&mut self) -> Result<Actual, KernelError> {
+        Kernel::read(self)
     }
 
-    fn explain(
-        &mut self,
-        address: SocketAddr,
-        protocol: Protocol,
-    ) -> Result<Explanation, KernelError> {
-        Ok(explain::explain(&self.read()?.tables, address, protocol))
-    }
-
-    fn dump(&mut self) -> Result<Dump, KernelError> {
-        Ok(dump::dump(&self.read()?))
+    fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        Kernel::snapshot(self)
     }
 
     fn blame(error: &KernelError) -> Blame {

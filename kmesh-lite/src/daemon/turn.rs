@@ -9,12 +9,13 @@ use super::event::{Event, Events, Signal, Timer};
 use super::supervisor::{News, Supervisor};
 use super::{DaemonError, Options};
 use crate::control::Request;
-use crate::host::{Change, Units, WatchError};
+use crate::host::{self, Change, Units, WatchError};
 use crate::sources::Source;
 use crate::sources::Watch;
 use log::{info, warn};
 use state::State;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything that the loop owns.
 pub struct Daemon<S, D, N> {
@@ -146,9 +147,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// A pass if what the mesh names is elsewhere now. The file has nothing to do with it.
     fn cgroups_changed(&mut self) {
-        if self.look_for_units() {
+        if self.look() {
             if let Some(held) = &self.state.applied
-                && let Err(error) = self.datapath.greet(held)
+                && let Err(error) = self.datapath.greet(held, &self.state.facts)
             {
                 log::debug!(
                     "the pass that follows tells why: {}",
@@ -160,17 +161,28 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// Whether cgroups that the mesh names came or went since the last look; from now on that is
-    /// an event. Both meshes count, where the last one could not be applied.
-    fn look_for_units(&mut self) -> bool {
+    /// Gathers the facts. Tells whether cgroups that the mesh names came or went since the last look;
+    /// from now on that is an event. Both meshes count, where the last one could not be applied.
+    fn look(&mut self) -> bool {
         let meshes = self.state.mesh.iter().chain(&self.state.applied);
-        let named = meshes.flat_map(|mesh| mesh.callers());
-        let looked = self.units.look(named.map(|(name, _)| name));
-        for change in &looked.changed {
+        let meshes: Vec<_> = meshes.map(Arc::clone).collect();
+        let sight = host::look(&mut self.units, meshes.iter().map(|mesh| &**mesh));
+        let special = |name| {
+            meshes
+                .iter()
+                .any(|mesh| mesh.callers().any(|(it, _)| it == name))
+        };
+        for change in sight.changed.iter().filter(|change| special(&change.name)) {
             log_change(change);
         }
-        self.warn_blind_units(&looked.blind);
-        !looked.changed.is_empty()
+        match sight.own_addresses {
+            Ok(addresses) => self.state.facts.own_addresses = addresses,
+            // The addresses of the last look are the best guess.
+            Err(error) => warn!("cannot list the addresses of this host: {error}"),
+        }
+        self.state.facts.cgroups = sight.cgroups;
+        self.warn_blind_units(&sight.blind);
+        !sight.changed.is_empty()
     }
 
     fn tell_status(&mut self) {

@@ -1,6 +1,6 @@
 //! Cgroups: where v2 is mounted, what a unit's cgroup is, who else is attached.
 
-use crate::model::CgroupRef;
+use crate::model::{Cgroup, CgroupRef};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -28,16 +28,6 @@ pub enum CgroupError {
 
 fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
-}
-
-/// A cgroup that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cgroup {
-    /// Below the mount, beginning with `/`.
-    pub path: PathBuf,
-    pub id: u64,
-    /// Depth below the root, where it is known.
-    pub level: Option<u32>,
 }
 
 /// The cgroup v2 tree.
@@ -120,11 +110,11 @@ impl Cgroups {
     ///
     /// The cgroup of a unit is inside slices, or inside the service of a user's own systemd, never
     /// deeper: what is inside containers and services is theirs, has any name, and may be thousands.
-    pub fn search<'a>(
+    pub fn search(
         &self,
-        references: impl IntoIterator<Item = &'a CgroupRef>,
+        references: &BTreeSet<CgroupRef>,
         mut enter: impl FnMut(&Path),
-    ) -> BTreeMap<&'a CgroupRef, Vec<Cgroup>> {
+    ) -> BTreeMap<CgroupRef, Vec<Cgroup>> {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut units = BTreeMap::new();
         for reference in references {
@@ -135,7 +125,7 @@ impl Cgroups {
                     None
                 }
             };
-            found.insert(reference, named.into_iter().collect());
+            found.insert(reference.clone(), named.into_iter().collect());
         }
         let mut left = Vec::new();
         if !units.is_empty() {
@@ -151,7 +141,7 @@ impl Cgroups {
                 let name = entry.file_name();
                 if let Some(unit) = units.get(&*name) {
                     let named = self.identify(&entry.path());
-                    found.entry(*unit).or_default().extend(named);
+                    found.entry((*unit).clone()).or_default().extend(named);
                 }
                 if has_units(&name) {
                     left.push(entry.path());

@@ -1,23 +1,46 @@
-//! What is true of this host at the moment.
+//! Facts about this host, gathered once a pass.
 
-use super::{Cgroups, own_addresses};
-use crate::model::{CallerFact, Facts, Mesh};
+use super::{Cgroups, Change, Units, WatchError, own_addresses};
+use crate::model::{Cgroup, CgroupRef, Facts, Mesh};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 
-/// Addresses of this host's interfaces, and the cgroups that `mesh` wants treated specially.
-pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
-    let mut facts = Facts {
-        own_addresses: own_addresses()?,
-        ..Facts::default()
-    };
-    let found = cgroups.search(mesh.callers().map(|(reference, _)| reference), |_| ());
-    for (reference, caller) in mesh.callers() {
-        for cgroup in found.get(reference).into_iter().flatten() {
-            let level = cgroup.level;
-            facts
-                .callers
-                .insert(cgroup.id, CallerFact { level, caller });
-        }
+/// What looking at the host has shown.
+#[derive(Debug)]
+pub struct Sight {
+    pub own_addresses: io::Result<BTreeSet<IpAddr>>,
+    /// Cgroups by the names that the meshes have for them.
+    pub cgroups: BTreeMap<CgroupRef, Vec<Cgroup>>,
+    /// Names that mean something else since the last look.
+    pub changed: Vec<Change>,
+    /// What cannot be watched; changes there are only found by the timer.
+    pub blind: Vec<WatchError>,
+}
+
+/// Looks at everything that passes for `meshes` depend on. From now on a change of the cgroups is an
+/// event: call this before a pass acts upon what is found.
+pub fn look<'a>(units: &mut Units, meshes: impl IntoIterator<Item = &'a Mesh>) -> Sight {
+    let looked = units.look(meshes.into_iter().flat_map(names));
+    Sight {
+        own_addresses: own_addresses(),
+        cgroups: looked.found,
+        changed: looked.changed,
+        blind: looked.blind,
     }
-    Ok(facts)
+}
+
+/// The facts for one mesh, without watching anything.
+pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
+    Ok(Facts {
+        own_addresses: own_addresses()?,
+        cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
+    })
+}
+
+/// The cgroups that a mesh names: of special callers, and those that are captured.
+fn names(mesh: &Mesh) -> impl Iterator<Item = CgroupRef> {
+    let callers = mesh.callers().map(|(name, _)| name.clone());
+    let captured = mesh.capture.cgroups.iter().cloned().map(CgroupRef::Path);
+    callers.chain(captured)
 }

@@ -9,8 +9,8 @@
 //! Only the folders in which a unit can appear are watched, and only for what is made and removed in
 //! them: the files of a cgroup are read and written all the time.
 
-use super::{Cgroup, Cgroups, has_units};
-use crate::model::CgroupRef;
+use super::{Cgroups, has_units};
+use crate::model::{Cgroup, CgroupRef};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
@@ -80,6 +80,8 @@ impl Interest {
 /// What looking at the cgroups has shown.
 #[derive(Debug)]
 pub struct Looked {
+    /// Every cgroup of the names.
+    pub found: BTreeMap<CgroupRef, Vec<Cgroup>>,
     /// What is named has come or gone since the last time.
     pub changed: Vec<Change>,
     /// What cannot be watched; changes there are only found by the timer.
@@ -126,9 +128,14 @@ impl Units {
         })
     }
 
+    /// The tree that is watched.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
     /// Looks for what is named, and watches where it can appear from now on. Call it before
     /// anything acts upon where units are: what changes afterwards is an event.
-    pub fn look<'a>(&mut self, named: impl IntoIterator<Item = &'a CgroupRef>) -> Looked {
+    pub fn look(&mut self, named: impl IntoIterator<Item = CgroupRef>) -> Looked {
         let named: BTreeSet<_> = named.into_iter().collect();
         let interest = Interest::of(&named);
         *self
@@ -141,7 +148,7 @@ impl Units {
         let mut blind = Vec::new();
         let found = self
             .cgroups
-            .search(named, |folder| match self.shared.watch(folder) {
+            .search(&named, |folder| match self.shared.watch(folder) {
                 Ok(Some(descriptor)) => watched.push(descriptor),
                 // It has gone, and the folder above tells.
                 Ok(None) => {}
@@ -152,8 +159,7 @@ impl Units {
             let _ = self.shared.inotify.rm_watch(*gone);
         }
         self.watched = watched;
-        let found: Seen = found.into_iter().map(|(n, f)| (n.clone(), f)).collect();
-        let before = std::mem::replace(&mut self.seen, found);
+        let before = std::mem::replace(&mut self.seen, found.clone());
         let changed = self.seen.iter().filter_map(|(name, found)| {
             let old = before.get(name);
             (old != Some(found)).then(|| Change {
@@ -164,6 +170,7 @@ impl Units {
         });
         Looked {
             changed: changed.collect(),
+            found,
             blind,
         }
     }
@@ -181,7 +188,7 @@ impl Drop for Units {
 }
 
 impl Interest {
-    fn of(named: &BTreeSet<&CgroupRef>) -> Self {
+    fn of(named: &BTreeSet<CgroupRef>) -> Self {
         let mut interest = Self::default();
         for name in named {
             match name {

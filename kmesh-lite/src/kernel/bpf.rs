@@ -109,9 +109,9 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Where a program is attached to a cgroup.
+/// A link of a program to a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attached {
+pub struct LinkAbout {
     /// Of the link.
     pub id: u32,
     /// Of the program.
@@ -123,7 +123,7 @@ pub struct Attached {
 }
 
 /// What the link of a cgroup says of itself; an error for any other descriptor.
-pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
+pub fn attached(link: BorrowedFd<'_>) -> io::Result<LinkAbout> {
     // The kernel would answer for another kind of object too, in another layout.
     expect_kind(link, "bpf-link")?;
     // SAFETY: plain data, for which zeroes mean "not known".
@@ -138,7 +138,7 @@ pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
     }
     // SAFETY: the member that belongs to this type of link.
     let cgroup = unsafe { about.__bindgen_anon_1.cgroup };
-    Ok(Attached {
+    Ok(LinkAbout {
         id: about.id,
         program: about.prog_id,
         attach_type: cgroup.attach_type,
@@ -147,7 +147,7 @@ pub fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
 }
 
 /// Links of cgroups, of the whole host. Wants CAP_SYS_ADMIN.
-pub fn links() -> io::Result<Vec<Attached>> {
+pub fn links() -> io::Result<Vec<LinkAbout>> {
     let mut links = Vec::new();
     let mut id = 0;
     while let Some(next) = next_link(id)? {
@@ -179,7 +179,7 @@ fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
-/// Programs attached to a cgroup itself at one hook, with the flags of linux/bpf.h that say how it
+/// Programs attached to a cgroup (or a socket map) itself at one hook, with the flags of linux/bpf.h that say how it
 /// shares the hook; or those that run there in `effect`, wherever they are attached.
 pub fn programs_at(
     cgroup: BorrowedFd<'_>,
@@ -204,6 +204,14 @@ pub fn programs_at(
     };
     ids.truncate(count as usize);
     Ok((flags, ids))
+}
+
+/// Id of the program that sees what sockets of a socket map send, if there is one. Kernels before 5.17
+/// do not tell (EINVAL).
+pub fn program_of_map(map: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let attach_type = bpf_attach_type::BPF_SK_MSG_VERDICT as u32;
+    let (_, programs) = programs_at(map, attach_type, false)?;
+    Ok(programs.first().copied())
 }
 
 /// Whether the kernel has this system call; whether we may use it is another question.

@@ -1,89 +1,76 @@
 //! The per-CPU counters.
 
 use super::bpf::io_error;
+use super::maps::{KernelMaps, error};
 use crate::maps::MapsError;
-use crate::tables::Tables;
+use crate::tables::{Connects, Counters, Declared, Each, ForEach, Make, Tables, for_each};
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
-use kmesh_lite_common::{BackendId, ServiceId};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Sums over all CPUs, since the table rows they belong to exist.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    pub outcomes: BTreeMap<Outcome, u64>,
-    /// Connects that were sent somewhere.
-    pub services: BTreeMap<ServiceId, u64>,
-    /// Connects that were sent to it, or to its waypoint.
-    pub backends: BTreeMap<BackendId, u64>,
+const COUNTERS: &str = "counters";
+
+/// Reads the counters of everything in `tables`.
+pub fn read(maps: &KernelMaps, tables: &Tables) -> Result<Counters, MapsError> {
+    let outcome = |outcome: &Outcome| Ok((*outcome, sum(&maps.outcomes, *outcome as u32)?));
+    let outcomes = Outcome::ALL.iter().map(outcome);
+    Ok(Counters {
+        outcomes: outcomes
+            .collect::<io::Result<_>>()
+            .map_err(error("read", COUNTERS))?,
+        connects: Each::make(&mut Sums { maps, tables })?,
+    })
 }
 
-/// The maps behind them.
-pub struct CounterMaps {
-    pub outcomes: PerCpuArray<MapData, u64>,
-    pub services: PerCpuArray<MapData, u64>,
-    pub backends: PerCpuArray<MapData, u64>,
+struct Sums<'a> {
+    maps: &'a KernelMaps,
+    tables: &'a Tables,
 }
 
-impl CounterMaps {
-    /// Reads the counters of everything in `tables`.
-    pub fn read(&self, tables: &Tables) -> Result<Counters, MapsError> {
-        let error = |source| MapsError {
-            operation: "read",
-            table: "counters",
-            source,
+impl Make<Connects> for Sums<'_> {
+    type Error = MapsError;
+
+    fn part<T: Declared>(&mut self) -> Result<BTreeMap<T::Id, u64>, MapsError> {
+        let Some(connects) = &T::part(&self.maps.tables).connects else {
+            return Ok(BTreeMap::new());
         };
-        let outcome = |outcome: &Outcome| Ok((*outcome, sum(&self.outcomes, *outcome as u32)?));
-        let service = |id: &ServiceId| Ok((*id, sum(&self.services, id.index())?));
-        let backend = |id: &BackendId| Ok((*id, sum(&self.backends, id.index())?));
-        Ok(Counters {
-            outcomes: Outcome::ALL
-                .iter()
-                .map(outcome)
-                .collect::<io::Result<_>>()
-                .map_err(error)?,
-            services: tables
-                .services
-                .keys()
-                .map(service)
-                .collect::<io::Result<_>>()
-                .map_err(error)?,
-            backends: tables
-                .backends
-                .keys()
-                .map(backend)
-                .collect::<io::Result<_>>()
-                .map_err(error)?,
-        })
+        let ids = T::part(&self.tables.rows).keys();
+        let sums = ids.map(|id| Ok((*id, sum(connects, T::index(*id))?)));
+        sums.collect::<io::Result<_>>()
+            .map_err(error("read", COUNTERS))
     }
+}
 
-    /// Carries counts over to the maps that replace these. Connects of the moment may be lost to
-    /// the count.
-    pub fn copy_to(&self, other: &mut Self, tables: &Tables) -> Result<(), MapsError> {
-        let error = |source| MapsError {
-            operation: "copy",
-            table: "counters",
-            source,
-        };
-        let services = tables.services.keys().map(|id| id.index());
-        let backends = tables.backends.keys().map(|id| id.index());
-        copy(
-            &self.outcomes,
-            &mut other.outcomes,
-            0..Outcome::ALL.len() as u32,
-        )
-        .map_err(error)?;
-        copy(&self.services, &mut other.services, services).map_err(error)?;
-        copy(&self.backends, &mut other.backends, backends).map_err(error)
-    }
+/// Carries counts over to the maps that replace these. Connects of the moment may be lost to the
+/// count.
+pub fn copy(from: &KernelMaps, to: &mut KernelMaps, tables: &Tables) -> Result<(), MapsError> {
+    let outcomes = 0..Outcome::ALL.len() as u32;
+    let mut copied = Copied {
+        done: copy_some(&from.outcomes, &mut to.outcomes, outcomes),
+        from,
+        to,
+        tables,
+    };
+    for_each(&mut copied);
+    copied.done.map_err(error("copy", COUNTERS))
+}
 
-    pub fn reset_service(&mut self, index: u32) -> io::Result<()> {
-        reset(&mut self.services, index)
-    }
+struct Copied<'a> {
+    from: &'a KernelMaps,
+    to: &'a mut KernelMaps,
+    tables: &'a Tables,
+    done: io::Result<()>,
+}
 
-    pub fn reset_backend(&mut self, index: u32) -> io::Result<()> {
-        reset(&mut self.backends, index)
+impl ForEach for Copied<'_> {
+    fn table<T: Declared>(&mut self) {
+        let from = &T::part(&self.from.tables).connects;
+        let to = &mut T::part_mut(&mut self.to.tables).connects;
+        let ids = T::part(&self.tables.rows).keys();
+        if let (Some(from), Some(to), Ok(())) = (from, to, &self.done) {
+            self.done = copy_some(from, to, ids.map(|id| T::index(*id)));
+        }
     }
 }
 
@@ -92,13 +79,13 @@ fn sum(counters: &PerCpuArray<MapData, u64>, index: u32) -> io::Result<u64> {
     Ok(values.iter().sum())
 }
 
-fn reset(counters: &mut PerCpuArray<MapData, u64>, index: u32) -> io::Result<()> {
+pub fn reset(counters: &mut PerCpuArray<MapData, u64>, index: u32) -> io::Result<()> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let zero = PerCpuValues::try_from(vec![0; cpus])?;
     counters.set(index, zero, 0).map_err(io_error)
 }
 
-fn copy(
+fn copy_some(
     from: &PerCpuArray<MapData, u64>,
     to: &mut PerCpuArray<MapData, u64>,
     indexes: impl Iterator<Item = u32>,

@@ -3,9 +3,10 @@
 //! In: descriptors with names, in any order, some of them missing or not ours. Out: links, and the
 //! newest set of maps that is whole and of our version; the names of everything else.
 
-use super::bpf::{self, Attached};
-use super::object::{ByName, HOOKS, Hook, SOCKETS, TABLES};
+use super::bpf::{self, LinkAbout};
+use super::object::{ByName, SOCKETS, TABLES};
 use super::store::{Group, Name};
+use crate::hooks::{Anchor, HOOKS, Hook};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,6 +28,8 @@ pub struct Inherited {
 /// A link to a program of an earlier process.
 #[derive(Debug)]
 pub struct InheritedLink {
+    /// The number of the link in the kernel.
+    pub id: u32,
     pub name: Name,
     pub hook: &'static Hook,
     /// Inode of the cgroup's folder; 0 when the cgroup is gone.
@@ -54,10 +57,11 @@ impl Inherited {
             };
             match &name {
                 Name::Link(_) | Name::Kept(_) => match bpf::attached(fd.as_fd()).map(link) {
-                    Ok(Some((hook, cgroup))) => inherited.links.push(InheritedLink {
+                    Ok(Some((hook, attached))) => inherited.links.push(InheritedLink {
+                        id: attached.id,
                         name,
                         hook,
-                        cgroup,
+                        cgroup: attached.cgroup,
                         fd,
                     }),
                     Ok(None) => inherited.foreign(name, &"no hook of ours"),
@@ -134,11 +138,11 @@ impl Inherited {
     }
 }
 
-fn link(attached: Attached) -> Option<(&'static Hook, u64)> {
+fn link(attached: LinkAbout) -> Option<(&'static Hook, LinkAbout)> {
     let hook = HOOKS
         .iter()
-        .find(|hook| hook.attach_type == attached.attach_type)?;
-    Some((hook, attached.cgroup))
+        .find(|hook| hook.anchor == Anchor::Cgroup && hook.attach_type == attached.attach_type)?;
+    Some((hook, attached))
 }
 
 #[cfg(test)]

@@ -1,36 +1,43 @@
 //! The real tables behind the port.
 
 use super::bpf::{self, io_error};
+use super::counters;
 use super::fault;
 use super::rows::Rows;
-use crate::maps::{Contents, Maps, MapsError, assemble};
-use crate::model::Limits;
-use crate::plan::{Op, Row};
-use crate::tables::{Actual, Table};
-use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, Caller, Endpoint, Frontend, FrontendId, FrontendKey,
-    Range, Service, Settings, Slot, Waypoint,
-};
+use crate::maps::{Contents, Maps, MapsError, Read, TableContents, assemble};
+use crate::model::{Limits, Table};
+use crate::plan::Op;
+use crate::tables::{Actual, Declared, Each, Make, OnKey, OnRow, OnTable, Shape, on_table};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot};
 use std::io;
 
 /// All tables that plans write to.
 pub struct KernelMaps {
     pub settings: Rows<Settings>,
-    pub waypoints: Rows<Slot<Waypoint>>,
-    pub backends: Rows<Slot<Backend>>,
-    pub services: Rows<Slot<Service>>,
-    pub frontends: Rows<Slot<Frontend>>,
-    pub addresses: Rows<Slot<AddressRow>>,
+    pub tables: Each<Mapped>,
     pub endpoints: Rows<Endpoint>,
-    pub address_ids: HashMap<MapData, Address, AddressId>,
-    pub frontend_ids: HashMap<MapData, FrontendKey, FrontendId>,
     pub callers: HashMap<MapData, u64, Caller>,
-    pub counters: super::counters::CounterMaps,
+    pub outcomes: PerCpuArray<MapData, u64>,
     pub readers: Readers,
 }
 
-/// What programs that are still running may be looking at.
+/// The shape of [`KernelMaps`].
+pub struct Mapped;
+
+impl Shape for Mapped {
+    type Of<T: Declared> = MappedTable<T>;
+}
+
+/// The maps of one table.
+pub struct MappedTable<T: Declared> {
+    pub rows: Rows<Slot<T::Row>>,
+    /// Where programs search by key. Ids are numbers from 1.
+    pub ids: Option<HashMap<MapData, T::Key, u32>>,
+    pub connects: Option<PerCpuArray<MapData, u64>>,
+}
+
+/// Programs that are still running may be looking at these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Readers {
     /// Nothing that we may not write.
@@ -83,82 +90,28 @@ impl KernelMaps {
 
     /// The limits that these tables were made for.
     pub fn limits(&self) -> Limits {
-        let limit = |table| Table::limit_of(self.capacity(table));
-        Limits {
-            addresses: limit(Table::Addresses),
-            frontends: limit(Table::Frontends),
-            services: limit(Table::Services),
-            endpoints: limit(Table::Endpoints),
-            backends: limit(Table::Backends),
-            waypoints: limit(Table::Waypoints),
-        }
+        Limits::each(|table| Table::limit_of(self.capacity(table)))
     }
 
     fn deleted_key(&mut self) {
         self.readers = self.readers.max(Readers::MayHoldKeys);
     }
 
-    fn put(&mut self, row: &Row, generation: u64, live: bool) -> io::Result<()> {
-        self.wait(Readers::MayHoldKeys)?;
-        let index = row.index();
-        match *row {
-            Row::Waypoint(_, row) => self.waypoints.put(index, row, generation, live),
-            Row::Backend(_, row) => self.backends.put(index, row, generation, live),
-            Row::Service(_, row) => self.services.put(index, row, generation, live),
-            Row::Frontend(id, row) => {
-                self.frontends.put(index, row, generation, live)?;
-                if live {
-                    put_key(&mut self.frontend_ids, row.key, id, &mut self.readers)
-                } else {
-                    Ok(())
-                }
-            }
-            Row::Address(id, row) => {
-                self.addresses.put(index, row, generation, live)?;
-                if live {
-                    put_key(&mut self.address_ids, row.address, id, &mut self.readers)
-                } else {
-                    Ok(())
-                }
-            }
-        }
-    }
-
     fn free(&mut self, table: Table, index: u32) -> io::Result<()> {
         self.wait(Readers::MayHoldRows)?;
-        match table {
-            Table::Waypoints => self.waypoints.free(index),
-            Table::Backends => self
-                .backends
-                .free(index)
-                .and_then(|()| self.counters.reset_backend(index)),
-            Table::Services => self
-                .services
-                .free(index)
-                .and_then(|()| self.counters.reset_service(index)),
-            Table::Frontends => self.frontends.free(index),
-            Table::Addresses => self.addresses.free(index),
-            Table::Endpoints => Ok(()),
-        }
-    }
-
-    /// Forgets versions that a plan before the one for `generation` did not get to commit.
-    fn scrub(&mut self, table: Table, index: u32, generation: u64) -> io::Result<()> {
-        let now = generation - 1;
-        match table {
-            Table::Waypoints => self.waypoints.scrub(index, now),
-            Table::Backends => self.backends.scrub(index, now),
-            Table::Services => self.services.scrub(index, now),
-            Table::Frontends => self.frontends.scrub(index, now),
-            Table::Addresses => self.addresses.scrub(index, now),
-            Table::Endpoints => Ok(()),
-        }
+        on_table(table, Free { maps: self, index }).unwrap_or(Ok(()))
     }
 
     fn carry_out(&mut self, op: &Op, generation: u64) -> io::Result<()> {
         match op {
-            Op::Put(row) => self.put(row, generation, true),
-            Op::Retire(row) => self.put(row, generation, false),
+            Op::Put(row) | Op::Retire(row) => {
+                self.wait(Readers::MayHoldKeys)?;
+                row.on(Put {
+                    maps: self,
+                    generation,
+                    live: matches!(op, Op::Put(_)),
+                })
+            }
             Op::PutRange(first, rows) => {
                 self.wait(Readers::MayHoldRows)?;
                 (*first..)
@@ -175,23 +128,24 @@ impl KernelMaps {
             }
             Op::Free(row) => {
                 self.wait(Readers::MayHoldRows)?;
-                match row {
-                    Row::Frontend(_, row) => remove_key(&mut self.frontend_ids, &row.key)?,
-                    Row::Address(_, row) => remove_key(&mut self.address_ids, &row.address)?,
-                    _ => {}
-                }
+                row.key().on(DropKey(self))?;
                 self.deleted_key();
                 self.free(row.table(), row.index())
             }
             Op::FreeSlot(table, index) => self.free(*table, *index),
-            Op::Scrub(table, index) => self.scrub(*table, *index, generation),
-            Op::DropAddress(address) => {
-                self.deleted_key();
-                remove_key(&mut self.address_ids, address)
+            Op::Scrub(table, index) => {
+                // The plan before the one for `generation` did not get to its commit.
+                let (index, generation) = (*index, generation - 1);
+                let scrub = Scrub {
+                    maps: self,
+                    index,
+                    generation,
+                };
+                on_table(*table, scrub).unwrap_or(Ok(()))
             }
-            Op::DropFrontend(key) => {
+            Op::DropKey(key) => {
                 self.deleted_key();
-                remove_key(&mut self.frontend_ids, key)
+                key.on(DropKey(self))
             }
             Op::PutCaller(cgroup, caller) => {
                 self.wait(Readers::MayHoldKeys)?;
@@ -202,6 +156,72 @@ impl KernelMaps {
                 self.deleted_key();
                 remove_key(&mut self.callers, cgroup)
             }
+        }
+    }
+}
+
+struct Put<'a> {
+    maps: &'a mut KernelMaps,
+    generation: u64,
+    live: bool,
+}
+
+impl OnRow for Put<'_> {
+    type Out = io::Result<()>;
+
+    fn row<T: Declared>(self, id: T::Id, row: &T::Row) -> io::Result<()> {
+        let table = T::part_mut(&mut self.maps.tables);
+        let index = T::index(id);
+        table.rows.put(index, *row, self.generation, self.live)?;
+        match &mut table.ids {
+            Some(ids) if self.live => put_key(ids, T::key(row), index + 1, &mut self.maps.readers),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Free<'a> {
+    maps: &'a mut KernelMaps,
+    index: u32,
+}
+
+impl OnTable for Free<'_> {
+    type Out = io::Result<()>;
+
+    fn table<T: Declared>(self) -> io::Result<()> {
+        let table = T::part_mut(&mut self.maps.tables);
+        table.rows.free(self.index)?;
+        match &mut table.connects {
+            Some(connects) => counters::reset(connects, self.index),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Scrub<'a> {
+    maps: &'a mut KernelMaps,
+    index: u32,
+    generation: u64,
+}
+
+impl OnTable for Scrub<'_> {
+    type Out = io::Result<()>;
+
+    fn table<T: Declared>(self) -> io::Result<()> {
+        let table = T::part_mut(&mut self.maps.tables);
+        table.rows.scrub(self.index, self.generation)
+    }
+}
+
+struct DropKey<'a>(&'a mut KernelMaps);
+
+impl OnKey for DropKey<'_> {
+    type Out = io::Result<()>;
+
+    fn key<T: Declared>(self, key: &T::Key) -> io::Result<()> {
+        match &mut T::part_mut(&mut self.0.tables).ids {
+            Some(ids) => remove_key(ids, key),
+            None => Ok(()),
         }
     }
 }
@@ -236,27 +256,21 @@ fn remove_key<K: aya::Pod, V: aya::Pod>(
 
 impl Maps for KernelMaps {
     fn capacity(&self, table: Table) -> u32 {
-        match table {
-            Table::Waypoints => self.waypoints.count(),
-            Table::Backends => self.backends.count(),
-            Table::Endpoints => self.endpoints.count(),
-            Table::Services => self.services.count(),
-            Table::Frontends => self.frontends.count(),
-            Table::Addresses => self.addresses.count(),
+        struct Capacity<'a>(&'a KernelMaps);
+        impl OnTable for Capacity<'_> {
+            type Out = u32;
+            fn table<T: Declared>(self) -> u32 {
+                T::part(&self.0.tables).rows.count()
+            }
         }
+        on_table(table, Capacity(self)).unwrap_or_else(|| self.endpoints.count())
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
         let read = |table| error("read", table);
         let contents = Contents {
             settings: self.settings.get(0).map_err(read("settings"))?,
-            waypoints: self.waypoints.used(),
-            backends: self.backends.used(),
-            services: self.services.used(),
-            frontends: self.frontends.used(),
-            addresses: self.addresses.used(),
-            address_ids: keys(&self.address_ids).map_err(read("addresses"))?,
-            frontend_ids: keys(&self.frontend_ids).map_err(read("frontends"))?,
+            slots: Each::make(&mut &*self)?,
             callers: self
                 .callers
                 .iter()
@@ -280,16 +294,24 @@ impl Maps for KernelMaps {
     }
 }
 
-fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+impl Make<Read> for &KernelMaps {
+    type Error = MapsError;
+
+    fn part<T: Declared>(&mut self) -> Result<TableContents<T>, MapsError> {
+        let table = T::part(&self.tables);
+        let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
+        let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
+        Ok(TableContents {
+            slots: table.rows.used(),
+            keys: keys.map_err(|cause| error("read", T::TABLE.as_str())(io_error(cause)))?,
+        })
+    }
+}
+
+pub fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
     move |source| MapsError {
         operation,
         table,
         source,
     }
-}
-
-fn keys<K: aya::Pod, I: aya::Pod>(map: &HashMap<MapData, K, I>) -> io::Result<Vec<(K, Option<I>)>> {
-    map.iter()
-        .map(|entry| entry.map(|(key, id)| (key, Some(id))).map_err(io_error))
-        .collect()
 }

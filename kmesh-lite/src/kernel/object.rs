@@ -1,11 +1,11 @@
 //! The programs and their maps, loaded.
 
 use super::bpf::{self, io_error};
-use super::counters::CounterMaps;
-use super::maps::{KernelMaps, Readers};
+use super::maps::{KernelMaps, Mapped, MappedTable, Readers};
 use super::rows::Rows;
-use crate::model::Limits;
-use crate::tables::Table;
+use crate::hooks::{HOOKS, Hook};
+use crate::model::{Limits, Table};
+use crate::tables::{Declared, Each, ForEach, Make, for_each};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::LazyLock;
 
 /// The object file that the build made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -54,85 +55,38 @@ pub enum LoadError {
     Misfit { name: &'static str },
 }
 
-/// A program and where it hooks in.
-#[derive(Debug)]
-pub struct Hook {
-    pub name: &'static str,
-    /// `enum bpf_attach_type` of linux/bpf.h.
-    pub attach_type: u32,
-    pub need: Need,
-    /// Whether it looks at what sockets remember from their connect.
-    pub remembers: bool,
-}
+/// Tells what the others are.
+pub const SETTINGS: &str = "SETTINGS";
+const ENDPOINTS: &str = "ENDPOINTS";
+const CALLERS: &str = "CALLERS";
+const OUTCOMES: &str = "OUTCOMES";
 
-/// When a hook has work to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    Always,
-    /// While some waypoint gets a header: it costs every connection a little.
-    Headers,
-}
+/// The maps that the mesh is turned into.
+pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let sized = sized_maps().into_iter().map(|(map, _)| map);
+    [SETTINGS, CALLERS, OUTCOMES]
+        .into_iter()
+        .chain(sized)
+        .collect()
+});
 
-/// Every hook. The order is that of attaching: headers and peers' names before connects, so that no
-/// socket is redirected that would lack its header or whose name would be wrong.
-pub const HOOKS: [Hook; 5] = {
-    use aya_obj::generated::bpf_attach_type::{
-        BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_CONNECT,
-        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS,
-    };
-    [
-        Hook {
-            name: "follow_header",
-            attach_type: BPF_CGROUP_SOCK_OPS as u32,
-            need: Need::Headers,
-            remembers: true,
-        },
-        Hook {
-            name: "getpeername4",
-            attach_type: BPF_CGROUP_INET4_GETPEERNAME as u32,
-            need: Need::Always,
-            remembers: true,
-        },
-        Hook {
-            name: "getpeername6",
-            attach_type: BPF_CGROUP_INET6_GETPEERNAME as u32,
-            need: Need::Always,
-            remembers: true,
-        },
-        Hook {
-            name: "connect4",
-            attach_type: BPF_CGROUP_INET4_CONNECT as u32,
-            need: Need::Always,
-            remembers: false,
-        },
-        Hook {
-            name: "connect6",
-            attach_type: BPF_CGROUP_INET6_CONNECT as u32,
-            need: Need::Always,
-            remembers: false,
-        },
-    ]
-};
+/// The maps whose size follows from a limit, with the table of that limit.
+fn sized_maps() -> Vec<(&'static str, Table)> {
+    struct Maps(Vec<(&'static str, Table)>);
+    impl ForEach for Maps {
+        fn table<T: Declared>(&mut self) {
+            let maps = [Some(T::MAP), T::KEYS, T::CONNECTS];
+            let maps = maps.into_iter().flatten();
+            self.0.extend(maps.map(|map| (map, T::TABLE)));
+        }
+    }
+    let mut maps = Maps(vec![(ENDPOINTS, Table::Endpoints)]);
+    for_each(&mut maps);
+    maps.0
+}
 
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
-
-/// What the mesh is turned into. The first one tells what the others are.
-pub const TABLES: [&str; 13] = [
-    "SETTINGS",
-    "WAYPOINTS",
-    "BACKENDS",
-    "SERVICES",
-    "FRONTENDS",
-    "ADDRESSES",
-    "ENDPOINTS",
-    "ADDRESS_IDS",
-    "FRONTEND_IDS",
-    "CALLERS",
-    "OUTCOMES",
-    "SERVICE_CONNECTS",
-    "BACKEND_CONNECTS",
-];
 
 /// Maps that outlive the tables: what sockets remember, which of them have a header pending, and
 /// what is told about them.
@@ -185,18 +139,13 @@ impl Object {
         }
         let (ebpf, maps, abilities) = undisturbed(|| load_what_works(limits, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
-        let program = object.program(PUSH_HEADER)?;
-        let attached = bpf::attach_to_map(program, object.socket_map(PENDING)?);
-        attached.map_err(|source| LoadError::AttachToSockets {
-            name: PUSH_HEADER,
-            source,
-        })?;
+        object.push_headers()?;
         if reuse.tables.is_some() {
             // Whoever wrote before us may have ended in the middle of it.
             object.maps.readers = Readers::MayHoldRows;
         } else {
             let set = object.maps.settings.set(0, settings);
-            set.map_err(map_error("SETTINGS"))?;
+            set.map_err(map_error(SETTINGS))?;
         }
         Ok(object)
     }
@@ -214,6 +163,22 @@ impl Object {
     fn socket_map(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         let map = self.sockets.get(name).ok_or_else(|| absent_map(name))?;
         Ok(map.as_fd())
+    }
+
+    /// Attaches the program that sees what sockets with a pending header send.
+    pub fn push_headers(&self) -> Result<(), LoadError> {
+        let program = self.program(PUSH_HEADER)?;
+        let attached = bpf::attach_to_map(program, self.socket_map(PENDING)?);
+        attached.map_err(|source| LoadError::AttachToSockets {
+            name: PUSH_HEADER,
+            source,
+        })
+    }
+
+    /// Whether that program is in its place; `None` where the kernel does not tell.
+    pub fn pushes_headers(&self) -> Option<bool> {
+        let there = bpf::program_of_map(self.socket_map(PENDING).ok()?).ok()?;
+        Some(there == self.program_id(PUSH_HEADER).ok())
     }
 
     /// Makes `socket` the one that swallows bytes nobody is to see.
@@ -247,6 +212,18 @@ impl Object {
         })
     }
 
+    /// The number of a program in the kernel.
+    pub fn program_id(&self, name: &'static str) -> Result<u32, LoadError> {
+        let program = self.ebpf.program(name).ok_or(LoadError::Absent {
+            kind: "program",
+            name,
+        })?;
+        let about = program
+            .info()
+            .map_err(|source| LoadError::Program { name, source })?;
+        Ok(about.id())
+    }
+
     /// A program by its name.
     pub fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         let program = self.ebpf.program(name).ok_or(LoadError::Absent {
@@ -263,23 +240,27 @@ impl Object {
 /// Typed maps, and mappings of them.
 pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
     Ok(KernelMaps {
-        settings: rows(all, "SETTINGS")?,
-        waypoints: rows(all, "WAYPOINTS")?,
-        backends: rows(all, "BACKENDS")?,
-        services: rows(all, "SERVICES")?,
-        frontends: rows(all, "FRONTENDS")?,
-        addresses: rows(all, "ADDRESSES")?,
-        endpoints: rows(all, "ENDPOINTS")?,
-        address_ids: hash(all, "ADDRESS_IDS")?,
-        frontend_ids: hash(all, "FRONTEND_IDS")?,
-        callers: hash(all, "CALLERS")?,
-        counters: CounterMaps {
-            outcomes: counters(all, "OUTCOMES")?,
-            services: counters(all, "SERVICE_CONNECTS")?,
-            backends: counters(all, "BACKEND_CONNECTS")?,
-        },
+        settings: rows(all, SETTINGS)?,
+        tables: Each::make(&mut Mappings(all))?,
+        endpoints: rows(all, ENDPOINTS)?,
+        callers: hash(all, CALLERS)?,
+        outcomes: counters(all, OUTCOMES)?,
         readers: Readers::Gone,
     })
+}
+
+struct Mappings<'a>(&'a mut Typed);
+
+impl Make<Mapped> for Mappings<'_> {
+    type Error = LoadError;
+
+    fn part<T: Declared>(&mut self) -> Result<MappedTable<T>, LoadError> {
+        Ok(MappedTable {
+            rows: rows(self.0, T::MAP)?,
+            ids: T::KEYS.map(|map| hash(self.0, map)).transpose()?,
+            connects: T::CONNECTS.map(|map| counters(self.0, map)).transpose()?,
+        })
+    }
 }
 
 type Loaded = (Ebpf, Typed, Abilities);
@@ -326,18 +307,7 @@ fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loade
     loader
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
-    for (name, table) in [
-        ("WAYPOINTS", Table::Waypoints),
-        ("BACKENDS", Table::Backends),
-        ("BACKEND_CONNECTS", Table::Backends),
-        ("SERVICES", Table::Services),
-        ("SERVICE_CONNECTS", Table::Services),
-        ("FRONTENDS", Table::Frontends),
-        ("FRONTEND_IDS", Table::Frontends),
-        ("ADDRESSES", Table::Addresses),
-        ("ADDRESS_IDS", Table::Addresses),
-        ("ENDPOINTS", Table::Endpoints),
-    ] {
+    for (name, table) in sized_maps() {
         // What another will take the place of need not be large.
         let there = reuse.get(name).is_some();
         loader.map_max_entries(name, if there { 1 } else { table.rows(limits) });
@@ -348,7 +318,7 @@ fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loade
     // way to name a map that is there, except in a bpf file system, which a hardened service does
     // not have. So the descriptor behind the number is exchanged.
     let mut replaced = Vec::new();
-    for name in TABLES.into_iter().chain(SOCKETS) {
+    for name in TABLES.iter().copied().chain(SOCKETS) {
         let made = ebpf.take_map(name).ok_or_else(|| absent_map(name))?;
         let map = match reuse.get(name) {
             None => made,
@@ -365,8 +335,7 @@ fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loade
         };
         maps.insert(name, map);
     }
-    let names = HOOKS.iter().map(|hook| hook.name).chain([PUSH_HEADER]);
-    for name in names {
+    for Hook { name, .. } in &HOOKS {
         let program = ebpf.program_mut(name).ok_or(LoadError::Absent {
             kind: "program",
             name,

@@ -1,13 +1,12 @@
 //! A daemon's tables without the daemon: found among everything that the kernel has loaded.
 
-use super::Counters;
 use super::bpf::{self, io_error};
-use super::object::{LoadError, TABLES, Typed, adopt, kernel_maps};
+use super::object::{LoadError, SETTINGS, TABLES, Typed, adopt, kernel_maps};
 use super::store::Group;
+use super::{Snapshot, counters};
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
-use crate::model::Limits;
-use crate::tables::{Actual, Tables};
+use crate::tables::Actual;
 use aya::maps::{MapError, MapInfo, loaded_maps};
 use aya::programs::{ProgramError, loaded_programs};
 use kmesh_lite_common::Label;
@@ -85,14 +84,15 @@ impl Observer {
         self.maps.read()
     }
 
-    /// Reads the counters of what `tables` hold.
-    pub fn counters(&self, tables: &Tables) -> Result<Counters, MapsError> {
-        self.maps.counters.read(tables)
-    }
-
-    /// The limits that the tables were made for.
-    pub fn limits(&self) -> Limits {
-        self.maps.limits()
+    /// Reads all tables and their counters.
+    pub fn snapshot(&mut self) -> Result<Snapshot, MapsError> {
+        let tables = self.read()?.tables;
+        Ok(Snapshot {
+            counters: counters::read(&self.maps, &tables)?,
+            limits: self.maps.limits(),
+            attached: self.attached.clone(),
+            tables,
+        })
     }
 
     /// Cgroups that are attached to.
@@ -106,7 +106,7 @@ fn labels() -> Result<BTreeMap<u32, Label>, ObserveError> {
     let mut labels = BTreeMap::new();
     for map in loaded_maps() {
         let Some(map) = there(map)? else { continue };
-        if map.name() != TABLES[0].as_bytes() || map.value_size() < size_of::<Label>() as u32 {
+        if map.name() != SETTINGS.as_bytes() || map.value_size() < size_of::<Label>() as u32 {
             continue;
         }
         let Some(fd) = there(map.fd())? else { continue };

@@ -1,8 +1,9 @@
 //! What this kernel can do and who else uses it, found out without changing anything.
 
 use super::bpf;
-use super::object::{Abilities, HOOKS, LoadError, Need, Object, Reuse, SOCKETS, TABLES};
+use super::object::{Abilities, LoadError, Object, Reuse, SOCKETS, TABLES};
 use super::server_first::Sink;
+use crate::hooks::{Hook, Need, of_cgroups};
 use crate::host::Cgroups;
 use crate::model::Limits;
 use aya::programs::{ProgramError, loaded_programs};
@@ -13,20 +14,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// Room for next to nothing.
-const LIMITS: Limits = Limits {
-    addresses: 1,
-    frontends: 1,
-    services: 1,
-    endpoints: 1,
-    backends: 1,
-    waypoints: 1,
-};
-
 /// Loads the programs as the daemon does, and lets go of them.
 pub fn probe() -> Result<Abilities, LoadError> {
     // Without a label nobody takes these tables for a daemon's.
-    let object = Object::load(&LIMITS, Settings::default(), Reuse::default())?;
+    let next_to_nothing = Limits::each(|_| 1);
+    let object = Object::load(&next_to_nothing, Settings::default(), Reuse::default())?;
     Ok(object.abilities)
 }
 
@@ -64,8 +56,8 @@ pub fn has_loopback() -> io::Result<()> {
 
 /// How many descriptors a daemon that is attached to so many cgroups hands to its store, at least.
 pub fn kept_for(cgroups: usize) -> usize {
-    let always = |hook: &&super::object::Hook| hook.need == Need::Always;
-    TABLES.len() + SOCKETS.len() + cgroups * HOOKS.iter().filter(always).count()
+    let always = of_cgroups().filter(|hook| hook.need == Need::Always);
+    TABLES.len() + SOCKETS.len() + cgroups * always.count()
 }
 
 /// Who is at one of our hooks of a cgroup.
@@ -96,7 +88,7 @@ pub fn at_hooks(cgroups: &Cgroups, path: &Path) -> io::Result<Vec<AtHook>> {
         .ancestors()
         .map(|path| Ok((path.to_owned(), File::open(cgroups.folder(path))?)))
         .collect::<io::Result<_>>()?;
-    let at = |hook: &super::object::Hook| {
+    let at = |hook: &Hook| {
         let level = |(cgroup, folder): &(PathBuf, File)| {
             let (flags, programs) = bpf::programs_at(folder.as_fd(), hook.attach_type, false)?;
             Ok(Level {
@@ -114,7 +106,7 @@ pub fn at_hooks(cgroups: &Cgroups, path: &Path) -> io::Result<Vec<AtHook>> {
             effective,
         })
     };
-    HOOKS.iter().map(at).collect()
+    of_cgroups().map(at).collect()
 }
 
 /// Names of all programs by id. Wants CAP_SYS_ADMIN.

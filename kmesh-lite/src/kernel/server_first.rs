@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Why the header waits for the client.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum NotHelped {
     #[error("cannot look at the sockets of process {process}; CAP_SYS_PTRACE is needed")]
     Process {
         process: u32,
@@ -34,25 +34,6 @@ pub enum Failure {
     },
 }
 
-/// Makes the header of the event's socket leave now.
-pub fn help(event: &Event, sink: &Sink) -> Result<(), Failure> {
-    let process = event.process;
-    let socket = find(process, event.cookie)?;
-    if has_sent(&socket) {
-        return Ok(());
-    }
-    let poked = poke(&socket);
-    sink.drain();
-    match poked {
-        Ok(()) => Ok(()),
-        // The client had sent something.
-        Err(Errno::EINVAL) => Ok(()),
-        // The connection is over.
-        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-        Err(source) => Err(Failure::Send { process, source }),
-    }
-}
-
 /// A connection of the daemon with itself, to which the program sends a byte of ours that came too
 /// late for the socket it was meant for.
 pub struct Sink {
@@ -61,7 +42,26 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn open() -> io::Result<Self> {
+    /// Makes the header of the event's socket leave now.
+    pub fn help(&self, event: &Event) -> Result<(), NotHelped> {
+        let process = event.process;
+        let socket = find(process, event.cookie)?;
+        if has_sent(&socket) {
+            return Ok(());
+        }
+        let poked = poke(&socket);
+        self.drain();
+        match poked {
+            Ok(()) => Ok(()),
+            // The client had sent something.
+            Err(Errno::EINVAL) => Ok(()),
+            // The connection is over.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(source) => Err(NotHelped::Send { process, source }),
+        }
+    }
+
+    pub(super) fn open() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let socket = TcpStream::connect(listener.local_addr()?)?;
         let (other, _) = listener.accept()?;
@@ -110,8 +110,8 @@ fn poke(socket: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// A descriptor of our own for the socket with this cookie.
-fn find(process: u32, cookie: u64) -> Result<OwnedFd, Failure> {
-    let denied = |source| Failure::Process { process, source };
+fn find(process: u32, cookie: u64) -> Result<OwnedFd, NotHelped> {
+    let denied = |source| NotHelped::Process { process, source };
     let handle = pidfd(process).map_err(denied)?;
     let folder = format!("/proc/{process}/fd");
     let mut numbers: Vec<i32> = fs::read_dir(folder)
@@ -131,7 +131,7 @@ fn find(process: u32, cookie: u64) -> Result<OwnedFd, Failure> {
             Err(error) => return Err(denied(error)),
         }
     }
-    Err(Failure::Gone { process })
+    Err(NotHelped::Gone { process })
 }
 
 fn is_socket(path: &std::path::Path) -> bool {

@@ -1,111 +1,67 @@
 //! From the contents of the maps to the tables that count.
 
-use crate::tables::{Actual, Leftovers, Table, Tables};
-use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Range, Row, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
+use crate::tables::{
+    Actual, ById, Declared, Each, ForEach, Leftovers, Make, Shape, Tables, for_each,
 };
-use std::collections::BTreeMap;
+use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot, Stamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
-/// What an implementation of [`super::Maps`] reads: slots that are not empty, by index, and the two
-/// indexes.
-#[derive(Debug, Default)]
+/// What an implementation of [`super::Maps`] reads.
 pub struct Contents {
     pub settings: Settings,
-    pub waypoints: Vec<(u32, Slot<Waypoint>)>,
-    pub backends: Vec<(u32, Slot<Backend>)>,
-    pub services: Vec<(u32, Slot<Service>)>,
-    pub frontends: Vec<(u32, Slot<Frontend>)>,
-    pub addresses: Vec<(u32, Slot<AddressRow>)>,
-    pub address_ids: Vec<(Address, Option<AddressId>)>,
-    pub frontend_ids: Vec<(FrontendKey, Option<FrontendId>)>,
+    pub slots: Each<Read>,
     pub callers: BTreeMap<u64, Caller>,
+}
+
+/// One table as it was read.
+pub struct TableContents<T: Declared> {
+    /// Slots that are not empty, by index.
+    pub slots: Vec<(u32, Slot<T::Row>)>,
+    /// Where programs search by key: the keys and the ids that they lead to, as numbers from 1.
+    pub keys: Vec<(T::Key, u32)>,
+}
+
+/// The shape of [`Contents`].
+pub struct Read;
+
+impl Shape for Read {
+    type Of<T: Declared> = TableContents<T>;
 }
 
 /// Past any generation that plans reach: the word was written by somebody else, and a plan could not
 /// go on counting from it.
 const ABSURD: u64 = 1 << 62;
 
-impl Contents {
-    /// Which generation counts. Where the word says nothing sensible, the newest that any row has:
-    /// then everything goes on counting, and the next plan mends the word.
-    fn generation(&self) -> u64 {
-        fn stamps<T>(slots: &[(u32, Slot<T>)]) -> impl Iterator<Item = Stamp> {
-            slots.iter().flat_map(|(_, slot)| slot.stamps)
-        }
-        match self.settings.generation {
-            sensible @ 0..ABSURD => sensible,
-            _ => stamps(&self.waypoints)
-                .chain(stamps(&self.backends))
-                .chain(stamps(&self.services))
-                .chain(stamps(&self.frontends))
-                .chain(stamps(&self.addresses))
-                .map(Stamp::generation)
-                .filter(|generation| *generation < ABSURD)
-                .max()
-                .unwrap_or(0),
-        }
-    }
-}
-
 /// Sorts out what counts at the current generation. `endpoints` reads one range; it may be asked
 /// for rows that do not exist, if somebody else wrote to the tables.
-pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endpoint>>) -> Actual {
-    let generation = contents.generation();
-    let mut leftovers = Leftovers::default();
-    let mut sort = |table, index, counts| match counts {
-        Counts::Yes => {}
-        Counts::WithScrap => drop(leftovers.versions.insert((table, index))),
-        Counts::No => drop(leftovers.slots.insert((table, index))),
+pub fn assemble(
+    mut contents: Contents,
+    endpoints: impl Fn(Range) -> Option<Vec<Endpoint>>,
+) -> Actual {
+    let generation = match contents.settings.generation {
+        sensible @ 0..ABSURD => sensible,
+        // Then everything goes on counting, and the next plan mends the word.
+        _ => Newest::of(&contents.slots),
     };
-    let waypoints = rows(contents.waypoints, generation, Table::Waypoints, &mut sort);
-    let backends = rows(contents.backends, generation, Table::Backends, &mut sort);
-    let services = rows(contents.services, generation, Table::Services, &mut sort);
-    let frontends = rows(contents.frontends, generation, Table::Frontends, &mut sort);
-    let addresses = rows(contents.addresses, generation, Table::Addresses, &mut sort);
-    let mut frontends: BTreeMap<_, _> = frontends.into_iter().collect();
-    let mut addresses: BTreeMap<_, _> = addresses.into_iter().collect();
-
-    // A row counts only where its key leads to it, and a key only where it leads to its row.
-    let found = follow(
-        contents.address_ids,
-        AddressId::index,
-        &mut addresses,
-        |row| row.address,
-        |key| {
-            leftovers.addresses.insert(key);
-        },
-    );
-    leftovers
-        .slots
-        .extend(found.into_iter().map(|index| (Table::Addresses, index)));
-    let found = follow(
-        contents.frontend_ids,
-        FrontendId::index,
-        &mut frontends,
-        |row| row.key,
-        |key| {
-            leftovers.frontends.insert(key);
-        },
-    );
-    leftovers
-        .slots
-        .extend(found.into_iter().map(|index| (Table::Frontends, index)));
+    let mut sort = Sort {
+        contents: &mut contents.slots,
+        generation,
+        leftovers: Leftovers::default(),
+    };
+    let Ok(rows) = Each::<ById>::make(&mut sort);
+    let mut leftovers = sort.leftovers;
     // A slot that is emptied needs no scrubbing.
     leftovers
         .versions
         .retain(|slot| !leftovers.slots.contains(slot));
 
-    let mut ranges = BTreeMap::new();
-    for (_, service) in &services {
-        for range in service
-            .v4
-            .iter()
-            .chain(&service.v6)
-            .filter(|range| range.count > 0)
-        {
+    let mut ranges: BTreeMap<u32, Vec<Endpoint>> = BTreeMap::new();
+    for service in rows.services.values() {
+        let used = service.v4.iter().chain(&service.v6);
+        for range in used.filter(|range| range.count > 0) {
             // Families mostly share their ranges.
-            let known: Option<&Vec<_>> = ranges.get(&range.first);
+            let known = ranges.get(&range.first);
             if known.is_some_and(|rows| rows.len() == range.count as usize) {
                 continue;
             }
@@ -117,12 +73,8 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
     Actual {
         generation,
         tables: Tables {
-            waypoints: with_ids(waypoints, WaypointId::from_index),
-            backends: with_ids(backends, BackendId::from_index),
+            rows,
             endpoints: ranges,
-            services: with_ids(services, ServiceId::from_index),
-            frontends: with_ids(frontends, FrontendId::from_index),
-            addresses: with_ids(addresses, AddressId::from_index),
             callers: contents.callers,
             caller_levels: contents.settings.caller_levels,
         },
@@ -130,76 +82,87 @@ pub fn assemble(contents: Contents, endpoints: impl Fn(Range) -> Option<Vec<Endp
     }
 }
 
-enum Counts {
-    Yes,
-    /// One version does, the other is for a generation that never came.
-    WithScrap,
-    No,
+/// The newest sensible generation that any slot has.
+struct Newest<'a>(&'a Each<Read>, u64);
+
+impl Newest<'_> {
+    fn of(slots: &Each<Read>) -> u64 {
+        let mut newest = Newest(slots, 0);
+        for_each(&mut newest);
+        newest.1
+    }
 }
 
-fn rows<T: Row>(
-    slots: Vec<(u32, Slot<T>)>,
+impl ForEach for Newest<'_> {
+    fn table<T: Declared>(&mut self) {
+        let stamps = T::part(self.0)
+            .slots
+            .iter()
+            .flat_map(|(_, slot)| slot.stamps);
+        let sensible = stamps.map(Stamp::generation).filter(|it| *it < ABSURD);
+        self.1 = sensible.fold(self.1, u64::max);
+    }
+}
+
+/// Sorts rows that count from leftovers.
+struct Sort<'a> {
+    contents: &'a mut Each<Read>,
     generation: u64,
-    table: Table,
-    sort: &mut impl FnMut(Table, u32, Counts),
-) -> Vec<(u32, T)> {
-    let mut rows = Vec::with_capacity(slots.len());
-    for (index, slot) in slots {
-        // SAFETY: a copy that nobody else can see.
-        match unsafe { Slot::read(&slot, generation) } {
-            Some(row) => {
-                let scrap = slot
-                    .stamps
-                    .iter()
-                    .any(|stamp| stamp.generation() > generation);
-                sort(
-                    table,
-                    index,
-                    if scrap {
-                        Counts::WithScrap
-                    } else {
-                        Counts::Yes
-                    },
-                );
-                rows.push((index, *row));
-            }
-            None => sort(table, index, Counts::No),
-        }
-    }
-    rows
+    leftovers: Leftovers,
 }
 
-/// Removes the rows that no key leads to, and gives their indexes; hands keys that lead to no row
-/// of theirs to `stray`.
-fn follow<K: Eq, I: Copy, T: Copy>(
-    keys: Vec<(K, Option<I>)>,
-    index: impl Fn(I) -> u32,
-    rows: &mut BTreeMap<u32, T>,
-    key_of: impl Fn(&T) -> K,
-    mut stray: impl FnMut(K),
-) -> Vec<u32> {
-    let mut reached = BTreeMap::new();
-    for (key, id) in keys {
-        let row = id.and_then(|id| rows.remove_entry(&index(id)));
-        match row {
-            Some((at, row)) if key_of(&row) == key => drop(reached.insert(at, row)),
-            Some((at, row)) => {
-                // Not this key's; its own key may still come.
-                rows.insert(at, row);
-                stray(key);
+impl Make<ById> for Sort<'_> {
+    type Error = Infallible;
+
+    fn part<T: Declared>(&mut self) -> Result<BTreeMap<T::Id, T::Row>, Infallible> {
+        let contents = T::part_mut(self.contents);
+        let slots = std::mem::take(&mut contents.slots);
+        let keys = std::mem::take(&mut contents.keys);
+        let mut rows = Vec::with_capacity(slots.len());
+        for (index, slot) in slots {
+            // SAFETY: a copy that nobody else can see.
+            let counts = unsafe { Slot::read(&slot, self.generation) };
+            match counts.and_then(|row| Some((T::id(index)?, *row))) {
+                Some(row) => {
+                    let ahead = |stamp: &Stamp| stamp.generation() > self.generation;
+                    if slot.stamps.iter().any(ahead) {
+                        self.leftovers.versions.insert((T::TABLE, index));
+                    }
+                    rows.push(row);
+                }
+                None => drop(self.leftovers.slots.insert((T::TABLE, index))),
             }
-            None => stray(key),
         }
+        let rows: BTreeMap<_, _> = rows.into_iter().collect();
+        Ok(match T::KEYS {
+            Some(_) => self.follow::<T>(keys, rows),
+            None => rows,
+        })
     }
-    std::mem::swap(rows, &mut reached);
-    reached.into_keys().collect()
 }
 
-fn with_ids<I: Ord, T>(
-    rows: impl IntoIterator<Item = (u32, T)>,
-    id: impl Fn(u32) -> Option<I>,
-) -> BTreeMap<I, T> {
-    rows.into_iter()
-        .filter_map(|(index, row)| Some((id(index)?, row)))
-        .collect()
+impl Sort<'_> {
+    /// A row counts only where its key leads to it, and a key only where it leads to its row.
+    fn follow<T: Declared>(
+        &mut self,
+        keys: Vec<(T::Key, u32)>,
+        mut rows: BTreeMap<T::Id, T::Row>,
+    ) -> BTreeMap<T::Id, T::Row> {
+        let mut reached = BTreeSet::new();
+        for (key, number) in keys {
+            let id = number.checked_sub(1).and_then(T::id);
+            match id.filter(|id| rows.get(id).is_some_and(|row| T::key(row) == key)) {
+                Some(id) => drop(reached.insert(id)),
+                None => drop(self.leftovers.keys.insert(T::wrap(key))),
+            }
+        }
+        rows.retain(|id, _| {
+            let counts = reached.contains(id);
+            if !counts {
+                self.leftovers.slots.insert((T::TABLE, T::index(*id)));
+            }
+            counts
+        });
+        rows
+    }
 }

@@ -1,8 +1,9 @@
 //! Faults on demand.
 
 use super::{Maps, MapsError};
+use crate::model::Table;
 use crate::plan::Op;
-use crate::tables::{Actual, Table};
+use crate::tables::Actual;
 
 /// Maps whose operations fail after a while, as a kernel's do when memory runs out or a process is
 /// killed in between.

@@ -1,40 +1,57 @@
 //! The tables in plain memory, slot for slot as the kernel has them: for tests, and for `plan`
 //! where no kernel can be asked.
 
-use super::{Contents, Maps, MapsError, assemble};
-use crate::model::Limits;
-use crate::plan::{Op, Row};
-use crate::tables::{Actual, Table};
+use super::{Contents, Maps, MapsError, Read, TableContents, assemble};
+use crate::model::{Limits, Table};
+use crate::plan::Op;
+use crate::tables::{Actual, Declared, Each, Make, OnKey, OnRow, OnTable, Shape, on_table};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Range, Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint,
-    WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Range,
+    Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::Lookup;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-
-/// Slots by index; an absent one is empty.
-type Slots<T> = BTreeMap<u32, Slot<T>>;
+use std::convert::Infallible;
 
 /// Tables in memory, which can also be looked up in as the programs do.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     limits: Limits,
     pub settings: Settings,
-    pub waypoints: Slots<Waypoint>,
-    pub backends: Slots<Backend>,
-    pub services: Slots<Service>,
-    pub frontends: Slots<Frontend>,
-    pub addresses: Slots<AddressRow>,
+    pub tables: Each<InMemory>,
     pub endpoints: BTreeMap<u32, Endpoint>,
-    pub address_ids: BTreeMap<Address, AddressId>,
-    pub frontend_ids: BTreeMap<FrontendKey, FrontendId>,
     pub callers: BTreeMap<u64, Caller>,
     /// Who connects, in lookups.
     pub caller: Cell<Option<Caller>>,
     /// State of the generator behind [`Lookup::random`].
     pub random: Cell<u64>,
+}
+
+/// The shape of [`Memory`].
+#[derive(Clone, Copy, Debug)]
+pub struct InMemory;
+
+impl Shape for InMemory {
+    type Of<T: Declared> = MemoryTable<T::Row, T::Key, T::Id>;
+}
+
+/// One table in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryTable<R, K, I> {
+    /// Slots by index; an absent one is empty.
+    pub slots: BTreeMap<u32, Slot<R>>,
+    /// Ids by key, where programs search by key.
+    pub ids: BTreeMap<K, I>,
+}
+
+impl<R, K, I> Default for MemoryTable<R, K, I> {
+    fn default() -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            ids: BTreeMap::new(),
+        }
+    }
 }
 
 impl Memory {
@@ -45,7 +62,7 @@ impl Memory {
         }
     }
 
-    fn row<'a, T: RowType>(&self, slots: &'a Slots<T>, index: u32) -> Option<&'a T> {
+    fn row<'a, T: RowType>(&self, slots: &'a BTreeMap<u32, Slot<T>>, index: u32) -> Option<&'a T> {
         // SAFETY: borrowed for as long as the answer.
         unsafe { Slot::read(slots.get(&index)?, self.settings.generation) }
     }
@@ -61,49 +78,16 @@ impl Memory {
     }
 }
 
-fn put<T: RowType>(slots: &mut Slots<T>, index: u32, row: T, generation: u64, live: bool) {
-    let slot = slots.entry(index).or_insert(Slot {
-        stamps: [Stamp::NEVER; 2],
-        rows: [row; 2],
-    });
-    let spare = Slot::<T>::newest(slot.stamps, generation - 1).map_or(0, |counts| 1 - counts);
-    slot.rows[spare] = row;
-    slot.stamps[spare] = Stamp::new(generation, live);
-}
-
-fn scrub<T: RowType>(slots: &mut Slots<T>, index: u32, generation: u64) {
-    let Some(slot) = slots.get_mut(&index) else {
-        return;
-    };
-    for stamp in slot
-        .stamps
-        .iter_mut()
-        .filter(|stamp| stamp.generation() > generation)
-    {
-        *stamp = Stamp::NEVER;
-    }
-}
-
 impl Maps for Memory {
     fn capacity(&self, table: Table) -> u32 {
         table.rows(&self.limits)
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
-        let list = |keys: &BTreeMap<_, _>| keys.iter().map(|(key, id)| (*key, Some(*id))).collect();
+        let Ok(slots) = Each::make(&mut &*self);
         let contents = Contents {
             settings: self.settings,
-            waypoints: self.waypoints.clone().into_iter().collect(),
-            backends: self.backends.clone().into_iter().collect(),
-            services: self.services.clone().into_iter().collect(),
-            frontends: self.frontends.clone().into_iter().collect(),
-            addresses: self.addresses.clone().into_iter().collect(),
-            address_ids: self
-                .address_ids
-                .iter()
-                .map(|(key, id)| (*key, Some(*id)))
-                .collect(),
-            frontend_ids: list(&self.frontend_ids),
+            slots,
             callers: self.callers.clone(),
         };
         Ok(assemble(contents, |range| self.range(range)))
@@ -111,60 +95,29 @@ impl Maps for Memory {
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         match op {
-            Op::Put(row) | Op::Retire(row) => {
-                let live = matches!(op, Op::Put(_));
-                let index = row.index();
-                match *row {
-                    Row::Waypoint(_, row) => put(&mut self.waypoints, index, row, generation, live),
-                    Row::Backend(_, row) => put(&mut self.backends, index, row, generation, live),
-                    Row::Service(_, row) => put(&mut self.services, index, row, generation, live),
-                    Row::Frontend(id, row) => {
-                        put(&mut self.frontends, index, row, generation, live);
-                        if live {
-                            self.frontend_ids.insert(row.key, id);
-                        }
-                    }
-                    Row::Address(id, row) => {
-                        put(&mut self.addresses, index, row, generation, live);
-                        if live {
-                            self.address_ids.insert(row.address, id);
-                        }
-                    }
-                }
-            }
+            Op::Put(row) | Op::Retire(row) => row.on(Put {
+                maps: self,
+                generation,
+                live: matches!(op, Op::Put(_)),
+            }),
             Op::PutRange(first, rows) => {
                 self.endpoints.extend((*first..).zip(rows.iter().copied()));
             }
             Op::Commit => self.settings.generation = generation,
             Op::Free(row) => {
-                match row {
-                    Row::Frontend(_, row) => drop(self.frontend_ids.remove(&row.key)),
-                    Row::Address(_, row) => drop(self.address_ids.remove(&row.address)),
-                    _ => {}
-                }
-                self.apply(&Op::FreeSlot(row.table(), row.index()), generation)?;
+                row.key().on(DropKey(self));
+                free(self, row.table(), row.index());
             }
-            Op::FreeSlot(table, index) => match table {
-                Table::Waypoints => drop(self.waypoints.remove(index)),
-                Table::Backends => drop(self.backends.remove(index)),
-                Table::Services => drop(self.services.remove(index)),
-                Table::Frontends => drop(self.frontends.remove(index)),
-                Table::Addresses => drop(self.addresses.remove(index)),
-                Table::Endpoints => {}
-            },
-            Op::Scrub(table, index) => {
-                let now = generation - 1;
-                match table {
-                    Table::Waypoints => scrub(&mut self.waypoints, *index, now),
-                    Table::Backends => scrub(&mut self.backends, *index, now),
-                    Table::Services => scrub(&mut self.services, *index, now),
-                    Table::Frontends => scrub(&mut self.frontends, *index, now),
-                    Table::Addresses => scrub(&mut self.addresses, *index, now),
-                    Table::Endpoints => {}
-                }
-            }
-            Op::DropAddress(address) => drop(self.address_ids.remove(address)),
-            Op::DropFrontend(key) => drop(self.frontend_ids.remove(key)),
+            Op::FreeSlot(table, index) => free(self, *table, *index),
+            Op::Scrub(table, index) => drop(on_table(
+                *table,
+                Scrub {
+                    maps: self,
+                    index: *index,
+                    generation: generation - 1,
+                },
+            )),
+            Op::DropKey(key) => key.on(DropKey(self)),
             Op::PutCaller(cgroup, caller) => drop(self.callers.insert(*cgroup, *caller)),
             Op::CallerLevels(levels) => self.settings.caller_levels = *levels,
             Op::DropCaller(cgroup) => drop(self.callers.remove(cgroup)),
@@ -173,17 +126,98 @@ impl Maps for Memory {
     }
 }
 
+impl Make<Read> for &Memory {
+    type Error = Infallible;
+
+    fn part<T: Declared>(&mut self) -> Result<TableContents<T>, Infallible> {
+        let table = T::part(&self.tables);
+        let slots = table.slots.iter().map(|(index, slot)| (*index, *slot));
+        let ids = table.ids.iter().map(|(key, id)| (*key, T::index(*id) + 1));
+        Ok(TableContents {
+            slots: slots.collect(),
+            keys: ids.collect(),
+        })
+    }
+}
+
+struct Put<'a> {
+    maps: &'a mut Memory,
+    generation: u64,
+    live: bool,
+}
+
+impl OnRow for Put<'_> {
+    type Out = ();
+
+    fn row<T: Declared>(self, id: T::Id, row: &T::Row) {
+        let table = T::part_mut(&mut self.maps.tables);
+        let slot = table.slots.entry(T::index(id)).or_insert(Slot {
+            stamps: [Stamp::NEVER; 2],
+            rows: [*row; 2],
+        });
+        let newest = Slot::<T::Row>::newest(slot.stamps, self.generation - 1);
+        let spare = newest.map_or(0, |counts| 1 - counts);
+        slot.rows[spare] = *row;
+        slot.stamps[spare] = Stamp::new(self.generation, self.live);
+        if self.live && T::KEYS.is_some() {
+            table.ids.insert(T::key(row), id);
+        }
+    }
+}
+
+fn free(maps: &mut Memory, table: Table, index: u32) {
+    struct Free<'a>(&'a mut Memory, u32);
+    impl OnTable for Free<'_> {
+        type Out = ();
+        fn table<T: Declared>(self) {
+            T::part_mut(&mut self.0.tables).slots.remove(&self.1);
+        }
+    }
+    on_table(table, Free(maps, index));
+}
+
+struct DropKey<'a>(&'a mut Memory);
+
+impl OnKey for DropKey<'_> {
+    type Out = ();
+
+    fn key<T: Declared>(self, key: &T::Key) {
+        T::part_mut(&mut self.0.tables).ids.remove(key);
+    }
+}
+
+struct Scrub<'a> {
+    maps: &'a mut Memory,
+    index: u32,
+    generation: u64,
+}
+
+impl OnTable for Scrub<'_> {
+    type Out = ();
+
+    fn table<T: Declared>(self) {
+        let slots = &mut T::part_mut(&mut self.maps.tables).slots;
+        let stamps = slots.get_mut(&self.index).into_iter();
+        let ahead = |stamp: &&mut Stamp| stamp.generation() > self.generation;
+        for stamp in stamps.flat_map(|slot| &mut slot.stamps).filter(ahead) {
+            *stamp = Stamp::NEVER;
+        }
+    }
+}
+
 impl Lookup for Memory {
     fn address(&self, address: &Address) -> Option<&AddressRow> {
-        self.row(&self.addresses, self.address_ids.get(address)?.index())
+        let table = &self.tables.addresses;
+        self.row(&table.slots, table.ids.get(address)?.index())
     }
 
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
-        self.row(&self.frontends, self.frontend_ids.get(key)?.index())
+        let table = &self.tables.frontends;
+        self.row(&table.slots, table.ids.get(key)?.index())
     }
 
     fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&self.services, id.index())
+        self.row(&self.tables.services.slots, id.index())
     }
 
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
@@ -191,11 +225,11 @@ impl Lookup for Memory {
     }
 
     fn backend(&self, id: BackendId) -> Option<&Backend> {
-        self.row(&self.backends, id.index())
+        self.row(&self.tables.backends.slots, id.index())
     }
 
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
-        self.row(&self.waypoints, id.index())
+        self.row(&self.tables.waypoints.slots, id.index())
     }
 
     fn caller(&self) -> Caller {

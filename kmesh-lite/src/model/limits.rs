@@ -1,31 +1,77 @@
 //! Capacities of the kernel's tables.
 
-/// How many rows of each kind the mesh may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+use std::fmt;
+
+/// Declares the tables that have a capacity, with the capacity that each has by default.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident $key:ident = $default:literal,)+) => {
+        /// A table with a capacity. The order is that in which a plan writes: rows of a table refer
+        /// to rows of those before it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Table {
+            $($table,)+
+        }
+
+        impl Table {
+            pub const ALL: &[Self] = &[$(Self::$table),+];
+
+            /// The name of the table, which is also its key under `[limits]`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$table => stringify!($key),)+
+                }
+            }
+        }
+
+        /// How many rows of each kind the mesh may have.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[$doc])* pub $key: u32,)+
+        }
+
+        impl Limits {
+            /// The limits that `limit` gives.
+            pub fn each(limit: impl Fn(Table) -> u32) -> Self {
+                Self {
+                    $($key: limit(Table::$table),)+
+                }
+            }
+
+            /// The limit of one table.
+            pub const fn of(&self, table: Table) -> u32 {
+                match table {
+                    $(Table::$table => self.$key,)+
+                }
+            }
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self {
+                    $($key: $default,)+
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    Waypoints waypoints = 1_024,
+    Backends backends = 100_000,
+    Endpoints endpoints = 100_000,
+    Services services = 10_000,
+    Frontends frontends = 65_536,
     /// Virtual addresses and captured backends.
-    pub addresses: u32,
-    pub frontends: u32,
-    pub services: u32,
-    pub endpoints: u32,
-    pub backends: u32,
-    pub waypoints: u32,
+    Addresses addresses = 65_536,
 }
 
 impl Limits {
-    /// Largest value of any limit: what one table of the kernel can be asked for sensibly.
+    /// Largest value of any limit: more is not sensibly asked of one table of the kernel.
     pub const MAX: u32 = 16_000_000;
 
     /// The larger of each.
     pub fn max(self, other: Self) -> Self {
-        Self {
-            addresses: self.addresses.max(other.addresses),
-            frontends: self.frontends.max(other.frontends),
-            services: self.services.max(other.services),
-            endpoints: self.endpoints.max(other.endpoints),
-            backends: self.backends.max(other.backends),
-            waypoints: self.waypoints.max(other.waypoints),
-        }
+        Self::each(|table| self.of(table).max(other.of(table)))
     }
 
     /// Whether every limit is at least the other's.
@@ -34,15 +80,21 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            addresses: 65_536,
-            frontends: 65_536,
-            services: 10_000,
-            endpoints: 100_000,
-            backends: 100_000,
-            waypoints: 1_024,
-        }
+impl Table {
+    /// How many rows the kernel's table has for a limit: twice as many, so that any mesh within the
+    /// limits can be put beside any other before the first is taken away.
+    pub const fn rows(self, limits: &Limits) -> u32 {
+        limits.of(self) * 2
+    }
+
+    /// The limit for which the kernel's table has this many rows.
+    pub const fn limit_of(rows: u32) -> u32 {
+        rows / 2
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }

@@ -1,9 +1,10 @@
 //! Which operations lead from one to the other, and in which order.
 
-use super::same::differing;
-use super::{Op, Plan, Row};
-use crate::tables::{Actual, Leftovers, Tables};
-use std::collections::{BTreeMap, BTreeSet};
+use super::differing::differing;
+use super::{Op, Plan};
+use crate::model::Table;
+use crate::tables::{Actual, Declared, ForEach, Key, Leftovers, Row, Tables, for_each};
+use std::collections::BTreeSet;
 
 /// The plan from `actual` to `desired`; empty when they are equal and nothing is left over.
 ///
@@ -11,102 +12,108 @@ use std::collections::{BTreeMap, BTreeSet};
 /// the opposite order. What makes every prefix safe is stronger than the order: up to the commit
 /// the old versions count, all of them; from then on the new ones.
 pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
-    let (now, leftovers) = (&actual.tables, &actual.leftovers);
-    let mut ops = clear(leftovers, desired);
+    let now = &actual.tables;
+    let mut ops = clear(&actual.leftovers, desired);
     let cleared = ops.len();
+    let mut change = Change {
+        now,
+        desired,
+        put: Vec::new(),
+        gone: Vec::new(),
+    };
+    for_each(&mut change);
+    ops.extend(change.put);
 
-    ops.extend(changed(&now.waypoints, &desired.waypoints, Row::Waypoint).map(Op::Put));
-    ops.extend(changed(&now.backends, &desired.backends, Row::Backend).map(Op::Put));
-    for first in differing(&now.endpoints, &desired.endpoints) {
-        if let Some(rows) = desired.endpoints.get(&first) {
-            ops.push(Op::PutRange(first, rows.clone()));
-        }
-    }
-    ops.extend(changed(&now.services, &desired.services, Row::Service).map(Op::Put));
-    ops.extend(changed(&now.frontends, &desired.frontends, Row::Frontend).map(Op::Put));
-    ops.extend(changed(&now.addresses, &desired.addresses, Row::Address).map(Op::Put));
-
-    // Rows that are found by key must be seen to be gone at the commit. The others are then out of
-    // reach by themselves.
-    let gone_addresses: Vec<_> = gone(&now.addresses, &desired.addresses, Row::Address).collect();
-    let gone_frontends: Vec<_> = gone(&now.frontends, &desired.frontends, Row::Frontend).collect();
-    ops.extend(gone_addresses.iter().copied().map(Op::Retire));
-    ops.extend(gone_frontends.iter().copied().map(Op::Retire));
-
+    // A row that programs find by its key must be seen to be gone at the commit. The others are then
+    // out of reach by themselves.
+    let gone = || change.gone.iter().rev();
+    let found_by_key = gone().filter(|table| table.found_by_key);
+    ops.extend(found_by_key.flat_map(|table| table.rows.iter().copied().map(Op::Retire)));
     if ops.len() > cleared {
         ops.push(Op::Commit);
     }
-
-    ops.extend(gone_addresses.into_iter().map(Op::Free));
-    ops.extend(gone_frontends.into_iter().map(Op::Free));
-    ops.extend(gone(&now.services, &desired.services, Row::Service).map(Op::Free));
-    ops.extend(gone(&now.backends, &desired.backends, Row::Backend).map(Op::Free));
-    ops.extend(gone(&now.waypoints, &desired.waypoints, Row::Waypoint).map(Op::Free));
+    ops.extend(gone().flat_map(|table| table.rows.iter().copied().map(Op::Free)));
 
     callers(now, desired, &mut ops);
     Plan {
-        // Only somebody else's number can be the last one; `Kernel` then begins anew.
+        // Only somebody else's number can be the last one; the reconciler then begins anew.
         generation: actual.generation.saturating_add(1),
         ops,
     }
 }
 
+/// Rows that come and go, table by table.
+struct Change<'a> {
+    now: &'a Tables,
+    desired: &'a Tables,
+    put: Vec<Op>,
+    gone: Vec<Gone>,
+}
+
+/// Rows that one table loses.
+struct Gone {
+    found_by_key: bool,
+    rows: Vec<Row>,
+}
+
+impl ForEach for Change<'_> {
+    fn table<T: Declared>(&mut self) {
+        if T::TABLE == Table::Services {
+            self.ranges();
+        }
+        let (now, desired) = (T::part(&self.now.rows), T::part(&self.desired.rows));
+        let mut rows = Vec::new();
+        for id in differing(now, desired) {
+            match (desired.get(&id), now.get(&id)) {
+                (Some(row), _) => self.put.push(Op::Put(T::row(id, *row))),
+                (None, Some(row)) => rows.push(T::row(id, *row)),
+                (None, None) => {}
+            }
+        }
+        self.gone.push(Gone {
+            found_by_key: T::KEYS.is_some(),
+            rows,
+        });
+    }
+}
+
+impl Change<'_> {
+    /// Ranges of endpoints, to which services refer.
+    fn ranges(&mut self) {
+        for first in differing(&self.now.endpoints, &self.desired.endpoints) {
+            if let Some(rows) = self.desired.endpoints.get(&first) {
+                self.put.push(Op::PutRange(first, rows.clone()));
+            }
+        }
+    }
+}
+
 /// Clears what does not count, before a commit could make it count.
 fn clear(leftovers: &Leftovers, desired: &Tables) -> Vec<Op> {
-    // A key without a row is in nobody's way if its row is about to be put.
-    let addresses: BTreeSet<_> = desired.addresses.values().map(|row| row.address).collect();
-    let frontends: BTreeSet<_> = desired.frontends.values().map(|row| row.key).collect();
     let mut ops = Vec::new();
-    ops.extend(
-        leftovers
-            .addresses
-            .difference(&addresses)
-            .copied()
-            .map(Op::DropAddress),
-    );
-    ops.extend(
-        leftovers
-            .frontends
-            .difference(&frontends)
-            .copied()
-            .map(Op::DropFrontend),
-    );
-    ops.extend(
-        leftovers
-            .slots
-            .iter()
-            .map(|(table, index)| Op::FreeSlot(*table, *index)),
-    );
-    ops.extend(
-        leftovers
-            .versions
-            .iter()
-            .map(|(table, index)| Op::Scrub(*table, *index)),
-    );
+    if !leftovers.keys.is_empty() {
+        // A key without a row is in nobody's way if its row is about to be put.
+        let mut keys = Keys(desired, BTreeSet::new());
+        for_each(&mut keys);
+        ops.extend(leftovers.keys.difference(&keys.1).copied().map(Op::DropKey));
+    }
+    let slots = leftovers.slots.iter();
+    ops.extend(slots.map(|(table, index)| Op::FreeSlot(*table, *index)));
+    let versions = leftovers.versions.iter();
+    ops.extend(versions.map(|(table, index)| Op::Scrub(*table, *index)));
     ops
 }
 
-/// Rows of `desired` that `now` lacks or has otherwise.
-fn changed<I: Ord + Copy, T: PartialEq + Copy>(
-    now: &BTreeMap<I, T>,
-    desired: &BTreeMap<I, T>,
-    row: impl Fn(I, T) -> Row,
-) -> impl Iterator<Item = Row> {
-    differing(now, desired)
-        .into_iter()
-        .filter_map(move |id| Some(row(id, *desired.get(&id)?)))
-}
+/// The keys by which programs find rows.
+struct Keys<'a>(&'a Tables, BTreeSet<Key>);
 
-/// Rows of `now` that `desired` lacks.
-fn gone<I: Ord + Copy, T: PartialEq + Copy>(
-    now: &BTreeMap<I, T>,
-    desired: &BTreeMap<I, T>,
-    row: impl Fn(I, T) -> Row,
-) -> impl Iterator<Item = Row> {
-    differing(now, desired)
-        .into_iter()
-        .filter(|id| !desired.contains_key(id))
-        .filter_map(move |id| Some(row(id, *now.get(&id)?)))
+impl ForEach for Keys<'_> {
+    fn table<T: Declared>(&mut self) {
+        if T::KEYS.is_some() {
+            let rows = T::part(&self.0.rows).values();
+            self.1.extend(rows.map(|row| T::wrap(T::key(row))));
+        }
+    }
 }
 
 /// Callers are facts about processes, not part of the mesh: they count at once.

@@ -1,8 +1,7 @@
-//! What is not as it was written.
+//! Differences to what was written.
 
-use super::{Row, words};
-use crate::tables::{Actual, Tables};
-use std::collections::BTreeMap;
+use super::words;
+use crate::tables::{Actual, Declared, ForEach, Tables, for_each};
 
 /// What it means, in words, that `actual` is not what the last pass left; then a line for each row
 /// that is not, and for each thing in the way that it did not leave there.
@@ -12,44 +11,19 @@ pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
     if written == now && leftovers.is_empty() {
         return Vec::new();
     }
-    let mut lines = words(written, now);
-    rows(
-        &written.waypoints,
-        &now.waypoints,
-        Row::Waypoint,
-        &mut lines,
-    );
-    rows(&written.backends, &now.backends, Row::Backend, &mut lines);
-    for (first, rows) in &written.endpoints {
-        if now.endpoints.get(first) != Some(rows) {
-            lines.push(format!(
-                "endpoints [{first}..{}] were changed",
-                *first as usize + rows.len()
-            ));
-        }
-    }
-    rows(&written.services, &now.services, Row::Service, &mut lines);
-    rows(
-        &written.frontends,
-        &now.frontends,
-        Row::Frontend,
-        &mut lines,
-    );
-    rows(&written.addresses, &now.addresses, Row::Address, &mut lines);
+    let mut changes = Changes {
+        written,
+        now,
+        lines: words(written, now),
+    };
+    for_each(&mut changes);
+    let mut lines = changes.lines;
     if written.callers != now.callers || written.caller_levels != now.caller_levels {
         lines.push("callers were changed".to_owned());
     }
-    lines.extend(
-        leftovers
-            .addresses
-            .iter()
-            .map(|key| format!("key {key} leads to no address")),
-    );
-    lines.extend(leftovers.frontends.iter().map(|key| {
-        format!(
-            "key {}:{}/{} leads to no frontend",
-            key.address, key.port, key.protocol
-        )
+    lines.extend(leftovers.keys.iter().map(|key| {
+        let (name, noun) = key.title();
+        format!("key {name} leads to no {noun}")
     }));
     let slots = leftovers.slots.iter().chain(&leftovers.versions);
     lines.extend(slots.map(|(table, index)| {
@@ -58,24 +32,42 @@ pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
     lines
 }
 
-fn rows<I: Ord + Copy, T: PartialEq + Copy>(
-    written: &BTreeMap<I, T>,
-    now: &BTreeMap<I, T>,
-    row: impl Fn(I, T) -> Row,
-    lines: &mut Vec<String>,
-) {
-    for (id, before) in written {
-        let row = row(*id, *before);
-        match now.get(id) {
-            None => lines.push(format!("{} {} is missing", row.noun(), row.key())),
-            Some(there) if there != before => {
-                lines.push(format!("{} {} was changed", row.noun(), row.key()))
-            }
-            Some(_) => {}
+struct Changes<'a> {
+    written: &'a Tables,
+    now: &'a Tables,
+    lines: Vec<String>,
+}
+
+impl ForEach for Changes<'_> {
+    fn table<T: Declared>(&mut self) {
+        if T::TABLE == crate::model::Table::Services {
+            self.ranges();
+        }
+        let (written, now) = (T::part(&self.written.rows), T::part(&self.now.rows));
+        for (id, before) in written {
+            let change = match now.get(id) {
+                None => "is missing",
+                Some(there) if there != before => "was changed",
+                Some(_) => continue,
+            };
+            let title = T::row(*id, *before).title();
+            self.lines.push(format!("{title} {change}"));
+        }
+        for (id, there) in now.iter().filter(|(id, _)| !written.contains_key(id)) {
+            let title = T::row(*id, *there).title();
+            self.lines.push(format!("{title} was added"));
         }
     }
-    for (id, there) in now.iter().filter(|(id, _)| !written.contains_key(id)) {
-        let row = row(*id, *there);
-        lines.push(format!("{} {} was added", row.noun(), row.key()));
+}
+
+impl Changes<'_> {
+    fn ranges(&mut self) {
+        for (first, rows) in &self.written.endpoints {
+            if self.now.endpoints.get(first) != Some(rows) {
+                let end = *first as usize + rows.len();
+                self.lines
+                    .push(format!("endpoints [{first}..{end}] were changed"));
+            }
+        }
     }
 }

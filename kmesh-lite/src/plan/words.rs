@@ -1,6 +1,6 @@
 //! A change in words.
 
-use super::same;
+use super::differing;
 use crate::tables::Tables;
 use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId, Speaker};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ pub fn words(actual: &Tables, desired: &Tables) -> Vec<String> {
         |old, new, _| vec![format!("{old} becomes {new}")],
     );
     // Words for a hundred thousand endpoints are only looked for where they matter.
-    let same = same::services(actual, desired);
+    let same = differing::unchanged_services(actual, desired);
     named(
         &before.services(&same),
         &after.services(&same),
@@ -84,7 +84,7 @@ struct ServiceWords {
 
 impl View<'_> {
     fn waypoints(&self) -> BTreeMap<String, String> {
-        let rows = self.0.waypoints.values();
+        let rows = self.0.rows.waypoints.values();
         rows.map(|row| {
             let address = SocketAddr::new(row.address.into(), row.port.get());
             (
@@ -96,7 +96,7 @@ impl View<'_> {
     }
 
     fn captured(&self) -> BTreeMap<String, String> {
-        let backends = self.0.backends.values();
+        let backends = self.0.rows.backends.values();
         backends
             .filter_map(|row| {
                 let waypoint = self.waypoint_name(row.waypoint?)?;
@@ -107,6 +107,7 @@ impl View<'_> {
 
     fn waypoint_name(&self, id: kmesh_lite_common::WaypointId) -> Option<String> {
         self.0
+            .rows
             .waypoints
             .get(&id)
             .map(|row| format!("waypoint {}", row.name))
@@ -115,13 +116,13 @@ impl View<'_> {
     /// All services but those to be left out.
     fn services(&self, without: &BTreeSet<ServiceId>) -> BTreeMap<String, ServiceWords> {
         let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
-        for frontend in self.0.frontends.values() {
+        for frontend in self.0.rows.frontends.values() {
             if let Some(service) = frontend.service {
                 frontends.entry(service).or_default().push(frontend);
             }
         }
         let of = |id| frontends.get(id).map_or(&[][..], Vec::as_slice);
-        let services = self.0.services.iter();
+        let services = self.0.rows.services.iter();
         services
             .filter(|(id, _)| !without.contains(id))
             .map(|(id, row)| (Name::to_string(&row.name), self.service(row, of(id))))
@@ -162,7 +163,7 @@ impl View<'_> {
     fn backend(&self, endpoint: &Endpoint) -> String {
         endpoint
             .backend
-            .and_then(|id| self.0.backends.get(&id))
+            .and_then(|id| self.0.rows.backends.get(&id))
             .map_or_else(
                 || "an unknown backend".to_owned(),
                 |row| row.address.to_string(),

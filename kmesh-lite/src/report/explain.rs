@@ -73,6 +73,7 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
 
 fn name(tables: &Tables, id: WaypointId) -> String {
     tables
+        .rows
         .waypoints
         .get(&id)
         .map_or_else(|| id.to_string(), |row| row.name.to_string())
@@ -129,7 +130,7 @@ fn frontend(tables: &Tables, connect: &Connect, row: Option<&Frontend>) -> Step 
             json!({}),
         ),
         Some(row) => {
-            let service = row.service.and_then(|id| tables.services.get(&id));
+            let service = row.service.and_then(|id| tables.rows.services.get(&id));
             let service = service.map_or_else(
                 || "(unknown)".to_owned(),
                 |service| service.name.to_string(),
@@ -185,7 +186,7 @@ fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range] {
 
 fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
     let address = row
-        .and_then(|row| tables.backends.get(&row.backend?))
+        .and_then(|row| tables.rows.backends.get(&row.backend?))
         .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
     new(
         "endpoint",
@@ -276,7 +277,7 @@ fn candidates(
         .into_iter()
         .flatten()
         .filter_map(|row| {
-            let backend = tables.backends.get(&row.backend?)?;
+            let backend = tables.rows.backends.get(&row.backend?)?;
             Some(Candidate {
                 endpoint: SocketAddr::new(backend.address.into(), target.get()).to_string(),
                 priority,

@@ -1,15 +1,51 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
-use crate::api::{CallerStatus, Counter, EndpointStatus, PriorityStatus, ServiceStatus, TableUse};
-use crate::host::Cgroups;
-use crate::kernel::Counters;
-use crate::model::{self, CgroupRef, Limits, Mesh, Policy, priority};
-use crate::tables::{Table, Tables};
-use kmesh_lite_common::{BackendId, Endpoint, Frontend, Range, Service, ServiceId};
+use crate::api::{
+    CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PriorityStatus, ServiceStatus,
+    State, Status, TableUse,
+};
+use crate::kernel::Snapshot;
+use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
+use crate::tables::{Counters, Tables, filled};
+use kmesh_lite_common::{BackendId, Endpoint, Frontend, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-pub fn outcomes(counters: &Counters) -> Vec<Counter> {
+/// What the kernel holds, in the words of `mesh`: the last one that was applied, or an empty one.
+pub fn status(snapshot: &Snapshot, mesh: &Mesh, facts: &Facts) -> DatapathStatus {
+    let attached = snapshot.attached.iter();
+    DatapathStatus {
+        attached: attached.map(|path| path.display().to_string()).collect(),
+        callers: callers(mesh, facts),
+        services: services(&snapshot.tables, &snapshot.counters, mesh),
+        outcomes: outcomes(&snapshot.counters),
+        capacity: capacity(&snapshot.tables, &snapshot.limits),
+    }
+}
+
+/// The status of tables whose daemon does not run. Localities, endpoints of weight 0 and the units of
+/// special callers stay unknown, because only the file has them.
+pub fn unattended(snapshot: &Snapshot, name: Option<&str>) -> Result<Status, Failure> {
+    let mut datapath = status(snapshot, &Mesh::default(), &Facts::default());
+    let verdict = format!(
+        "the daemon is not running; the kernel goes on with {} services over {} endpoints",
+        datapath.services.len(),
+        datapath.endpoints()
+    );
+    datapath.show_only(name)?;
+    Ok(Status {
+        state: State::Unattended,
+        verdict,
+        failure: None,
+        config: None,
+        last_reload: None,
+        last_pass: None,
+        datapath,
+        daemon: None,
+    })
+}
+
+fn outcomes(counters: &Counters) -> Vec<Counter> {
     let counter = |(outcome, count): (&kmesh_lite_ebpf::Outcome, &u64)| Counter {
         name: outcome.as_str().to_owned(),
         count: *count,
@@ -17,20 +53,17 @@ pub fn outcomes(counters: &Counters) -> Vec<Counter> {
     counters.outcomes.iter().map(counter).collect()
 }
 
-pub fn capacity(tables: &Tables, limits: &Limits) -> Vec<TableUse> {
-    Table::ALL
-        .into_iter()
-        .map(|table| TableUse {
-            table: table.to_string(),
-            used: tables.rows(table) as u32,
-            limit: table.limit(limits),
-        })
-        .collect()
+fn capacity(tables: &Tables, limits: &Limits) -> Vec<TableUse> {
+    let used = |table: &Table| TableUse {
+        table: table.to_string(),
+        used: tables.count(*table) as u32,
+        limit: limits.of(*table),
+    };
+    Table::ALL.iter().map(used).collect()
 }
 
-/// Who is treated specially, and where those run now.
-pub fn callers(cgroups: &Cgroups, mesh: &Mesh) -> Vec<CallerStatus> {
-    let found = cgroups.search(mesh.callers().map(|(name, _)| name), |_| ());
+/// Callers that are treated specially, and where those run now.
+fn callers(mesh: &Mesh, facts: &Facts) -> Vec<CallerStatus> {
     // One unit may be several waypoints.
     let named: BTreeSet<_> = mesh
         .callers()
@@ -39,10 +72,9 @@ pub fn callers(cgroups: &Cgroups, mesh: &Mesh) -> Vec<CallerStatus> {
     let caller = |(name, treatment): (&CgroupRef, &str)| CallerStatus {
         name: name.to_string(),
         treatment: treatment.to_owned(),
-        cgroups: found
-            .get(name)
-            .into_iter()
-            .flatten()
+        cgroups: facts
+            .cgroups(name)
+            .iter()
             .map(|cgroup| cgroup.path.display().to_string())
             .collect(),
     };
@@ -50,35 +82,31 @@ pub fn callers(cgroups: &Cgroups, mesh: &Mesh) -> Vec<CallerStatus> {
 }
 
 /// Services by name.
-pub fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceStatus> {
+fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceStatus> {
     let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
-    for frontend in tables.frontends.values() {
+    for frontend in tables.rows.frontends.values() {
         if let Some(service) = frontend.service {
             frontends.entry(service).or_default().push(frontend);
         }
     }
-    let mut services: Vec<_> = tables
-        .services
-        .iter()
-        .map(|(id, row)| {
-            let mut own = frontends.remove(id).unwrap_or_default();
-            own.sort_by_key(|frontend| frontend.key);
-            let meant = mesh.services.get(row.name.as_str());
-            ServiceStatus {
-                name: row.name.to_string(),
-                frontends: own.into_iter().map(frontend).collect(),
-                policy: row.policy.to_string(),
-                prefer: meant.map_or_else(Vec::new, |meant| {
-                    meant.prefer.iter().map(ToString::to_string).collect()
-                }),
-                waypoint: waypoint(tables, row.waypoint),
-                connects: counters.services.get(id).copied().unwrap_or_default(),
-                priorities: priorities(tables, counters, row, meant, mesh),
-            }
-        })
+    let view = View {
+        tables,
+        counters,
+        mesh,
+        backends: backends(tables),
+    };
+    let rows = tables.rows.services.iter();
+    let mut services: Vec<_> = rows
+        .map(|(id, row)| view.service(*id, row, frontends.remove(id).unwrap_or_default()))
         .collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
+}
+
+/// Ids of backends by their addresses.
+fn backends(tables: &Tables) -> BTreeMap<IpAddr, BackendId> {
+    let rows = tables.rows.backends.iter();
+    rows.map(|(id, row)| (row.address.into(), *id)).collect()
 }
 
 /// `address:port/protocol`, and the port of the endpoint where it is another.
@@ -92,103 +120,113 @@ fn frontend(frontend: &Frontend) -> String {
     }
 }
 
-fn waypoint(tables: &Tables, id: Option<kmesh_lite_common::WaypointId>) -> Option<String> {
-    tables.waypoints.get(&id?).map(|row| row.name.to_string())
+struct View<'a> {
+    tables: &'a Tables,
+    counters: &'a Counters,
+    mesh: &'a Mesh,
+    backends: BTreeMap<IpAddr, BackendId>,
 }
 
-fn priorities(
-    tables: &Tables,
-    counters: &Counters,
-    row: &Service,
-    meant: Option<&model::Service>,
-    mesh: &Mesh,
-) -> Vec<PriorityStatus> {
-    let mut priorities: BTreeMap<usize, PriorityStatus> = BTreeMap::new();
-    let mut add = |priority, in_use, endpoint| {
-        let status = priorities
-            .entry(priority)
-            .or_insert_with(|| PriorityStatus {
-                priority,
-                ..PriorityStatus::default()
-            });
-        status.in_use |= in_use;
-        status.endpoints.push(endpoint);
-    };
-    let place = |address: IpAddr| {
-        let endpoints = meant.map_or(&[][..], |meant| &meant.endpoints);
-        let endpoint = endpoints
-            .iter()
-            .find(|endpoint| endpoint.address == address);
-        endpoint.map_or_else(String::new, |endpoint| endpoint.place.locality.to_string())
-    };
-    for (priority, in_use, endpoint) in members(tables, row) {
-        let backend = endpoint
-            .backend
-            .and_then(|id| Some((id, tables.backends.get(&id)?)));
-        let Some((id, backend)) = backend else {
-            continue;
-        };
-        let address = IpAddr::from(backend.address);
-        add(
-            priority,
-            in_use,
-            EndpointStatus {
-                address: address.to_string(),
-                locality: place(address),
-                weight: endpoint.weight,
-                waypoint: waypoint(tables, backend.waypoint),
-                connects: counters.backends.get(&id).copied().unwrap_or_default(),
-            },
-        );
-    }
-    // Endpoints that take no new connections have no row.
-    for endpoint in meant
-        .iter()
-        .flat_map(|meant| &meant.endpoints)
-        .filter(|endpoint| endpoint.weight == 0)
-    {
-        let here = meant.map_or(0, |meant| match meant.policy {
-            Policy::Random => 0,
-            _ => priority(&meant.prefer, &mesh.node, &endpoint.place),
-        });
-        let id = tables
-            .backends
-            .iter()
-            .find(|(_, row)| IpAddr::from(row.address) == endpoint.address);
-        let connects = id.and_then(|(id, _): (&BackendId, _)| counters.backends.get(id).copied());
-        add(
-            here,
-            false,
-            EndpointStatus {
-                address: endpoint.address.to_string(),
-                locality: endpoint.place.locality.to_string(),
-                weight: 0,
-                waypoint: id.and_then(|(_, row)| waypoint(tables, row.waypoint)),
-                connects: connects.unwrap_or_default(),
-            },
-        );
-    }
-    priorities.into_values().collect()
-}
-
-/// Endpoints with their priority, and whether new connections go to that priority.
-fn members<'a>(tables: &'a Tables, row: &'a Service) -> Vec<(usize, bool, &'a Endpoint)> {
-    let families: &[&[Range]] = if row.v4 == row.v6 {
-        &[&row.v4]
-    } else {
-        &[&row.v4, &row.v6]
-    };
-    let mut members = Vec::new();
-    for ranges in families {
-        let filled = ranges
-            .iter()
-            .enumerate()
-            .filter(|(_, range)| range.count > 0);
-        for (order, (priority, range)) in filled.enumerate() {
-            let in_use = order == 0 && (priority == 0 || row.policy == Policy::Failover);
-            let rows = tables.endpoints.get(&range.first).into_iter().flatten();
-            members.extend(rows.map(|row| (priority, in_use, row)));
+impl View<'_> {
+    fn service(&self, id: ServiceId, row: &Service, mut own: Vec<&Frontend>) -> ServiceStatus {
+        own.sort_by_key(|frontend| frontend.key);
+        let meant = self.mesh.services.get(row.name.as_str());
+        let prefer = meant.iter().flat_map(|meant| &meant.prefer);
+        let connects = self.counters.connects.services.get(&id);
+        ServiceStatus {
+            name: row.name.to_string(),
+            frontends: own.into_iter().map(frontend).collect(),
+            policy: row.policy.to_string(),
+            prefer: prefer.map(ToString::to_string).collect(),
+            waypoint: self.waypoint(row.waypoint),
+            connects: connects.copied().unwrap_or_default(),
+            priorities: self.priorities(row, meant),
         }
     }
-    members
+
+    fn waypoint(&self, id: Option<WaypointId>) -> Option<String> {
+        self.tables.name(Table::Waypoints, id?.index())
+    }
+
+    fn priorities(&self, row: &Service, meant: Option<&model::Service>) -> Vec<PriorityStatus> {
+        let mut priorities: BTreeMap<usize, PriorityStatus> = BTreeMap::new();
+        let mut add = |priority, in_use, endpoint| {
+            let status = priorities
+                .entry(priority)
+                .or_insert_with(|| PriorityStatus {
+                    priority,
+                    ..PriorityStatus::default()
+                });
+            status.in_use |= in_use;
+            status.endpoints.push(endpoint);
+        };
+        let endpoints = meant.iter().flat_map(|meant| &meant.endpoints);
+        let places: BTreeMap<IpAddr, _> = endpoints
+            .clone()
+            .map(|endpoint| (endpoint.address, &endpoint.place))
+            .collect();
+        for (priority, in_use, endpoint) in self.members(row) {
+            if let Some(id) = endpoint.backend
+                && let Some(backend) = self.tables.rows.backends.get(&id)
+            {
+                let address = backend.address.into();
+                let place = places.get(&address);
+                let locality = place.map_or_else(String::new, |it| it.locality.to_string());
+                let status = self.endpoint(address, locality, endpoint.weight, Some(id));
+                add(priority, in_use, status);
+            }
+        }
+        // Endpoints that take no new connections have no row.
+        for endpoint in endpoints.filter(|endpoint| endpoint.weight == 0) {
+            let here = meant.map_or(0, |meant| match meant.policy {
+                Policy::Random => 0,
+                _ => priority(&meant.prefer, &self.mesh.node, &endpoint.place),
+            });
+            let id = self.backends.get(&endpoint.address).copied();
+            let locality = endpoint.place.locality.to_string();
+            add(
+                here,
+                false,
+                self.endpoint(endpoint.address, locality, 0, id),
+            );
+        }
+        priorities.into_values().collect()
+    }
+
+    fn endpoint(
+        &self,
+        address: IpAddr,
+        locality: String,
+        weight: u32,
+        id: Option<BackendId>,
+    ) -> EndpointStatus {
+        let row = id.and_then(|id| self.tables.rows.backends.get(&id));
+        let connects = id.and_then(|id| self.counters.connects.backends.get(&id));
+        EndpointStatus {
+            address: address.to_string(),
+            locality,
+            weight,
+            waypoint: row.and_then(|row| self.waypoint(row.waypoint)),
+            connects: connects.copied().unwrap_or_default(),
+        }
+    }
+
+    /// Endpoints with their priority, and whether new connections go to that priority.
+    fn members<'a>(&'a self, row: &'a Service) -> Vec<(usize, bool, &'a Endpoint)> {
+        let families: &[_] = if row.v4 == row.v6 {
+            &[&row.v4]
+        } else {
+            &[&row.v4, &row.v6]
+        };
+        let mut members = Vec::new();
+        for ranges in families {
+            for (order, (priority, range)) in filled(ranges).enumerate() {
+                let in_use = order == 0 && (priority == 0 || row.policy == Policy::Failover);
+                let rows = self.tables.endpoints.get(&range.first);
+                let rows = rows.into_iter().flatten();
+                members.extend(rows.map(|row| (priority, in_use, row)));
+            }
+        }
+        members
+    }
 }

@@ -4,7 +4,7 @@ use super::Tables;
 use crate::model::{Family, Mesh, Name, Service, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A range of `[mesh] vip_ranges` has no address left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +104,11 @@ fn families(mesh: &Mesh, service: &Service) -> impl Iterator<Item = Family> {
 /// Addresses by service name, as the kernel has them.
 fn assigned(actual: &Tables) -> BTreeMap<&str, BTreeSet<IpAddr>> {
     let mut assigned: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
-    for frontend in actual.frontends.values() {
-        if let Some(service) = frontend.service.and_then(|id| actual.services.get(&id)) {
+    for frontend in actual.rows.frontends.values() {
+        if let Some(service) = frontend
+            .service
+            .and_then(|id| actual.rows.services.get(&id))
+        {
             assigned
                 .entry(service.name.as_str())
                 .or_default()
@@ -141,16 +144,14 @@ fn free(range: IpNetwork, name: &Name, taken: &BTreeSet<IpAddr>) -> Option<IpAdd
     let start = u128::from(fnv1a(name.as_str().as_bytes())) % size.max(1);
     // Every step past a taken address uses up one of finitely many.
     (0..size.min(taken.len() as u128 + 1))
-        .map(|step| nth(range, 1 + (start + step) % size))
+        .filter_map(|step| nth(range, 1 + (start + step) % size))
         .find(|ip| !taken.contains(ip))
 }
 
-fn nth(range: IpNetwork, offset: u128) -> IpAddr {
+fn nth(range: IpNetwork, offset: u128) -> Option<IpAddr> {
     match range {
-        IpNetwork::V4(range) => {
-            Ipv4Addr::from_bits(range.network().to_bits() + offset as u32).into()
-        }
-        IpNetwork::V6(range) => Ipv6Addr::from_bits(range.network().to_bits() + offset).into(),
+        IpNetwork::V4(range) => range.nth(u32::try_from(offset).ok()?).map(Into::into),
+        IpNetwork::V6(range) => range.nth(offset).map(Into::into),
     }
 }
 

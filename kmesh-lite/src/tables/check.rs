@@ -14,17 +14,17 @@ pub struct Dangling {
 /// The first reference that does not resolve, if there is one.
 pub fn check(tables: &Tables) -> Result<(), Dangling> {
     let dangling = |from: String, to: String| Err(Dangling { from, to });
-    for (id, backend) in &tables.backends {
+    for (id, backend) in &tables.rows.backends {
         if let Some(waypoint) = backend.waypoint
-            && !tables.waypoints.contains_key(&waypoint)
+            && !tables.rows.waypoints.contains_key(&waypoint)
         {
             return dangling(format!("backend {id}"), format!("waypoint {waypoint}"));
         }
     }
     // By index: there are twice as many references to backends as endpoints.
-    let last = tables.backends.last_key_value();
+    let last = tables.rows.backends.last_key_value();
     let mut backends = vec![false; last.map_or(0, |(id, _)| id.index() as usize + 1)];
-    for id in tables.backends.keys() {
+    for id in tables.rows.backends.keys() {
         backends[id.index() as usize] = true;
     }
     let exists = |id: BackendId| backends.get(id.index() as usize) == Some(&true);
@@ -38,10 +38,10 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
             }
         }
     }
-    for service in tables.services.values() {
+    for service in tables.rows.services.values() {
         let from = || format!("service {}", service.name);
         if let Some(waypoint) = service.waypoint
-            && !tables.waypoints.contains_key(&waypoint)
+            && !tables.rows.waypoints.contains_key(&waypoint)
         {
             return dangling(from(), format!("waypoint {waypoint}"));
         }
@@ -58,10 +58,10 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
             return dangling(from(), format!("endpoint range at {}", range.first));
         }
     }
-    for frontend in tables.frontends.values() {
+    for frontend in tables.rows.frontends.values() {
         if !frontend
             .service
-            .is_some_and(|id| tables.services.contains_key(&id))
+            .is_some_and(|id| tables.rows.services.contains_key(&id))
         {
             let key = frontend.key;
             return dangling(
@@ -70,9 +70,9 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
             );
         }
     }
-    for row in tables.addresses.values() {
+    for row in tables.rows.addresses.values() {
         if let Some(backend) = row.backend
-            && !tables.backends.contains_key(&backend)
+            && !tables.rows.backends.contains_key(&backend)
         {
             return dangling(
                 format!("address {}", row.address),

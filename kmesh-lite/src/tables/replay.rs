@@ -55,6 +55,7 @@ impl Lookup for Replay<'_> {
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let row = self
             .tables
+            .rows
             .addresses
             .values()
             .find(|row| row.address == *address);
@@ -63,13 +64,18 @@ impl Lookup for Replay<'_> {
     }
 
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
-        let row = self.tables.frontends.values().find(|row| row.key == *key);
+        let row = self
+            .tables
+            .rows
+            .frontends
+            .values()
+            .find(|row| row.key == *key);
         self.record(LookedUp::Frontend(row.copied()));
         row
     }
 
     fn service(&self, id: ServiceId) -> Option<&Service> {
-        let row = self.tables.services.get(&id);
+        let row = self.tables.rows.services.get(&id);
         self.record(LookedUp::Service(id, row.copied()));
         row
     }
@@ -82,13 +88,13 @@ impl Lookup for Replay<'_> {
     }
 
     fn backend(&self, id: BackendId) -> Option<&Backend> {
-        let row = self.tables.backends.get(&id);
+        let row = self.tables.rows.backends.get(&id);
         self.record(LookedUp::Backend(id, row.copied()));
         row
     }
 
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
-        let row = self.tables.waypoints.get(&id);
+        let row = self.tables.rows.waypoints.get(&id);
         self.record(LookedUp::Waypoint(id, row.copied()));
         row
     }

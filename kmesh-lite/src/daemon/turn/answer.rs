@@ -1,13 +1,15 @@
 //! Answers to requests.
 
 use super::Daemon;
-use super::reload::{Outcome, Stopped};
+use super::reload::{Applied, Outcome, Stopped};
 use crate::api::{
     ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, PlanText, Reloaded, Status,
 };
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::supervisor::Supervisor;
+use crate::host;
 use crate::model::{Mesh, Protocol};
+use crate::report;
 use crate::sources::Source;
 use std::net::SocketAddr;
 
@@ -16,7 +18,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let empty = Mesh::default();
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.map_or(&empty, |mesh| mesh);
-        let mut datapath = self.datapath.status(mesh).map_err(failed::<D>)?;
+        let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+        let mut datapath = report::status(&snapshot, mesh, &self.state.facts);
         datapath.show_only(name)?;
         let state = &self.state;
         Ok(Status {
@@ -39,11 +42,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn reloaded(&self, outcome: Outcome<D::Error>) -> Result<Reloaded, Failure> {
         let findings = || self.state.findings.clone();
         match outcome {
-            Ok(pass) => Ok(Reloaded {
+            Ok(Applied { pass, took }) => Ok(Reloaded {
                 operations: pass.operations,
-                summary: pass.summary,
+                summary: pass.words,
                 drift: pass.drift,
-                took_ms: pass.took.as_secs_f64() * 1e3,
+                took_ms: took.as_secs_f64() * 1e3,
                 problems: Some(findings()).filter(|findings| !findings.is_empty()),
             }),
             Err(Stopped::Invalid) => Err(Failure::new(
@@ -74,7 +77,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let invalid = |error| Err(Failure::new(FailureKind::InvalidConfiguration, error));
         match &loaded.mesh {
             _ if !loaded.present => invalid(format!("{path} does not exist")),
-            Some(mesh) if loaded.errors() == 0 => self.datapath.plan(mesh).map_err(failed::<D>),
+            Some(mesh) if loaded.errors() == 0 => {
+                let facts = host::facts(self.units.cgroups(), mesh);
+                let facts = facts.map_err(|error| {
+                    let error = format!("cannot list the addresses of this host: {error}");
+                    Failure::new(FailureKind::Failed, error)
+                })?;
+                let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
+                Ok(report::plan(&change))
+            }
             _ => {
                 let findings = loaded.findings();
                 invalid(format!("{path} has {}", findings.count()))
@@ -88,13 +99,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         address: SocketAddr,
         protocol: Protocol,
     ) -> Result<Explanation, Failure> {
-        self.datapath
-            .explain(address, protocol)
-            .map_err(failed::<D>)
+        let actual = self.datapath.read().map_err(failed::<D>)?;
+        Ok(report::explain(&actual.tables, address, protocol))
     }
 
     pub(super) fn dump(&mut self) -> Result<Dump, Failure> {
-        self.datapath.dump().map_err(failed::<D>)
+        let actual = self.datapath.read().map_err(failed::<D>)?;
+        Ok(report::dump(&actual))
     }
 }
 

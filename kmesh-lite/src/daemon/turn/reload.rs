@@ -2,15 +2,24 @@
 
 use super::{Daemon, Trigger};
 use crate::api::{LastPass, LastReload, now};
-use crate::daemon::datapath::{Blame, Datapath, Pass};
+use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
+use crate::reconcile::Pass;
 use crate::sources::{Loaded, Source};
 use log::{Level, debug, error, info, log, warn};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What came of looking at the file.
-pub type Outcome<E> = Result<Pass, Stopped<E>>;
+pub type Outcome<E> = Result<Applied, Stopped<E>>;
+
+/// A pass, and how long it took.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub pass: Pass,
+    pub took: Duration,
+}
 
 /// Why the kernel does not do what the file says now.
 #[derive(Debug)]
@@ -52,7 +61,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             trigger: trigger.as_str().to_owned(),
             applied: outcome.is_ok(),
             summary: match &outcome {
-                Ok(pass) => pass.summary.clone(),
+                Ok(applied) => applied.pass.words.clone(),
                 Err(_) => vec![self.state.verdict()],
             },
         });
@@ -97,15 +106,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             return Err(Stopped::Absent);
         };
         // Before the pass asks where they are: what changes from here on is another event.
-        self.look_for_units();
-        match self.datapath.reconcile(&mesh) {
-            Ok(pass) => {
+        self.look();
+        match self.reconcile(&mesh) {
+            Ok(applied) => {
                 if self.state.failure.take().is_some() {
                     info!("the failure is over");
                 }
                 self.state.applied = Some(mesh);
-                self.passed(&pass, trigger);
-                Ok(pass)
+                self.passed(&applied, trigger);
+                Ok(applied)
             }
             Err(failure) => {
                 let text = crate::log::chain(&failure);
@@ -129,8 +138,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(held) = held.filter(|held| !Arc::ptr_eq(held, failed)) else {
             return;
         };
-        match self.datapath.reconcile(&held) {
-            Ok(pass) => self.passed(&pass, trigger),
+        match self.reconcile(&held) {
+            Ok(applied) => self.passed(&applied, trigger),
             // The host is in the way of both; the failure that was told is enough.
             Err(failure) => debug!(
                 "cannot keep the last good state in repair: {}",
@@ -139,14 +148,24 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    fn passed(&mut self, pass: &Pass, trigger: Trigger) {
+    fn reconcile(&mut self, mesh: &Mesh) -> Result<Applied, D::Error> {
+        let start = Instant::now();
+        let pass = self.datapath.reconcile(mesh, &self.state.facts)?;
+        Ok(Applied {
+            pass,
+            took: start.elapsed(),
+        })
+    }
+
+    fn passed(&mut self, applied: &Applied, trigger: Trigger) {
+        let pass = &applied.pass;
         self.state.last_pass = Some(LastPass {
             at: now(),
             operations: pass.operations,
             drift: pass.drift.clone(),
-            took_ms: pass.took.as_secs_f64() * 1e3,
+            took_ms: applied.took.as_secs_f64() * 1e3,
         });
-        log_pass(pass, trigger);
+        log_pass(applied, trigger);
     }
 
     fn log_findings(&mut self, level: Level, message: &str) {
@@ -172,20 +191,20 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 }
 
-fn log_pass(pass: &Pass, trigger: Trigger) {
+fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
     for line in &pass.drift {
         warn!(trigger = trigger.as_str(); "drift: {line}");
     }
-    let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
+    let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.words.is_empty();
     if quiet && matches!(trigger, Trigger::Timer | Trigger::Cgroup) {
-        debug!(took:? = pass.took; "nothing differs");
+        debug!(took:?; "nothing differs");
         return;
     }
     info!(
-        trigger = trigger.as_str(), operations = pass.operations, took:? = pass.took;
+        trigger = trigger.as_str(), operations = pass.operations, took:?;
         "{}", if quiet { "nothing to change" } else { "applied" }
     );
-    for line in &pass.summary {
+    for line in &pass.words {
         info!("{line}");
     }
 }

@@ -1,7 +1,7 @@
 //! What the daemon knows between two events.
 
 use crate::api::{About, Findings, LastPass, LastReload, State as Kind, now};
-use crate::model::Mesh;
+use crate::model::{Facts, Mesh};
 use crate::sources::Loaded;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct State {
     pub mesh: Option<Arc<Mesh>>,
     /// What the kernel does hold: the last one that could be applied.
     pub applied: Option<Arc<Mesh>>,
+    /// What was true of the host at the last look.
+    pub facts: Facts,
     /// Whether it held the mesh of an earlier process when we began.
     inherited: bool,
     pub present: bool,
@@ -43,6 +45,7 @@ impl State {
             path,
             mesh: None,
             applied: None,
+            facts: Facts::default(),
             inherited,
             present: false,
             files: Vec::new(),

@@ -48,7 +48,7 @@ impl Fixture {
 
     /// Looks as the loop does, and gives what was found of those that changed.
     fn look(&self) -> Vec<Vec<PathBuf>> {
-        let looked = self.units.borrow_mut().look(&self.named);
+        let looked = self.units.borrow_mut().look(self.named.clone());
         assert!(looked.blind.is_empty(), "{:?}", looked.blind);
         let paths = |change: Change| change.found.into_iter().map(|found| found.path).collect();
         looked.changed.into_iter().map(paths).collect()
@@ -147,6 +147,6 @@ fn what_is_not_named_any_more_is_not_watched() {
         4,
         "the root twice, the slice, the path"
     );
-    let looked = units.look(&[]);
+    let looked = units.look([]);
     assert!(looked.changed.is_empty() && units.watched.is_empty());
 }

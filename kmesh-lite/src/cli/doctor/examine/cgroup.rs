@@ -7,6 +7,7 @@ use crate::doctor::cgroup::{Captured, Mount};
 use crate::doctor::hooks::{Hook, Level, Owner, Program, Sharing, Unseen};
 use crate::doctor::links::{Attached, Held};
 use crate::doctor::socket::Answer;
+use crate::hooks::outermost;
 use crate::host::{self, CgroupError, Cgroups};
 use crate::kernel::{self, ObserveError, Observer};
 use crate::log::chain;
@@ -36,16 +37,18 @@ pub fn wanted(args: &args::Doctor, answer: &Answer, mesh: Option<&Mesh>) -> Vec<
 }
 
 pub fn captured(cgroups: &Cgroups, wanted: &[PathBuf]) -> Vec<Captured> {
-    let captured = kernel::outermost(cgroups, wanted).into_iter().map(|path| {
-        let at = cgroups.folder(&path);
-        let folder = File::open(&at);
-        Captured {
-            there: at.is_dir(),
-            holder: folder.ok().and_then(|folder| host::lock_holder(&folder)),
-            path,
-            at,
-        }
-    });
+    let captured = outermost(wanted.iter().map(|path| cgroups.path(path)).collect())
+        .into_iter()
+        .map(|path| {
+            let at = cgroups.folder(&path);
+            let folder = File::open(&at);
+            Captured {
+                there: at.is_dir(),
+                holder: folder.ok().and_then(|folder| host::lock_holder(&folder)),
+                path,
+                at,
+            }
+        });
     captured.collect()
 }
 

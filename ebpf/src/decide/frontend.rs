@@ -1,6 +1,7 @@
 //! From an address of ours to a service, or to whatever holds when no service declares the port.
 
-use crate::{Connect, Lookup, Pass, Refuse, Verdict, backend, service};
+use super::{backend, service};
+use crate::{Connect, Lookup, Pass, Refuse, Verdict};
 use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend};
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! From the endpoints of one priority to one of them.
 
-use crate::{Connect, Lookup, Refuse, Verdict, backend};
+use super::backend;
+use crate::{Connect, Lookup, Refuse, Verdict};
 use kmesh_lite_common::{BackendId, Caller, Port, Range, ServiceId};
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! From a service to its waypoint, or to the endpoints of one priority.
 
-use crate::{Connect, Lookup, Refuse, Verdict, endpoint, waypoint};
+use super::{endpoint, waypoint};
+use crate::{Connect, Lookup, Refuse, Verdict};
 use kmesh_lite_common::{Caller, Family, PRIORITIES, Policy, Port, Range, Service, ServiceId};
 
 #[inline(always)]

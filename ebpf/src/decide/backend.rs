@@ -1,6 +1,7 @@
 //! From a backend to its address, or to its waypoint.
 
-use crate::{Connect, Lookup, Pass, Redirect, Refuse, Verdict, waypoint};
+use super::waypoint;
+use crate::{Connect, Lookup, Pass, Redirect, Refuse, Verdict};
 use kmesh_lite_common::{BackendId, Caller, Port, ServiceId};
 
 /// A backend that a service chose.

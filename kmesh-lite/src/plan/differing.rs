@@ -1,4 +1,4 @@
-//! What two states have in common, found without looking anything up: both are in order.
+//! Differences between two states, found without looking anything up: both are in order.
 
 use crate::tables::Tables;
 use kmesh_lite_common::ServiceId;
@@ -6,22 +6,25 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that are the same in both, with everything that they lead to.
-pub fn services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId> {
-    if before.waypoints != after.waypoints {
+pub fn unchanged_services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId> {
+    if before.rows.waypoints != after.rows.waypoints {
         return BTreeSet::new();
     }
-    let backends: BTreeSet<_> = differing(&before.backends, &after.backends)
+    let backends: BTreeSet<_> = differing(&before.rows.backends, &after.rows.backends)
         .into_iter()
         .collect();
-    let services: BTreeSet<_> = differing(&before.services, &after.services)
+    let services: BTreeSet<_> = differing(&before.rows.services, &after.rows.services)
         .into_iter()
         .collect();
     let ranges: BTreeSet<_> = differing(&before.endpoints, &after.endpoints)
         .into_iter()
         .collect();
     let mut others = BTreeSet::new();
-    for id in differing(&before.frontends, &after.frontends) {
-        let rows = [before.frontends.get(&id), after.frontends.get(&id)];
+    for id in differing(&before.rows.frontends, &after.rows.frontends) {
+        let rows = [
+            before.rows.frontends.get(&id),
+            after.rows.frontends.get(&id),
+        ];
         others.extend(rows.into_iter().flatten().filter_map(|row| row.service));
     }
     let same_range = |first: u32| {
@@ -29,7 +32,7 @@ pub fn services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId> {
         let mut ids = rows.filter_map(|row| row.backend);
         !ranges.contains(&first) && (backends.is_empty() || ids.all(|id| !backends.contains(&id)))
     };
-    let same = after.services.iter().filter(|(id, row)| {
+    let same = after.rows.services.iter().filter(|(id, row)| {
         let mut used = row.v4.iter().chain(&row.v6).filter(|range| range.count > 0);
         !services.contains(id) && !others.contains(id) && used.all(|range| same_range(range.first))
     });

@@ -1,0 +1,50 @@
+//! One connect, decided step by step in the order of the tables: frontend, service, endpoint, backend,
+//! waypoint. Each step is one file.
+
+mod backend;
+mod endpoint;
+mod frontend;
+mod service;
+mod waypoint;
+
+use crate::{Lookup, Pass, Verdict};
+use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
+
+/// What a program asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    pub address: Address,
+    pub port: Port,
+    pub protocol: Protocol,
+}
+
+impl Connect {
+    /// Whether the socket can be sent to `address`. An IPv6 socket reaches IPv4 by a mapped address;
+    /// an IPv4 socket never reaches IPv6, and would silently connect to the low 32 bits if it were
+    /// told to.
+    #[inline(always)]
+    fn reaches(&self, address: &Address) -> bool {
+        !matches!(
+            (self.address.family(), address.family()),
+            (Family::V4, Family::V6)
+        )
+    }
+}
+
+/// Decides one connect.
+#[inline(always)]
+pub fn decide<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
+    // The whole cost for traffic that is not ours: one lookup that misses.
+    let Some(address) = tables.address(&connect.address) else {
+        return Verdict::Pass(Pass::NotOurs);
+    };
+    let caller = tables.caller();
+    if caller == Caller::Bypass {
+        return Verdict::Pass(Pass::Bypass);
+    }
+    let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
+    match tables.frontend(&key) {
+        Some(frontend) => frontend::decide(tables, connect, caller, frontend),
+        None => frontend::undeclared(tables, connect, caller, address),
+    }
+}

@@ -1,0 +1,143 @@
+//! The hooks of the programs: which there are, which links a mesh wants, and the way there.
+//!
+//! In: the mesh, facts, and the links as they are read back from the kernel. Out: a plan that prints.
+//! Pure; links are made and let go of in `kernel`.
+
+mod plan;
+
+pub use plan::{HookOp, HookPlan, Missing, drift, outermost, plan};
+
+use crate::model::Cgroup;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A program and where it hooks in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub name: &'static str,
+    pub anchor: Anchor,
+    /// `enum bpf_attach_type` of linux/bpf.h.
+    pub attach_type: u32,
+    pub need: Need,
+    /// Whether it looks at what sockets remember from their connect.
+    pub remembers: bool,
+}
+
+/// What a program is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// A cgroup of the mesh, by a link: the program sees the sockets that were made in it.
+    Cgroup,
+    /// The map of the sockets whose header is pending: the program sees what these send. It is
+    /// attached as long as the map exists.
+    PendingSockets,
+}
+
+/// When a hook has work to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Always,
+    /// While some waypoint gets a header: the hook costs every connection a little.
+    Headers,
+}
+
+/// Every hook. The order is that of attaching: headers and peers' names before connects, so that no
+/// socket is redirected that would lack its header or whose name would be wrong.
+pub const HOOKS: [Hook; 6] = {
+    use aya_obj::generated::bpf_attach_type::{
+        BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_CONNECT,
+        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS, BPF_SK_MSG_VERDICT,
+    };
+    const fn always(name: &'static str, attach_type: u32, remembers: bool) -> Hook {
+        Hook {
+            name,
+            anchor: Anchor::Cgroup,
+            attach_type,
+            need: Need::Always,
+            remembers,
+        }
+    }
+    [
+        Hook {
+            name: "push_header",
+            anchor: Anchor::PendingSockets,
+            attach_type: BPF_SK_MSG_VERDICT as u32,
+            need: Need::Always,
+            remembers: true,
+        },
+        Hook {
+            name: "connections",
+            anchor: Anchor::Cgroup,
+            attach_type: BPF_CGROUP_SOCK_OPS as u32,
+            need: Need::Headers,
+            remembers: true,
+        },
+        always("getpeername4", BPF_CGROUP_INET4_GETPEERNAME as u32, true),
+        always("getpeername6", BPF_CGROUP_INET6_GETPEERNAME as u32, true),
+        always("connect4", BPF_CGROUP_INET4_CONNECT as u32, false),
+        always("connect6", BPF_CGROUP_INET6_CONNECT as u32, false),
+    ]
+};
+
+/// The hooks of every cgroup that is attached to.
+pub fn of_cgroups() -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(|hook| hook.anchor == Anchor::Cgroup)
+}
+
+/// What is attached, read back from the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Attached {
+    pub links: Vec<Link>,
+    /// Ids of the cgroups that other daemons are kept away from.
+    pub claimed: BTreeSet<u64>,
+    /// Whether the program of the pending sockets is in its place; `None` where the kernel does not
+    /// tell (before 5.17).
+    pub pushes_headers: Option<bool>,
+    /// Whether some socket waits for its header to leave.
+    pub pending_headers: bool,
+}
+
+/// A link to a program, of ours or of the process before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The number of the link in the kernel.
+    pub id: u32,
+    pub hook: &'static Hook,
+    /// The cgroup that it was attached to.
+    pub path: PathBuf,
+    pub cgroup: u64,
+    pub state: LinkState,
+    pub role: Role,
+}
+
+/// What the kernel says of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It runs the program that it should.
+    Current,
+    /// It runs another program: that of the process before, or somebody else's.
+    Other,
+    /// It is attached to nothing: somebody detached it, or the cgroup is gone.
+    Detached,
+}
+
+/// What a link is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// For the mesh.
+    Held,
+    /// The process before made it, and no pass has decided about it yet.
+    Inherited,
+    /// For connections that began while it was needed; since when it is needed no more.
+    Lingering(Duration),
+    /// For sockets that only its program understands, however long those live.
+    Kept,
+}
+
+/// Where a mesh wants hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub cgroups: Vec<Cgroup>,
+    pub headers: bool,
+}

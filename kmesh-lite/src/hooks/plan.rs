@@ -1,0 +1,349 @@
+//! Which links are made, switched and let go of.
+
+use super::{Anchor, Attached, HOOKS, Hook, Link, LinkState, Need, Role, Wanted, of_cgroups};
+use crate::model::{Cgroup, CgroupRef, Facts, Mesh};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A link for headers outlives the last need for one by this much: longer than a connect() that began
+/// before takes to fail.
+const LINGER: Duration = Duration::from_secs(180);
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookOp {
+    /// Make a program run in a cgroup.
+    Attach(&'static Hook, Cgroup),
+    /// Make a program run on what pending sockets send.
+    AttachToSockets(&'static Hook),
+    /// Make a link that is there run the current program, for a cgroup of the mesh.
+    Switch(Link),
+    /// Leave a link to the connections that began while it was needed.
+    Leave(Link),
+    Detach(Link),
+}
+
+/// The way from the links that there are to those that a mesh wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookPlan {
+    /// Cgroups that are to be ours, before anything is written.
+    pub claims: Vec<Cgroup>,
+    /// Links that connections need as soon as the tables say so. Until then they see the old mesh, as
+    /// all others do.
+    pub make: Vec<HookOp>,
+    /// Links that no connection needs once the tables say so.
+    pub drop: Vec<HookOp>,
+}
+
+/// A captured cgroup is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no cgroup {} below the mount of cgroup v2", .0.display())]
+pub struct Missing(pub PathBuf);
+
+impl HookPlan {
+    pub fn ops(&self) -> impl Iterator<Item = &HookOp> {
+        self.make.iter().chain(&self.drop)
+    }
+}
+
+impl Wanted {
+    /// What a mesh wants of the cgroups that are there.
+    pub fn by(mesh: &Mesh, facts: &Facts) -> Result<Self, Missing> {
+        let mut found = BTreeMap::new();
+        for path in &mesh.capture.cgroups {
+            let cgroups = facts.cgroups(&CgroupRef::Path(path.clone()));
+            let cgroup = cgroups.first().ok_or_else(|| Missing(path.clone()))?;
+            found.insert(cgroup.path.clone(), cgroup.clone());
+        }
+        let outermost = outermost(found.keys().cloned().collect());
+        found.retain(|path, _| outermost.contains(path));
+        Ok(Self {
+            cgroups: found.into_values().collect(),
+            headers: mesh.has_headers(),
+        })
+    }
+
+    fn wants(&self, hook: &Hook) -> bool {
+        hook.anchor == Anchor::Cgroup && (hook.need == Need::Always || self.headers)
+    }
+}
+
+/// The outermost of these cgroups. Programs of a cgroup run for those below it as well, and where they
+/// ran twice, the second run would take what the first one chose for what the application asked for.
+pub fn outermost(paths: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let inside = |path: &Path| path.ancestors().skip(1).any(|above| paths.contains(above));
+    paths.iter().filter(|path| !inside(path)).cloned().collect()
+}
+
+/// The plan from what is attached to what is wanted.
+pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
+    let mut plan = HookPlan::default();
+    let mut used = BTreeSet::new();
+    for hook in HOOKS
+        .iter()
+        .filter(|it| it.anchor == Anchor::PendingSockets)
+    {
+        if attached.pushes_headers == Some(false) {
+            plan.make.push(HookOp::AttachToSockets(hook));
+        }
+    }
+    for cgroup in &wanted.cgroups {
+        if !attached.claimed.contains(&cgroup.id) {
+            plan.claims.push(cgroup.clone());
+        }
+        for hook in of_cgroups().filter(|hook| wanted.wants(hook)) {
+            let serves = |link: &&Link| {
+                link.hook == hook
+                    && link.cgroup == cgroup.id
+                    && link.role != Role::Kept
+                    && link.state != LinkState::Detached
+            };
+            match attached.links.iter().find(serves) {
+                Some(link) => {
+                    used.insert(link.id);
+                    if link.state != LinkState::Current || link.role != Role::Held {
+                        plan.make.push(HookOp::Switch(link.clone()));
+                    }
+                }
+                None => plan.make.push(HookOp::Attach(hook, cgroup.clone())),
+            }
+        }
+    }
+    let unused = attached
+        .links
+        .iter()
+        .filter(|link| !used.contains(&link.id));
+    for link in unused {
+        let over = |age| age > LINGER && !attached.pending_headers;
+        match link.role {
+            Role::Kept => {}
+            Role::Held | Role::Inherited if link.lingers() => {
+                plan.drop.push(HookOp::Leave(link.clone()));
+            }
+            Role::Lingering(age) if !over(age) && link.lingers() => {}
+            _ => plan.drop.push(HookOp::Detach(link.clone())),
+        }
+    }
+    plan
+}
+
+/// What somebody else did to the links that are held for cgroups of the mesh, in words.
+pub fn drift(attached: &Attached, wanted: &Wanted) -> Vec<String> {
+    let there = |link: &&Link| wanted.cgroups.iter().any(|it| it.id == link.cgroup);
+    let held = attached.links.iter().filter(|link| link.role == Role::Held);
+    let mut lines: Vec<_> = held
+        .filter(there)
+        .filter_map(|link| {
+            let what = match link.state {
+                LinkState::Current => return None,
+                LinkState::Other => "runs a program that is not ours",
+                LinkState::Detached => "was detached",
+            };
+            Some(format!("hook {link} {what}"))
+        })
+        .collect();
+    if attached.pushes_headers == Some(false) && !attached.links.is_empty() {
+        lines.push("the program that puts headers before what is sent was detached".to_owned());
+    }
+    lines
+}
+
+impl Link {
+    /// Whether connections that began earlier may need it beyond its time.
+    fn lingers(&self) -> bool {
+        self.hook.need == Need::Headers && self.state != LinkState::Detached
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of cgroup {}", self.hook.name, self.path.display())
+    }
+}
+
+impl fmt::Display for HookOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attach(hook, cgroup) => {
+                write!(
+                    f,
+                    "attach {} to cgroup {}",
+                    hook.name,
+                    cgroup.path.display()
+                )
+            }
+            Self::AttachToSockets(hook) => {
+                write!(
+                    f,
+                    "attach {} to the sockets with a pending header",
+                    hook.name
+                )
+            }
+            Self::Switch(link) => write!(f, "switch {link} to the current program"),
+            Self::Leave(link) => write!(f, "leave {link} to connections that still need it"),
+            Self::Detach(link) => write!(f, "detach {link}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(path: &str, id: u64) -> Cgroup {
+        Cgroup {
+            path: path.into(),
+            id,
+            level: None,
+        }
+    }
+
+    fn wanted(headers: bool) -> Wanted {
+        Wanted {
+            cgroups: vec![cgroup("/a", 7)],
+            headers,
+        }
+    }
+
+    /// Links as they are after the plan for `wanted` was carried out.
+    fn settled(wanted: &Wanted) -> Attached {
+        let mut attached = Attached {
+            pushes_headers: Some(true),
+            ..Attached::default()
+        };
+        let plan = plan(&attached, wanted);
+        attached.claimed = plan.claims.iter().map(|cgroup| cgroup.id).collect();
+        for (number, op) in plan.make.iter().enumerate() {
+            let HookOp::Attach(hook, cgroup) = op else {
+                panic!("{op}");
+            };
+            attached.links.push(Link {
+                id: number as u32,
+                hook,
+                path: cgroup.path.clone(),
+                cgroup: cgroup.id,
+                state: LinkState::Current,
+                role: Role::Held,
+            });
+        }
+        attached
+    }
+
+    fn texts(plan: &HookPlan) -> Vec<String> {
+        plan.ops().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_is_to_be_done_twice() {
+        for headers in [false, true] {
+            let wanted = wanted(headers);
+            assert_eq!(plan(&settled(&wanted), &wanted), HookPlan::default());
+        }
+    }
+
+    #[test]
+    fn connects_are_hooked_last() {
+        let plan = plan(&Attached::default(), &wanted(true));
+        assert_eq!(
+            texts(&plan),
+            [
+                "attach connections to cgroup /a",
+                "attach getpeername4 to cgroup /a",
+                "attach getpeername6 to cgroup /a",
+                "attach connect4 to cgroup /a",
+                "attach connect6 to cgroup /a",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_link_that_somebody_detached_or_replaced_is_drift_and_is_put_back() {
+        let wanted = wanted(false);
+        let mut attached = settled(&wanted);
+        attached.links[2].state = LinkState::Detached;
+        attached.links[3].state = LinkState::Other;
+        assert_eq!(
+            drift(&attached, &wanted),
+            [
+                "hook connect4 of cgroup /a was detached",
+                "hook connect6 of cgroup /a runs a program that is not ours",
+            ]
+        );
+        assert_eq!(
+            texts(&plan(&attached, &wanted)),
+            [
+                "attach connect4 to cgroup /a",
+                "switch connect6 of cgroup /a to the current program",
+                "detach connect4 of cgroup /a",
+            ]
+        );
+    }
+
+    #[test]
+    fn links_for_headers_linger_for_connections_that_began_before() {
+        let without = wanted(false);
+        let mut attached = settled(&wanted(true));
+        let leave = plan(&attached, &without);
+        let left = "leave connections of cgroup /a to connections that still need it";
+        assert_eq!(texts(&leave), [left]);
+        for (age, pending, over) in [(1, false, false), (200, true, false), (200, false, true)] {
+            attached.links[0].role = Role::Lingering(Duration::from_secs(age));
+            attached.pending_headers = pending;
+            assert_eq!(plan(&attached, &without).drop.is_empty(), !over);
+        }
+        let again = plan(&attached, &wanted(true));
+        let switch = "switch connections of cgroup /a to the current program";
+        assert_eq!(texts(&again), [switch]);
+    }
+
+    #[test]
+    fn a_cgroup_that_was_made_again_is_another_one() {
+        let wanted = wanted(false);
+        let mut attached = settled(&wanted);
+        for link in &mut attached.links {
+            (link.cgroup, link.state) = (6, LinkState::Detached);
+        }
+        attached.claimed = BTreeSet::from([6]);
+        assert!(drift(&attached, &wanted).is_empty());
+        let plan = plan(&attached, &wanted);
+        assert_eq!(plan.claims, wanted.cgroups);
+        assert_eq!((plan.make.len(), plan.drop.len()), (4, 4));
+    }
+
+    #[test]
+    fn links_for_sockets_of_an_earlier_version_stay_beside_ours() {
+        let wanted = wanted(false);
+        let mut attached = settled(&wanted);
+        let mut kept = attached.links[0].clone();
+        (kept.id, kept.role, kept.state) = (99, Role::Kept, LinkState::Other);
+        attached.links.insert(0, kept);
+        assert_eq!(plan(&attached, &wanted), HookPlan::default());
+    }
+
+    #[test]
+    fn programs_of_a_cgroup_are_not_attached_below_it_again() {
+        let paths = ["/", "/a", "/a/b"].map(PathBuf::from);
+        let facts = Facts {
+            cgroups: paths
+                .iter()
+                .enumerate()
+                .map(|(id, path)| {
+                    let found = vec![cgroup(&path.to_string_lossy(), id as u64 + 1)];
+                    (CgroupRef::Path(path.clone()), found)
+                })
+                .collect(),
+            ..Facts::default()
+        };
+        let outermost = |paths: &[PathBuf]| {
+            let mut mesh = Mesh::default();
+            mesh.capture.cgroups = paths.to_vec();
+            let wanted = Wanted::by(&mesh, &facts).unwrap().cgroups;
+            wanted.into_iter().map(|it| it.path).collect::<Vec<_>>()
+        };
+        assert_eq!(outermost(&paths), [PathBuf::from("/")]);
+        assert_eq!(outermost(&paths[1..]), [PathBuf::from("/a")]);
+        assert_eq!(outermost(&[]), Vec::<PathBuf>::new());
+    }
+}

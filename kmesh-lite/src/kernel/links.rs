@@ -1,0 +1,342 @@
+//! Links to programs: read back, made, switched and let go of as a plan says.
+
+use super::bpf;
+use super::fault;
+use super::inherited::InheritedLink;
+use super::object::{LoadError, Object};
+use super::store::{self, Name, Store};
+use crate::hooks::{Anchor, Attached, HOOKS, Hook, HookOp, Link, LinkState, Missing, Need, Role};
+use crate::host::{CgroupError, Cgroups};
+use crate::model::Cgroup;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Why a hook does not follow.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error(transparent)]
+    Program(#[from] LoadError),
+    #[error("cannot look at the links of cgroup {cgroup}")]
+    Read {
+        cgroup: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "cannot attach program `{name}` to cgroup {cgroup}{}",
+        if .source.raw_os_error() == Some(libc::EPERM) {
+            ": another program holds this hook, or one of a cgroup above, exclusively (`bpftool cgroup tree` shows it)"
+        } else { "" }
+    )]
+    Attach {
+        name: &'static str,
+        cgroup: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot switch program `{name}` of cgroup {cgroup} to new tables")]
+    Switch {
+        name: &'static str,
+        cgroup: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// All links of this process, and the cgroups that it keeps other daemons away from. Each link is in
+/// the store as well; where that keeps nothing, closing them detaches.
+pub struct Links {
+    links: BTreeMap<u32, HeldLink>,
+    /// Open for their locks, by id.
+    claims: BTreeMap<u64, (PathBuf, File)>,
+    store: Arc<dyn Store>,
+}
+
+struct HeldLink {
+    hook: &'static Hook,
+    name: Name,
+    fd: OwnedFd,
+    path: PathBuf,
+    cgroup: u64,
+    role: HeldRole,
+}
+
+/// [`Role`] with points in time.
+#[derive(Clone, Copy)]
+enum HeldRole {
+    Held,
+    Inherited,
+    Lingering(Instant),
+    Kept,
+}
+
+impl Links {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            store,
+        }
+    }
+
+    /// Takes over the links of an earlier process. They go on with its programs until they are
+    /// switched. Unless ours understand the sockets it left (`familiar`), links that are about
+    /// sockets are never switched, and ours are attached beside them.
+    pub fn inherit(&mut self, links: Vec<InheritedLink>, familiar: bool, cgroups: &Cgroups) {
+        let paths = cgroups.paths(links.iter().map(|link| link.cgroup));
+        for inherited in links {
+            let InheritedLink {
+                id,
+                name,
+                hook,
+                cgroup,
+                fd,
+            } = inherited;
+            let kept = matches!(name, Name::Kept(_)) || (hook.remembers && !familiar);
+            let path = paths.get(&cgroup);
+            let mut link = HeldLink {
+                hook,
+                name,
+                fd,
+                path: path.cloned().unwrap_or_default(),
+                cgroup,
+                // A link for headers waits for connections that the process before left.
+                role: match hook.need {
+                    Need::Headers => HeldRole::Lingering(Instant::now()),
+                    Need::Always if kept => HeldRole::Kept,
+                    Need::Always => HeldRole::Inherited,
+                },
+            };
+            if path.is_none() {
+                // Its cgroup was removed, or is out of our sight.
+                link.let_go(&*self.store);
+                continue;
+            }
+            if kept {
+                link.keep_as_it_is(&*self.store);
+                log::info!(
+                    "`{}` of cgroup {} stays for sockets of an earlier version",
+                    hook.name,
+                    link.path.display()
+                );
+            }
+            self.links.insert(id, link);
+        }
+    }
+
+    /// Whether connects are handled by what an earlier process left.
+    pub fn has_inherited(&self) -> bool {
+        let mut links = self.links.values();
+        links.any(|link| matches!(link.role, HeldRole::Inherited))
+    }
+
+    /// Reads all links back.
+    pub fn read(&self, object: &Object) -> Result<Attached, HookError> {
+        let mut links = Vec::with_capacity(self.links.len());
+        for (id, link) in &self.links {
+            let there = bpf::attached(link.fd.as_fd()).map_err(|source| HookError::Read {
+                cgroup: link.path.clone(),
+                source,
+            })?;
+            let current = object.program_id(link.hook.name)?;
+            links.push(Link {
+                id: *id,
+                hook: link.hook,
+                path: link.path.clone(),
+                cgroup: link.cgroup,
+                state: match there.cgroup {
+                    0 => LinkState::Detached,
+                    _ if there.program == current => LinkState::Current,
+                    _ => LinkState::Other,
+                },
+                role: match link.role {
+                    HeldRole::Held => Role::Held,
+                    HeldRole::Inherited => Role::Inherited,
+                    HeldRole::Lingering(since) => Role::Lingering(since.elapsed()),
+                    HeldRole::Kept => Role::Kept,
+                },
+            });
+        }
+        Ok(Attached {
+            links,
+            claimed: self.claims.keys().copied().collect(),
+            pushes_headers: object.pushes_headers(),
+            pending_headers: !object.has_no_pending_header(),
+        })
+    }
+
+    /// Opens and locks cgroups: no other daemon attaches to them meanwhile.
+    pub fn claim(&mut self, cgroups: &Cgroups, wanted: &[Cgroup]) -> Result<(), HookError> {
+        for cgroup in wanted {
+            let folder = cgroups.claim(&cgroup.path)?;
+            self.claims.insert(cgroup.id, (cgroup.path.clone(), folder));
+        }
+        Ok(())
+    }
+
+    /// Lets go of the cgroups that no link is for.
+    pub fn release_claims(&mut self) {
+        let used: BTreeSet<_> = self.links.values().map(|link| link.cgroup).collect();
+        self.claims.retain(|cgroup, _| used.contains(cgroup));
+    }
+
+    /// Carries out the part of a plan that makes links: all of them, or none.
+    pub fn make(&mut self, ops: &[HookOp], object: &Object) -> Result<(), HookError> {
+        let mut made = Vec::new();
+        for op in ops {
+            let done = match op {
+                HookOp::Attach(hook, cgroup) => self
+                    .attach(hook, cgroup, object)
+                    .map(|link| made.push(link)),
+                HookOp::AttachToSockets(_) => Ok(object.push_headers()?),
+                HookOp::Switch(link) => self.switch(link.id, object),
+                HookOp::Leave(_) | HookOp::Detach(_) => Ok(()),
+            };
+            if let Err(error) = done {
+                for link in made {
+                    self.detach(link);
+                }
+                self.release_claims();
+                return Err(error);
+            }
+        }
+        for cgroup in self.attached_by(ops) {
+            log::info!("attached to cgroup {}", cgroup.display());
+        }
+        Ok(())
+    }
+
+    /// Carries out the part of a plan that lets go of links.
+    pub fn drop(&mut self, ops: &[HookOp]) {
+        let before = self.cgroups();
+        for op in ops {
+            match op {
+                HookOp::Leave(link) => {
+                    if let Some(link) = self.links.get_mut(&link.id) {
+                        link.role = HeldRole::Lingering(Instant::now());
+                    }
+                }
+                HookOp::Detach(link) => self.detach(link.id),
+                HookOp::Attach(..) | HookOp::AttachToSockets(_) | HookOp::Switch(_) => {}
+            }
+        }
+        self.release_claims();
+        for cgroup in before.difference(&self.cgroups()) {
+            log::info!("detached from cgroup {}", cgroup.display());
+        }
+    }
+
+    /// Makes every link run the programs of `object`. If one cannot, those before it do already.
+    pub fn switch_all(&self, object: &Object) -> Result<(), HookError> {
+        // Links of cgroups that are gone, or of no use any more, go on with what they have: what
+        // sockets remember is shared.
+        let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
+        let mut links = self.links.values().filter(in_use);
+        links.try_for_each(|link| link.switch(object))
+    }
+
+    /// Cgroups that are attached to.
+    pub fn cgroups(&self) -> BTreeSet<PathBuf> {
+        let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
+        let links = self.links.values().filter(in_use);
+        links.map(|link| link.path.clone()).collect()
+    }
+
+    /// Cgroups to which every hook that is always needed was attached just now.
+    fn attached_by<'a>(&self, ops: &'a [HookOp]) -> Vec<&'a Path> {
+        let last = HOOKS.iter().rfind(|hook| hook.anchor == Anchor::Cgroup);
+        let attached = ops.iter().filter_map(|op| match op {
+            HookOp::Attach(hook, cgroup) if Some(*hook) == last => Some(cgroup.path.as_path()),
+            HookOp::Switch(link) if Some(link.hook) == last && link.role != Role::Held => {
+                Some(link.path.as_path())
+            }
+            _ => None,
+        });
+        attached.collect()
+    }
+
+    fn attach(
+        &mut self,
+        hook: &'static Hook,
+        cgroup: &Cgroup,
+        object: &Object,
+    ) -> Result<u32, HookError> {
+        let attach = |source| HookError::Attach {
+            name: hook.name,
+            cgroup: cgroup.path.clone(),
+            source,
+        };
+        let absent = || attach(io::ErrorKind::NotFound.into());
+        let (_, folder) = self.claims.get(&cgroup.id).ok_or_else(absent)?;
+        let program = object.program(hook.name)?;
+        let fd = bpf::link_create(program, folder.as_fd(), hook.attach_type).map_err(attach)?;
+        fault::point();
+        let id = bpf::attached(fd.as_fd()).map_err(attach)?.id;
+        let name = Name::Link(id);
+        store::keep(&*self.store, &name, fd.as_fd());
+        let link = HeldLink {
+            hook,
+            name,
+            fd,
+            path: cgroup.path.clone(),
+            cgroup: cgroup.id,
+            role: HeldRole::Held,
+        };
+        self.links.insert(id, link);
+        Ok(id)
+    }
+
+    fn switch(&mut self, link: u32, object: &Object) -> Result<(), HookError> {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.switch(object)?;
+            link.role = HeldRole::Held;
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, link: u32) {
+        if let Some(link) = self.links.remove(&link) {
+            link.let_go(&*self.store);
+        }
+    }
+}
+
+impl HeldLink {
+    fn switch(&self, object: &Object) -> Result<(), HookError> {
+        let program = object.program(self.hook.name)?;
+        bpf::link_update(self.fd.as_fd(), program).map_err(|source| HookError::Switch {
+            name: self.hook.name,
+            cgroup: self.path.clone(),
+            source,
+        })?;
+        fault::point();
+        Ok(())
+    }
+
+    /// Marks the link as one that is not to be switched, for the process after us.
+    fn keep_as_it_is(&mut self, store: &dyn Store) {
+        let Name::Link(id) = self.name else { return };
+        // The store has a descriptor once, under the name that it had first.
+        store::release(store, &self.name);
+        self.name = Name::Kept(id);
+        store::keep(store, &self.name, self.fd.as_fd());
+    }
+
+    /// Detaches for good: the store may hold it too.
+    fn let_go(self, store: &dyn Store) {
+        // A link whose cgroup is gone is detached already, which the kernel may call an error.
+        if let Err(error) = bpf::link_detach(self.fd.as_fd()) {
+            log::debug!("cannot detach `{}`: {error}", self.hook.name);
+        }
+        store::release(store, &self.name);
+    }
+}

@@ -1,0 +1,11 @@
+//! What a pass would do.
+
+use crate::api::PlanText;
+use crate::reconcile::Change;
+
+pub fn plan(change: &Change) -> PlanText {
+    PlanText {
+        summary: change.words(),
+        operations: change.operations(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Rows of addresses: virtual ones, and those of captured backends.
+
+use super::build::{Builder, ID};
+use super::declared::{Addresses, Noun};
+use super::fields::{Field, Fields};
+use crate::model::Table;
+use kmesh_lite_common::{Address, AddressId, AddressKind, AddressRow, BackendId};
+use std::fmt;
+use std::net::IpAddr;
+
+impl Noun for Addresses {
+    type Row = AddressRow;
+    type Key = Address;
+
+    const NOUN: &'static str = "address";
+
+    fn key(row: &AddressRow) -> Address {
+        row.address
+    }
+
+    fn name(key: &Address) -> String {
+        key.to_string()
+    }
+
+    fn describe(row: &AddressRow, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", {}", row.kind)?;
+        match row.backend {
+            Some(backend) => write!(f, ", backend {backend}"),
+            None => Ok(()),
+        }
+    }
+
+    fn fields(row: &AddressRow) -> Fields {
+        let backend = row.backend.map(|id| (Table::Backends, id.index()));
+        vec![
+            ("address", Field::Text(row.address.to_string())),
+            ("kind", Field::Text(row.kind.to_string())),
+            ("backend", Field::Reference(backend)),
+        ]
+    }
+}
+
+impl Builder<'_> {
+    /// Backends that are captured at their own address.
+    pub(super) fn captured(&mut self) {
+        for (ip, backend) in &self.mesh.backends {
+            if backend.waypoint.is_some() {
+                self.address(*ip);
+            }
+        }
+    }
+
+    pub(super) fn address(&mut self, ip: IpAddr) {
+        let address = Address::from(ip);
+        let backend = self.mesh.backends.get(&ip);
+        let real = backend.is_some() || ip.is_loopback() || self.facts.own_addresses.contains(&ip);
+        let captured = backend.is_some_and(|backend| backend.waypoint.is_some());
+        let row = AddressRow {
+            address,
+            kind: if real {
+                AddressKind::Real
+            } else {
+                AddressKind::Virtual
+            },
+            backend: if captured {
+                self.ids
+                    .backends
+                    .get(&address)
+                    .and_then(BackendId::from_index)
+            } else {
+                None
+            },
+        };
+        let id = AddressId::from_index(self.ids.addresses.index(address)).expect(ID);
+        self.rows.addresses.insert(id, row);
+    }
+}

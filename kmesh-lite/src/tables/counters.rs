@@ -1,0 +1,22 @@
+//! Counts of connects, as values.
+
+use super::declared::{Declared, Each, Shape};
+use kmesh_lite_ebpf::Outcome;
+use std::collections::BTreeMap;
+
+/// Sums over all CPUs, since the table rows they belong to exist.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Connects that were sent to a service, and to a backend or its waypoint. Tables that are not
+    /// counted have none.
+    pub connects: Each<Connects>,
+}
+
+/// Counts by id.
+#[derive(Clone, Copy, Debug)]
+pub struct Connects;
+
+impl Shape for Connects {
+    type Of<T: Declared> = BTreeMap<T::Id, u64>;
+}
