@@ -33,7 +33,7 @@ fn entries(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 #[test]
-fn every_case_says_what_is_expected() {
+fn every_file_gets_the_diagnostics_that_are_expected() {
     let bless = std::env::var_os("KMESH_LITE_BLESS").is_some();
     let mut wrong = Vec::new();
     let cases = entries(&folder("golden/check"));

@@ -83,7 +83,7 @@ fn compare(path: &Path, found: &str) -> Option<String> {
 }
 
 #[test]
-fn every_case_gives_its_tables_plan_and_words() {
+fn every_change_of_a_file_gives_the_tables_plan_and_words_that_are_expected() {
     let facts = Facts {
         own_addresses: own_addresses(),
         ..Facts::default()

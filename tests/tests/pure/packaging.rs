@@ -50,7 +50,7 @@ fn the_unit_is_hardened() {
         .arg(&unit)
         .output();
     let Ok(output) = analyze else {
-        return require::skip("no systemd-analyze");
+        return require::skip("systemd-analyze is not installed");
     };
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "exposure above 2.0:\n{said}");

@@ -2,9 +2,8 @@
 
 use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::require;
-use kmesh_lite_tests::server::{Nginx, ends_with_us, installed};
+use kmesh_lite_tests::server::{Nginx, ends_with_us};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 const MESH: &str = r#"
     [services.web]
@@ -19,13 +18,10 @@ const MESH: &str = r#"
 "#;
 
 /// A host with nginx behind a virtual address; none where a program is missing.
-fn served(programs: &[&str]) -> Option<(Host, Nginx, Running)> {
+fn served(program: &str) -> Option<(Host, Nginx, Running)> {
     let host = Host::new()?;
-    for program in programs.iter().chain(&["nginx"]) {
-        if !installed(program) {
-            require::skip(&format!("{program} is not installed"));
-            return None;
-        }
+    if !require::programs(&[program, "nginx"]) {
+        return None;
     }
     let nginx = Nginx::start(8080);
     let running = host.run(MESH);
@@ -47,7 +43,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn curl_reaches_the_backend_and_sees_the_virtual_address() {
-    let Some((_host, _nginx, _mesh)) = served(&["curl"]) else {
+    let Some((_host, _nginx, _mesh)) = served("curl") else {
         return;
     };
     for (url, peer) in [
@@ -63,22 +59,20 @@ fn curl_reaches_the_backend_and_sees_the_virtual_address() {
 }
 
 #[test]
-fn curl_fails_at_once_where_the_mesh_refuses() {
-    let Some((_host, _nginx, _mesh)) = served(&["curl"]) else {
+fn curl_cannot_connect_where_the_mesh_refuses() {
+    let Some((_host, _nginx, _mesh)) = served("curl") else {
         return;
     };
-    let begin = Instant::now();
     for url in ["http://10.96.0.10:81/", "http://10.96.0.11/"] {
         let failed = run("curl", &["--silent", "--max-time", "60", url]);
-        // "Failed to connect to host."
+        // "Failed to connect to host." Another number would tell that it waited in vain.
         assert_eq!(failed.status.code(), Some(7), "{url}");
     }
-    assert!(begin.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
 fn python_reaches_the_backend_by_urllib_http_client_and_asyncio() {
-    let Some((_host, _nginx, _mesh)) = served(&["python3"]) else {
+    let Some((_host, _nginx, _mesh)) = served("python3") else {
         return;
     };
     let script = r#"
@@ -130,13 +124,9 @@ asyncio.run(main())
 
 /// Java makes every socket an IPv6 one and uses mapped addresses.
 #[test]
+#[ignore = "Java is too large to ask of every machine; a test of routing has a client with the same calls"]
 fn java_reaches_the_backend_by_mapped_addresses() {
-    if !installed("java") {
-        // Too large to ask of every machine; `routing` has a client that does the same calls.
-        eprintln!("skipped: java is not installed");
-        return;
-    }
-    let Some((_host, _nginx, _mesh)) = served(&[]) else {
+    let Some((_host, _nginx, _mesh)) = served("java") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

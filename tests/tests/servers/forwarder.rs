@@ -1,11 +1,10 @@
 //! Our own forwarder as a waypoint of a curl that knows nothing.
 
+use crate::PROGRAM;
 use kmesh_lite_tests::page::{call, get, gets_nothing, is_no_open_proxy, pages};
 use kmesh_lite_tests::proxy::{FOUR, SIX, forwarder, host};
 use std::fs;
 use std::path::Path;
-
-const KMESH_LITE: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
 
 /// A mesh whose waypoint is our own forwarder, in a cgroup.
 fn forwarded(header: &str, unit: &Path) -> String {
@@ -61,9 +60,9 @@ fn our_forwarder_takes_every_header_to_what_it_asks_for() {
         fs::write(&file, &text).unwrap();
         let config = file.to_str().unwrap();
         let options = ["--accept", header, "--config", config];
-        let _four = forwarder(KMESH_LITE, &unit, "four", "127.0.0.1:15008", &options);
+        let _four = forwarder(PROGRAM, &unit, "four", "127.0.0.1:15008", &options);
         let networks = ["--accept", header, "--allow", "fd00:96::/64"];
-        let mut six = forwarder(KMESH_LITE, &unit, "six", "[::1]:15009", &networks);
+        let mut six = forwarder(PROGRAM, &unit, "six", "[::1]:15009", &networks);
         let _mesh = host.run(&text);
         for call in [
             call(Some(FOUR), "10.96.0.80:80", &["192.168.1.80:8080"]),

@@ -7,3 +7,6 @@ mod mariadb;
 mod nginx;
 mod smtp;
 mod ssh;
+
+/// The product, built beside the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");

@@ -1,13 +1,13 @@
 //! MariaDB behind a waypoint, and as one: its clients wait for its greeting.
 
+use crate::PROGRAM;
 use kmesh_lite_tests::host::Host;
-use kmesh_lite_tests::proxy::{Proxy, Unit, forwarder, haproxy, host, with_daemon};
+use kmesh_lite_tests::proxy::{Proxy, Unit, forwarder, haproxy, host};
+use kmesh_lite_tests::require;
 use kmesh_lite_tests::server::ends_with_us;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-const KMESH_LITE: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
 
 /// Where the server is, and from where HAProxy connects to it.
 const SERVER: &str = "192.168.1.66";
@@ -92,8 +92,10 @@ fn works() {
 
 /// A host with a server; none where a program is missing.
 fn running(programs: &[&str], networks: &str) -> Option<(Host, Proxy)> {
-    let all = [&["mariadbd", "mariadb-install-db", "mariadb"], programs].concat();
-    let host = host(&all, &[SERVER, PROXY])?;
+    let host = host(programs, &[SERVER, PROXY])?;
+    if !require::servers(&["mariadbd", "mariadb-install-db", "mariadb"]) {
+        return None;
+    }
     let server = mariadb(&host, networks);
     Some((host, server))
 }
@@ -116,7 +118,7 @@ fn haproxy_passes_mariadb_on_and_tells_it_who_asks() {
     let unit = Unit::inside(&host.cgroup, "haproxy");
     let path = host.cgroup.path().join("haproxy");
     let mut proxy = haproxy(unit, &file, &["127.0.0.1:15008"]);
-    let _mesh = with_daemon(&host, &mesh("127.0.0.1:15008", "proxy-v2", Some(&path)));
+    let _mesh = host.run_as_daemon(&mesh("127.0.0.1:15008", "proxy-v2", Some(&path)));
     works();
     // The client's own address, out of our header and through HAProxy's.
     assert_eq!(ask("SELECT USER()"), "shop@127.0.0.1\n");
@@ -131,8 +133,8 @@ fn our_forwarder_passes_mariadb_on() {
     for header in ["tlv", "proxy-v2"] {
         let unit = host.cgroup.child("forwarder").unwrap();
         let options = ["--accept", header, "--allow", "10.96.0.66"];
-        let _forwarder = forwarder(KMESH_LITE, &unit, "worker", "127.0.0.1:15008", &options);
-        let _mesh = with_daemon(&host, &mesh("127.0.0.1:15008", header, Some(unit.path())));
+        let _forwarder = forwarder(PROGRAM, &unit, "worker", "127.0.0.1:15008", &options);
+        let _mesh = host.run_as_daemon(&mesh("127.0.0.1:15008", header, Some(unit.path())));
         works();
     }
 }
@@ -143,7 +145,7 @@ fn mariadb_may_be_the_waypoint_itself() {
     let Some((host, _server)) = running(&[], "*") else {
         return;
     };
-    let _mesh = with_daemon(&host, &mesh("192.168.1.66:3306", "proxy-v2", None));
+    let _mesh = host.run_as_daemon(&mesh("192.168.1.66:3306", "proxy-v2", None));
     works();
     assert_eq!(ask("SELECT USER()"), format!("shop@{SERVER}\n"));
 }

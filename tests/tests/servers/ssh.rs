@@ -1,14 +1,14 @@
 //! SSH behind a waypoint: the server greets, and keys tie the client to the address it asked for.
 
+use crate::PROGRAM;
 use kmesh_lite_tests::host::Host;
-use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, forwarder, haproxy, host, with_daemon};
+use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, forwarder, haproxy, host};
+use kmesh_lite_tests::require;
 use kmesh_lite_tests::server::ends_with_us;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-
-const KMESH_LITE: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
 
 const SERVER: &str = "192.168.1.68";
 
@@ -111,15 +111,17 @@ fn works(keys: &Keys) {
 }
 
 fn running(programs: &[&str]) -> Option<(Host, Keys, Proxy)> {
-    let all = [&["sshd", "ssh", "ssh-keygen"], programs].concat();
-    let host = host(&all, &[SERVER])?;
+    let host = host(programs, &[SERVER])?;
+    if !require::servers(&["sshd", "ssh", "ssh-keygen"]) {
+        return None;
+    }
     let keys = Keys::new();
     let server = sshd(&host, &keys);
     Some((host, keys, server))
 }
 
 #[test]
-fn haproxy_passes_it_on() {
+fn haproxy_passes_ssh_on() {
     let Some((host, keys, _server)) = running(&["haproxy"]) else {
         return;
     };
@@ -135,21 +137,21 @@ fn haproxy_passes_it_on() {
     let unit = Unit::inside(&host.cgroup, "haproxy");
     let path = host.cgroup.path().join("haproxy");
     let mut proxy = haproxy(unit, Path::new(&file), &["127.0.0.1:15008"]);
-    let _mesh = with_daemon(&host, &mesh("proxy-v2", &path));
+    let _mesh = host.run_as_daemon(&mesh("proxy-v2", &path));
     works(&keys);
     proxy.logs(&format!("client={FOUR} asked=10.96.0.68:22"));
 }
 
 #[test]
-fn our_forwarder_passes_it_on() {
+fn our_forwarder_passes_ssh_on() {
     let Some((host, keys, _server)) = running(&[]) else {
         return;
     };
     for header in ["tlv", "proxy-v2"] {
         let unit = host.cgroup.child("forwarder").unwrap();
         let options = ["--accept", header, "--allow", "10.96.0.68"];
-        let _forwarder = forwarder(KMESH_LITE, &unit, "worker", "127.0.0.1:15008", &options);
-        let _mesh = with_daemon(&host, &mesh(header, unit.path()));
+        let _forwarder = forwarder(PROGRAM, &unit, "worker", "127.0.0.1:15008", &options);
+        let _mesh = host.run_as_daemon(&mesh(header, unit.path()));
         works(&keys);
     }
 }
