@@ -1,9 +1,9 @@
 //! `doctor` on a real machine: each of these it must notice.
 
-use kmesh_lite::kernel::Options;
+use crate::PROGRAM;
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::foreign::{Foreign, NAME, Sharing};
-use kmesh_lite_tests::host::{Host, Running, mesh};
+use kmesh_lite_tests::host::{Host, Running, limited, mesh};
 use kmesh_lite_tests::require;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -14,17 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
-
 const MESH: &str = r#"
-    [limits]
-    addresses = 64
-    frontends = 64
-    services = 16
-    endpoints = 64
-    backends = 64
-    waypoints = 4
-
     [services.web]
     vips = ["10.96.0.10"]
     ports = ["80:8080"]
@@ -102,7 +92,7 @@ fn ask(daemon: &Daemon, command: &[&str]) -> Said {
 fn ask_about(cgroup: &Path) -> Said {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("mesh.toml");
-    fs::write(&file, MESH).expect("a file");
+    fs::write(&file, limited(MESH)).expect("a file");
     let mut doctor = Command::new(PROGRAM);
     doctor.args(["doctor", "--json", "--cgroup"]).arg(cgroup);
     doctor.arg("--config").arg(&file);
@@ -122,13 +112,13 @@ fn systemctl(script: &str) -> (TempDir, String) {
 }
 
 fn started(host: &Host) -> Daemon {
-    let mut daemon = Daemon::supervised(PROGRAM, host, Some(MESH));
+    let mut daemon = Daemon::supervised(PROGRAM, host, Some(&limited(MESH)));
     daemon.wait_until("it is ready", |daemon| daemon.times_ready() > 0);
     daemon
 }
 
 #[test]
-fn a_daemon_that_routes_is_fine_and_stays_as_it_is() {
+fn doctor_finds_a_daemon_that_routes_fine_and_leaves_it_as_it_is() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let before = daemon.json(&["dump"]);
@@ -160,7 +150,7 @@ fn a_daemon_that_routes_is_fine_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_missing_capability_is_named() {
+fn doctor_names_a_missing_capability() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let said = ask(&daemon, &["setpriv", "--bounding-set=-perfmon"]);
@@ -172,12 +162,12 @@ fn a_missing_capability_is_named() {
 }
 
 #[test]
-fn a_user_namespace_is_named() {
+fn doctor_names_a_user_namespace() {
     let Some(host) = Host::new() else { return };
     let namespace = ["unshare", "--user", "--map-root-user"];
     let made = through(&namespace, "true").output().expect("unshare");
     if !made.status.success() {
-        return require::skip("no user namespaces");
+        return require::skip("root may not make user namespaces");
     }
     let daemon = started(&host);
     let said = ask(&daemon, &namespace);
@@ -190,7 +180,7 @@ fn a_user_namespace_is_named() {
 }
 
 #[test]
-fn an_ordinary_user_gets_fewer_answers_and_no_false_alarm() {
+fn doctor_gives_an_ordinary_user_fewer_answers_and_no_false_alarm() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let private = Permissions::from_mode(0o700);
@@ -231,14 +221,11 @@ fn an_ordinary_user_gets_fewer_answers_and_no_false_alarm() {
 }
 
 #[test]
-fn whoever_keeps_our_links_away_is_named() {
+fn doctor_names_the_program_that_keeps_our_links_away() {
     let Some(host) = Host::new() else { return };
     let below = host.cgroup.child("below").unwrap();
     let attach = || {
-        let mut mesh = Running::load(Options {
-            cgroups: Some(vec![below.path().to_owned()]),
-            ..Options::default()
-        });
+        let mut mesh = Running::of(vec![below.path().to_owned()]);
         mesh.try_follow(&self::mesh(MESH)).is_ok()
     };
     for (cgroup, sharing, verdict) in [
@@ -263,7 +250,7 @@ fn whoever_keeps_our_links_away_is_named() {
 }
 
 #[test]
-fn a_cgroup_that_is_missing_or_taken_is_named() {
+fn doctor_names_a_cgroup_that_is_missing_or_taken() {
     let Some(host) = Host::new() else { return };
     let said = ask_about(Path::new("/no/such.slice"));
     assert!(said.expect_problem("cgroups").contains("/no/such.slice"));
@@ -279,7 +266,7 @@ fn a_cgroup_that_is_missing_or_taken_is_named() {
 }
 
 #[test]
-fn a_bad_file_is_noticed() {
+fn doctor_notices_a_bad_file() {
     let Some(host) = Host::new() else { return };
     let mut daemon = started(&host);
     let file = daemon.path("mesh.toml");
@@ -309,7 +296,7 @@ fn a_bad_file_is_noticed() {
 }
 
 #[test]
-fn links_without_a_daemon_are_noticed() {
+fn doctor_notices_links_without_a_daemon() {
     let Some(host) = Host::new() else { return };
     let mut daemon = started(&host);
     daemon.signal(Signal::SIGKILL);
@@ -326,7 +313,7 @@ fn links_without_a_daemon_are_noticed() {
 }
 
 #[test]
-fn a_daemon_that_hangs_is_noticed() {
+fn doctor_notices_a_daemon_that_hangs() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     daemon.signal(Signal::SIGSTOP);
@@ -337,7 +324,7 @@ fn a_daemon_that_hangs_is_noticed() {
 }
 
 #[test]
-fn loopback_that_is_down_is_noticed() {
+fn doctor_notices_loopback_that_is_down() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let said = ask(&daemon, &["unshare", "--net"]);
@@ -345,13 +332,19 @@ fn loopback_that_is_down_is_noticed() {
 }
 
 #[test]
-fn what_systemd_knows_is_judged() {
+fn doctor_judges_what_systemd_knows() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let pid = daemon.pid();
+    let kept = daemon
+        .supervisor
+        .as_ref()
+        .expect("a supervisor")
+        .names()
+        .len();
     let usual = format!(
         "LoadState=loaded ActiveState=active SubState=running MainPID={pid} NRestarts=0 \
-         WatchdogUSec=1min LimitMEMLOCK=infinity NFileDescriptorStore=20 FileDescriptorStoreMax=512 \
+         WatchdogUSec=1min LimitMEMLOCK=infinity NFileDescriptorStore={kept} FileDescriptorStoreMax=512 \
          CapabilityBoundingSet='cap_net_admin cap_perfmon cap_bpf cap_sys_ptrace'"
     );
     let said = |changes: &str| {
@@ -370,7 +363,7 @@ fn what_systemd_knows_is_judged() {
     assert_eq!(found, "as nobody it lacks CAP_PERFMON");
     let found = other.expect_problem("config_permissions");
     assert!(found.contains("nobody"), "{found}");
-    let small = said("NFileDescriptorStore=16");
+    let small = said(&format!("NFileDescriptorStore={}", kept - 1));
     small.expect("fd_store", "warning");
     let none = said("FileDescriptorStoreMax=0");
     none.expect("fd_store", "warning");
@@ -387,7 +380,7 @@ fn what_systemd_knows_is_judged() {
 }
 
 #[test]
-fn a_server_that_speaks_first_needs_more() {
+fn doctor_wants_another_capability_where_a_server_speaks_first() {
     let Some(host) = Host::new() else { return };
     let mut daemon = started(&host);
     let waypoint = r#"
@@ -396,7 +389,7 @@ fn a_server_that_speaks_first_needs_more() {
         header = "proxy-v2"
         server_first = true
     "#;
-    daemon.save(&format!("{MESH}{waypoint}"));
+    daemon.save(&limited(&format!("{MESH}{waypoint}")));
     daemon.wait_until("it has applied it", |daemon| {
         daemon.json(&["status"])["last_reload"]["trigger"] == "file"
     });
@@ -410,7 +403,7 @@ fn a_server_that_speaks_first_needs_more() {
 }
 
 #[test]
-fn the_daemons_own_file_is_the_one_looked_at() {
+fn doctor_looks_at_the_daemons_own_file() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let said = Said::of(&daemon.verb(&["doctor", "--json"]));

@@ -5,3 +5,6 @@ mod hitless;
 mod run;
 mod unit_restart;
 mod waypoint_down;
+
+/// The product, built beside the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");

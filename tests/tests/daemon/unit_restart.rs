@@ -1,22 +1,18 @@
 //! A proxy of this host whose unit is stopped and started, as systemd does it: its cgroup is removed
 //! and another one made. The daemon's timer is far away and nobody asks for a reload.
 
+use crate::PROGRAM;
 use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::client::{address, call as reaches};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::page::{call, get, pages};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, haproxy, host};
 use nix::errno::Errno;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
-
-const LIMITS: &str = "[limits]\naddresses = 256\nfrontends = 256\nservices = 64\nendpoints = 512\n\
-                      backends = 256\nwaypoints = 16\n";
 
 /// HAProxy connects to the virtual address itself: sent back to itself it would never get through.
 const HAPROXY: &str = r#"
@@ -37,7 +33,7 @@ backend mesh
 "#;
 
 fn mesh(unit: &str) -> String {
-    format!(
+    limited(&format!(
         r#"
         [waypoints.edge]
         address = "127.0.0.1:15008"
@@ -49,9 +45,8 @@ fn mesh(unit: &str) -> String {
         ports = ["80:8080"]
         waypoint = "edge"
         endpoints = ["192.168.1.90", "192.168.1.91"]
-
-        {LIMITS}"#
-    )
+        "#
+    ))
 }
 
 /// Ids of the cgroups that the kernel treats specially.
@@ -77,7 +72,7 @@ fn start(daemon: &mut Daemon, unit: Cgroup, file: &Path) -> Proxy {
 }
 
 #[test]
-fn its_connections_are_balanced_and_never_sent_back_to_it() {
+fn connections_of_a_restarted_proxy_are_balanced_and_never_sent_back_to_it() {
     let Some(host) = host(&["haproxy", "curl"], &["192.168.1.90", "192.168.1.91"]) else {
         return;
     };
@@ -124,10 +119,10 @@ fn units_that_bypass_the_mesh_are_found_in_slices_that_appear_too() {
     let _backends = Echo::everywhere(&[8080]);
     let name = format!("backup-{}.service", std::process::id());
     let path = host.cgroup.path().join("pod/inner");
-    let text = format!(
+    let text = limited(&format!(
         "[capture]\nbypass = [{name:?}, {path:?}]\n[services.web]\nvips = [\"10.96.0.10\"]\n\
-         ports = [\"80:8080\"]\nendpoints = [\"127.0.0.2\"]\n{LIMITS}"
-    );
+         ports = [\"80:8080\"]\nendpoints = [\"127.0.0.2\"]\n"
+    ));
     let mut daemon = Daemon::start(PROGRAM, &host, Some(&text));
     let routed = Ok(address("127.0.0.2:8080"));
     for _ in 0..3 {

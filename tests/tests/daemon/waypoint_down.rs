@@ -1,13 +1,12 @@
 //! A waypoint that is not there: its clients are told at once, and so is whoever asks the daemon.
 
+use crate::PROGRAM;
 use kmesh_lite_tests::client::{address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::host::{Host, limited};
 use nix::errno::Errno;
 use serde_json::Value;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
 
 /// One waypoint of each header at an address of this host where nobody listens, and one at an
 /// address that no route leads to.
@@ -52,14 +51,6 @@ const MESH: &str = r#"
     ports = ["80:8080"]
     waypoint = "far"
     endpoints = ["127.0.0.2"]
-
-    [limits]
-    addresses = 256
-    frontends = 256
-    services = 64
-    endpoints = 512
-    backends = 256
-    waypoints = 16
 "#;
 
 const SERVICES: [(&str, &str, Errno, &str); 4] = [
@@ -89,17 +80,21 @@ const SERVICES: [(&str, &str, Errno, &str); 4] = [
     ),
 ];
 
+/// Connects to each of them.
+const EACH: usize = 3;
+
 /// What status says of a service.
 fn status(daemon: &Daemon, name: &str) -> Value {
     daemon.json(&["status", name])["datapath"]["services"][0].take()
 }
 
 #[test]
-fn clients_get_its_error_and_status_and_explain_tell_where_they_were_sent() {
+fn clients_get_the_error_of_a_waypoint_that_is_down_and_status_and_explain_tell_where_they_were_sent()
+ {
     let Some(host) = Host::new() else { return };
-    let daemon = Daemon::start(PROGRAM, &host, Some(MESH));
+    let daemon = Daemon::start(PROGRAM, &host, Some(&limited(MESH)));
     for (name, to, error, at) in SERVICES {
-        for connects in 1..=3 {
+        for connects in 1..=EACH {
             assert_eq!(call(to), Err(error), "{to}");
             let status = status(&daemon, name);
             assert_eq!(status["waypoint"], name);
@@ -116,7 +111,7 @@ fn clients_get_its_error_and_status_and_explain_tell_where_they_were_sent() {
     let outcomes = daemon.json(&["status"])["datapath"]["outcomes"].take();
     for outcome in outcomes.as_array().unwrap() {
         let count = if outcome["name"] == "service_waypoint" {
-            12
+            EACH * SERVICES.len()
         } else {
             0
         };

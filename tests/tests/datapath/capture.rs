@@ -1,13 +1,13 @@
 //! Whose connections are handled.
 
 use kmesh_lite::host::CgroupError;
-use kmesh_lite::kernel::{HookError, Kernel, KernelError, Options};
+use kmesh_lite::kernel::{HookError, KernelError};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::client::{Client, Reached, address, call};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
-use kmesh_lite_tests::host::{Host, LIMITS, Running, mesh};
+use kmesh_lite_tests::host::{Host, Running, mesh};
 use nix::errno::Errno;
 use std::path::Path;
 use std::process::Command;
@@ -52,13 +52,13 @@ fn programs(cgroup: &Cgroup) -> Vec<String> {
 }
 
 #[test]
-fn reaches_the_listed_cgroups_and_what_is_below_them() {
+fn the_mesh_reaches_the_listed_cgroups_and_those_below_them() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let below = |name| host.cgroup.child(name).unwrap();
     let (one, two, other) = (below("one"), below("two"), below("other"));
     let nested = one.child("nested").unwrap();
-    let mut mesh = Running::load(Options::default());
+    let mut mesh = Running::anywhere();
     mesh.reload(&capture(&[one.path(), two.path()]));
     for (cgroup, reached) in [
         (&one, routed()),
@@ -72,14 +72,14 @@ fn reaches_the_listed_cgroups_and_what_is_below_them() {
 }
 
 #[test]
-fn follows_the_list() {
+fn the_mesh_follows_the_list_of_cgroups() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let (one, two) = (
         host.cgroup.child("one").unwrap(),
         host.cgroup.child("two").unwrap(),
     );
-    let mut mesh = Running::load(Options::default());
+    let mut mesh = Running::anywhere();
     for (listed, expected) in [
         (vec![one.path()], [routed(), OUTSIDE]),
         (vec![one.path(), two.path()], [routed(), routed()]),
@@ -97,35 +97,30 @@ fn follows_the_list() {
 }
 
 #[test]
-fn of_a_cgroup_and_one_below_it_handles_each_connect_once() {
+fn a_connect_is_handled_once_where_a_cgroup_and_one_below_it_are_captured() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let below = host.cgroup.child("below").unwrap();
     // As `--cgroup` may be given: one below the other, and one of them twice in two spellings.
-    let mut mesh = Running::load(Options {
-        cgroups: Some(vec![
-            below.path().to_owned(),
-            host.cgroup.path().to_owned(),
-            host.cgroup.folder().to_owned(),
-        ]),
-        ..Options::default()
-    });
+    let mut mesh = Running::of(vec![
+        below.path().to_owned(),
+        host.cgroup.path().to_owned(),
+        host.cgroup.folder().to_owned(),
+    ]);
     mesh.reload(WEB);
     let _inside = below.enter().unwrap();
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
     // A second run of the program would see the backend's address, and forget the first.
     assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
-    assert_eq!(outcomes[&Outcome::Endpoint], 1);
+    assert_eq!(mesh.outcomes()[&Outcome::Endpoint], 1);
 }
 
 #[test]
-fn a_cgroup_that_was_removed_and_made_again_is_attached_again() {
+fn a_cgroup_that_was_removed_and_made_again_is_captured_again() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
-    let mut mesh = Running::load(Options::default());
+    let mut mesh = Running::anywhere();
     for _ in 0..2 {
         let unit = host.cgroup.child("unit").unwrap();
         mesh.reload(&capture(&[unit.path()]));
@@ -134,9 +129,9 @@ fn a_cgroup_that_was_removed_and_made_again_is_attached_again() {
 }
 
 #[test]
-fn a_missing_cgroup_is_named() {
+fn a_captured_cgroup_that_is_missing_is_named() {
     let Some(_host) = Host::new() else { return };
-    let mut mesh = Running::load(Options::default());
+    let mut mesh = Running::anywhere();
     let error = mesh
         .try_follow(&self::mesh(&capture(&[Path::new("/no/such/cgroup")])))
         .unwrap_err();
@@ -144,7 +139,7 @@ fn a_missing_cgroup_is_named() {
 }
 
 #[test]
-fn leaves_bypassed_paths_alone_with_all_that_is_below() {
+fn bypassed_paths_are_left_alone_with_all_that_is_below() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let alone = host.cgroup.child("alone").unwrap();
@@ -156,16 +151,14 @@ fn leaves_bypassed_paths_alone_with_all_that_is_below() {
         assert_eq!(cgroup.run(vip).unwrap(), OUTSIDE);
     }
     assert_eq!(vip(), routed());
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
-    assert_eq!(outcomes[&Outcome::PassBypass], 3);
+    assert_eq!(mesh.outcomes()[&Outcome::PassBypass], 3);
     // And no longer, when the list is empty.
     mesh.reload(WEB);
     assert_eq!(deeper.run(vip).unwrap(), routed());
 }
 
 #[test]
-fn leaves_bypassed_units_alone_wherever_they_are() {
+fn bypassed_units_are_left_alone_wherever_they_are() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     // Unit names are searched for in the whole tree: this one must not meet another test's.
@@ -185,7 +178,7 @@ fn leaves_bypassed_units_alone_wherever_they_are() {
 }
 
 #[test]
-fn leaves_bypassed_programs_alone_with_backends_that_have_a_waypoint() {
+fn bypassed_programs_reach_a_backend_past_its_waypoint() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080, 15008]);
     let alone = host.cgroup.child("alone").unwrap();
@@ -210,15 +203,10 @@ fn leaves_bypassed_programs_alone_with_backends_that_have_a_waypoint() {
 }
 
 #[test]
-fn leaves_the_daemon_alone_and_nobody_else() {
+fn the_daemon_is_left_alone_and_nobody_else() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
-    let mut mesh = Running::load(Options {
-        cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        daemon: Some(std::process::id()),
-        ..Options::default()
-    });
-    mesh.reload(WEB);
+    let _mesh = host.run_as_daemon(WEB);
     assert_eq!(vip(), OUTSIDE);
     // Every thread of it.
     std::thread::scope(|scope| {
@@ -232,16 +220,12 @@ fn leaves_the_daemon_alone_and_nobody_else() {
 }
 
 #[test]
-fn of_one_cgroup_belongs_to_one_kernel_and_the_second_is_told_whose() {
+fn a_cgroup_belongs_to_one_mesh_and_a_second_is_told_whose() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let first = host.run(WEB);
-    let options = Options {
-        cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        ..Options::default()
-    };
-    let mut second = Kernel::load(LIMITS, options).unwrap();
-    let error = second.reconcile(&mesh("")).unwrap_err();
+    let mut second = host.idle();
+    let error = second.try_follow(&mesh("")).unwrap_err();
     match &error {
         KernelError::Hook(HookError::Cgroup(CgroupError::Taken { path, pid })) => {
             assert_eq!(path, host.cgroup.path());
@@ -254,26 +238,26 @@ fn of_one_cgroup_belongs_to_one_kernel_and_the_second_is_told_whose() {
     // The first goes on, and the second may when the first is gone.
     assert_eq!(vip(), routed());
     drop(first);
-    assert!(eventually(|| second.reconcile(&mesh(WEB)).is_ok()));
+    assert!(eventually(|| second.try_follow(&mesh(WEB)).is_ok()));
     assert_eq!(vip(), routed());
 }
 
 #[test]
-fn ends_without_a_trace() {
+fn a_mesh_ends_without_a_trace() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let mut mesh = host.run(WEB);
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
     client.greeting();
-    assert_eq!(programs(&host.cgroup).len(), 4);
+    let attached = programs(&host.cgroup).len();
+    assert_ne!(attached, 0);
     // Tables that were replaced leave nothing either.
     let mut larger = self::mesh(WEB);
     larger.limits.endpoints *= 2;
     mesh.follow(&larger);
-    assert_eq!(programs(&host.cgroup).len(), 4);
     let ids = ids(&host.cgroup);
-    assert_eq!(ids.len(), 4);
+    assert_eq!(ids.len(), attached);
     drop(mesh);
     assert!(eventually(|| programs(&host.cgroup).is_empty()));
     assert_eq!(vip(), OUTSIDE);

@@ -1,11 +1,9 @@
 //! Rows that something else changed or deleted.
 
-use kmesh_lite::kernel::Options;
 use kmesh_lite_tests::client::{address, call};
-use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{Host, Running};
+use kmesh_lite_tests::host::{Host, Running, routed};
+use kmesh_lite_tests::maps::{Maps, address_key, frontend_key};
 use nix::errno::Errno;
-use std::process::Command;
 
 const WEB: &str = r#"
     [services.web]
@@ -19,91 +17,6 @@ const WEB: &str = r#"
     endpoints = ["127.0.0.3"]
 "#;
 
-/// The maps of the programs of a host, by bpftool.
-struct Maps(Vec<(String, String)>);
-
-impl Maps {
-    /// Programs of other tests have maps of the same names: those of this host are found by way of
-    /// its cgroup.
-    fn of(host: &Host) -> Self {
-        let folder = host.cgroup.folder().to_str().unwrap();
-        let attached = bpftool(&["cgroup", "show", folder]);
-        let connect4 = attached.lines().find(|line| line.contains("connect4"));
-        let id = connect4.unwrap().split_whitespace().next().unwrap();
-        let program = bpftool(&["prog", "show", "id", id]);
-        let (_, list) = program.split_once("map_ids ").unwrap();
-        let ids = list.split_whitespace().next().unwrap().split(',');
-        let named = |id: &str| {
-            let map = bpftool(&["map", "show", "id", id]);
-            let (_, name) = map.split_once("name ").unwrap();
-            let name = name.split_whitespace().next().unwrap();
-            (name.to_owned(), id.to_owned())
-        };
-        Self(ids.map(named).collect())
-    }
-
-    fn id(&self, name: &str) -> &str {
-        let map = self.0.iter().find(|(known, _)| known == name);
-        &map.unwrap_or_else(|| panic!("no map {name}: {:?}", self.0))
-            .1
-    }
-
-    /// `bpftool map COMMAND id N key hex KEY [value hex VALUE]`.
-    fn touch(&self, command: &str, map: &str, key: &[u8], value: Option<&[u8]>) {
-        let (key, value) = (hex(key), value.map(hex));
-        let mut arguments = vec!["map", command, "id", self.id(map), "key", "hex"];
-        arguments.extend(key.iter().map(String::as_str));
-        if let Some(value) = &value {
-            arguments.extend(["value", "hex"]);
-            arguments.extend(value.iter().map(String::as_str));
-        }
-        bpftool(&arguments);
-    }
-
-    /// The bytes of an element.
-    fn element(&self, map: &str, key: &[u8]) -> Vec<u8> {
-        let key = hex(key);
-        let mut arguments = vec!["--json", "map", "lookup", "id", self.id(map), "key", "hex"];
-        arguments.extend(key.iter().map(String::as_str));
-        let text = bpftool(&arguments);
-        let (_, value) = text.split_once("\"value\":[").unwrap();
-        let (value, _) = value.split_once(']').unwrap();
-        let byte = |text: &str| {
-            let digits = text.trim().trim_matches('"').trim_start_matches("0x");
-            u8::from_str_radix(digits, 16).unwrap()
-        };
-        value.split(',').map(byte).collect()
-    }
-
-    /// Overwrites an element of an array with zeroes.
-    fn wipe(&self, map: &str, index: u32) {
-        let key = index.to_ne_bytes();
-        let zeroes = vec![0; self.element(map, &key).len()];
-        self.touch("update", map, &key, Some(&zeroes));
-    }
-}
-
-fn hex(bytes: &[u8]) -> Vec<String> {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bpftool(arguments: &[&str]) -> String {
-    let output = Command::new("bpftool").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The key of an address: mapped, as it is on the wire.
-fn address_key(last: u8) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 96, 0, last]
-}
-
-fn frontend_key(last: u8) -> Vec<u8> {
-    let mut key = address_key(last).to_vec();
-    key.extend([0, 80, libc::IPPROTO_TCP as u8, 0]);
-    key
-}
-
 fn both_work() {
     assert_eq!(call("10.96.0.10:80"), Ok(address("127.0.0.2:8080")));
     assert_eq!(call("10.96.0.11:80"), Ok(address("127.0.0.3:8080")));
@@ -111,11 +24,9 @@ fn both_work() {
 
 /// Does damage, and expects a pass that repairs it and names what it was about.
 fn repaired(names: &[&str], damage: impl FnOnce(&Maps)) {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let mut mesh = host.run(WEB);
+    let Some(mut mesh) = routed(WEB) else { return };
     both_work();
-    damage(&Maps::of(&host));
+    damage(&Maps::of(&mesh.host));
     let pass = mesh.reload(WEB);
     let said = pass.drift.join("\n");
     assert!(!said.is_empty());
@@ -228,14 +139,9 @@ fn everything_at_once_comes_back() {
 }
 
 #[test]
-fn the_process_that_is_left_alone_is_again() {
+fn the_daemon_is_left_alone_again_after_its_process_was_wiped() {
     let Some(host) = Host::new() else { return };
-    let mut mesh = Running::load(Options {
-        cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        daemon: Some(std::process::id()),
-        ..Options::default()
-    });
-    mesh.reload(WEB);
+    let mut mesh = host.run_as_daemon(WEB);
     let maps = Maps::of(&host);
     let mut settings = maps.element("SETTINGS", &[0; 4]);
     // The last word of the row.
@@ -249,7 +155,7 @@ fn the_process_that_is_left_alone_is_again() {
 }
 
 #[test]
-fn none_is_seen_where_there_is_none() {
+fn no_drift_is_seen_where_there_is_none() {
     let Some(host) = Host::new() else { return };
     let mut mesh = host.run(WEB);
     quiet(&mut mesh);

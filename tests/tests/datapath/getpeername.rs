@@ -2,7 +2,7 @@
 
 use kmesh_lite_tests::client::{Client, address, mapped};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::host::routed;
 use nix::errno::Errno;
 
 const MESH: &str = r#"
@@ -38,10 +38,8 @@ const MESH: &str = r#"
 "#;
 
 #[test]
-fn is_the_virtual_address_for_every_family() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(MESH);
+fn the_peer_name_is_the_virtual_address_for_every_family() {
+    let Some(_mesh) = routed(MESH) else { return };
     for (client, to) in [
         (Client::tcp4(), "10.96.0.10:80"),
         (Client::tcp6(), "[fd00:96::10]:80"),
@@ -54,10 +52,9 @@ fn is_the_virtual_address_for_every_family() {
 }
 
 #[test]
-fn is_the_virtual_address_for_connected_udp() {
-    let Some(host) = Host::new() else { return };
+fn the_peer_name_is_the_virtual_address_for_connected_udp() {
+    let Some(_mesh) = routed(MESH) else { return };
     let _backend = Echo::udp("127.0.0.2:5353");
-    let _mesh = host.run(MESH);
     for (client, to) in [
         (Client::udp4(), "10.96.0.53:53"),
         (Client::udp6(), "[fd00:96::53]:53"),
@@ -70,20 +67,16 @@ fn is_the_virtual_address_for_connected_udp() {
 }
 
 #[test]
-fn is_untouched_for_addresses_that_are_not_ours() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(MESH);
+fn the_peer_name_is_untouched_for_addresses_that_are_not_ours() {
+    let Some(_mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     assert_eq!(client.connect("127.0.0.2:8080"), Ok(()));
     assert_eq!(client.peer(), Ok(address("127.0.0.2:8080")));
 }
 
 #[test]
-fn follows_a_stream_that_connects_again_after_a_failure() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(MESH);
+fn the_peer_name_follows_a_stream_that_connects_again_after_a_failure() {
+    let Some(_mesh) = routed(MESH) else { return };
     // The first connect is redirected to a port where nobody listens; then the backend itself is
     // asked for.
     let client = Client::tcp4();
@@ -100,10 +93,8 @@ fn follows_a_stream_that_connects_again_after_a_failure() {
 }
 
 #[test]
-fn follows_a_stream_that_connects_again_after_a_refusal_of_ours() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(MESH);
+fn the_peer_name_follows_a_stream_that_connects_again_after_a_refusal_of_ours() {
+    let Some(_mesh) = routed(MESH) else { return };
     for (to, error) in [
         ("10.96.0.12:80", Errno::EHOSTUNREACH),
         ("10.96.0.10:81", Errno::ECONNREFUSED),
@@ -118,10 +109,8 @@ fn follows_a_stream_that_connects_again_after_a_refusal_of_ours() {
 }
 
 #[test]
-fn follows_a_stream_that_disconnects_and_connects_again() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(MESH);
+fn the_peer_name_follows_a_stream_that_disconnects_and_connects_again() {
+    let Some(_mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     for to in ["10.96.0.10:80", "127.0.0.2:8080", "10.96.0.11:80"] {
         assert_eq!(client.connect(to), Ok(()), "{to}");
@@ -132,10 +121,9 @@ fn follows_a_stream_that_disconnects_and_connects_again() {
 }
 
 #[test]
-fn follows_a_datagram_socket_from_peer_to_peer() {
-    let Some(host) = Host::new() else { return };
+fn the_peer_name_follows_a_datagram_socket_from_peer_to_peer() {
+    let Some(_mesh) = routed(MESH) else { return };
     let _backends = [Echo::udp("127.0.0.2:5353"), Echo::udp("127.0.0.3:5353")];
-    let _mesh = host.run(MESH);
     let client = Client::udp4();
     for (to, lands) in [
         ("10.96.0.53:53", "127.0.0.2:5353"),
@@ -156,10 +144,9 @@ fn follows_a_datagram_socket_from_peer_to_peer() {
 }
 
 #[test]
-fn stays_with_the_peer_that_a_datagram_socket_keeps_when_another_is_refused() {
-    let Some(host) = Host::new() else { return };
+fn the_peer_name_stays_with_the_peer_that_a_datagram_socket_keeps_when_another_is_refused() {
+    let Some(_mesh) = routed(MESH) else { return };
     let _backend = Echo::udp("127.0.0.2:5353");
-    let _mesh = host.run(MESH);
     let client = Client::udp4();
     assert_eq!(client.connect("10.96.0.53:53"), Ok(()));
     assert_eq!(client.connect("10.96.0.54:99"), Err(Errno::ECONNREFUSED));
@@ -169,10 +156,8 @@ fn stays_with_the_peer_that_a_datagram_socket_keeps_when_another_is_refused() {
 }
 
 #[test]
-fn stays_for_old_connections_through_reloads_that_take_their_service_away() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let mut mesh = host.run(MESH);
+fn the_peer_name_stays_for_old_connections_through_reloads_that_take_their_service_away() {
+    let Some(mut mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
     client.greeting();

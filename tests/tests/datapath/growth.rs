@@ -4,7 +4,7 @@ use kmesh_lite::model::Limits;
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{Host, LIMITS, Stop, mesh};
+use kmesh_lite_tests::host::{Host, LIMITS, Stop, chain, mesh, routed};
 use kmesh_lite_tests::require;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -45,7 +45,7 @@ fn limits(of: u32) -> Limits {
 }
 
 #[test]
-fn loses_no_connect_no_name_and_no_count() {
+fn growing_tables_lose_no_connect_no_peer_name_and_no_count() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let _udp = Echo::udp("127.0.0.4:5353");
@@ -118,9 +118,7 @@ fn loses_no_connect_no_name_and_no_count() {
 
     // Connects during a switch may be lost to the count, and nothing else may.
     let all = made + connects.iter().sum::<u64>() + 2;
-    let actual = running.read().unwrap();
-    let counters = running.counters(&actual.tables).unwrap();
-    let counted = counters.outcomes[&Outcome::Endpoint];
+    let counted = running.outcomes()[&Outcome::Endpoint];
     assert!(
         (made..=all).contains(&counted),
         "{made} <= {counted} <= {all}"
@@ -128,7 +126,7 @@ fn loses_no_connect_no_name_and_no_count() {
 }
 
 #[test]
-fn carries_every_counter_over() {
+fn growing_tables_carry_every_counter_over() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let mut mesh = mesh(WEB);
@@ -140,22 +138,18 @@ fn carries_every_counter_over() {
     for _ in 0..5 {
         call("10.96.0.10:81").unwrap_err();
     }
-    let counts = |running: &mut kmesh_lite_tests::host::Running| {
-        let actual = running.read().unwrap();
-        running.counters(&actual.tables).unwrap()
-    };
-    let before = counts(&mut running);
+    let before = running.counts();
     assert_eq!(before.outcomes[&Outcome::Endpoint], 25);
     mesh.limits.services = LIMITS.services * 2;
     assert!(running.follow(&mesh).grown);
-    let after = counts(&mut running);
+    let after = running.counts();
     assert_eq!(before.outcomes, after.outcomes);
     assert_eq!(before.services, after.services);
     assert_eq!(before.backends, after.backends);
 }
 
 #[test]
-fn is_not_undone_when_limits_are_lowered() {
+fn tables_stay_as_large_when_limits_are_lowered() {
     let Some(host) = Host::new() else { return };
     let mut running = host.run(WEB);
     let mut smaller = mesh(WEB);
@@ -166,14 +160,14 @@ fn is_not_undone_when_limits_are_lowered() {
 }
 
 #[test]
-fn is_asked_for_by_an_error_that_names_the_limit_and_changes_nothing() {
-    let Some(host) = Host::new() else { return };
-    let _backends = Echo::everywhere(&[8080]);
-    let mut running = host.run(WEB);
+fn a_mesh_beyond_its_limits_is_an_error_that_names_the_limit_and_changes_nothing() {
+    let Some(mut running) = routed(WEB) else {
+        return;
+    };
     let error = running
         .try_follow(&mesh(&with(LIMITS.services)))
         .unwrap_err();
-    let text = kmesh_lite_tests::host::chain(&error);
+    let text = chain(&error);
     assert!(text.contains("[limits] services"), "{text}");
     assert_eq!(running.reload(WEB).operations, 0);
     call("10.96.0.10:80").unwrap();
@@ -181,7 +175,7 @@ fn is_asked_for_by_an_error_that_names_the_limit_and_changes_nothing() {
 
 /// Each shares what sockets remember with its successor by a name in a file system, for a moment.
 #[test]
-fn of_several_kernels_at_a_time_does_not_mix_them_up() {
+fn tables_of_several_meshes_that_grow_at_a_time_are_not_mixed_up() {
     if !require::met() {
         return;
     }

@@ -1,6 +1,7 @@
 //! A stream that a waypoint would misread is closed, and counted with its reason.
 
 use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::behind::{self, FOUR};
 use kmesh_lite_tests::client::{Client, address, set};
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::Host;
@@ -18,27 +19,15 @@ use std::time::Duration;
 
 const SERVICE: &str = "10.96.0.10:80";
 
-const MESH: &str = r#"
-    [waypoints.edge]
-    address = "127.0.1.1:15008"
-    header = "tlv"
-
-    [services.web]
-    vips = ["10.96.0.10"]
-    ports = [80]
-    waypoint = "edge"
-    endpoints = ["127.0.0.2"]
-"#;
-
 #[test]
-fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
+fn data_in_a_syn_closes_the_connection_instead_of_leaving_without_a_header() {
     const TCP_FASTOPEN_CONNECT: libc::c_int = 30;
     let Some(host) = Host::new() else { return };
     // Server side cookies, so that the second connection can carry data in its SYN.
     std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "3").expect("tcp_fastopen");
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     set(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 16);
-    let at: SocketAddr = address("127.0.1.1:15008");
+    let at: SocketAddr = address(FOUR);
     listener.bind(&at.into()).expect("bind");
     listener.listen(16).expect("listen");
     let accepted = thread::spawn(move || {
@@ -53,11 +42,11 @@ fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
         }
         streams
     });
-    let mut mesh = host.run(MESH);
+    let mut mesh = host.run(&behind::mesh("tlv"));
     // Straight to it, so that this host has a cookie.
     for _ in 0..2 {
         let client = Client::tcp4();
-        fast(&client, "127.0.1.1:15008").expect("sendto");
+        fast(&client, FOUR).expect("sendto");
         client.finish();
     }
     // In the SYN by sendto().
@@ -73,7 +62,7 @@ fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
     assert!(outcome.is_err(), "{outcome:?}");
 
     let client = Client::tcp4();
-    assert_eq!(client.connect("127.0.1.1:15008"), Ok(()));
+    assert_eq!(client.connect(FOUR), Ok(()));
     client.send(b"stop");
     client.finish();
     let streams = accepted.join().expect("the waypoint");
@@ -83,8 +72,7 @@ fn never_in_the_middle_of_a_stream_that_was_opened_fast() {
         .filter(|bytes| !bytes.is_empty())
         .collect();
     assert!(misled.is_empty(), "{misled:?}");
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    let outcomes = mesh.outcomes();
     assert_eq!(outcomes[&Outcome::CloseFastOpen], 2, "{outcomes:?}");
     assert_eq!(outcomes[&Outcome::HeaderLeaked], 0);
 }
@@ -99,16 +87,16 @@ fn fast(client: &Client, to: &str) -> Result<usize, Errno> {
 
 /// A send that waits for the connection goes past the program that would put the header before it.
 #[test]
-fn never_after_a_send_that_began_before_the_connection_stood() {
+fn a_send_that_began_before_the_connection_stood_closes_it() {
     let Some(host) = Host::new() else { return };
-    let mut mesh = host.run(MESH);
+    let mut mesh = host.run(&behind::mesh("tlv"));
     // A listener that is full drops the SYN; the next one comes after a second.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let at: SocketAddr = address("127.0.1.1:15008");
+    let at: SocketAddr = address(FOUR);
     listener.bind(&at.into()).expect("bind");
     listener.listen(0).expect("listen");
     let filling = Client::tcp4();
-    assert_eq!(filling.connect("127.0.1.1:15008"), Ok(()));
+    assert_eq!(filling.connect(FOUR), Ok(()));
 
     let client = Client::tcp4();
     client.socket().set_nonblocking(true).expect("O_NONBLOCK");
@@ -129,18 +117,18 @@ fn never_after_a_send_that_began_before_the_connection_stood() {
     });
     assert!(outcome.is_err(), "{outcome:?}");
     assert_nothing_arrived(&listener);
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    let outcomes = mesh.outcomes();
     assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
     assert_eq!(outcomes[&Outcome::HeaderSent], 0);
 }
 
 /// Nothing puts a header before what is sent on a socket that the map has no room for.
 #[test]
-fn never_when_too_many_sockets_wait_for_theirs() {
-    let Some(host) = Host::new() else { return };
-    let mut mesh = host.run(MESH);
-    let at: SocketAddr = address("127.0.1.1:15008");
+fn a_connection_is_closed_where_too_many_sockets_wait_for_a_header() {
+    // Threads that fill the map hold copies of every descriptor of this process.
+    let Some(host) = Host::alone() else { return };
+    let mut mesh = host.run(&behind::mesh("tlv"));
+    let at: SocketAddr = address(FOUR);
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     listener.bind(&at.into()).expect("bind");
     listener.listen(16).expect("listen");
@@ -158,8 +146,7 @@ fn never_when_too_many_sockets_wait_for_theirs() {
         assert!(outcome.is_err(), "{outcome:?}");
     }
     assert_nothing_arrived(&listener);
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    let outcomes = mesh.outcomes();
     assert_eq!(outcomes[&Outcome::CloseUnmappable], 1, "{outcomes:?}");
     assert_eq!(outcomes[&Outcome::HeaderLeaked], 0);
 

@@ -1,8 +1,9 @@
 //! Every way of sending arrives as the header and then what was sent, and nothing else.
 
 use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::behind::{self, Behind};
 use kmesh_lite_tests::client::{Client, address, set};
-use kmesh_lite_tests::host::{Host, Running};
+use kmesh_lite_tests::host::{Running, Stop};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::errno::Errno;
 use socket2::Socket;
@@ -11,37 +12,11 @@ use std::io::{IoSlice, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 const V4: &str = "10.96.0.10:80";
-const V6: &str = "[fd00:96::10]:80";
+const V6: &str = "[fd00:96::11]:80";
 const SERVICES: [&str; 2] = [V4, V6];
-
-fn mesh(header: &str) -> String {
-    format!(
-        r#"
-        [waypoints.four]
-        address = "127.0.1.1:15008"
-        header = "{header}"
-
-        [waypoints.six]
-        address = "[fd00:1::15]:15008"
-        header = "{header}"
-
-        [services.four]
-        vips = ["10.96.0.10"]
-        ports = [80]
-        waypoint = "four"
-        endpoints = ["127.0.0.2"]
-
-        [services.six]
-        vips = ["fd00:96::10"]
-        ports = [80]
-        waypoint = "six"
-        endpoints = ["127.0.0.2"]
-        "#
-    )
-}
 
 /// Bytes that are nowhere the same.
 fn payload(length: usize) -> Vec<u8> {
@@ -56,22 +31,17 @@ fn payload(length: usize) -> Vec<u8> {
 /// Connects, sends by `way`, and compares what arrived; for each header and family.
 fn arrives(rounds: usize, length: usize, way: impl Fn(&Client, &[u8])) {
     for header in ["tlv", "proxy-v2"] {
-        let Some(host) = Host::new() else { return };
-        host.add(&["fd00:1::15"]);
-        let waypoint = Waypoint::listen(15008);
-        let mut mesh = host.run(&mesh(header));
+        let Some(mut mesh) = Behind::start(header) else {
+            return;
+        };
         let bytes = payload(length);
         for round in 0..rounds {
             for to in SERVICES {
-                let client = if to == V4 {
-                    Client::tcp4()
-                } else {
-                    Client::tcp6()
-                };
+                let client = Client::tcp(address(to));
                 assert_eq!(client.connect(to), Ok(()));
                 way(&client, &bytes);
                 client.finish();
-                check(&waypoint, header, to, &bytes, round);
+                check(&mesh.waypoint, header, to, &bytes, round);
             }
         }
         assert_sent(&mut mesh, 2 * rounds as u64);
@@ -99,8 +69,7 @@ fn check(waypoint: &Waypoint, header: &str, to: &str, bytes: &[u8], round: usize
 }
 
 fn assert_sent(mesh: &mut Running, expected: u64) {
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
+    let outcomes = mesh.outcomes();
     assert_eq!(outcomes[&Outcome::HeaderSent], expected);
     for outcome in [
         Outcome::CloseEarlySend,
@@ -128,22 +97,22 @@ fn send_with(client: &Client, bytes: &[u8], flags: libc::c_int) {
 }
 
 #[test]
-fn one_byte() {
+fn a_header_goes_before_one_byte() {
     arrives(50, 1, |client, bytes| client.send(bytes));
 }
 
 #[test]
-fn a_request() {
+fn a_header_goes_before_a_request() {
     arrives(300, 200, |client, bytes| client.send(bytes));
 }
 
 #[test]
-fn a_megabyte_at_once() {
+fn a_header_goes_before_a_megabyte_at_once() {
     arrives(10, 1 << 20, |client, bytes| client.send(bytes));
 }
 
 #[test]
-fn byte_by_byte() {
+fn a_header_goes_before_bytes_that_come_one_by_one() {
     arrives(20, 100, |client, bytes| {
         for byte in bytes {
             client.send(&[*byte]);
@@ -152,20 +121,20 @@ fn byte_by_byte() {
 }
 
 #[test]
-fn nothing_before_the_end() {
+fn no_header_goes_where_the_client_says_nothing() {
     // A connection that is closed without a byte has no header either.
-    let Some(host) = Host::new() else { return };
-    let waypoint = Waypoint::listen(15008);
-    let mut mesh = host.run(&mesh("tlv").replace("[fd00:1::15]", "127.0.1.2"));
+    let Some(mut mesh) = Behind::start("tlv") else {
+        return;
+    };
     let client = Client::tcp4();
     assert_eq!(client.connect(V4), Ok(()));
     client.finish();
-    assert_eq!(waypoint.heard().bytes, b"");
+    assert_eq!(mesh.waypoint.heard().bytes, b"");
     assert_sent(&mut mesh, 0);
 }
 
 #[test]
-fn writev() {
+fn a_header_goes_before_writev() {
     arrives(50, 3000, |client, bytes| {
         let (first, rest) = bytes.split_at(1);
         let (second, third) = rest.split_at(1000);
@@ -176,7 +145,7 @@ fn writev() {
 }
 
 #[test]
-fn with_more_to_come() {
+fn a_header_goes_before_a_send_with_more_to_come() {
     arrives(50, 3000, |client, bytes| {
         let (first, rest) = bytes.split_at(10);
         let (second, third) = rest.split_at(10);
@@ -187,7 +156,7 @@ fn with_more_to_come() {
 }
 
 #[test]
-fn corked() {
+fn a_header_goes_before_what_is_corked() {
     arrives(50, 3000, |client, bytes| {
         set(client.socket(), libc::IPPROTO_TCP, libc::TCP_CORK, 1);
         for part in bytes.chunks(500) {
@@ -198,7 +167,7 @@ fn corked() {
 }
 
 #[test]
-fn sendfile() {
+fn a_header_goes_before_sendfile() {
     arrives(20, 300_000, |client, bytes| {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("a file");
@@ -214,7 +183,7 @@ fn sendfile() {
 }
 
 #[test]
-fn splice() {
+fn a_header_goes_before_splice() {
     arrives(50, 5000, |client, bytes| {
         let (from, mut to) = std::io::pipe().expect("a pipe");
         to.write_all(bytes).expect("a pipe");
@@ -230,7 +199,7 @@ fn splice() {
 }
 
 #[test]
-fn without_a_copy() {
+fn a_header_goes_before_a_send_without_a_copy() {
     arrives(20, 100_000, |client, bytes| {
         set(client.socket(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         send_with(client, bytes, libc::MSG_ZEROCOPY);
@@ -238,7 +207,7 @@ fn without_a_copy() {
 }
 
 #[test]
-fn from_a_child_process() {
+fn a_header_goes_before_what_a_child_process_sends() {
     arrives(20, 1000, |client, bytes| {
         // SAFETY: the child does nothing but one system call after another.
         match unsafe { libc::fork() } {
@@ -261,24 +230,19 @@ fn from_a_child_process() {
 }
 
 #[test]
-fn without_waiting_for_the_connection() {
+fn a_header_goes_before_a_send_that_did_not_wait_for_the_connection() {
     for header in ["tlv", "proxy-v2"] {
-        let Some(host) = Host::new() else { return };
-        host.add(&["fd00:1::15"]);
-        let waypoint = Waypoint::listen(15008);
-        let mut mesh = host.run(&mesh(header));
+        let Some(mut mesh) = Behind::start(header) else {
+            return;
+        };
         let bytes = payload(1000);
         for round in 0..50 {
             for to in SERVICES {
-                let client = if to == V4 {
-                    Client::tcp4()
-                } else {
-                    Client::tcp6()
-                };
+                let client = Client::tcp(address(to));
                 assert_eq!(client.connect_nonblocking(to), Ok(()));
                 client.send(&bytes);
                 client.finish();
-                check(&waypoint, header, to, &bytes, round);
+                check(&mesh.waypoint, header, to, &bytes, round);
             }
         }
         assert_sent(&mut mesh, 100);
@@ -287,12 +251,11 @@ fn without_waiting_for_the_connection() {
 
 /// Threads that all want to be the first: the header stands before all of them, once.
 #[test]
-fn by_threads_that_race() {
+fn one_header_goes_before_what_threads_race_to_send() {
     for header in ["tlv", "proxy-v2"] {
-        let Some(host) = Host::new() else { return };
-        host.add(&["fd00:1::15"]);
-        let waypoint = Waypoint::listen(15008);
-        let mut mesh = host.run(&mesh(header));
+        let Some(mut mesh) = Behind::start(header) else {
+            return;
+        };
         for _ in 0..100 {
             let client = Client::tcp4();
             assert_eq!(client.connect(V4), Ok(()));
@@ -303,7 +266,7 @@ fn by_threads_that_race() {
                 }
             });
             client.finish();
-            let heard = waypoint.heard();
+            let heard = mesh.waypoint.heard();
             assert!(!heard.header().is_empty());
             let mut payload = heard.payload().to_vec();
             payload.sort_unstable();
@@ -316,23 +279,18 @@ fn by_threads_that_race() {
 
 /// Thousands of short connections from several threads at once.
 #[test]
-fn by_thousands_of_connections() {
+fn thousands_of_connections_have_one_header_each() {
     const EACH: usize = 1000;
     const THREADS: usize = 4;
-    let Some(host) = Host::new() else { return };
-    host.add(&["fd00:1::15"]);
-    let waypoint = Waypoint::listen(15008);
-    let mut mesh = host.run(&mesh("proxy-v2"));
+    let Some(mut mesh) = Behind::start("proxy-v2") else {
+        return;
+    };
     thread::scope(|scope| {
         for thread in 0..THREADS {
             scope.spawn(move || {
                 let to = SERVICES[thread % 2];
                 for _ in 0..EACH {
-                    let client = if to == V4 {
-                        Client::tcp4()
-                    } else {
-                        Client::tcp6()
-                    };
+                    let client = Client::tcp(address(to));
                     assert_eq!(client.connect(to), Ok(()));
                     client.send(to.as_bytes());
                     client.finish();
@@ -343,7 +301,7 @@ fn by_thousands_of_connections() {
             });
         }
         for _ in 0..EACH * THREADS {
-            let heard = waypoint.heard();
+            let heard = mesh.waypoint.heard();
             let to = std::str::from_utf8(heard.payload()).expect("what was sent");
             assert_eq!(heard.proxy(), Some((heard.from, address(to))));
         }
@@ -365,11 +323,10 @@ impl ReadExact for Socket {
 /// What the kernel does to a socket in a socket map: a blocking recv() that fails with EAGAIN.
 /// After the header there must be none.
 #[test]
-fn leave_a_socket_that_waits_like_any_other() {
-    let Some(host) = Host::new() else { return };
-    host.add(&["fd00:1::15"]);
-    let waypoint = Waypoint::listen(15008);
-    let _mesh = host.run(&mesh("tlv"));
+fn recv_after_the_header_waits_like_any_other() {
+    let Some(mesh) = Behind::start("tlv") else {
+        return;
+    };
     for _ in 0..200 {
         let client = Client::tcp4();
         assert_eq!(client.connect(V4), Ok(()));
@@ -378,50 +335,56 @@ fn leave_a_socket_that_waits_like_any_other() {
         let mut answer = [MaybeUninit::uninit(); 4];
         let received = client.socket().recv(&mut answer);
         assert_eq!(received.expect("no spurious EAGAIN"), 4);
-        waypoint.heard();
+        mesh.waypoint.heard();
     }
 }
 
 /// The waypoint's header comes, changes and goes, and the tables grow, while threads connect.
 #[test]
-fn whole_or_not_at_all_while_the_file_changes() {
-    let Some(host) = Host::new() else { return };
-    host.add(&["fd00:1::15"]);
-    let waypoint = Waypoint::listen(15008);
-    let mut mesh = host.run(&mesh("tlv"));
+fn headers_are_whole_or_absent_while_the_file_changes() {
+    const CLIENTS: u64 = 4;
+    let Some(mut mesh) = Behind::start("tlv") else {
+        return;
+    };
     let stop = AtomicBool::new(false);
     let connected = AtomicU64::new(0);
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::SeqCst) {
-                    let client = Client::tcp4();
-                    assert_eq!(client.connect(V4), Ok(()));
-                    thread::yield_now();
-                    client.send(b"under fire");
-                    client.finish();
-                    let mut done = [0; 4];
-                    client.socket().read_exact_from(&mut done);
-                    connected.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
+        let end = Stop(&stop);
+        let connect = || {
+            while !stop.load(Ordering::SeqCst) {
+                let client = Client::tcp4();
+                assert_eq!(client.connect(V4), Ok(()));
+                thread::yield_now();
+                client.send(b"under fire");
+                client.finish();
+                let mut done = [0; 4];
+                client.socket().read_exact_from(&mut done);
+                connected.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(connect)).collect();
         for round in 0..150_u32 {
             let header = ["none", "proxy-v2", "tlv"][round as usize % 3];
-            let mut text = self::mesh(header);
+            let mut text = behind::mesh(header);
             if round >= 50 {
                 let limit = 1000 * (1 + round / 50);
                 text += &format!("\n[limits]\nendpoints = {limit}\n");
             }
             mesh.reload(&text);
+            // One of these began after the reload.
+            let enough = connected.load(Ordering::SeqCst) + CLIENTS + 1;
+            while connected.load(Ordering::SeqCst) < enough
+                && !clients.iter().all(ScopedJoinHandle::is_finished)
+            {
+                thread::yield_now();
+            }
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
     });
     let total = connected.load(Ordering::SeqCst);
-    assert!(total > 100, "{total} connections");
     let mut kinds = BTreeMap::new();
     for _ in 0..total {
-        let heard = waypoint.heard();
+        let heard = mesh.waypoint.heard();
         assert_eq!(heard.payload(), b"under fire", "{heard:?}");
         *kinds.entry(heard.header().len()).or_insert(0) += 1;
         assert!([0, 16, 28].contains(&heard.header().len()), "{heard:?}");

@@ -1,62 +1,15 @@
 //! Headers before the first byte, byte by byte, whatever way it is sent.
 
 use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::behind::{self, Behind};
 use kmesh_lite_tests::client::{Client, address, mapped};
-use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::waypoint::{Heard, Waypoint};
 use nix::errno::Errno;
 use std::net::SocketAddr;
 
-/// A service behind a waypoint of each family, a captured backend, and a service of that backend.
-fn mesh(header: &str) -> String {
-    format!(
-        r#"
-        [waypoints.four]
-        address = "127.0.1.1:15008"
-        header = "{header}"
-
-        [waypoints.six]
-        address = "[fd00:1::15]:15008"
-        header = "{header}"
-
-        [services.whole]
-        vips = ["10.96.0.10", "fd00:96::10"]
-        ports = ["80:8080"]
-        waypoint = "four"
-        endpoints = ["127.0.0.2"]
-
-        [services.six]
-        vips = ["fd00:96::11"]
-        ports = ["80:8080"]
-        waypoint = "six"
-        endpoints = ["127.0.0.2"]
-
-        [services.part]
-        vips = ["10.96.0.12"]
-        ports = ["80:8080"]
-        endpoints = ["captured"]
-
-        [endpoints.captured]
-        address = "127.0.0.3"
-        waypoint = "four"
-        "#
-    )
-}
-
-fn running(header: &str) -> Option<(Host, Waypoint, Running)> {
-    let host = Host::new()?;
-    host.add(&["fd00:1::15"]);
-    let waypoint = Waypoint::listen(15008);
-    let mesh = host.run(&mesh(header));
-    Some((host, waypoint, mesh))
-}
-
 /// What a waypoint hears from a client that asks for `to` and says `hello`.
 fn heard(waypoint: &Waypoint, to: SocketAddr) -> (Heard, SocketAddr) {
-    let client = match to {
-        SocketAddr::V4(_) => Client::tcp4(),
-        SocketAddr::V6(_) => Client::tcp6(),
-    };
+    let client = Client::tcp(to);
     assert_eq!(client.connect(&to.to_string()), Ok(()), "{to}");
     assert_eq!(client.peer(), Ok(to));
     client.send(b"hello");
@@ -83,8 +36,8 @@ const ASKED: [&str; 6] = [
 ];
 
 #[test]
-fn tlv_tells_what_was_asked_for() {
-    let Some((_host, waypoint, _mesh)) = running("tlv") else {
+fn the_tlv_header_tells_what_was_asked_for() {
+    let Some(mesh) = Behind::start("tlv") else {
         return;
     };
     for to in ASKED
@@ -92,7 +45,7 @@ fn tlv_tells_what_was_asked_for() {
         .into_iter()
         .chain([mapped("10.96.0.10:80")])
     {
-        let (heard, _) = heard(&waypoint, to);
+        let (heard, _) = heard(&mesh.waypoint, to);
         let mut expected = vec![1, 0, 0, 0];
         match to.ip().to_canonical() {
             std::net::IpAddr::V4(ip) => {
@@ -111,8 +64,8 @@ fn tlv_tells_what_was_asked_for() {
 }
 
 #[test]
-fn proxy_v2_tells_who_asked_for_what() {
-    let Some((_host, waypoint, _mesh)) = running("proxy-v2") else {
+fn the_proxy_v2_header_tells_who_asked_for_what() {
+    let Some(mesh) = Behind::start("proxy-v2") else {
         return;
     };
     for to in ASKED
@@ -120,7 +73,7 @@ fn proxy_v2_tells_who_asked_for_what() {
         .into_iter()
         .chain([mapped("10.96.0.10:80")])
     {
-        let (heard, own) = heard(&waypoint, to);
+        let (heard, own) = heard(&mesh.waypoint, to);
         let (source, asked) = heard.proxy().expect("a PROXY header");
         assert_eq!(asked, canonical(to));
         assert_eq!(source, canonical(own));
@@ -132,38 +85,33 @@ fn proxy_v2_tells_who_asked_for_what() {
 }
 
 #[test]
-fn are_sent_only_where_a_waypoint_wants_them() {
-    let Some((_host, waypoint, mut mesh)) = running("none") else {
+fn headers_are_sent_only_where_a_waypoint_wants_them() {
+    let Some(mut mesh) = Behind::start("none") else {
         return;
     };
-    let (heard, _) = heard(&waypoint, address("10.96.0.10:80"));
+    let (heard, _) = heard(&mesh.waypoint, address("10.96.0.10:80"));
     assert_eq!(heard.header(), b"");
-    assert_eq!(count(&mut mesh, Outcome::HeaderSent), 0);
-}
-
-fn count(mesh: &mut Running, outcome: Outcome) -> u64 {
-    let actual = mesh.read().unwrap();
-    mesh.counters(&actual.tables).unwrap().outcomes[&outcome]
+    assert_eq!(mesh.outcomes()[&Outcome::HeaderSent], 0);
 }
 
 #[test]
-fn mptcp_is_refused() {
-    let Some((_host, _waypoint, mut mesh)) = running("tlv") else {
+fn mptcp_is_refused_where_a_header_is_due() {
+    let Some(mut mesh) = Behind::start("tlv") else {
         return;
     };
     let client = Client::mptcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Err(Errno::EOPNOTSUPP));
-    assert_eq!(count(&mut mesh, Outcome::RefuseHeader), 1);
-    mesh.reload(&self::mesh("none"));
+    assert_eq!(mesh.outcomes()[&Outcome::RefuseHeader], 1);
+    mesh.reload(&behind::mesh("none"));
     assert_eq!(Client::mptcp4().connect("10.96.0.10:80"), Ok(()));
 }
 
 #[test]
-fn datagrams_are_refused() {
-    let Some((_host, _waypoint, mut mesh)) = running("tlv") else {
+fn datagrams_are_refused_where_a_header_is_due() {
+    let Some(mut mesh) = Behind::start("tlv") else {
         return;
     };
     let asked = Client::udp4().connect("127.0.0.3:53");
     assert_eq!(asked, Err(Errno::EOPNOTSUPP));
-    assert_eq!(count(&mut mesh, Outcome::RefuseHeader), 1);
+    assert_eq!(mesh.outcomes()[&Outcome::RefuseHeader], 1);
 }

@@ -1,8 +1,7 @@
 //! Loading the programs.
 
-use kmesh_lite::kernel::{Kernel, Options};
 use kmesh_lite_tests::client::call;
-use kmesh_lite_tests::host::{Host, LIMITS, Stop, mesh};
+use kmesh_lite_tests::host::{Host, Stop};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +19,7 @@ extern "C" fn nothing(_: libc::c_int) {}
 /// A signal makes the verifier give up with EAGAIN. That is no reason to fail, nor to believe that
 /// the kernel is too old to choose the error of `connect()`.
 #[test]
-fn is_not_disturbed_by_signals() {
+fn loading_is_not_disturbed_by_signals() {
     let Some(host) = Host::new() else { return };
     let handler = SigHandler::Handler(nothing);
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
@@ -40,12 +39,7 @@ fn is_not_disturbed_by_signals() {
             }
         });
         for _ in 0..5 {
-            let options = Options {
-                cgroups: Some(vec![host.cgroup.path().to_owned()]),
-                ..Options::default()
-            };
-            let mut kernel = Kernel::load(LIMITS, options).unwrap();
-            kernel.reconcile(&mesh(MESH)).unwrap();
+            let _mesh = host.run(MESH);
             assert_eq!(call("10.96.0.10:80"), Err(Errno::EHOSTUNREACH));
         }
     });

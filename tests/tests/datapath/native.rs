@@ -1,11 +1,9 @@
 //! After its header a socket is the kernel's own again.
 
-use kmesh_lite::kernel::Options;
 use kmesh_lite_tests::client::Client;
 use kmesh_lite_tests::eventually::eventually;
-use kmesh_lite_tests::host::{Host, Running};
+use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::pending::{Pending, cookie};
-use kmesh_lite_tests::server::installed;
 use kmesh_lite_tests::syscall::until_in;
 use kmesh_lite_tests::waypoint::Waypoint;
 use kmesh_lite_tests::wire::{self, FAR, Wire};
@@ -273,13 +271,13 @@ fn send(client: &Client, bytes: &[u8], flags: libc::c_int) -> usize {
 }
 
 #[test]
-fn one_send_is_all_it_takes() {
+fn a_socket_is_native_after_one_send() {
     leaves(blocking, |client| assert_eq!(send(client, b"!", 0), 1));
     leaves(nonblocking, |client| assert_eq!(send(client, b"!", 0), 1));
 }
 
 #[test]
-fn one_send_is_all_it_takes_when_it_is_larger_than_the_buffer() {
+fn a_socket_is_native_after_one_send_that_is_larger_than_its_buffer() {
     leaves(blocking, |client| {
         assert_eq!(send(client, &[0; 4 << 20], 0), 4 << 20);
     });
@@ -289,7 +287,7 @@ fn one_send_is_all_it_takes_when_it_is_larger_than_the_buffer() {
 }
 
 #[test]
-fn one_send_is_all_it_takes_when_more_is_to_come() {
+fn a_socket_is_native_after_one_send_when_more_is_to_come() {
     let more = |client: &Client| assert_eq!(send(client, b"!", libc::MSG_MORE), 1);
     leaves(blocking, more);
     leaves(nonblocking, more);
@@ -297,10 +295,10 @@ fn one_send_is_all_it_takes_when_more_is_to_come() {
 
 /// The daemon sends on the client's behalf. This process is the daemon, so clients are others.
 #[test]
-fn one_header_is_all_it_takes_when_the_server_speaks_first() {
+fn a_socket_is_native_after_its_header_when_the_server_speaks_first() {
     let Some(host) = Host::new() else { return };
-    if !installed("python3") {
-        return require::skip("python3 is not installed");
+    if !require::programs(&["python3"]) {
+        return;
     }
     let listener = TcpListener::bind(("127.0.1.1", WAYPOINT)).expect("a listener");
     let server = thread::spawn(move || -> std::io::Result<()> {
@@ -314,12 +312,7 @@ fn one_header_is_all_it_takes_when_the_server_speaks_first() {
         }
         Ok(())
     });
-    let mut running = Running::load(Options {
-        cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        daemon: Some(std::process::id()),
-        ..Options::default()
-    });
-    running.reload(
+    let _mesh = host.run_as_daemon(
         r#"
         [waypoints.mail]
         address = "127.0.1.1:15008"

@@ -42,7 +42,7 @@ fn located(policy: &str, endpoints: &[(&str, &str, u32)]) -> String {
 }
 
 #[test]
-fn random_holds_equal_weights() {
+fn the_random_policy_holds_equal_weights() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::brief("[::]:8080");
     let names: Vec<_> = (2..12).map(|last| format!("127.0.0.{last}")).collect();
@@ -59,7 +59,7 @@ fn random_holds_equal_weights() {
 }
 
 #[test]
-fn random_holds_unequal_weights_and_ignores_localities() {
+fn the_random_policy_holds_unequal_weights_and_ignores_localities() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::brief("[::]:8080");
     let endpoints = [
@@ -95,7 +95,7 @@ fn weights_follow_a_reload() {
 }
 
 #[test]
-fn strict_takes_the_nearest_or_nothing() {
+fn the_strict_policy_takes_the_nearest_or_nothing() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::brief("[::]:8080");
     let strict = r#"
@@ -116,7 +116,7 @@ fn strict_takes_the_nearest_or_nothing() {
 }
 
 #[test]
-fn failover_goes_one_step_further_each_time_the_nearest_are_gone() {
+fn the_failover_policy_goes_one_step_further_each_time_the_nearest_are_gone() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::brief("[::]:8080");
     let failover = r#"
@@ -152,7 +152,7 @@ fn failover_goes_one_step_further_each_time_the_nearest_are_gone() {
 }
 
 #[test]
-fn failover_compares_networks_nodes_and_clusters_too() {
+fn the_failover_policy_compares_networks_nodes_and_clusters_too() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::brief("[::]:8080");
     let mesh = |endpoints: &str| {

