@@ -12,7 +12,7 @@ TOOLS_TEST := cargo-deb@3.8.0
 # What `make test-vm` needs beside that, and the series of Debian's kernels that it boots.
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
-# Tests that run there as well: without other servers, and quick enough under emulation.
+# Modules of tests/tests/datapath that run there as well: they are quick enough under emulation.
 TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client

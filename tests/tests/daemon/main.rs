@@ -1,0 +1,10 @@
+//! The daemon as people run it: a process with a file, a socket, signals and a supervisor.
+
+mod doctor;
+mod hitless;
+mod run;
+mod unit_restart;
+mod waypoint_down;
+
+/// The product, built beside the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");

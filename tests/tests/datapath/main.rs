@@ -1,0 +1,16 @@
+//! A mesh in the kernel of this machine, and sockets of this process that connect through it.
+
+mod capture;
+mod drift;
+mod getpeername;
+mod growth;
+mod header_closes;
+mod header_sends;
+mod headers;
+mod loading;
+mod native;
+mod policy;
+mod reload_under_fire;
+mod routing;
+mod server_first;
+mod waypoint;

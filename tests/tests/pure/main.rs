@@ -1,0 +1,9 @@
+//! Tests that need neither root nor a kernel: files, tables in memory, plans, packaging.
+
+mod check;
+mod decision;
+mod faults;
+mod golden;
+mod packaging;
+mod plan_prefixes;
+mod tampering;

@@ -1,0 +1,12 @@
+//! Programs that people use, as clients, as servers and as waypoints of a mesh in the kernel.
+
+mod clients;
+mod forwarder;
+mod haproxy;
+mod mariadb;
+mod nginx;
+mod smtp;
+mod ssh;
+
+/// The product, built beside the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
