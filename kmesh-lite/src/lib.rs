@@ -21,4 +21,3 @@ pub mod reconcile;
 pub mod report;
 pub mod sources;
 pub mod tables;
-pub mod waypoint;
