@@ -1,4 +1,4 @@
-//! `kmesh-lite waypoint` as a process: what it starts with, signals, exit codes.
+//! `kmesh-lite waypoint` is a process with arguments, signals and exit codes.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use nix::sys::signal::{Signal, kill};

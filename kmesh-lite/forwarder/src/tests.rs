@@ -1,4 +1,4 @@
-//! The forwarder between real sockets.
+//! The forwarder stands between real sockets.
 
 use crate::counters::Count;
 use crate::forwarder::{Forwarder, Handle};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// Never reached unless a test hangs.
+/// A time that is never reached unless a test hangs.
 const LONG: Duration = Duration::from_secs(3600);
 
 const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -216,11 +216,11 @@ async fn a_server_may_speak_first() {
     expect(&mut client, b"220 ready").await;
 }
 
-/// Bytes that tell their position, and another seed from this one.
+/// Bytes that differ by their position and by the seed.
 fn stream(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let words = std::iter::repeat_with(|| {
-        // splitmix64
+        // This is splitmix64.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = state;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -398,7 +398,7 @@ async fn what_is_allowed_can_change_without_touching_connections() {
 #[tokio::test]
 async fn a_destination_that_refuses_is_passed_on_as_a_reset() {
     let fixture = Fixture::start(LIMITS);
-    // Bound and not listening: nobody else can take the port.
+    // The socket is bound and does not listen, so nobody else can take the port.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(V4, 0)).unwrap();
     let closed = tlv(socket.local_addr().unwrap());
@@ -420,7 +420,7 @@ async fn more_connections_than_allowed_wait_for_one_to_end() {
     });
     let destination = listen(V4).await;
     let (first, server) = fixture.relayed(&destination).await;
-    // Established by the kernel, seen by nobody.
+    // The kernel has established the connection, and nobody has accepted it.
     let mut second = fixture.connect().await;
     let header = tlv(destination.local_addr().unwrap());
     second
