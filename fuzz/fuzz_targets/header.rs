@@ -1,15 +1,15 @@
-//! The decoder of waypoint headers on bytes that nobody vouches for: it never panics, an answer is
-//! not changed by more bytes, and the length of a header is that of the bytes it was read from.
+//! The decoder of waypoint headers meets bytes that nobody vouches for. It never panics, more bytes do
+//! not change an answer, and the length of a header is that of the bytes it was read from.
 
 #![no_main]
 
+use forwarder::header::{Accept, Decoded, LONGEST, decode};
 use libfuzzer_sys::fuzz_target;
-use waypoint::header::{Accept, Decoded, LONGEST, decode};
 
-// The decoder alone: it needs nothing of the rest of the crate.
-#[path = "../../kmesh-lite/src/waypoint"]
+// The decoder needs nothing of the rest of its crate.
+#[path = "../../kmesh-lite/forwarder/src"]
 #[allow(dead_code)]
-mod waypoint {
+mod forwarder {
     pub mod header;
 }
 
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&choice, bytes)) = input.split_first() else {
         return;
     };
-    // Mostly both.
+    // Most inputs are read with both kinds accepted.
     let accept = Accept {
         tlv: choice != 1,
         proxy_v2: choice != 2,

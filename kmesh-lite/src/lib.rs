@@ -22,4 +22,3 @@ pub mod reconcile;
 pub mod report;
 pub mod sources;
 pub mod tables;
-pub mod waypoint;

@@ -1,6 +1,8 @@
-//! `kmesh-lite waypoint` as a process: what it starts with, signals, exit codes.
+//! `kmesh-lite waypoint` is a process with arguments, signals and exit codes.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -46,10 +48,9 @@ impl Waypoint {
         }
     }
 
-    fn signal(&self, signal: libc::c_int) {
-        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
-        // SAFETY: kill touches no memory; the child is ours and not reaped.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     fn connect(&self, destination: SocketAddr) -> TcpStream {
@@ -162,7 +163,7 @@ fn it_follows_its_file_on_sighup_and_keeps_the_last_good_one() {
     check_refused(&waypoint, other.local_addr().unwrap());
 
     write_mesh(&path, other.local_addr().unwrap());
-    waypoint.signal(libc::SIGHUP);
+    waypoint.signal(Signal::SIGHUP);
     waypoint.wait_for("reloaded");
     check_relayed(&waypoint, &other);
     check_refused(&waypoint, one.local_addr().unwrap());
@@ -170,7 +171,7 @@ fn it_follows_its_file_on_sighup_and_keeps_the_last_good_one() {
     server.read_exact(&mut [0]).unwrap();
 
     std::fs::write(&path, "services = 1").unwrap();
-    waypoint.signal(libc::SIGHUP);
+    waypoint.signal(Signal::SIGHUP);
     waypoint.wait_for("cannot reload");
     check_relayed(&waypoint, &other);
 }
@@ -182,9 +183,9 @@ fn sigterm_waits_for_connections_and_a_second_one_does_not() {
 
     let mut waypoint = Waypoint::start(&allow);
     let (mut client, mut server) = check_relayed(&waypoint, &destination);
-    waypoint.signal(libc::SIGUSR1);
+    waypoint.signal(Signal::SIGUSR1);
     waypoint.wait_for("so far: accepted=1 forwarded=1");
-    waypoint.signal(libc::SIGTERM);
+    waypoint.signal(Signal::SIGTERM);
     waypoint.wait_for("stopping");
     client.write_all(b"x").unwrap();
     server.read_exact(&mut [0]).unwrap();
@@ -198,9 +199,9 @@ fn sigterm_waits_for_connections_and_a_second_one_does_not() {
 
     let mut waypoint = Waypoint::start(&allow);
     let (mut client, _server) = check_relayed(&waypoint, &destination);
-    waypoint.signal(libc::SIGTERM);
+    waypoint.signal(Signal::SIGTERM);
     waypoint.wait_for("stopping");
-    waypoint.signal(libc::SIGINT);
+    waypoint.signal(Signal::SIGINT);
     let (status, log) = waypoint.end();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("cut=1"), "{log}");

@@ -7,7 +7,7 @@ use crate::control::ClientError;
 use crate::daemon::DaemonError;
 use crate::kernel::KernelError;
 use crate::log::{LogError, chain};
-use crate::waypoint::ForwarderError;
+use kmesh_lite_forwarder::ForwarderError;
 use std::io;
 use std::path::PathBuf;
 

@@ -1,12 +1,12 @@
-//! mesh.toml(5): the file, from its JSON Schema.
+//! mesh.toml(5) describes the file, from its JSON Schema.
 
 use crate::Text;
 use serde_json::Value;
 
 const EXAMPLE: &str = include_str!("../../../examples-config/localities.toml");
 
-/// A table with fixed keys, and where in the file it stands.
-pub struct Table<'a> {
+/// A table with fixed keys, and its place in the file.
+pub struct FileTable<'a> {
     pub heading: String,
     pub definition: &'a Value,
 }
@@ -72,8 +72,8 @@ pub fn page() -> Text {
     text
 }
 
-/// Every table with fixed keys, in the order of the file; the long form of a value after its short ones.
-pub fn tables(schema: &Value) -> Vec<Table<'_>> {
+/// Every table with fixed keys, in the order of the file. The long form of a value follows its short ones.
+pub fn tables(schema: &Value) -> Vec<FileTable<'_>> {
     let mut tables = Vec::new();
     for (key, property) in properties(schema) {
         let (heading, definition) = match &property["additionalProperties"] {
@@ -82,7 +82,7 @@ pub fn tables(schema: &Value) -> Vec<Table<'_>> {
         };
         let inner = long_forms(schema, definition);
         if definition["properties"].is_object() {
-            tables.push(Table {
+            tables.push(FileTable {
                 heading: heading.clone(),
                 definition,
             });
@@ -92,7 +92,7 @@ pub fn tables(schema: &Value) -> Vec<Table<'_>> {
                 Some(key) => format!("[[{}.{key}]]", heading.trim_matches(['[', ']'])),
                 None => heading.clone(),
             };
-            tables.push(Table {
+            tables.push(FileTable {
                 heading,
                 definition,
             });
@@ -162,7 +162,7 @@ fn plural(kind: &str) -> String {
     kinds.collect::<Vec<_>>().join(" or ")
 }
 
-/// What is said of a value, or of items, that can be written in several ways.
+/// The descriptions of a value, or of items, that can be written in several ways.
 fn short_forms<'a>(schema: &'a Value, property: &'a Value) -> Vec<&'a str> {
     let value = resolve(schema, &property["items"]);
     let forms = forms(value).filter(|form| !form["$ref"].is_string());

@@ -1,5 +1,5 @@
-//! Writes what packages carry beside the binary and what says the same as the program itself: the man
-//! pages, from the arguments and the JSON Schema, and the completions. usage: kmesh-lite-manual FOLDER
+//! Packages carry man pages and completions, which say the same as the program. This program writes
+//! them from the arguments and the JSON Schema. usage: kmesh-lite-manual FOLDER
 //!
 //! The date in the pages is that of SOURCE_DATE_EPOCH, or today's.
 

@@ -14,7 +14,7 @@ impl Page {
         let mut roff = Roff::new();
         let source = format!("kmesh-lite {}", env!("CARGO_PKG_VERSION"));
         let section_text = section.to_string();
-        // As it is written: file names have no capitals here.
+        // File names have no capitals here, so the title has none.
         roff.control("TH", [name, &section_text, date, &source, "kmesh-lite"]);
         roff.extend([body.roff]);
         Self {
@@ -54,7 +54,7 @@ impl Text {
         self
     }
 
-    /// A paragraph; what stands in backticks is set in bold.
+    /// A paragraph. A word in backticks is set in bold.
     pub fn paragraph(&mut self, text: &str) -> &mut Self {
         self.begin();
         self.words(text)
@@ -67,8 +67,8 @@ impl Text {
         self.below_heading = false;
     }
 
-    /// An entry of a list of terms: `term` in bold, then `kind` in italics; what is said about it follows
-    /// as [`Text::words`].
+    /// An entry of a list of terms: `term` in bold, then `kind` in italics. Its description follows as
+    /// [`Text::words`].
     pub fn term(&mut self, term: &str, kind: &str) -> &mut Self {
         self.below_heading = false;
         self.roff.control("TP", []);
@@ -96,7 +96,7 @@ impl Text {
         self
     }
 
-    /// Lines as they are.
+    /// Lines that are not filled.
     pub fn lines(&mut self, text: &str) -> &mut Self {
         self.begin();
         self.roff.control("RS", ["4"]);
@@ -110,7 +110,7 @@ impl Text {
     }
 }
 
-/// Splits at backticks: every second part is a word of the program or the file.
+/// Splits at backticks. Every second part is a word of the program or the file.
 fn inlines(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
     parts

@@ -1,4 +1,7 @@
-//! kmesh-lite(8): the verbs, from the definition of the arguments.
+//! kmesh-lite(8) describes the verbs, from the definition of the arguments.
+//!
+//! clap_mangen makes one page for each verb. Its synopsis leaves the values of options out, its
+//! paragraphs keep backticks, and it fills the lines of examples, so this page is made here.
 
 use crate::Text;
 use clap::{Arg, ArgAction, Command};
@@ -81,13 +84,13 @@ pub fn page() -> Text {
     text
 }
 
-/// What an operator may type; clap's own `help` is not told about.
+/// The verbs of an operator. clap's own `help` is not among them.
 pub fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
     let told = |verb: &&Command| verb.get_name() != "help" && !verb.is_hide_set();
     command.get_subcommands().filter(told)
 }
 
-/// The options and arguments that are told about.
+/// The options and arguments that the page describes.
 pub fn arguments(verb: &Command) -> impl Iterator<Item = &Arg> {
     let told = |argument: &&Arg| {
         !matches!(argument.get_id().as_str(), "help" | "version") && !argument.is_hide_set()

@@ -26,11 +26,11 @@ fn run(program: &str, arguments: &[&str], page: &Path) -> Output {
     output.unwrap_or_else(|error| panic!("{program}: {error}; `make setup` installs it"))
 }
 
-/// What a reader sees, without hyphenation and line breaks.
+/// The page as a reader sees it, without hyphenation and line breaks.
 fn read(page: &Path) -> String {
     let output = run("mandoc", &["-Tutf8", "-Owidth=1000"], page);
     let text = String::from_utf8(output.stdout).unwrap();
-    // Bold is a letter over itself.
+    // A bold letter is a letter over itself.
     let mut plain = String::new();
     for character in text.chars() {
         match character {
@@ -114,11 +114,11 @@ fn every_table_and_key_is_in_the_page() {
             );
         }
     }
-    // A table that is added to the schema is in the page too.
+    // The page has a table that is added to the schema.
     let definitions = schema["$defs"].as_object().unwrap().values();
     let expected = definitions.filter(|definition| definition["properties"].is_object());
     assert_eq!(tables.len(), expected.count());
-    // And so is every word.
+    // The page has every word.
     for definition in schema["$defs"].as_object().unwrap().values() {
         for choice in definition["oneOf"].as_array().into_iter().flatten() {
             let said = choice["description"].as_str().unwrap().replace('`', "");

@@ -70,7 +70,7 @@ fn our_forwarder_takes_every_header_to_what_it_asks_for() {
             call(Some(FOUR), "10.96.0.81:80", &["192.168.1.81:8081"]),
             call(None, "[fd00:96::81]:80", &["192.168.1.81:8081"]),
             call(Some(SIX), "[fd00:96::82]:80", &["[fd00:1::82]:8081"]),
-            // A backend that is captured, and not a word about it in the request.
+            // The backend is captured, and the request does not say a word about it.
             call(Some(FOUR), "192.168.1.83:8080", &["192.168.1.83:8080"]),
         ] {
             let (page, _) = get(&call);
@@ -78,7 +78,7 @@ fn our_forwarder_takes_every_header_to_what_it_asks_for() {
             assert!(call.by.contains(&answered), "{header}: {}: {page}", call.to);
         }
         is_no_open_proxy("127.0.0.1:15008");
-        // In the mesh, but not in what this forwarder allows.
+        // The service is in the mesh, but this forwarder does not allow it.
         gets_nothing(&["http://[fd00:97::82]/"]);
         six.logs("destination [fd00:97::82]:80 is not allowed");
     }

@@ -1,9 +1,9 @@
 //! Kmesh's header: `type u8 | length u32 | value`, repeated, numbers big-endian.
 //!
-//! The first is the address, `01 | 6 or 18 | address | port u16`; the last is `fe | 0`. Others may
-//! stand between and are skipped.
+//! The first triple is the address, `01 | 6 or 18 | address | port u16`; the last is `fe | 0`. Other
+//! triples may stand between and are skipped.
 
-use super::cursor::{Cursor, Stop};
+use super::cursor::{Cursor, DecodeError};
 use super::{Header, LONGEST, Malformed};
 use std::net::SocketAddr;
 
@@ -15,8 +15,8 @@ const END: u8 = 0xfe;
 /// Bytes of a type and a length.
 const HEAD: usize = 5;
 
-pub fn decode(mut cursor: Cursor<'_>) -> Result<Header, Stop> {
-    // Read by `super::decode` already.
+pub fn decode(mut cursor: Cursor<'_>) -> Result<Header, DecodeError> {
+    // `super::decode` has read the type already.
     cursor.skip(1)?;
     let length = cursor.u32()?;
     let ip = match length {

@@ -1,23 +1,23 @@
-//! What happened to connections, counted by reason.
+//! Connections, counted by what happened to them.
 
-use super::header::Malformed;
+use crate::header::Malformed;
 use std::collections::BTreeMap;
 use std::fmt;
 use tokio::sync::watch;
 
-/// Something that happens to connections.
+/// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Count {
     Accepted,
-    /// Connected to the destination.
+    /// The destination accepted.
     Forwarded,
     /// Both sides ended their stream.
     Finished,
     /// A connection of the proxy itself, which goes nowhere.
     Local,
-    /// Closed without a byte, as a port check does.
+    /// The client closed without a byte, as a port check does.
     Empty,
-    /// Closed within the header.
+    /// The client closed within the header.
     Truncated,
     Failed,
     HeaderTimeout,
@@ -30,9 +30,9 @@ pub enum Count {
     /// One side failed while relaying.
     Broken,
     IdleTimeout,
-    /// Cut when the forwarder stopped.
+    /// The forwarder cut the connection when it stopped.
     Cut,
-    /// Times that accepting waited for a connection to end.
+    /// Accepting waited for a connection to end.
     Full,
     AcceptFailed,
 }
@@ -68,11 +68,11 @@ impl fmt::Display for Count {
     }
 }
 
-/// A handful of increments a connection: their lock is no cost.
+/// A connection makes a handful of increments, so their lock is no cost. Tests wait for a counter.
 #[derive(Debug, Default)]
-pub struct Counters(watch::Sender<BTreeMap<Count, u64>>);
+pub struct ConnectionCounters(watch::Sender<BTreeMap<Count, u64>>);
 
-impl Counters {
+impl ConnectionCounters {
     pub fn add(&self, count: Count) {
         self.add_many(count, 1);
     }
@@ -84,22 +84,23 @@ impl Counters {
         }
     }
 
-    /// Those that are not 0.
+    /// ConnectionCounters that are not 0.
     pub fn read(&self) -> BTreeMap<Count, u64> {
         self.0.borrow().clone()
     }
 
     /// Waits until `count` is at least `number`.
+    #[cfg(test)]
     pub async fn reach(&self, count: Count, number: u64) {
         let reached =
             |counters: &BTreeMap<_, _>| counters.get(&count).is_some_and(|n| *n >= number);
-        // Cannot fail: the sender is ours.
+        // Waiting cannot fail: the sender is ours.
         let _ = self.0.subscribe().wait_for(reached).await;
     }
 }
 
 /// `accepted=3 forwarded=2 not_allowed=1`
-impl fmt::Display for Counters {
+impl fmt::Display for ConnectionCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counters = self.read();
         if counters.is_empty() {

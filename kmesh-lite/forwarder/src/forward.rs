@@ -1,36 +1,36 @@
 //! One connection, from its first byte to its last.
 
-use super::allowed::Allowed;
-use super::buffers::Buffers;
-use super::counters::{Count, Counters};
-use super::header::{Accept, Decoded, Header, LONGEST, Malformed, decode};
-use super::limits::Limits;
-use super::relay::{RelayError, relay};
-use super::socket;
+use crate::allowed::Allowed;
+use crate::buffers::Buffers;
+use crate::counters::{ConnectionCounters, Count};
+use crate::header::{Accept, Decoded, Header, LONGEST, Malformed, decode};
+use crate::limits::ConnectionLimits;
+use crate::relay::{RelayError, relay};
+use crate::socket;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What every connection is held to.
+/// The rules that every connection is held to.
 pub struct Rules<'a> {
     pub accept: Accept,
-    pub limits: &'a Limits,
+    pub limits: &'a ConnectionLimits,
     pub allowed: &'a Allowed,
-    pub counters: &'a Counters,
+    pub counters: &'a ConnectionCounters,
     pub buffers: &'a Buffers,
 }
 
-/// How a connection ended well.
+/// The ways in which a connection ends well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     Finished(SocketAddr),
-    /// It was the sending proxy's own.
+    /// The connection was the sending proxy's own.
     Local,
 }
 
-/// Why a connection was not forwarded, or not to its end.
+/// The reason why a connection was not forwarded, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     #[error("the connection was closed without a header")]
@@ -68,7 +68,7 @@ pub enum ForwardError {
     },
 }
 
-/// Reads the header, connects and relays. Sockets that are dropped by an error are reset.
+/// Reads the header, connects and relays. An error drops the sockets, and that resets them.
 pub async fn forward(client: TcpStream, rules: Rules<'_>) -> Result<Done, ForwardError> {
     socket::prepare(&client).map_err(ForwardError::Options)?;
     let limit = rules.limits.header;
@@ -91,7 +91,7 @@ pub async fn forward(client: TcpStream, rules: Rules<'_>) -> Result<Done, Forwar
     Ok(Done::Finished(destination))
 }
 
-/// The header and what came with it; none if the connection is to go nowhere.
+/// The header and the bytes that came with it; none if the connection is to go nowhere.
 async fn read_header(
     client: &TcpStream,
     accept: Accept,
@@ -100,7 +100,7 @@ async fn read_header(
     let mut length = 0;
     loop {
         client.readable().await.map_err(ForwardError::Header)?;
-        // Only now: a connection that says nothing costs nothing.
+        // The buffer is made only now: a connection that says nothing costs nothing.
         buffer.resize(LONGEST, 0);
         match client.try_read(&mut buffer[length..]) {
             Ok(0) if length == 0 => return Err(ForwardError::Empty),
@@ -127,7 +127,7 @@ fn admit(
     client: &TcpStream,
     allowed: &Allowed,
 ) -> Result<SocketAddr, ForwardError> {
-    // ::ffff:10.0.0.1 is 10.0.0.1: it must not slip past a rule.
+    // ::ffff:10.0.0.1 is 10.0.0.1, and it must not slip past a rule.
     let canonical =
         |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let destination = canonical(destination);

@@ -7,7 +7,7 @@
 //!
 //! Numbers are big-endian; the length counts what follows it. TLVs are skipped unread.
 
-use super::cursor::{Cursor, Stop};
+use super::cursor::{Cursor, DecodeError};
 use super::{Decoded, Header, LONGEST, Malformed};
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ const UDP6: u8 = 0x22;
 const UNIX_STREAM: u8 = 0x31;
 const UNIX_DATAGRAM: u8 = 0x32;
 
-pub fn decode(mut cursor: Cursor<'_>) -> Result<Decoded, Stop> {
+pub fn decode(mut cursor: Cursor<'_>) -> Result<Decoded, DecodeError> {
     if !cursor
         .left()
         .iter()
@@ -47,7 +47,7 @@ pub fn decode(mut cursor: Cursor<'_>) -> Result<Decoded, Stop> {
     }
     let family = cursor.byte()?;
     let least = match family {
-        // What a LOCAL header holds is to be ignored.
+        // The addresses of a LOCAL header are to be ignored.
         _ if command == LOCAL => 0,
         TCP4 => 12,
         TCP6 => 36,

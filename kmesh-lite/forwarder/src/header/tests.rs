@@ -274,7 +274,7 @@ proptest! {
     fn tlv_comes_back(destination: SocketAddr, between in between(), payload: Vec<u8>) {
         let header = encode_tlv(destination, &between);
         let decoded = decode(&[&header[..], &payload].concat(), BOTH);
-        // Flow and scope are not written.
+        // The header has neither flow nor scope.
         let destination = SocketAddr::new(destination.ip(), destination.port());
         let expected = Header { source: None, destination, length: header.len() };
         prop_assert_eq!(decoded, Decoded::Header(expected));

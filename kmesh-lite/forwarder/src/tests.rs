@@ -1,7 +1,9 @@
-//! The forwarder between real sockets.
+//! The forwarder stands between real sockets.
 
-use super::header::{Accept, Malformed};
-use super::*;
+use crate::counters::Count;
+use crate::forwarder::{Forwarder, Handle};
+use crate::header::Malformed;
+use crate::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,10 +13,10 @@ use tokio::task::JoinHandle;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// Never reached unless a test hangs.
+/// A time that is never reached unless a test hangs.
 const LONG: Duration = Duration::from_secs(3600);
 
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     header: LONG,
     connect: LONG,
     idle: None,
@@ -30,12 +32,12 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn start(limits: Limits) -> Self {
+    fn start(limits: ConnectionLimits) -> Self {
         Self::start_at(V4, limits)
     }
 
-    fn start_at(ip: IpAddr, limits: Limits) -> Self {
-        let options = Options {
+    fn start_at(ip: IpAddr, limits: ConnectionLimits) -> Self {
+        let options = ForwarderOptions {
             listen: SocketAddr::new(ip, 0),
             accept: Accept {
                 tlv: true,
@@ -44,7 +46,11 @@ impl Fixture {
             limits,
         };
         let networks = ["127.0.0.1/32", "::1/128"].map(|network| network.parse().unwrap());
-        let forwarder = Forwarder::bind(options, Allowed::networks(networks.to_vec())).unwrap();
+        let allowed = Allowed {
+            networks: networks.to_vec(),
+            ..Allowed::default()
+        };
+        let forwarder = Forwarder::bind(options, allowed).unwrap();
         Self {
             address: forwarder.address(),
             handle: forwarder.handle(),
@@ -210,11 +216,11 @@ async fn a_server_may_speak_first() {
     expect(&mut client, b"220 ready").await;
 }
 
-/// Bytes that tell their position, and another seed from this one.
+/// Bytes that differ by their position and by the seed.
 fn stream(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let words = std::iter::repeat_with(|| {
-        // splitmix64
+        // This is splitmix64.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = state;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -332,7 +338,7 @@ async fn connections_without_a_whole_header_are_counted_apart() {
 
 #[tokio::test]
 async fn a_header_that_does_not_come_in_time_is_given_up() {
-    let fixture = Fixture::start(Limits {
+    let fixture = Fixture::start(ConnectionLimits {
         header: Duration::from_millis(20),
         ..LIMITS
     });
@@ -343,7 +349,7 @@ async fn a_header_that_does_not_come_in_time_is_given_up() {
 
 #[tokio::test]
 async fn an_idle_connection_is_reset_on_both_sides() {
-    let fixture = Fixture::start(Limits {
+    let fixture = Fixture::start(ConnectionLimits {
         idle: Some(Duration::from_millis(20)),
         ..LIMITS
     });
@@ -392,7 +398,7 @@ async fn what_is_allowed_can_change_without_touching_connections() {
 #[tokio::test]
 async fn a_destination_that_refuses_is_passed_on_as_a_reset() {
     let fixture = Fixture::start(LIMITS);
-    // Bound and not listening: nobody else can take the port.
+    // The socket is bound and does not listen, so nobody else can take the port.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(V4, 0)).unwrap();
     let closed = tlv(socket.local_addr().unwrap());
@@ -408,13 +414,13 @@ async fn a_connection_to_the_forwarder_itself_is_refused() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait_for_one_to_end() {
-    let fixture = Fixture::start(Limits {
+    let fixture = Fixture::start(ConnectionLimits {
         connections: 1,
         ..LIMITS
     });
     let destination = listen(V4).await;
     let (first, server) = fixture.relayed(&destination).await;
-    // Established by the kernel, seen by nobody.
+    // The kernel has established the connection, and nobody has accepted it.
     let mut second = fixture.connect().await;
     let header = tlv(destination.local_addr().unwrap());
     second
@@ -449,7 +455,7 @@ async fn stopping_lets_connections_end() {
 
 #[tokio::test]
 async fn what_does_not_end_in_time_is_reset() {
-    let fixture = Fixture::start(Limits {
+    let fixture = Fixture::start(ConnectionLimits {
         grace: Duration::ZERO,
         ..LIMITS
     });

@@ -8,11 +8,11 @@ const SIZE: usize = 64 * 1024;
 /// Buffers kept for the next reader.
 const KEPT: usize = 64;
 
-/// A pool. Connections that wait for bytes hold no buffer, so ten thousand of them cost little.
+/// A pool of buffers. Connections that wait for bytes hold no buffer, so ten thousand of them cost little.
 #[derive(Debug, Default)]
 pub struct Buffers(Mutex<Vec<Box<[u8]>>>);
 
-/// Goes back to its pool when dropped.
+/// A buffer goes back to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer<'a> {
     bytes: Box<[u8]>,

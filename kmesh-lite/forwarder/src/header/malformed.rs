@@ -1,8 +1,8 @@
-//! Why bytes are no header.
+//! Reasons why bytes are no header.
 
 use std::fmt;
 
-/// What is wrong with the first bytes of a connection.
+/// The fault in the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Malformed {
     Unknown,
@@ -22,6 +22,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
+    #[cfg(test)]
     pub const ALL: [Self; 14] = [
         Self::Unknown,
         Self::NotAccepted,

@@ -1,7 +1,8 @@
-//! Headers: what is written before the first byte of a redirected connection.
+//! Headers, which are written before the first byte of a redirected connection.
 //!
-//! In: the first bytes of a connection, as many as have come. Out: where the client wanted to go,
-//! or why these bytes do not say it. Pure and total: no I/O, no clock, no allocation, no panic.
+//! In: the first bytes of a connection, as many as have come. Out: the address that the client wanted
+//! to reach, or the reason why these bytes do not say it. Decoding is pure and total: no I/O, no clock,
+//! no allocation, no panic.
 //!
 //! Bytes are judged from left to right, so that how they were cut into segments never matters: once
 //! the answer for some bytes is other than [`Decoded::NeedMore`], more bytes do not change it.
@@ -13,23 +14,23 @@ mod tlv;
 
 pub use malformed::Malformed;
 
-use cursor::{Cursor, Stop};
+use cursor::{Cursor, DecodeError};
 use std::net::SocketAddr;
 
 /// A longer header is refused. With this many bytes the answer is never [`Decoded::NeedMore`].
 pub const LONGEST: usize = 4096;
 
-/// Which headers are taken.
+/// The kinds of headers that are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept {
     pub tlv: bool,
     pub proxy_v2: bool,
 }
 
-/// What the first bytes of a connection say.
+/// The meaning of the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// So far nothing is wrong.
+    /// Nothing is wrong so far.
     NeedMore,
     Header(Header),
     /// A connection of the sending proxy itself, such as a health check: it wants to go nowhere.
@@ -42,9 +43,9 @@ pub enum Decoded {
 pub struct Header {
     /// The client, where the header tells.
     pub source: Option<SocketAddr>,
-    /// What the client connected to.
+    /// The address that the client connected to.
     pub destination: SocketAddr,
-    /// Bytes of the header; the client's own follow.
+    /// The length of the header in bytes; the client's own bytes follow.
     pub length: usize,
 }
 
@@ -61,8 +62,8 @@ pub fn decode(bytes: &[u8], accept: Accept) -> Decoded {
     };
     match decoded {
         Ok(decoded) => decoded,
-        Err(Stop::NeedMore) => Decoded::NeedMore,
-        Err(Stop::Malformed(malformed)) => Decoded::Malformed(malformed),
+        Err(DecodeError::NeedMore) => Decoded::NeedMore,
+        Err(DecodeError::Malformed(malformed)) => Decoded::Malformed(malformed),
     }
 }
 

@@ -1,21 +1,22 @@
 //! The forwarder as a process: threads, signals, and telling systemd.
 
-use super::allowed::Allowed;
-use super::forwarder::{Ended, Forwarder, ForwarderError, Handle, Options};
+use crate::allowed::Allowed;
+use crate::forwarder::{Ended, Forwarder, ForwarderError, ForwarderOptions, Handle};
 use log::{debug, info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
+use std::convert::Infallible;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Descriptors of a connection.
+/// A connection has so many descriptors.
 const DESCRIPTORS: u64 = 2;
-/// Descriptors of everything else.
+/// Everything else has fewer descriptors than these.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Runs until SIGTERM or SIGINT, and says how many connections were cut. SIGHUP asks `reload` what
-/// is allowed from now on, where none means that nothing changes; SIGUSR1 logs the counters.
+/// Runs until SIGTERM or SIGINT, and says how many connections were cut. SIGHUP asks `reload` for the
+/// destinations that are allowed from now on; with none, nothing changes. SIGUSR1 logs the counters.
 pub fn run(
-    options: Options,
+    options: ForwarderOptions,
     allowed: Allowed,
     reload: impl FnMut() -> Option<Allowed>,
 ) -> Result<Ended, ForwarderError> {
@@ -49,8 +50,6 @@ struct Signals {
     report: Signal,
 }
 
-enum Never {}
-
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -63,7 +62,11 @@ impl Signals {
         })
     }
 
-    async fn attend(self, handle: &Handle, mut reload: impl FnMut() -> Option<Allowed>) -> Never {
+    async fn attend(
+        self,
+        handle: &Handle,
+        mut reload: impl FnMut() -> Option<Allowed>,
+    ) -> Infallible {
         let Self {
             stop: [mut terminate, mut interrupt],
             reload: mut hangup,
@@ -78,7 +81,7 @@ impl Signals {
                     if let Ok(now) = NotifyState::monotonic_usec_now() {
                         tell(&[NotifyState::Reloading, now]);
                     }
-                    // Files are read: other connections go on on other threads.
+                    // `reload` reads files. Connections go on meanwhile, on other threads.
                     if let Some(allowed) = tokio::task::block_in_place(&mut reload) {
                         handle.allow(allowed);
                         info!("reloaded what is allowed");
@@ -91,7 +94,7 @@ impl Signals {
     }
 }
 
-/// Asks once for a graceful stop, then for one at once.
+/// Asks for a graceful stop the first time, and for a stop at once after that.
 fn stop(handle: &Handle, stopping: &mut bool) {
     if *stopping {
         handle.stop_now();
@@ -109,7 +112,7 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// As many descriptors as the connections need, as far as the hard limit goes.
+/// Raises the limit of descriptors to the need of the connections, as far as the hard limit goes.
 fn raise_descriptors(connections: u32) {
     let need = u64::from(connections) * DESCRIPTORS + OTHER_DESCRIPTORS;
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {

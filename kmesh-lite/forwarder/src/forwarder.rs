@@ -1,39 +1,39 @@
 //! Accepting connections, bounding their number, and stopping.
 
-use super::allowed::Allowed;
-use super::buffers::Buffers;
-use super::counters::{Count, Counters};
-use super::forward::{self, Done, ForwardError, Rules};
-use super::header::Accept;
-use super::limits::Limits;
-use super::noise::Noise;
-use crate::log::chain;
+use crate::allowed::Allowed;
+use crate::buffers::Buffers;
+use crate::counters::{ConnectionCounters, Count};
+use crate::forward::{self, Done, ForwardError, Rules};
+use crate::header::Accept;
+use crate::limits::ConnectionLimits;
+use crate::log_limit::LogLimit;
 use log::{debug, warn};
-use std::collections::BTreeMap;
-use std::io;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use std::{io, iter};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Connections that the kernel completes and holds until we accept them, as far as
+/// The kernel completes and holds so many connections until they are accepted, as far as
 /// net.core.somaxconn lets it.
 const QUEUE: u32 = 4096;
-/// Before accepting again when that failed: out of descriptors, most likely, and it passes.
+/// The forwarder waits so long after it could not accept: descriptors ran out, most likely, and that
+/// passes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a forwarder is asked for.
+/// The address, headers and limits that a forwarder is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ForwarderOptions {
     pub listen: SocketAddr,
     pub accept: Accept,
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
 }
 
-/// Why there is no forwarder.
+/// The reason why there is no forwarder.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwarderError {
     #[error("cannot start the threads of the forwarder")]
@@ -53,63 +53,63 @@ pub enum ForwarderError {
 pub struct Forwarder {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ForwarderState>,
 }
 
-/// Steers and reads a forwarder that serves.
+/// A handle steers and reads a forwarder that serves.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<ForwarderState>);
 
 #[derive(Debug)]
-struct Shared {
-    options: Options,
+struct ForwarderState {
+    options: ForwarderOptions,
     allowed: RwLock<Arc<Allowed>>,
-    counters: Counters,
+    counters: ConnectionCounters,
     buffers: Buffers,
-    noise: Noise,
-    stop: watch::Sender<Stop>,
+    log_limit: LogLimit,
+    stop: watch::Sender<Stopping>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+enum Stopping {
     No,
     Gracefully,
     Now,
 }
 
-/// How serving ended.
+/// The way in which serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Every connection had ended.
     Drained,
-    /// This many were cut.
+    /// So many connections were cut.
     Cut(usize),
 }
 
 impl Forwarder {
-    /// Listens. Within a tokio runtime.
-    pub fn bind(options: Options, allowed: Allowed) -> Result<Self, ForwarderError> {
+    /// Listens. The caller is within a tokio runtime.
+    pub fn bind(options: ForwarderOptions, allowed: Allowed) -> Result<Self, ForwarderError> {
         let (listener, address) =
             listen(options.listen).map_err(|source| ForwarderError::Listen {
                 address: options.listen,
                 source,
             })?;
-        let (stop, _) = watch::channel(Stop::No);
+        let (stop, _) = watch::channel(Stopping::No);
         Ok(Self {
             listener,
             address,
-            shared: Arc::new(Shared {
+            shared: Arc::new(ForwarderState {
                 options,
                 allowed: RwLock::new(Arc::new(allowed)),
-                counters: Counters::default(),
+                counters: ConnectionCounters::default(),
                 buffers: Buffers::default(),
-                noise: Noise::default(),
+                log_limit: LogLimit::default(),
                 stop,
             }),
         })
     }
 
-    /// The address that it listens on; its port is known even if 0 was asked for.
+    /// The address of the listener; its port is known even if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -130,7 +130,7 @@ impl Forwarder {
             while connections.try_join_next().is_some() {}
             let (permit, client, peer) = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop != Stop::No) => break,
+                _ = stop.wait_for(|stop| *stop != Stopping::No) => break,
                 accepted = shared.accept(&listener, &permits) => accepted,
             };
             let shared = Arc::clone(&shared);
@@ -143,13 +143,13 @@ impl Forwarder {
         tokio::select! {
             biased;
             () = drain(&mut connections) => {}
-            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+            _ = stop.wait_for(|stop| *stop == Stopping::Now) => {}
             () = sleep(shared.options.limits.grace) => {}
         }
         connections.abort_all();
         let mut cut = 0;
         while let Some(ended) = connections.join_next().await {
-            // Some end by themselves at the last moment.
+            // Some connections end by themselves at the last moment.
             cut += usize::from(ended.is_err_and(|error| error.is_cancelled()));
         }
         shared.counters.add_many(Count::Cut, cut as u64);
@@ -173,23 +173,25 @@ impl Handle {
 
     /// Stops accepting and lets connections end, for as long as the grace is.
     pub fn stop(&self) {
-        self.stop_by(Stop::Gracefully);
+        self.stop_by(Stopping::Gracefully);
     }
 
     /// Stops at once.
     pub fn stop_now(&self) {
-        self.stop_by(Stop::Now);
+        self.stop_by(Stopping::Now);
     }
 
-    fn stop_by(&self, how: Stop) {
+    fn stop_by(&self, how: Stopping) {
         self.0.stop.send_replace(how);
     }
 
-    pub fn counters(&self) -> BTreeMap<Count, u64> {
+    #[cfg(test)]
+    pub fn counters(&self) -> std::collections::BTreeMap<Count, u64> {
         self.0.counters.read()
     }
 
     /// Waits until something was counted so many times.
+    #[cfg(test)]
     pub async fn counted(&self, count: Count, number: u64) {
         self.0.counters.reach(count, number).await;
     }
@@ -200,7 +202,7 @@ impl Handle {
     }
 }
 
-impl Shared {
+impl ForwarderState {
     /// The next connection, when there is room for one.
     async fn accept(
         &self,
@@ -261,9 +263,13 @@ impl Shared {
     fn refused(&self, peer: SocketAddr, error: &ForwardError) {
         let reason = error.count();
         self.counters.add(reason);
-        let text = chain(error);
+        let causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
+        let text = causes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
         match reason {
-            // Everyday: port checks, and clients and servers that go away.
+            // Port checks are everyday, and so are clients and servers that go away.
             Count::Empty | Count::Broken | Count::IdleTimeout => {
                 debug!(peer:%, reason:%; "{peer}: {text}");
             }
@@ -271,9 +277,9 @@ impl Shared {
         }
     }
 
-    /// Writes a line unless there were too many; it gets to know how many were left out.
+    /// Writes a line unless there were too many. `write` is told how many lines were left out.
     fn warn(&self, write: impl FnOnce(u64)) {
-        if let Some(more) = self.noise.admit(Instant::now()) {
+        if let Some(more) = self.log_limit.admit(Instant::now()) {
             write(more);
         }
     }

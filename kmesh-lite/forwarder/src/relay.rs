@@ -1,7 +1,7 @@
 //! Bytes from one side to the other, both ways, until both have ended.
 
-use super::buffers::Buffers;
-use super::socket;
+use crate::buffers::Buffers;
+use crate::socket;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub enum Side {
     Destination,
 }
 
-/// Why a relay ended before both streams did.
+/// The reason why a relay ended before both streams did.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("cannot read from the {side}")]
@@ -36,21 +36,21 @@ pub enum RelayError {
 }
 
 /// Relays until both sides have ended their stream. The end of one stream is passed on while the
-/// other goes on. `first` is what was read from the client already. A socket that did not receive a
-/// whole stream is left to be reset when it is dropped.
+/// other goes on. `first` holds the bytes that were read from the client already. A socket that did
+/// not receive a whole stream is left to be reset when it is dropped.
 pub async fn relay(
     client: &TcpStream,
     destination: &TcpStream,
     first: Vec<u8>,
     idle: Option<Duration>,
     buffers: &Buffers,
-) -> Ended {
+) -> Relayed {
     let activity = Activity::new();
-    let client = End {
+    let client = RelaySocket {
         side: Side::Client,
         stream: client,
     };
-    let destination = End {
+    let destination = RelaySocket {
         side: Side::Destination,
         stream: destination,
     };
@@ -60,7 +60,7 @@ pub async fn relay(
         ended = both(there, back) => ended?,
         idle = activity.idle(idle) => return Err(RelayError::Idle(idle)),
     };
-    // Whoever received a whole stream is not reset, whatever became of the other one.
+    // A side that received a whole stream is not reset, whatever became of the other one.
     if there.is_ok() {
         destination.ends_well()?;
     }
@@ -70,16 +70,16 @@ pub async fn relay(
     there.and(back)
 }
 
-type Ended = Result<(), RelayError>;
+type Relayed = Result<(), RelayError>;
 
-/// Both directions to their end. Where one cannot write any more, the other may still hold the
-/// reason, such as an answer sent before the request was read: it is let finish. One that cannot
-/// read ends both.
+/// Moves both directions to their end. When one direction cannot write any more, the other may still
+/// hold the reason, such as an answer sent before the request was read; so the other may finish. A
+/// direction that cannot read ends both.
 async fn both(
-    there: impl Future<Output = Ended>,
-    back: impl Future<Output = Ended>,
-) -> Result<(Ended, Ended), RelayError> {
-    let readable = |direction: Ended| match direction {
+    there: impl Future<Output = Relayed>,
+    back: impl Future<Output = Relayed>,
+) -> Result<(Relayed, Relayed), RelayError> {
+    let readable = |direction: Relayed| match direction {
         Err(error @ RelayError::Read { .. }) => Err(error),
         ended => Ok(ended),
     };
@@ -89,12 +89,12 @@ async fn both(
 }
 
 #[derive(Clone, Copy)]
-struct End<'a> {
+struct RelaySocket<'a> {
     side: Side,
     stream: &'a TcpStream,
 }
 
-impl End<'_> {
+impl RelaySocket<'_> {
     fn ends_well(self) -> Result<(), RelayError> {
         socket::ends_well(self.stream).map_err(|source| RelayError::Write {
             side: self.side,
@@ -104,12 +104,12 @@ impl End<'_> {
 }
 
 async fn pump(
-    from: End<'_>,
-    to: End<'_>,
+    from: RelaySocket<'_>,
+    to: RelaySocket<'_>,
     first: Vec<u8>,
     activity: &Activity,
     buffers: &Buffers,
-) -> Ended {
+) -> Relayed {
     let read = |source| RelayError::Read {
         side: from.side,
         source,
@@ -157,7 +157,7 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8], activity: &Activity) -> io:
     Ok(())
 }
 
-/// When a byte was last moved.
+/// The time at which a byte was last moved.
 struct Activity {
     start: Instant,
     /// Milliseconds from the start.
