@@ -1,4 +1,4 @@
-//! `doctor` on a real machine: each of these it must notice.
+//! `doctor` on a real machine must notice each of these.
 
 use kmesh_lite::kernel::Options;
 use kmesh_lite_tests::daemon::Daemon;
@@ -31,10 +31,10 @@ const MESH: &str = r#"
     endpoints = ["127.0.0.2"]
 "#;
 
-/// What only systemd knows. The daemons of these tests are not its.
+/// Checks of things that only systemd knows. It does not run the daemons of these tests.
 const OF_SYSTEMD: [&str; 3] = ["unit", "unit_capabilities", "fd_store"];
 
-/// What it said, in JSON.
+/// Its report, in JSON.
 #[derive(Debug)]
 struct Said {
     report: Value,
@@ -60,8 +60,8 @@ impl Said {
         found.unwrap_or_else(|| panic!("no check {name}: {self:?}"))
     }
 
-    /// Asserts the verdict on one thing, and that what is not fine comes with what to do. Gives what
-    /// was found.
+    /// Asserts the verdict of a check, and that a check comes with a remedy unless it is fine. Gives
+    /// the text of what was found.
     fn expect(&self, name: &str, verdict: &str) -> &str {
         let check = self.check(name);
         assert_eq!(check["verdict"], verdict, "{check:#}");
@@ -77,7 +77,7 @@ impl Said {
     }
 }
 
-/// Whom or what to ask through.
+/// A command that starts the program by way of another one, if there is one.
 fn through(command: &[&str], program: impl AsRef<OsStr>) -> Command {
     match command {
         [] => Command::new(program),
@@ -166,7 +166,7 @@ fn a_missing_capability_is_named() {
     let said = ask(&daemon, &["setpriv", "--bounding-set=-perfmon"]);
     assert!(said.expect_problem("capabilities").contains("CAP_PERFMON"));
     said.expect("programs", "unknown");
-    // With the others it sees what it saw before.
+    // The other capabilities are enough for these.
     said.expect("hooks", "fine");
     said.expect("daemon", "fine");
 }
@@ -231,7 +231,7 @@ fn an_ordinary_user_gets_fewer_answers_and_no_false_alarm() {
 }
 
 #[test]
-fn whoever_keeps_our_links_away_is_named() {
+fn a_program_that_keeps_our_links_away_is_named() {
     let Some(host) = Host::new() else { return };
     let below = host.cgroup.child("below").unwrap();
     let attach = || {
@@ -345,7 +345,7 @@ fn loopback_that_is_down_is_noticed() {
 }
 
 #[test]
-fn what_systemd_knows_is_judged() {
+fn the_answers_of_systemd_are_judged() {
     let Some(host) = Host::new() else { return };
     let daemon = started(&host);
     let pid = daemon.pid();
@@ -402,7 +402,7 @@ fn a_server_that_speaks_first_needs_more() {
     });
     let said = ask(&daemon, &[]);
     assert!(said.expect("server_first", "fine").contains("mail"));
-    // Whoever would start it without the capability.
+    // A daemon that this user starts would lack the capability.
     daemon.signal(Signal::SIGTERM);
     daemon.wait();
     let said = ask(&daemon, &["setpriv", "--bounding-set=-sys_ptrace"]);
