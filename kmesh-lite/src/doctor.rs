@@ -1,48 +1,143 @@
-//! What may stand in the way of the daemon: checks, each with a verdict and what to do.
+//! Checks of a host: whatever stands in the way of the daemon, and the remedy.
 //!
-//! In: what the machine says, as plain values and text; whoever calls has asked. Out: a [`Report`].
-//! Nothing here looks at anything itself, so that every verdict can be had without the machine it
-//! is about.
+//! A topic is a file: its `look` asks the host and changes nothing, its `judge` makes checks of the
+//! answer and asks nothing, so that every verdict can be had without the host that it is about.
+//! [`Subject`] holds the answers that several topics need.
 
-pub mod capability;
-pub mod cgroup;
-pub mod files;
-pub mod hooks;
-pub mod kernel;
-pub mod links;
-pub mod programs;
-pub mod security;
-pub mod socket;
-pub mod unit;
+mod capability;
+mod cgroup;
+mod config;
+mod daemon;
+mod fd_store;
+mod hooks;
+mod kernel;
+mod links;
+mod permissions;
+mod programs;
+mod security;
+mod server_first;
+mod socket;
+mod unit;
 
+use crate::api::Status;
+use crate::control::ClientError;
+use crate::daemon::SOCKET;
+use crate::host::{self, NEEDED};
+use cgroup::{CgroupTree, Runner};
+use config::Configuration;
 use serde::Serialize;
+use socket::ControlSocket;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+use unit::{NoUnit, UnitProperties};
 
-/// How it is with one thing. The order is that of weight.
+/// The daemon that the checks are about, and the host that it runs on, or would.
+pub struct Subject {
+    socket: ControlSocket,
+    /// The daemon's answer on that socket.
+    status: Result<Status, ClientError>,
+    /// The daemon's process, as far as it is known.
+    process: Option<u32>,
+    unit: Result<UnitProperties, NoUnit>,
+    config: Configuration,
+    /// Capabilities that this process lacks.
+    missing: Vec<&'static str>,
+    cgroups: CgroupTree,
+}
+
+impl Subject {
+    /// Paths are absolute. Without `config` the daemon's own file counts, and `usual_config` where no
+    /// daemon names one; `cgroups` take the place of those that the daemon or the file names.
+    pub fn gather(
+        socket: PathBuf,
+        config: Option<PathBuf>,
+        usual_config: PathBuf,
+        cgroups: Vec<PathBuf>,
+    ) -> Self {
+        let status = daemon::look(&socket);
+        let socket = socket::look(socket);
+        let answer = status.as_ref().ok();
+        let pid = answer.and_then(|status| Some(status.daemon.as_ref()?.pid));
+        let process = pid.or(socket.holder);
+        let served = answer.and_then(|status| Some(status.config.as_ref()?.path.clone()));
+        let config = config::look(config.or(served).unwrap_or(usual_config));
+        Self {
+            process,
+            unit: unit::look(process, socket.path == Path::new(SOCKET)),
+            missing: host::missing(None, &NEEDED),
+            cgroups: cgroup::look(&cgroup::wanted(cgroups, answer, config.mesh.as_ref())),
+            socket,
+            status,
+            config,
+        }
+    }
+
+    /// Every check, from the kernel upwards.
+    pub fn examine(&self) -> Report {
+        let programs = programs::look(&self.missing);
+        let instance = crate::kernel::instance(&self.socket.path);
+        let mut checks = Vec::new();
+        checks.extend(kernel::judge(&kernel::look(&self.unit)));
+        checks.extend(security::judge(&security::look(), &programs));
+        checks.push(capability::judge(&self.missing, &capability::look()));
+        checks.push(programs::judge(&programs));
+        let runner = Runner::of(self.process, &self.status);
+        checks.extend(cgroup::judge(&self.cgroups, runner));
+        checks.push(hooks::judge(&hooks::look(&self.cgroups, instance)));
+        checks.push(config::judge(&self.config));
+        checks.push(permissions::judge(&permissions::look(self)));
+        checks.push(server_first::judge(&server_first::look(self)));
+        checks.extend(unit::judge(&self.unit));
+        checks.push(fd_store::judge(&self.unit, fd_store::look(&self.status)));
+        checks.push(socket::judge(&self.socket, &self.status));
+        checks.push(daemon::judge(&self.status));
+        checks.push(links::judge(
+            &links::look(&self.cgroups, instance),
+            &self.status,
+        ));
+        Report::new(checks)
+    }
+}
+
+/// The text of a file, if there is one for this process.
+fn text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// The system call's error at the end of the chain.
+fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref::<io::Error>();
+    own.and_then(io::Error::raw_os_error)
+        .or_else(|| error.source().and_then(errno))
+}
+
+/// The order is the order of weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Fine,
-    /// It cannot be told, mostly because whoever asks may not look.
+    /// The answer is out of reach, mostly because this user may not look.
     Unknown,
-    /// It works, and not as it should.
+    /// The thing works, and not as it should.
     Warning,
-    /// It does not work, or will not after a restart.
+    /// The thing does not work, or will not after a restart.
     Problem,
 }
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Stays what it is, for programs to go by.
+    /// Programs go by it, so it never changes.
     pub name: &'static str,
     pub verdict: Verdict,
-    /// May have several lines.
+    /// One line or several.
     pub found: String,
-    /// None for what is fine.
+    /// The remedy; None if all is fine.
     pub todo: Option<String>,
 }
 
-/// What became of one part of a check.
+/// One part of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub verdict: Verdict,
@@ -79,7 +174,7 @@ impl Finding {
         }
     }
 
-    /// The check of which this is all.
+    /// The check that has no other part.
     pub fn named(self, name: &'static str) -> Check {
         Check {
             name,
@@ -91,7 +186,7 @@ impl Finding {
 }
 
 impl Check {
-    /// Of several findings: those that weigh most speak first, and what is fine only if all is.
+    /// The findings that weigh most speak first; a fine one speaks only if all are fine.
     pub fn of(name: &'static str, mut findings: Vec<Finding>) -> Self {
         let verdict = findings
             .iter()
@@ -116,7 +211,7 @@ impl Check {
     }
 }
 
-/// One below the other, each once.
+/// Each text once, one below the other.
 fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for text in texts {
@@ -130,9 +225,9 @@ fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 /// All checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The worst of all; what cannot be told does not count.
+    /// The worst of all checks; an unknown one does not count.
     pub verdict: Verdict,
-    /// From the kernel upwards: what is broken further down may be why the rest is.
+    /// From the kernel upwards: a fault further down may be the cause of all others.
     pub checks: Vec<Check>,
 }
 

@@ -1,16 +1,18 @@
-//! `doctor`: what stands in the way, and what to do.
+//! `doctor`: arguments in, the report as text or JSON out.
 
-mod examine;
-mod systemctl;
-
+use super::args::{self, CONFIG};
 use super::output::{BOLD, ERROR, FAINT, GOOD, Output, WARN};
-use super::{Exit, Outcome, args};
-use crate::doctor::{Check, Report, Verdict};
+use super::run::{absolute, rooted};
+use super::{Exit, Outcome};
+use crate::doctor::{Check, Report, Subject, Verdict};
 use anstyle::Style;
 use std::fmt::Write;
 
 pub fn run(args: args::Doctor, output: &mut Output) -> Outcome {
-    let report = examine::examine(&args)?;
+    let config = args.config.as_deref().map(absolute).transpose()?;
+    let cgroups = args.cgroups.iter().map(|path| rooted(path)).collect();
+    let socket = absolute(&args.socket.path)?;
+    let report = Subject::gather(socket, config, CONFIG.into(), cgroups).examine();
     if args.format.json {
         output.json(&report)?;
     } else {
@@ -22,7 +24,7 @@ pub fn run(args: args::Doctor, output: &mut Output) -> Outcome {
     })
 }
 
-/// The verdict, then a line for each check. Writing to a String cannot fail, so no outcome is looked
+/// The verdict, then a line for each check. Writing to a String cannot fail, so no result is looked
 /// at.
 fn text(report: &Report) -> String {
     let style = style(report.verdict);

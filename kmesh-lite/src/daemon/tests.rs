@@ -166,10 +166,8 @@ fn a_plan_of_another_file_comes_with_its_text() {
         fixture.post("/v1/plan", &files.to_string())
     };
     let (code, body) = plan("web");
-    assert_eq!(
-        (code, &body["operations"]),
-        (200, &json!(["upsert service"]))
-    );
+    let free = "free service #2 pay.ments";
+    assert_eq!((code, &body["operations"]), (200, &json!([free])));
     let failure = fixture.fails(plan("bad"), 422, FailureKind::InvalidConfiguration);
     assert_eq!(failure.error, "other.toml has 1 error");
 }

@@ -1,91 +1,89 @@
-//! Who else is at our hooks.
+//! Programs of others at our hooks.
 
+use super::cgroup::CgroupTree;
 use super::{Check, Finding};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use crate::kernel::{self, AtHook, Level};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
-/// One of our hooks, seen from a cgroup that is, or would be, attached to.
-#[derive(Clone, Debug)]
-pub struct Hook {
-    /// The program of ours that belongs there.
-    pub name: &'static str,
-    /// The cgroup, then those above it up to the root.
-    pub levels: Vec<Level>,
-    /// Whatever runs there, wherever it is attached.
-    pub effective: Vec<Program>,
-}
-
-/// What is attached to a cgroup itself.
-#[derive(Clone, Debug)]
-pub struct Level {
-    pub cgroup: PathBuf,
-    pub sharing: Sharing,
-    pub programs: Vec<Program>,
-}
-
-/// How the programs of a cgroup share a hook (BPF_PROG_ATTACH of linux/bpf.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// With nobody, here or below.
-    Exclusive,
-    /// Whoever attaches below takes the place of it there.
-    Override,
-    /// All run. So are links.
-    Multi,
-}
-
-impl Sharing {
-    pub fn from_flags(flags: u32) -> Self {
-        const BPF_F_ALLOW_OVERRIDE: u32 = 1;
-        const BPF_F_ALLOW_MULTI: u32 = 2;
-        match flags {
-            _ if flags & BPF_F_ALLOW_MULTI != 0 => Self::Multi,
-            _ if flags & BPF_F_ALLOW_OVERRIDE != 0 => Self::Override,
-            _ => Self::Exclusive,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    pub id: u32,
-    /// As far as it may be known.
-    pub name: Option<String>,
-    pub owner: Owner,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// The daemon this is about.
-    Us,
-    /// Another kmesh-lite.
-    Another,
-    Other,
-}
-
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "program `{name}` (id {})", self.id),
-            None => write!(f, "program {}", self.id),
-        }
-    }
+/// Programs at our hooks, seen from the cgroups that are, or would be, attached to.
+#[derive(Clone, Debug, Default)]
+pub struct Occupants {
+    hooks: Vec<AtHook>,
+    /// Of all programs by id, as far as they may be known.
+    names: BTreeMap<u32, String>,
+    /// The instance of kmesh-lite by the id of a program of it.
+    instances: BTreeMap<u32, u64>,
+    /// The instance that the checks are about.
+    own: u64,
 }
 
 /// Why the hooks could not be looked at.
 #[derive(Clone, Debug)]
 pub enum Unseen {
-    /// These capabilities are missing.
-    Denied(String),
+    /// The right that this process lacks.
+    Denied(&'static str),
     /// The kernel has no such hooks (EINVAL).
     Absent,
     Failed(String),
 }
 
-pub fn check(hooks: Result<&[Hook], Unseen>) -> Check {
-    let findings = match hooks {
-        Ok(hooks) => {
-            let mut findings: Vec<_> = hooks.iter().flat_map(findings).collect();
+/// How the programs of a cgroup share a hook: flags of BPF_PROG_ATTACH in linux/bpf.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// With nobody, here or below.
+    Exclusive = 0,
+    /// BPF_F_ALLOW_OVERRIDE: a program that is attached below runs there in place of these.
+    Override = 1,
+    /// BPF_F_ALLOW_MULTI: all run. So are links.
+    Multi = 2,
+}
+
+impl Sharing {
+    fn of(level: &Level) -> Self {
+        let flags = [Self::Multi, Self::Override].into_iter();
+        let mut set = flags.filter(|flag| level.flags & *flag as u32 != 0);
+        set.next().unwrap_or(Self::Exclusive)
+    }
+}
+
+pub fn look(cgroups: &CgroupTree, own: u64) -> Result<Occupants, Unseen> {
+    let tree = cgroups.tree.as_ref();
+    let tree = tree.map_err(|error| Unseen::Failed(error.to_string()))?;
+    let mut hooks = Vec::new();
+    for cgroup in cgroups.captured.iter().filter(|cgroup| cgroup.is_there) {
+        hooks.extend(kernel::at_hooks(tree, &cgroup.path).map_err(unseen)?);
+    }
+    let is_free = |hook: &AtHook| {
+        hook.effective.is_empty() && hook.levels.iter().all(|level| level.programs.is_empty())
+    };
+    if hooks.iter().all(is_free) {
+        return Ok(Occupants::default());
+    }
+    // Somebody is there, perhaps the daemon itself.
+    let denied = || Unseen::Denied("only root can tell whose programs are attached");
+    Ok(Occupants {
+        hooks,
+        names: kernel::names().map_err(|_| denied())?,
+        instances: kernel::instances().map_err(|_| denied())?,
+        own,
+    })
+}
+
+fn unseen(error: io::Error) -> Unseen {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Unseen::Denied("CAP_NET_ADMIN is needed"),
+        Some(libc::EINVAL) => Unseen::Absent,
+        _ => Unseen::Failed(error.to_string()),
+    }
+}
+
+pub fn judge(occupants: &Result<Occupants, Unseen>) -> Check {
+    let findings = match occupants {
+        Ok(occupants) => {
+            let hooks = occupants.hooks.iter();
+            let mut findings: Vec<_> = hooks.flat_map(|hook| occupants.findings(hook)).collect();
             if findings.is_empty() {
                 findings.push(Finding::fine("nobody else is at them"));
             }
@@ -107,90 +105,96 @@ pub fn check(hooks: Result<&[Hook], Unseen>) -> Check {
     Check::of("hooks", findings)
 }
 
-fn findings(hook: &Hook) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let blocked = blocker(&hook.levels);
-    if let Some((level, program)) = blocked {
-        findings.push(blocks(hook, level, program));
+impl Occupants {
+    fn findings(&self, hook: &AtHook) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let blocker = blocker(&hook.levels);
+        if let Some((level, program)) = blocker {
+            findings.push(self.blocks(hook, level, program));
+        }
+        let is_foreign = |program: &&u32| self.instances.get(program) != Some(&self.own);
+        for level in &hook.levels {
+            let is_told = |program: &&u32| blocker.is_some_and(|(_, blocker)| blocker == **program);
+            let others = level.programs.iter().filter(is_foreign);
+            let others = others.filter(|program| !is_told(program));
+            findings.extend(others.map(|program| self.shares(hook, &level.cgroup, *program)));
+        }
+        let is_attached = |program: &&u32| {
+            let mut levels = hook.levels.iter();
+            levels.any(|level| level.programs.contains(program))
+        };
+        // A cgroup namespace hides the cgroups above it, not their programs.
+        let others = hook.effective.iter().filter(is_foreign);
+        let above = others.filter(|program| !is_attached(program));
+        findings.extend(above.map(|program| self.shares(hook, Path::new("/.."), *program)));
+        findings
     }
-    let foreign = |program: &&Program| program.owner != Owner::Us;
-    for level in &hook.levels {
-        let is_blocker =
-            |program: &&Program| blocked.is_none_or(|(_, blocker)| blocker != *program);
-        let others = level.programs.iter().filter(foreign).filter(is_blocker);
-        findings.extend(others.map(|program| shares(hook, &level.cgroup, program)));
+
+    fn blocks(&self, hook: &AtHook, level: &Level, program: u32) -> Finding {
+        let (at, path) = (level.cgroup.display(), path(hook));
+        Finding::problem(
+            format!(
+                "{} holds the hook of `{}` of cgroup {at} exclusively: nothing else can be attached to {path}",
+                self.describe(program),
+                hook.hook
+            ),
+            format!(
+                "have its owner attach it with a link or BPF_F_ALLOW_MULTI, stop its owner, or leave {path} out of \
+                 [capture] cgroups (`bpftool cgroup tree {at}` shows it)"
+            ),
+        )
     }
-    let seen = |program: &&Program| {
-        let mut all = hook.levels.iter().flat_map(|level| &level.programs);
-        all.all(|other| other.id != program.id)
-    };
-    // Attached above what a cgroup namespace shows.
-    let above = hook.effective.iter().filter(foreign).filter(seen);
-    findings.extend(above.map(|program| shares(hook, Path::new("/.."), program)));
-    findings
+
+    fn shares(&self, hook: &AtHook, cgroup: &Path, program: u32) -> Finding {
+        let (at, name) = (cgroup.display(), hook.hook);
+        let described = self.describe(program);
+        if self.instances.contains_key(&program) {
+            return Finding::problem(
+                format!(
+                    "{described} of another kmesh-lite is at the hook of `{name}` of cgroup {at}, so connects of {} are \
+                     handled twice",
+                    path(hook)
+                ),
+                "stop one of the two, or give each its own [capture] cgroups, none above the other's",
+            );
+        }
+        Finding::warning(
+            format!("{described} is at the hook of `{name}` of cgroup {at} as well"),
+            "find out whose it is (`bpftool prog show`): both may rewrite a connect, and the second one sees what \
+             the first one chose",
+        )
+    }
+
+    fn describe(&self, program: u32) -> String {
+        match self.names.get(&program).filter(|name| !name.is_empty()) {
+            Some(name) => format!("program `{name}` (id {program})"),
+            None => format!("program {program}"),
+        }
+    }
 }
 
-/// What keeps our link from being made, in the kernel's own order (hierarchy_allows_attach() in
-/// kernel/bpf/cgroup.c).
-fn blocker(levels: &[Level]) -> Option<(&Level, &Program)> {
+fn path(hook: &AtHook) -> String {
+    let innermost = hook.levels.first();
+    innermost.map_or_else(String::new, |level| level.cgroup.display().to_string())
+}
+
+/// The program that keeps our link from being made, in the kernel's own order
+/// (hierarchy_allows_attach() in kernel/bpf/cgroup.c).
+fn blocker(levels: &[Level]) -> Option<(&Level, u32)> {
     let (own, above) = levels.split_first()?;
-    if own.sharing != Sharing::Multi
+    if Sharing::of(own) != Sharing::Multi
         && let Some(program) = own.programs.first()
     {
-        return Some((own, program));
+        return Some((own, *program));
     }
     for level in above {
-        match (level.sharing, level.programs.first()) {
+        match (Sharing::of(level), level.programs.first()) {
             (Sharing::Multi, _) | (Sharing::Override, Some(_)) => return None,
-            (Sharing::Exclusive, Some(program)) => return Some((level, program)),
+            (Sharing::Exclusive, Some(program)) => return Some((level, *program)),
             (_, None) => {}
         }
     }
     None
-}
-
-fn blocks(hook: &Hook, level: &Level, program: &Program) -> Finding {
-    let (at, path) = (level.cgroup.display(), hook.path());
-    Finding::problem(
-        format!(
-            "{program} holds the hook of `{}` of cgroup {at} exclusively: nothing else can be attached to {path}",
-            hook.name
-        ),
-        format!(
-            "have its owner attach it with a link or BPF_F_ALLOW_MULTI, stop its owner, or leave {path} out of \
-             [capture] cgroups (`bpftool cgroup tree {at}` shows it)"
-        ),
-    )
-}
-
-fn shares(hook: &Hook, cgroup: &Path, program: &Program) -> Finding {
-    let at = cgroup.display();
-    if program.owner == Owner::Another {
-        return Finding::problem(
-            format!(
-                "{program} of another kmesh-lite is at the hook of `{}` of cgroup {at}, so connects of {} are \
-                 handled twice",
-                hook.name,
-                hook.path()
-            ),
-            "stop one of the two, or give each its own [capture] cgroups, none above the other's",
-        );
-    }
-    Finding::warning(
-        format!(
-            "{program} is at the hook of `{}` of cgroup {at} as well",
-            hook.name
-        ),
-        "find out whose it is (`bpftool prog show`): both may rewrite a connect, and the second one sees what \
-         the first one chose",
-    )
-}
-
-impl Hook {
-    fn path(&self) -> String {
-        let innermost = self.levels.first();
-        innermost.map_or_else(String::new, |level| level.cgroup.display().to_string())
-    }
 }
 
 #[cfg(test)]
@@ -198,66 +202,72 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict::{Fine, Problem, Unknown, Warning};
 
-    fn program(id: u32, owner: Owner) -> Program {
-        Program {
-            id,
-            name: Some("foreign".to_owned()),
-            owner,
-        }
-    }
+    /// Instances of kmesh-lite that a program may belong to: the one of the checks, another, none.
+    const US: Option<u64> = Some(7);
+    const ANOTHER: Option<u64> = Some(8);
+    const OTHER: Option<u64> = None;
+
+    type Owners = &'static [Option<u64>];
 
     /// A cgroup `/a/b` and those above it, each with how it shares the hook and whose programs it has.
-    fn hook(levels: &[(Sharing, &[Owner])]) -> Hook {
-        let paths = ["/a/b", "/a", "/"];
-        let level = |(number, (sharing, owners)): (usize, &(Sharing, &[Owner]))| Level {
-            cgroup: paths[number].into(),
-            sharing: *sharing,
-            programs: owners
-                .iter()
-                .zip(10 * number as u32..)
-                .map(|(owner, id)| program(id, *owner))
+    fn hook(levels: &[(Sharing, Owners)]) -> Occupants {
+        let mut occupants = Occupants {
+            own: 7,
+            ..Occupants::default()
+        };
+        let level = |(number, (sharing, owners)): (usize, &(Sharing, Owners))| Level {
+            cgroup: ["/a/b", "/a", "/"][number].into(),
+            flags: *sharing as u32,
+            programs: (10 * number as u32..)
+                .zip(*owners)
+                .map(|(id, owner)| occupants.add(id, *owner))
                 .collect(),
         };
-        Hook {
-            name: "connect4",
-            levels: levels.iter().enumerate().map(level).collect(),
+        let levels = levels.iter().enumerate().map(level).collect();
+        occupants.hooks.push(AtHook {
+            hook: "connect4",
+            levels,
             effective: Vec::new(),
+        });
+        occupants
+    }
+
+    impl Occupants {
+        fn add(&mut self, id: u32, owner: Option<u64>) -> u32 {
+            self.names.insert(id, "foreign".to_owned());
+            self.instances.extend(owner.map(|owner| (id, owner)));
+            id
         }
     }
 
     #[test]
-    fn what_keeps_links_away_is_what_the_kernel_says() {
-        use Owner::{Other, Us};
+    fn links_are_kept_away_by_the_rules_of_the_kernel() {
         use Sharing::{Exclusive, Multi, Override};
-        let nobody: (Sharing, &[Owner]) = (Exclusive, &[]);
+        let nobody: (Sharing, Owners) = (Exclusive, &[]);
         for (levels, verdict) in [
             (vec![nobody, nobody, nobody], Fine),
-            (vec![(Multi, &[Us][..]), nobody, nobody], Fine),
-            (vec![(Multi, &[Us, Other][..]), nobody, nobody], Warning),
-            (vec![(Exclusive, &[Other][..]), nobody, nobody], Problem),
-            (vec![(Override, &[Other][..]), nobody, nobody], Problem),
-            (vec![nobody, (Exclusive, &[Other][..]), nobody], Problem),
-            (vec![nobody, nobody, (Exclusive, &[Other][..])], Problem),
-            (vec![nobody, (Override, &[Other][..]), nobody], Warning),
-            // Whoever is nearer decides.
+            (vec![(Multi, &[US][..]), nobody, nobody], Fine),
+            (vec![(Multi, &[US, OTHER][..]), nobody, nobody], Warning),
+            (vec![(Exclusive, &[OTHER][..]), nobody, nobody], Problem),
+            (vec![(Override, &[OTHER][..]), nobody, nobody], Problem),
+            (vec![nobody, (Exclusive, &[OTHER][..]), nobody], Problem),
+            (vec![nobody, nobody, (Exclusive, &[OTHER][..])], Problem),
+            (vec![nobody, (Override, &[OTHER][..]), nobody], Warning),
+            // The nearest program decides.
             (
-                vec![nobody, (Multi, &[Other][..]), (Exclusive, &[Other][..])],
+                vec![nobody, (Multi, &[OTHER][..]), (Exclusive, &[OTHER][..])],
                 Warning,
             ),
         ] {
-            let hook = hook(&levels);
-            let check = check(Ok(&[hook]));
+            let check = judge(&Ok(hook(&levels)));
             assert_eq!(check.verdict, verdict, "{levels:?} {check:?}");
         }
     }
 
     #[test]
     fn a_blocker_is_told_once_with_its_name_and_place() {
-        let hook = hook(&[
-            (Sharing::Exclusive, &[]),
-            (Sharing::Exclusive, &[Owner::Other]),
-        ]);
-        let check = check(Ok(&[hook]));
+        let hook = hook(&[(Sharing::Exclusive, &[]), (Sharing::Exclusive, &[OTHER])]);
+        let check = judge(&Ok(hook));
         assert_eq!(check.found.lines().count(), 1, "{check:?}");
         for part in ["`foreign` (id 10)", "cgroup /a ", "`connect4`", "/a/b"] {
             assert!(check.found.contains(part), "{check:?}");
@@ -266,26 +276,24 @@ mod tests {
 
     #[test]
     fn another_kmesh_lite_above_or_below_handles_connects_twice() {
-        let hook = hook(&[
-            (Sharing::Multi, &[Owner::Us]),
-            (Sharing::Multi, &[Owner::Another]),
-        ]);
-        assert_eq!(check(Ok(&[hook])).verdict, Problem);
+        let hook = hook(&[(Sharing::Multi, &[US]), (Sharing::Multi, &[ANOTHER])]);
+        assert_eq!(judge(&Ok(hook)).verdict, Problem);
     }
 
     #[test]
-    fn what_is_above_a_namespace_is_seen_by_its_effect() {
-        let mut hook = hook(&[(Sharing::Multi, &[Owner::Us])]);
-        hook.effective = vec![program(0, Owner::Us), program(99, Owner::Other)];
-        let check = check(Ok(&[hook]));
+    fn a_program_above_a_namespace_is_seen_by_its_effect() {
+        let mut hook = hook(&[(Sharing::Multi, &[US])]);
+        hook.hooks[0].effective = vec![0, 99];
+        hook.add(99, OTHER);
+        let check = judge(&Ok(hook));
         assert_eq!(check.verdict, Warning);
         assert!(check.found.contains("id 99"), "{check:?}");
     }
 
     #[test]
-    fn what_may_not_be_looked_at_is_not_fine() {
-        let verdict = |unseen| check(Err(unseen)).verdict;
-        assert_eq!(verdict(Unseen::Denied("CAP_NET_ADMIN".into())), Unknown);
+    fn hooks_out_of_sight_are_not_fine() {
+        let verdict = |unseen| judge(&Err(unseen)).verdict;
+        assert_eq!(verdict(Unseen::Denied("CAP_NET_ADMIN")), Unknown);
         assert_eq!(verdict(Unseen::Absent), Problem);
         assert_eq!(verdict(Unseen::Failed("gone".into())), Unknown);
     }

@@ -1,27 +1,70 @@
 //! The kernel as it was built and started.
 
-use super::{Check, Finding};
+use super::unit::{NoUnit, UnitProperties};
+use super::{Check, Finding, text};
+use crate::kernel::{has_bpf, has_loopback, has_membarrier};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use std::fs::File;
 use std::io;
 
-/// What is made for.
+/// The oldest release that the programs are made for.
 const OLDEST: Release = Release(5, 15);
 /// From here on BPF has its own account of memory.
 const ACCOUNTED: Release = Release(5, 11);
 
 /// The first two numbers of a kernel's release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Release(u32, u32);
+struct Release(u32, u32);
 
 impl Release {
     /// From /proc/sys/kernel/osrelease.
-    pub fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit());
         let mut number = || numbers.next()?.parse().ok();
         Some(Self(number()?, number()?))
     }
 }
 
-pub fn release(text: &str, has_bpf: bool) -> Check {
+#[derive(Debug)]
+pub struct KernelFeatures {
+    release: String,
+    bpf: bool,
+    /// Whether types of the kernel can be read.
+    btf: io::Result<()>,
+    membarrier: bool,
+    /// In bytes; None is no limit.
+    memlock: Option<u64>,
+    loopback: io::Result<()>,
+}
+
+pub fn look(unit: &Result<UnitProperties, NoUnit>) -> KernelFeatures {
+    let own_limit = || {
+        let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+        Some(limit).filter(|limit| *limit != RLIM_INFINITY)
+    };
+    KernelFeatures {
+        release: text("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        bpf: has_bpf(),
+        btf: File::open("/sys/kernel/btf/vmlinux").map(drop),
+        membarrier: has_membarrier(),
+        memlock: unit
+            .as_ref()
+            .map_or_else(|_| own_limit(), UnitProperties::memlock),
+        loopback: has_loopback(),
+    }
+}
+
+pub fn judge(kernel: &KernelFeatures) -> [Check; 5] {
+    [
+        release(&kernel.release, kernel.bpf),
+        btf(&kernel.btf),
+        grace_period(kernel.membarrier),
+        memlock(&kernel.release, kernel.memlock),
+        loopback(&kernel.loopback),
+    ]
+}
+
+fn release(text: &str, has_bpf: bool) -> Check {
     let text = text.trim();
     match Release::parse(text) {
         _ if !has_bpf => Finding::problem(
@@ -41,7 +84,7 @@ pub fn release(text: &str, has_bpf: bool) -> Check {
     .named("kernel")
 }
 
-pub fn btf(readable: io::Result<()>) -> Check {
+fn btf(readable: &io::Result<()>) -> Check {
     match readable {
         Ok(()) => Finding::fine("/sys/kernel/btf/vmlinux"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::problem(
@@ -56,8 +99,7 @@ pub fn btf(readable: io::Result<()>) -> Check {
     .named("btf")
 }
 
-/// `limit` is in bytes; None is no limit.
-pub fn memlock(release: &str, limit: Option<u64>) -> Check {
+fn memlock(release: &str, limit: Option<u64>) -> Check {
     let counts = Release::parse(release).is_some_and(|release| release < ACCOUNTED);
     match limit {
         Some(limit) if counts => Finding::problem(
@@ -70,7 +112,7 @@ pub fn memlock(release: &str, limit: Option<u64>) -> Check {
     .named("memlock")
 }
 
-pub fn grace_period(membarrier: bool) -> Check {
+fn grace_period(membarrier: bool) -> Check {
     let way = if membarrier {
         "membarrier()"
     } else {
@@ -79,7 +121,7 @@ pub fn grace_period(membarrier: bool) -> Check {
     Finding::fine(way).named("grace_period")
 }
 
-pub fn loopback(opened: io::Result<()>) -> Check {
+fn loopback(opened: &io::Result<()>) -> Check {
     match opened {
         Ok(()) => Finding::fine("127.0.0.1 answers"),
         Err(error) => Finding::problem(
@@ -114,9 +156,9 @@ mod tests {
 
     #[test]
     fn types_of_the_kernel_must_be_there() {
-        assert_eq!(btf(Ok(())).verdict, Fine);
-        assert_eq!(btf(Err(io::ErrorKind::NotFound.into())).verdict, Problem);
-        let denied = btf(Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(btf(&Ok(())).verdict, Fine);
+        assert_eq!(btf(&Err(io::ErrorKind::NotFound.into())).verdict, Problem);
+        let denied = btf(&Err(io::ErrorKind::PermissionDenied.into()));
         assert_eq!(denied.verdict, Unknown);
     }
 
@@ -129,8 +171,8 @@ mod tests {
 
     #[test]
     fn loopback_must_be_up() {
-        assert_eq!(loopback(Ok(())).verdict, Fine);
-        let down = loopback(Err(io::Error::from_raw_os_error(libc::ENETUNREACH)));
+        assert_eq!(loopback(&Ok(())).verdict, Fine);
+        let down = loopback(&Err(io::Error::from_raw_os_error(libc::ENETUNREACH)));
         assert_eq!(down.verdict, Problem);
         assert!(down.todo.unwrap().contains("ip link set lo up"));
     }

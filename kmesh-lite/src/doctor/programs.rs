@@ -1,70 +1,64 @@
 //! Whether the kernel takes the programs.
 
-use super::{Check, Finding};
+use super::{Check, Finding, errno};
+use crate::kernel::{self, Abilities, LoadError};
+use crate::log::chain;
 
-/// What came of loading them.
-#[derive(Clone, Debug)]
+/// How an attempt to load the programs ended.
+#[derive(Debug)]
 pub enum Programs {
-    Loaded {
-        /// Whether they choose the error of a refused connect().
-        choose_errno: bool,
-        /// Whether they tell sockets of Multipath TCP.
-        know_mptcp: bool,
-    },
-    Refused(Refusal),
-    /// This program has none.
-    NotBuilt,
     /// These capabilities are missing.
     NotTried(Vec<&'static str>),
-}
-
-/// Why they were not loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Refusal {
-    /// With its causes, without the verifier's log.
-    pub error: String,
-    /// The verifier's.
-    pub log: String,
-    pub denied: bool,
+    Tried(Result<Abilities, LoadError>),
 }
 
 /// Lines of a verifier's log that say why.
 const LAST: usize = 8;
 
-impl Programs {
-    pub fn were_denied(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.denied)
+/// Loads the programs, and lets go of them.
+pub fn look(missing: &[&'static str]) -> Programs {
+    match missing {
+        [] => Programs::Tried(kernel::probe()),
+        missing => Programs::NotTried(missing.to_vec()),
     }
+}
 
-    pub fn check(&self) -> Check {
-        match self {
-            Self::Loaded {
-                choose_errno: true,
-                know_mptcp,
-            } => Finding::fine(format!("the kernel takes them{}", mptcp(*know_mptcp))),
-            Self::Loaded {
-                choose_errno: false,
-                know_mptcp,
-            } => Finding::warning(
-                format!(
-                    "the kernel takes them, without bpf_set_retval: where a connect is refused, programs see \
-                     EPERM{}",
-                    mptcp(*know_mptcp)
-                ),
-                "nothing, or use Linux 6.1 or newer, where programs see ECONNREFUSED or EHOSTUNREACH",
-            ),
-            Self::Refused(refusal) => Finding::problem(refusal.text(), refusal.todo()),
-            Self::NotBuilt => Finding::problem(
-                "this kmesh-lite was built without the eBPF programs (KMESH_LITE_EBPF=skip)",
-                "install or build it with them: it can check files, not run",
-            ),
-            Self::NotTried(missing) => Finding::unknown(
-                format!("not tried without {}", missing.join(", ")),
-                "run this as root",
-            ),
-        }
-        .named("programs")
+impl Programs {
+    pub fn are_denied(&self) -> bool {
+        matches!(self, Self::Tried(Err(error)) if is_denial(error))
     }
+}
+
+fn is_denial(error: &LoadError) -> bool {
+    let by_the_verifier = error.rejected().is_some_and(|(_, log)| !log.is_empty());
+    errno(error) == Some(libc::EPERM) && !by_the_verifier
+}
+
+pub fn judge(programs: &Programs) -> Check {
+    match programs {
+        Programs::Tried(Ok(Abilities {
+            choose_errno: true,
+            know_mptcp,
+        })) => Finding::fine(format!("the kernel takes them{}", mptcp(*know_mptcp))),
+        Programs::Tried(Ok(Abilities { know_mptcp, .. })) => Finding::warning(
+            format!(
+                "the kernel takes them, without bpf_set_retval: where a connect is refused, programs see \
+                 EPERM{}",
+                mptcp(*know_mptcp)
+            ),
+            "nothing, or use Linux 6.1 or newer, where programs see ECONNREFUSED or EHOSTUNREACH",
+        ),
+        Programs::Tried(Err(LoadError::Skipped)) => Finding::problem(
+            "this kmesh-lite was built without the eBPF programs (KMESH_LITE_EBPF=skip)",
+            "install or build it with them: it can check files, not run",
+        ),
+        Programs::Tried(Err(error)) => refusal(error),
+        Programs::NotTried(missing) => Finding::unknown(
+            format!("not tried without {}", missing.join(", ")),
+            "run this as root",
+        ),
+    }
+    .named("programs")
 }
 
 fn mptcp(known: bool) -> &'static str {
@@ -75,50 +69,65 @@ fn mptcp(known: bool) -> &'static str {
     }
 }
 
-impl Refusal {
-    fn text(&self) -> String {
-        let mut text = self.error.clone();
-        let log: Vec<_> = self.log.lines().filter(|line| !line.is_empty()).collect();
-        for line in &log[log.len().saturating_sub(LAST)..] {
-            text.push_str("\n  ");
-            text.push_str(line.trim_end());
-        }
-        text
+fn refusal(error: &LoadError) -> Finding {
+    let (mut text, log) = match error.rejected() {
+        Some((source, log)) => (format!("{error}: {source}"), log),
+        None => (chain(error), String::new()),
+    };
+    let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
+    for line in &lines[lines.len().saturating_sub(LAST)..] {
+        text.push_str("\n  ");
+        text.push_str(line.trim_end());
     }
-
-    fn todo(&self) -> &'static str {
-        if self.denied {
-            "something forbids bpf() in spite of the capabilities: a container or unit with a filter of system \
-             calls or in a user namespace, SELinux or another security module (`journalctl -k`, `ausearch -m avc`)"
-        } else if self.log.is_empty() {
-            "use Linux 5.15 or newer with CONFIG_CGROUP_BPF, CONFIG_BPF_STREAM_PARSER and CONFIG_DEBUG_INFO_BTF; \
-             `journalctl -k` may say more"
-        } else {
-            "report this with all of the above, `uname -r` and `kmesh-lite --version`: the kernel's verifier should \
-             accept the programs; another kernel version may"
-        }
-    }
+    let todo = if is_denial(error) {
+        "something forbids bpf() in spite of the capabilities: a container or unit with a filter of system \
+         calls or in a user namespace, SELinux or another security module (`journalctl -k`, `ausearch -m avc`)"
+    } else if log.is_empty() {
+        "use Linux 5.15 or newer with CONFIG_CGROUP_BPF, CONFIG_BPF_STREAM_PARSER and CONFIG_DEBUG_INFO_BTF; \
+         `journalctl -k` may say more"
+    } else {
+        "report this with all of the above, `uname -r` and `kmesh-lite --version`: the kernel's verifier should \
+         accept the programs; another kernel version may"
+    };
+    Finding::problem(text, todo)
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::doctor::Verdict::{Fine, Problem, Unknown, Warning};
+    use aya::programs::ProgramError;
+    use aya_obj::VerifierLog;
+    use std::io;
+
+    pub fn loaded(choose_errno: bool, know_mptcp: bool) -> Programs {
+        Programs::Tried(Ok(Abilities {
+            choose_errno,
+            know_mptcp,
+        }))
+    }
+
+    fn refused(errno: i32, log: String) -> Programs {
+        Programs::Tried(Err(LoadError::Program {
+            name: "connect4",
+            source: ProgramError::LoadError {
+                io_error: io::Error::from_raw_os_error(errno),
+                verifier_log: VerifierLog::new(log),
+            },
+        }))
+    }
+
+    pub fn denied() -> Programs {
+        refused(libc::EPERM, String::new())
+    }
 
     #[test]
-    fn what_an_older_kernel_lacks_is_named() {
-        let loaded = |choose_errno, know_mptcp| {
-            let loaded = Programs::Loaded {
-                choose_errno,
-                know_mptcp,
-            };
-            loaded.check()
-        };
-        assert_eq!(loaded(true, true).verdict, Fine);
-        let no_mptcp = loaded(true, false);
+    fn abilities_that_an_older_kernel_lacks_are_named() {
+        assert_eq!(judge(&loaded(true, true)).verdict, Fine);
+        let no_mptcp = judge(&loaded(true, false));
         assert_eq!(no_mptcp.verdict, Fine);
         assert!(no_mptcp.found.contains("Multipath TCP"), "{no_mptcp:?}");
-        let old = loaded(false, false);
+        let old = judge(&loaded(false, false));
         assert_eq!(old.verdict, Warning);
         assert!(old.found.contains("EPERM"), "{old:?}");
     }
@@ -126,12 +135,7 @@ mod tests {
     #[test]
     fn a_refusal_ends_with_the_verifiers_last_words() {
         let log = (0..100).fold(String::new(), |log, n| format!("{log}{n}: r{n} = 0\n"));
-        let refusal = Refusal {
-            error: "the kernel refused program `connect4`: Invalid argument".to_owned(),
-            log,
-            denied: false,
-        };
-        let check = Programs::Refused(refusal).check();
+        let check = judge(&refused(libc::EINVAL, log));
         assert_eq!(check.verdict, Problem);
         let lines: Vec<_> = check.found.lines().collect();
         assert!(lines[0].contains("connect4"), "{lines:?}");
@@ -142,17 +146,15 @@ mod tests {
 
     #[test]
     fn a_denial_is_no_verifiers_business() {
-        let denied = Programs::Refused(Refusal {
-            denied: true,
-            ..Refusal::default()
-        });
-        assert!(denied.were_denied());
-        assert!(denied.check().todo.unwrap().contains("SELinux"));
+        assert!(denied().are_denied());
+        assert!(judge(&denied()).todo.unwrap().contains("SELinux"));
+        let unsafe_program = refused(libc::EPERM, "0: r1 = 0\n".to_owned());
+        assert!(!unsafe_program.are_denied());
     }
 
     #[test]
     fn without_capabilities_nothing_is_tried() {
-        let check = Programs::NotTried(vec!["CAP_BPF"]).check();
+        let check = judge(&Programs::NotTried(vec!["CAP_BPF"]));
         assert_eq!(check.verdict, Unknown);
         assert!(check.found.contains("CAP_BPF"));
     }

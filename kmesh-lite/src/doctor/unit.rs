@@ -1,10 +1,22 @@
-//! What systemd knows of the service: its state, its capabilities, and the descriptors it keeps.
+//! The service of systemd: its state and its capabilities.
 
 use super::{Check, Finding};
+use crate::host::NEEDED;
 use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-/// What to ask for with `systemctl show`.
-pub const PROPERTIES: &[&str] = &[
+/// The unit of the packages.
+const UNIT: &str = "kmesh-lite.service";
+
+/// systemd answers at once, unless it is in trouble itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asked for with `systemctl show`.
+const PROPERTIES: &[&str] = &[
     "LoadState",
     "ActiveState",
     "SubState",
@@ -25,19 +37,87 @@ pub const PROPERTIES: &[&str] = &[
 
 /// The answer of systemctl, by property.
 #[derive(Clone, Debug, Default)]
-pub struct Unit(BTreeMap<String, String>);
+pub struct UnitProperties(BTreeMap<String, String>);
 
-/// What there is to say about the unit.
-#[derive(Clone, Debug)]
-pub enum Service {
-    Known(Unit),
-    /// Why there is nothing to say.
-    Unknown(String),
+/// Why no unit speaks for the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum NoUnit {
+    #[error("systemd is not installed")]
+    NoSystemd,
+    #[error("cannot run systemctl: {0}")]
+    Run(io::Error),
+    #[error("systemctl did not answer in time")]
+    Silent,
+    #[error("systemctl: {0}")]
+    Refused(String),
+    #[error("systemd knows no {UNIT}")]
+    NotInstalled,
+    #[error("process {0} is not the one of {UNIT}")]
+    OtherProcess(u32),
+    #[error("{UNIT} is not about this socket")]
+    OtherSocket,
 }
 
-impl Unit {
+/// `process` is the daemon that the checks are about, as far as it is known; without one the unit
+/// speaks for the usual socket only.
+pub fn look(process: Option<u32>, usual: bool) -> Result<UnitProperties, NoUnit> {
+    let unit = UnitProperties::parse(&ask()?);
+    match process {
+        _ if unit.get("LoadState") != "loaded" => Err(NoUnit::NotInstalled),
+        Some(process) if unit.number("MainPID") != Some(process.into()) => {
+            Err(NoUnit::OtherProcess(process))
+        }
+        None if !usual => Err(NoUnit::OtherSocket),
+        _ => Ok(unit),
+    }
+}
+
+fn ask() -> Result<String, NoUnit> {
+    let mut command = Command::new("systemctl");
+    command
+        .args(["show", UNIT, "--no-pager"])
+        .arg(format!("--property={}", PROPERTIES.join(",")));
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => NoUnit::NoSystemd,
+        _ => NoUnit::Run(error),
+    })?;
+    let Some((answer, complaint)) = read(&mut child) else {
+        // It is ours, and nobody waits for it any more.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(NoUnit::Silent);
+    };
+    match child.wait() {
+        Ok(status) if status.success() => Ok(answer),
+        _ => {
+            let first = complaint.lines().next().unwrap_or("no reason given");
+            Err(NoUnit::Refused(first.to_owned()))
+        }
+    }
+}
+
+/// Its stdout and stderr; None if they take too long.
+fn read(child: &mut Child) -> Option<(String, String)> {
+    let (mut stdout, mut stderr) = (child.stdout.take()?, child.stderr.take()?);
+    let (sender, received) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut text, mut complaint) = (String::new(), String::new());
+        // A pipe's worth of complaints waits while the answer is read, and systemctl has less to say.
+        let _ = stdout.read_to_string(&mut text);
+        let _ = stderr.read_to_string(&mut complaint);
+        let _ = sender.send((text, complaint));
+    });
+    received.recv_timeout(PATIENCE).ok()
+}
+
+impl UnitProperties {
     /// Lines such as `NRestarts=0`.
-    pub fn parse(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         Self(
             pairs
@@ -46,23 +126,15 @@ impl Unit {
         )
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name).parse().ok()
     }
 
-    pub fn is_installed(&self) -> bool {
-        self.get("LoadState") == "loaded"
-    }
-
-    pub fn main_pid(&self) -> Option<u32> {
-        self.get("MainPID").parse().ok().filter(|pid| *pid != 0)
-    }
-
-    /// Whom the service runs as.
+    /// The user that the service runs as.
     pub fn user(&self) -> &str {
         match self.get("User") {
             "" => "root",
@@ -70,7 +142,7 @@ impl Unit {
         }
     }
 
-    /// Those of `needed` that the service will lack.
+    /// Capabilities among `needed` that the service will lack.
     pub fn missing<'a>(&self, needed: &[&'a str]) -> Vec<&'a str> {
         let list = match self.user() {
             "root" | "0" => "CapabilityBoundingSet",
@@ -80,7 +152,7 @@ impl Unit {
             let mut all = self.get(list).split_whitespace();
             all.any(|word| word.eq_ignore_ascii_case(name))
         };
-        // What the bounding set lacks, no ambient capability brings back.
+        // No ambient capability brings back one that the bounding set lacks.
         let lacks = |name: &&&str| !has(name, list) || !has(name, "CapabilityBoundingSet");
         needed.iter().filter(lacks).copied().collect()
     }
@@ -105,12 +177,16 @@ impl Unit {
     }
 }
 
-pub fn state(service: &Service) -> Check {
-    let unit = match service {
-        Service::Known(unit) => unit,
-        Service::Unknown(why) => {
+pub fn judge(unit: &Result<UnitProperties, NoUnit>) -> [Check; 2] {
+    [state(unit), capabilities(unit, &NEEDED)]
+}
+
+fn state(unit: &Result<UnitProperties, NoUnit>) -> Check {
+    let unit = match unit {
+        Ok(unit) => unit,
+        Err(error) => {
             return Finding::unknown(
-                why,
+                error.to_string(),
                 "nothing, if this is no service of systemd; but then a crash interrupts routing",
             )
             .named("unit");
@@ -158,10 +234,9 @@ pub fn state(service: &Service) -> Check {
     Check::of("unit", findings)
 }
 
-pub fn capabilities(service: &Service, needed: &[&str]) -> Check {
-    let unit = match service {
-        Service::Known(unit) => unit,
-        Service::Unknown(_) => return unknown("unit_capabilities"),
+fn capabilities(unit: &Result<UnitProperties, NoUnit>, needed: &[&str]) -> Check {
+    let Ok(unit) = unit else {
+        return unknown("unit_capabilities");
     };
     let user = unit.user();
     match unit.missing(needed).as_slice() {
@@ -180,59 +255,18 @@ pub fn capabilities(service: &Service, needed: &[&str]) -> Check {
     .named("unit_capabilities")
 }
 
-/// `least`: what a daemon that routes hands to the store, if one does.
-pub fn store(service: &Service, least: Option<usize>) -> Check {
-    let unit = match service {
-        Service::Known(unit) => unit,
-        Service::Unknown(_) => return unknown("fd_store"),
-    };
-    let kept = unit.number("NFileDescriptorStore").unwrap_or(0);
-    let most = unit.number("FileDescriptorStoreMax").unwrap_or(0);
-    let least = least.map_or(0, |least| least as u64);
-    let larger = "`systemctl edit kmesh-lite`: [Service] FileDescriptorStoreMax=512; then restart";
-    let mut findings = vec![match kept {
-        _ if most == 0 => Finding::warning(
-            "nothing is kept: a crash or restart interrupts routing",
-            larger,
-        ),
-        _ if kept >= most => Finding::warning(
-            format!(
-                "all {most} places are taken: what else there is to keep is lost in a crash or restart"
-            ),
-            larger,
-        ),
-        _ if kept < least => Finding::warning(
-            format!(
-                "{kept} of {most} places are taken, where tables and links need {least}: a crash or restart \
-                 interrupts routing"
-            ),
-            "look for `cannot keep` in `journalctl -u kmesh-lite`; NotifyAccess=main is needed; then restart",
-        ),
-        0 => Finding::fine(format!("empty, with room for {most}")),
-        _ => Finding::fine(format!("{kept} of {most} places, links among them")),
-    }];
-    if matches!(unit.get("FileDescriptorStorePreserve"), "yes") {
-        findings.push(Finding::warning(
-            "FileDescriptorStorePreserve=yes: links outlive `systemctl stop` and go on with old tables",
-            "`systemctl edit kmesh-lite`: [Service] FileDescriptorStorePreserve=restart",
-        ));
-    }
-    Check::of("fd_store", findings)
-}
-
-fn unknown(name: &'static str) -> Check {
+/// A check of a unit that is not there.
+pub fn unknown(name: &'static str) -> Check {
     Finding::unknown("systemd does not say", "see `unit`").named(name)
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::doctor::Verdict::{Fine, Problem, Unknown, Warning};
 
-    const NEEDED: &[&str] = &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
-
     /// As systemd 252 answers for a service that is well, with changes.
-    fn unit(changes: &str) -> Service {
+    pub fn unit(changes: &str) -> Result<UnitProperties, NoUnit> {
         let usual = "\
             LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nMainPID=7\n\
             NRestarts=0\nWatchdogUSec=1min\nUser=kmesh\n\
@@ -240,7 +274,7 @@ mod tests {
             CapabilityBoundingSet=cap_net_admin cap_perfmon cap_bpf\n\
             PrivateUsers=no\nSystemCallFilter=accept bpf close\nLimitMEMLOCK=infinity\n\
             NFileDescriptorStore=20\nFileDescriptorStoreMax=512\n";
-        Service::Known(Unit::parse(&format!("{usual}{changes}")))
+        Ok(UnitProperties::parse(&format!("{usual}{changes}")))
     }
 
     #[test]
@@ -261,8 +295,7 @@ mod tests {
             let check = state(&unit(changes));
             assert_eq!(check.verdict, verdict, "{changes} {check:?}");
         }
-        let unknown = state(&Service::Unknown("no systemd".to_owned()));
-        assert_eq!(unknown.verdict, Unknown);
+        assert_eq!(state(&Err(NoUnit::NoSystemd)).verdict, Unknown);
     }
 
     #[test]
@@ -277,7 +310,7 @@ mod tests {
                 Problem,
             ),
         ] {
-            let check = capabilities(&unit(changes), NEEDED);
+            let check = capabilities(&unit(changes), &NEEDED);
             assert_eq!(check.verdict, verdict, "{changes} {check:?}");
         }
         let check = capabilities(&unit(""), &["CAP_BPF", "CAP_SYS_PTRACE"]);
@@ -286,27 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn the_store_has_room_and_what_a_daemon_needs() {
-        for (changes, least, verdict) in [
-            ("", Some(20), Fine),
-            ("NFileDescriptorStore=0", None, Fine),
-            ("NFileDescriptorStore=16", Some(20), Warning),
-            ("FileDescriptorStoreMax=0", None, Warning),
-            ("FileDescriptorStoreMax=20", Some(20), Warning),
-            ("FileDescriptorStorePreserve=yes", None, Warning),
-            ("FileDescriptorStorePreserve=restart", None, Fine),
-        ] {
-            let check = store(&unit(changes), least);
-            assert_eq!(check.verdict, verdict, "{changes} {check:?}");
-        }
-    }
-
-    #[test]
     fn limits_are_read_as_systemd_writes_them() {
-        let memlock = |changes| match unit(changes) {
-            Service::Known(unit) => unit.memlock(),
-            Service::Unknown(_) => unreachable!(),
-        };
+        let memlock = |changes| unit(changes).unwrap().memlock();
         assert_eq!(memlock(""), None);
         assert_eq!(memlock("LimitMEMLOCK=65536"), Some(65_536));
         assert_eq!(memlock("LimitMEMLOCK=18446744073709551615"), None);

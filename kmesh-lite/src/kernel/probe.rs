@@ -1,6 +1,7 @@
 //! What this kernel can do and who else uses it, found out without changing anything.
 
 use super::bpf;
+pub use super::bpf::{has_membarrier, is_there as has_bpf};
 use super::object::{Abilities, LoadError, Object, Reuse, SOCKETS, TABLES};
 use super::server_first::Sink;
 use crate::hooks::{Hook, Need, of_cgroups};
@@ -37,16 +38,6 @@ impl LoadError {
             _ => None,
         }
     }
-}
-
-/// Whether the kernel has bpf(2).
-pub fn has_bpf() -> bool {
-    bpf::is_there()
-}
-
-/// Whether passes wait for programs by membarrier(), or by what comes instead.
-pub fn has_membarrier() -> bool {
-    bpf::has_membarrier()
 }
 
 /// Makes the connection over loopback that the daemon makes when it starts.

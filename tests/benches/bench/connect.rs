@@ -8,7 +8,8 @@ use crate::mesh::{self, LARGE, SMALL, Size};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{self, Batch, interleave};
 use crate::{Effort, Error};
-use kmesh_lite::kernel::{Kernel, Options};
+use kmesh_lite::host::{self, Cgroups};
+use kmesh_lite::kernel::{Kernel, KernelOptions};
 use kmesh_lite::model::{Limits, Mesh};
 use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -117,12 +118,11 @@ pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error>
 
 /// The same of a mesh that is there already.
 pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
-    let options = Options {
-        cgroups: Some(vec![cgroup.path().to_owned()]),
-        ..Options::default()
-    };
-    let mut kernel = Kernel::load(Limits::default(), options)?;
-    kernel.reconcile(mesh)?;
+    let mut kernel = Kernel::load(Limits::default(), KernelOptions::default())?;
+    let mut mesh = mesh.clone();
+    mesh.capture.cgroups = vec![cgroup.path().to_owned()];
+    let facts = host::facts(&Cgroups::find()?, &mesh)?;
+    kernel.reconcile(&mesh, &facts)?;
     Ok(kernel)
 }
 

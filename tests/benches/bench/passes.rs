@@ -7,8 +7,9 @@ use crate::mesh::LARGE;
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::quantile;
 use crate::{Effort, Error};
-use kmesh_lite::kernel::{Kernel, Options};
-use kmesh_lite::model::{Facts, Limits, Mesh};
+use kmesh_lite::host::{self, Cgroups};
+use kmesh_lite::kernel::{Kernel, KernelOptions};
+use kmesh_lite::model::{Limits, Mesh};
 use kmesh_lite::{plan, tables};
 use kmesh_lite_tests::cgroup::Cgroup;
 use nix::time::{ClockId, clock_gettime};
@@ -17,21 +18,18 @@ use std::time::{Duration, Instant};
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let cgroup = Cgroup::new("passes")?;
-    let options = Options {
-        cgroups: Some(vec![cgroup.path().to_owned()]),
-        ..Options::default()
-    };
     let mut times = Times::default();
-    let mesh = LARGE.mesh(8080);
+    let mut mesh = LARGE.mesh(8080);
+    mesh.capture.cgroups = vec![cgroup.path().to_owned()];
     let changed = without_one(mesh.clone());
     let mut kernel = times.time("load the programs", || {
-        Kernel::load(Limits::default(), options)
+        Kernel::load(Limits::default(), KernelOptions::default())
     })?;
-    times.time("first pass", || kernel.reconcile(&mesh))?;
-    let facts = Facts::default();
+    let facts = host::facts(&Cgroups::find()?, &mesh)?;
+    times.time("first pass", || kernel.reconcile(&mesh, &facts))?;
     for round in 0..effort.pick(1, 5) {
         times.time("pass with nothing to do", || {
-            kernel.reconcile(if round % 2 == 0 { &mesh } else { &changed })
+            kernel.reconcile(if round % 2 == 0 { &mesh } else { &changed }, &facts)
         })?;
         let next = if round % 2 == 0 { &changed } else { &mesh };
         let actual = times.time("  read", || kernel.read())?;
@@ -42,7 +40,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
             Ok::<_, Error>(plan::words(&actual.tables, &desired))
         })?;
         let pass = times.time("pass with one endpoint less or more", || {
-            kernel.reconcile(next)
+            kernel.reconcile(next, &facts)
         })?;
         if pass.operations == 0 || pass.operations > 10 {
             return Err(format!("one endpoint took {} operations", pass.operations).into());

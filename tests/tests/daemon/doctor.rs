@@ -1,4 +1,4 @@
-//! `doctor` on a real machine: each of these it must notice.
+//! `doctor` on a real machine must notice each of these.
 
 use crate::PROGRAM;
 use kmesh_lite_tests::daemon::Daemon;
@@ -21,10 +21,10 @@ const MESH: &str = r#"
     endpoints = ["127.0.0.2"]
 "#;
 
-/// What only systemd knows. The daemons of these tests are not its.
+/// Checks of things that only systemd knows. It does not run the daemons of these tests.
 const OF_SYSTEMD: [&str; 3] = ["unit", "unit_capabilities", "fd_store"];
 
-/// What it said, in JSON.
+/// Its report, in JSON.
 #[derive(Debug)]
 struct Said {
     report: Value,
@@ -50,8 +50,8 @@ impl Said {
         found.unwrap_or_else(|| panic!("no check {name}: {self:?}"))
     }
 
-    /// Asserts the verdict on one thing, and that what is not fine comes with what to do. Gives what
-    /// was found.
+    /// Asserts the verdict of a check, and that a check comes with a remedy unless it is fine. Gives
+    /// the text of what was found.
     fn expect(&self, name: &str, verdict: &str) -> &str {
         let check = self.check(name);
         assert_eq!(check["verdict"], verdict, "{check:#}");
@@ -67,7 +67,7 @@ impl Said {
     }
 }
 
-/// Whom or what to ask through.
+/// A command that starts the program by way of another one, if there is one.
 fn through(command: &[&str], program: impl AsRef<OsStr>) -> Command {
     match command {
         [] => Command::new(program),
@@ -156,7 +156,7 @@ fn doctor_names_a_missing_capability() {
     let said = ask(&daemon, &["setpriv", "--bounding-set=-perfmon"]);
     assert!(said.expect_problem("capabilities").contains("CAP_PERFMON"));
     said.expect("programs", "unknown");
-    // With the others it sees what it saw before.
+    // The other capabilities are enough for these.
     said.expect("hooks", "fine");
     said.expect("daemon", "fine");
 }
@@ -395,7 +395,7 @@ fn doctor_wants_another_capability_where_a_server_speaks_first() {
     });
     let said = ask(&daemon, &[]);
     assert!(said.expect("server_first", "fine").contains("mail"));
-    // Whoever would start it without the capability.
+    // A daemon that this user starts would lack the capability.
     daemon.signal(Signal::SIGTERM);
     daemon.wait();
     let said = ask(&daemon, &["setpriv", "--bounding-set=-sys_ptrace"]);

@@ -87,7 +87,7 @@ fn the_mesh_follows_the_list_of_cgroups() {
         (vec![one.path()], [routed(), OUTSIDE]),
     ] {
         mesh.reload(&capture(&listed));
-        assert_eq!(mesh.attached(), listed);
+        assert_eq!(mesh.snapshot().unwrap().attached, listed);
         assert_eq!(
             [&one, &two].map(|cgroup| cgroup.run(vip).unwrap()),
             expected

@@ -289,10 +289,10 @@ fn connects_are_counted_by_outcome_service_and_backend() {
         };
         assert_eq!(*count, expected, "{outcome:?}");
     }
-    for (id, row) in mesh.read().unwrap().tables.services {
+    for (id, row) in mesh.read().unwrap().tables.rows.services {
         let expected = if row.name.as_str() == "web" { 3 } else { 0 };
-        assert_eq!(counters.services[&id], expected, "{}", row.name);
+        assert_eq!(counters.connects.services[&id], expected, "{}", row.name);
     }
-    let backends: Vec<_> = counters.backends.values().collect();
+    let backends: Vec<_> = counters.connects.backends.values().collect();
     assert_eq!(backends, [&3]);
 }

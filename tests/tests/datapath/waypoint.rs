@@ -132,7 +132,7 @@ fn a_waypoint_is_known_as_soon_as_it_runs_without_a_pass_and_not_taken_for_drift
     let unit = slice.child(&name).unwrap();
     let reached = || unit.run(|| call("10.96.0.10:80")).unwrap();
     assert_eq!(reached(), Ok(address(FOUR)));
-    mesh.greet(&host::mesh(&text)).unwrap();
+    mesh.meet(&host::mesh(&text));
     assert_eq!(reached(), Ok(address("127.0.0.2:8080")));
     let pass = mesh.reload(&text);
     assert_eq!((pass.operations, pass.drift), (0, Vec::new()));

@@ -1,10 +1,11 @@
 //! Passes that are interrupted: by an error, by a kill, by tables that are too small.
 
 use kmesh_lite::maps::{Faulty, Maps, Memory};
+use kmesh_lite::model::Table;
 use kmesh_lite::model::{Facts, Limits, Mesh};
 use kmesh_lite::plan::Op;
 use kmesh_lite::reconcile::{Prepared, ReconcileError, apply, prepare};
-use kmesh_lite::tables::{BuildError, Table};
+use kmesh_lite::tables::BuildError;
 use kmesh_lite_tests::mesh::{Draft, connects, draft, facts, pair, tight, universe};
 use kmesh_lite_tests::pass::{answers, carry_out, filled, pass, settled, watched_pass};
 use proptest::prelude::*;
@@ -166,7 +167,7 @@ proptest! {
         let mut mesh = draft.mesh();
         let table = Table::ALL[table];
         let maps = &mut filled(&mesh, &Facts::default());
-        let rows = maps.read().unwrap().tables.rows(table);
+        let rows = maps.read().unwrap().tables.count(table);
         // A file cannot ask for none at all.
         prop_assume!(rows > 1);
         let limit = match table {

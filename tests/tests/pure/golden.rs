@@ -5,7 +5,7 @@
 use kmesh_lite::config::{Host, Loader};
 use kmesh_lite::maps::Memory;
 use kmesh_lite::model::{Facts, Mesh};
-use kmesh_lite::plan::Row;
+use kmesh_lite::tables::Row;
 use kmesh_lite::tables::Tables;
 use kmesh_lite_tests::mesh::parse;
 use kmesh_lite_tests::pass::{pass, watched_pass};
@@ -43,11 +43,11 @@ fn load(path: &Path) -> Mesh {
 
 /// Every row, a line each.
 fn dump(tables: &Tables) -> String {
-    let waypoints = tables.waypoints.iter();
-    let backends = tables.backends.iter();
-    let services = tables.services.iter();
-    let frontends = tables.frontends.iter();
-    let addresses = tables.addresses.iter();
+    let waypoints = tables.rows.waypoints.iter();
+    let backends = tables.rows.backends.iter();
+    let services = tables.rows.services.iter();
+    let frontends = tables.rows.frontends.iter();
+    let addresses = tables.rows.addresses.iter();
     let mut text = String::new();
     let mut line = |row: Row| writeln!(text, "{row}").expect("a string has room");
     waypoints.for_each(|(id, row)| line(Row::Waypoint(*id, *row)));

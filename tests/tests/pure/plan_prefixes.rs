@@ -2,9 +2,9 @@
 
 use kmesh_lite::maps::Memory;
 use kmesh_lite::model::{Facts, Mesh, Vip};
-use kmesh_lite::plan::{Op, Row};
 use kmesh_lite::reconcile::{Prepared, prepare};
 use kmesh_lite::tables::Tables;
+use kmesh_lite::{plan::Op, tables::Row};
 use kmesh_lite_tests::mesh::{Draft, draft, facts, mesh_of, pair, plain, tight};
 use kmesh_lite_tests::pass::{filled, pass, watched_pass};
 use proptest::prelude::*;
@@ -15,11 +15,11 @@ use std::ops::Range;
 /// Things that both tables have keep their ids.
 fn keeps_ids(prepared: &Prepared) {
     let keys = |tables: &Tables| {
-        let waypoints = tables.waypoints.iter();
-        let backends = tables.backends.iter();
-        let services = tables.services.iter();
-        let frontends = tables.frontends.iter();
-        let addresses = tables.addresses.iter();
+        let waypoints = tables.rows.waypoints.iter();
+        let backends = tables.rows.backends.iter();
+        let services = tables.rows.services.iter();
+        let frontends = tables.rows.frontends.iter();
+        let addresses = tables.rows.addresses.iter();
         BTreeMap::<String, u32>::new()
             .into_iter()
             .chain(waypoints.map(|(id, row)| (format!("waypoint {}", row.name), id.index())))

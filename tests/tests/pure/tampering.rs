@@ -2,8 +2,8 @@
 
 use kmesh_lite::maps::Memory;
 use kmesh_lite::model::Facts;
-use kmesh_lite::plan::Row as PlanRow;
 use kmesh_lite::reconcile::{apply, prepare};
+use kmesh_lite::tables::Row as PlanRow;
 use kmesh_lite_common::{
     Address, AddressId, BackendId, Caller, Endpoint, FrontendId, FrontendKey, Row, Slot, Stamp,
 };
@@ -103,11 +103,11 @@ fn tamper() -> impl Strategy<Value = Tamper> {
 impl Tamper {
     fn carry_out(&self, maps: &mut Memory) {
         match self {
-            Self::LoseAddressKey(at) => lose(&mut maps.address_ids, at),
-            Self::LoseFrontendKey(at) => lose(&mut maps.frontend_ids, at),
+            Self::LoseAddressKey(at) => lose(&mut maps.tables.addresses.ids, at),
+            Self::LoseFrontendKey(at) => lose(&mut maps.tables.frontends.ids, at),
             Self::AddressKey(key, id) => {
                 if let Some(id) = AddressId::from_index(*id) {
-                    maps.address_ids.insert(address(key), id);
+                    maps.tables.addresses.ids.insert(address(key), id);
                 }
             }
             Self::FrontendKey(key, port, id) => {
@@ -115,29 +115,41 @@ impl Tamper {
                     let connects = connects([address(key)]);
                     let asked = port.get(&connects);
                     let key = FrontendKey::new(asked.address, asked.port, asked.protocol);
-                    maps.frontend_ids.insert(key, id);
+                    maps.tables.frontends.ids.insert(key, id);
                 }
             }
             Self::Row(table, at, version, bytes) => match table {
-                Table::Waypoints => scribble(&mut maps.waypoints, at, *version, *bytes),
-                Table::Backends => scribble(&mut maps.backends, at, *version, *bytes),
-                Table::Services => scribble(&mut maps.services, at, *version, *bytes),
-                Table::Frontends => scribble(&mut maps.frontends, at, *version, *bytes),
-                Table::Addresses => scribble(&mut maps.addresses, at, *version, *bytes),
+                Table::Waypoints => {
+                    scribble(&mut maps.tables.waypoints.slots, at, *version, *bytes)
+                }
+                Table::Backends => scribble(&mut maps.tables.backends.slots, at, *version, *bytes),
+                Table::Services => scribble(&mut maps.tables.services.slots, at, *version, *bytes),
+                Table::Frontends => {
+                    scribble(&mut maps.tables.frontends.slots, at, *version, *bytes)
+                }
+                Table::Addresses => {
+                    scribble(&mut maps.tables.addresses.slots, at, *version, *bytes)
+                }
             },
             Self::Slot(table, at, stamps, bytes) => match table {
-                Table::Waypoints => add(&mut maps.waypoints, *at, *stamps, *bytes),
-                Table::Backends => add(&mut maps.backends, *at, *stamps, *bytes),
-                Table::Services => add(&mut maps.services, *at, *stamps, *bytes),
-                Table::Frontends => add(&mut maps.frontends, *at, *stamps, *bytes),
-                Table::Addresses => add(&mut maps.addresses, *at, *stamps, *bytes),
+                Table::Waypoints => add(&mut maps.tables.waypoints.slots, *at, *stamps, *bytes),
+                Table::Backends => add(&mut maps.tables.backends.slots, *at, *stamps, *bytes),
+                Table::Services => add(&mut maps.tables.services.slots, *at, *stamps, *bytes),
+                Table::Frontends => add(&mut maps.tables.frontends.slots, *at, *stamps, *bytes),
+                Table::Addresses => add(&mut maps.tables.addresses.slots, *at, *stamps, *bytes),
             },
             Self::Stamp(table, at, version, stamp) => match table {
-                Table::Waypoints => stamp_on(&mut maps.waypoints, at, *version, *stamp),
-                Table::Backends => stamp_on(&mut maps.backends, at, *version, *stamp),
-                Table::Services => stamp_on(&mut maps.services, at, *version, *stamp),
-                Table::Frontends => stamp_on(&mut maps.frontends, at, *version, *stamp),
-                Table::Addresses => stamp_on(&mut maps.addresses, at, *version, *stamp),
+                Table::Waypoints => {
+                    stamp_on(&mut maps.tables.waypoints.slots, at, *version, *stamp)
+                }
+                Table::Backends => stamp_on(&mut maps.tables.backends.slots, at, *version, *stamp),
+                Table::Services => stamp_on(&mut maps.tables.services.slots, at, *version, *stamp),
+                Table::Frontends => {
+                    stamp_on(&mut maps.tables.frontends.slots, at, *version, *stamp)
+                }
+                Table::Addresses => {
+                    stamp_on(&mut maps.tables.addresses.slots, at, *version, *stamp)
+                }
             },
             Self::Endpoint(at, [backend, alias, keep, weight]) => {
                 let row = Endpoint {
@@ -218,7 +230,7 @@ proptest! {
         let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
         // Neither may what shows the drift panic.
         drop((prepared.words(), prepared.plan.to_string()));
-        for (id, row) in &prepared.actual.tables.services {
+        for (id, row) in &prepared.actual.tables.rows.services {
             drop(PlanRow::Service(*id, *row).to_string());
         }
         apply(&mut maps, &prepared).unwrap();
@@ -232,7 +244,7 @@ fn a_deleted_key_is_named_in_the_plan() {
     let mesh = mesh_of([("cart".to_owned(), plain("10.96.0.1", []))]);
     let facts = Facts::default();
     let mut maps = filled(&mesh, &facts);
-    maps.frontend_ids.clear();
+    maps.tables.frontends.ids.clear();
     let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
     assert_eq!(
         prepared.words(),
