@@ -1,7 +1,7 @@
 //! kmesh-lite(8) describes the verbs, from the definition of the arguments.
 //!
-//! clap_mangen makes one page for each verb. Its synopsis leaves the values of options out, its
-//! paragraphs keep backticks, and it fills the lines of examples, so this page is made here.
+//! clap_mangen 0.3 would make a page for each verb. Its synopsis leaves the values of options out, it
+//! spreads the lines of examples like prose, and mandoc warns about its breaks.
 
 use crate::Text;
 use clap::{Arg, ArgAction, Command};
