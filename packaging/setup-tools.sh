@@ -10,7 +10,7 @@ if ! command -v cargo >/dev/null; then
     echo "setup: no cargo: install Rust 1.95 or newer with rustup" >&2
     exit 1
 fi
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export CARGO_PROFILE_RELEASE_DEBUG=0
 # For bpf-linker: the LLVM of Debian's rustc-web, which compiles the eBPF programs.
 export LLVM_PREFIX=/usr/lib/llvm-22
