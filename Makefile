@@ -2,13 +2,16 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-BPF_LINKER := 0.13.0
+# What building needs.
 APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2
+TOOLS := bpf-linker@0.13.0
+# What only `make test` needs: pages are read, a guest is installed that systemd boots in, packages are made.
+APT_TEST := mandoc man-db mmdebstrap systemd-container
+TOOLS_TEST := cargo-deb@3.8.0 cargo-generate-rpm@0.21.0
+TOOLS_LINT := cargo-deny@0.20.2
+TOOLS_FUZZ := cargo-fuzz@0.13.2
 # For tests that are skipped without them: servers that would take the place of a machine's own.
 APT_CI := opensmtpd mariadb-server mariadb-client openssh-server openssh-client
-# What only `make test` needs: pages are read, and a guest is installed that systemd boots in.
-APT_TEST := mandoc man-db mmdebstrap systemd-container
-TOOLS_TEST := cargo-deb@3.8.0
 # What `make test-vm` needs beside that, and the series of Debian's kernels that it boots.
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
@@ -16,29 +19,46 @@ KERNELS ?= 6.1 6.12
 TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
-# What packages for others need, beside that.
-APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio python3-pip
-TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-zigbuild@0.24.1 cargo-cyclonedx@0.5.9
+# What a .deb for others needs: it is linked by zig.
+APT_DEB := python3-pip
+TOOLS_DEB := cargo-deb@3.8.0 cargo-zigbuild@0.24.1
 ZIG := 0.15.2
+# What a release needs beside that.
+APT_PACKAGING := lintian rpmlint rpm rpm2cpio cpio
+TOOLS_PACKAGING := cargo-generate-rpm@0.21.0 cargo-cyclonedx@0.5.9
 ARCH := $(shell uname -m)
+# How often `make properties` draws anew, and how long `make fuzz` looks.
+ROUNDS ?= 10
+SECONDS ?= 60
 
-.PHONY: help setup setup-test setup-packaging setup-vm setup-vagrant build run demo test test-system test-vm vagrant-test deb rpm release unit lint bench clean
+.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-vagrant build run test test-system test-vm \
+	test-all vagrant-test properties fuzz deb rpm release lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: ## Install what building and testing need (Debian, as root); does nothing the second time
-	@packaging/setup.sh "$(BPF_LINKER)" $(APT) $(if $(CI_RUN),$(APT_CI))
+setup: ## Install what building needs (Debian, as root); does nothing the second time
+	@packaging/setup.sh $(APT) $(if $(CI_RUN),$(APT_CI))
+	@packaging/setup-tools.sh $(TOOLS)
 
 setup-test: setup
-	@packaging/setup.sh "$(BPF_LINKER)" $(APT_TEST)
+	@packaging/setup.sh $(APT_TEST)
 	@packaging/setup-tools.sh $(TOOLS_TEST)
 
-setup-packaging: setup-test ## Install what building packages for others needs; takes minutes
-	@packaging/setup.sh "$(BPF_LINKER)" $(APT_PACKAGING)
-	@packaging/setup-tools.sh $(TOOLS_PACKAGING)
+setup-deb: setup
+	@packaging/setup.sh $(APT_DEB)
+	@packaging/setup-tools.sh $(TOOLS_DEB)
 	@target/zig/ziglang/zig version 2>/dev/null | grep -qx '$(ZIG)' || \
 		python3 -m pip install --quiet --upgrade --root-user-action ignore --target target/zig ziglang==$(ZIG)
+
+setup-packaging: setup-deb
+	@packaging/setup.sh $(APT_PACKAGING)
+	@packaging/setup-tools.sh $(TOOLS_PACKAGING)
+
+# Everything that .ci/run needs, at once: tools are built while packages are fetched.
+setup-ci:
+	@packaging/setup-tools.sh $(TOOLS_TEST) $(TOOLS_LINT) & packaging/setup.sh $(APT) $(APT_CI) $(APT_TEST) $(APT_VM) && wait $$!
+	@packaging/setup-tools.sh $(TOOLS)
 
 build: setup ## Build the release binary: target/release/kmesh-lite
 	cargo build --release --locked -p kmesh-lite
@@ -57,7 +77,7 @@ test-system:
 	@tests/system/run.sh target/system/packages $(SCENARIOS)
 
 setup-vm: setup-test
-	@packaging/setup.sh "$(BPF_LINKER)" $(APT_VM)
+	@packaging/setup.sh $(APT_VM)
 
 test-vm: setup-vm ## Run the system tier and tests of the datapath on other kernels, in QEMU: KERNELS="6.1 6.12"
 	@packaging/test-packages.sh target/system/packages
@@ -65,14 +85,14 @@ test-vm: setup-vm ## Run the system tier and tests of the datapath on other kern
 	@tests/system/kernels.sh target/system/packages target/system/tests "$(KERNELS)" $(SCENARIOS)
 
 setup-vagrant: setup-test
-	@if apt-cache show vagrant-libvirt >/dev/null 2>&1; then packaging/setup.sh "$(BPF_LINKER)" $(APT_VAGRANT); \
+	@if apt-cache show vagrant-libvirt >/dev/null 2>&1; then packaging/setup.sh $(APT_VAGRANT); \
 		else echo "setup: the configured suites have no vagrant-libvirt"; fi
 
 vagrant-test: setup-vagrant ## Bring up the two machines of vagrant/, emulated, and walk its tour
 	@packaging/test-packages.sh target/system/packages
 	@tests/vagrant/run.sh target/system/packages/current.deb
 
-deb: setup-packaging ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
+deb: setup-deb ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
 	packaging/build.sh $(ARCH) target/packages deb
 
 rpm: setup-packaging ## Build target/packages/*.rpm for RHEL 9 and newer
@@ -81,11 +101,24 @@ rpm: setup-packaging ## Build target/packages/*.rpm for RHEL 9 and newer
 release: setup-packaging ## Build both packages, checksums and an SBOM: target/release-VERSION/
 	packaging/release.sh $(ARCH)
 
-lint: ## Formatting and clippy, warnings are errors
+lint: ## Formatting, dependencies and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path ebpf/Cargo.toml
+	@packaging/setup-tools.sh $(TOOLS_LINT)
+	.ci/deny.sh
 	KMESH_LITE_EBPF=skip cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path ebpf/Cargo.toml --workspace -- -D warnings
+
+properties: setup ## Run the property tests again and again, with new cases: ROUNDS=10
+	@.ci/properties.sh $(ROUNDS)
+
+fuzz: ## Fuzz the decoder of headers, if that can be built: SECONDS=60
+	@packaging/setup-tools.sh $(TOOLS_FUZZ)
+	@.ci/fuzz.sh $(SECONDS)
+
+# Newer suites of Debian have no Vagrant, so the tour may be skipped.
+test-all: ## Everything there is to check, for an hour or two; ends with a table of it
+	@.ci/parts.sh lint test test-vm $(shell grep -o '^test-reach\b' $(MAKEFILE_LIST)) 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
 
 bench: build ## Measure against direct connects, HAProxy and nginx; writes target/bench.json
 	cargo bench --locked -p kmesh-lite-tests

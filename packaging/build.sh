@@ -15,9 +15,14 @@ fi
 export CARGO_ZIGBUILD_ZIG_PATH=$PWD/target/zig/ziglang/zig
 # No paths of the machine that builds: the same sources make the same binary elsewhere.
 export RUSTFLAGS="--remap-path-prefix=$PWD=/kmesh-lite --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-cargo zigbuild --release --locked -p kmesh-lite --target "$triple.2.31"
+# The manual is written by a program that this machine must be able to run.
+manual=target/debug/kmesh-lite-manual programs=(-p kmesh-lite)
+if [[ $triple == "$(rustc -vV | sed -n 's/^host: //p')" ]]; then
+    manual=target/$triple/release/kmesh-lite-manual
+    programs+=(-p kmesh-lite-manual)
+fi
+cargo zigbuild --release --locked "${programs[@]}" --target "$triple.2.31"
 unset RUSTFLAGS
-# The manual is written by a program of this machine.
-cargo build --locked --workspace --bin kmesh-lite-manual
-TRIPLE=$triple packaging/package.sh "target/$triple/release/kmesh-lite" target/debug/kmesh-lite-manual "$out" "$@"
+if [[ $manual == target/debug/* ]]; then cargo build --locked --workspace --bin kmesh-lite-manual; fi
+TRIPLE=$triple packaging/package.sh "target/$triple/release/kmesh-lite" "$manual" "$out" "$@"
 packaging/portable.sh "$out"/*

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building and testing need. usage: setup.sh BPF_LINKER_VERSION PACKAGE...
+# Installs packages of Debian that building and testing need. usage: setup.sh PACKAGE...
 # Does nothing where everything is there; elsewhere than on Debian it says what is missing.
 set -euo pipefail
-
-linker=$1
-shift
 
 have_packages() {
     local package
@@ -13,35 +10,20 @@ have_packages() {
     done
 }
 
-have_linker() {
-    [[ $(bpf-linker --version 2>/dev/null) == "bpf-linker $linker" ]]
-}
-
-if command -v apt-get >/dev/null; then
-    if ! have_packages "$@"; then
-        [[ $EUID == 0 ]] || { echo "setup: run as root once to install: $*" >&2; exit 1; }
-        echo "setup: installing $*"
-        apt-get update -q
-        # nginx and HAProxy are test peers: they must not start as services here.
-        policy=/usr/sbin/policy-rc.d
-        if [[ ! -e $policy ]]; then
-            trap 'rm -f "$policy"' EXIT
-            printf '#!/bin/sh\nexit 101\n' >"$policy"
-            chmod 755 "$policy"
-        fi
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
-    fi
-    if ! have_linker; then
-        echo "setup: building bpf-linker $linker (about a minute)"
-        LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version "$linker" --locked \
-            --no-default-features --features llvm-22
-    fi
-elif ! command -v bpf-linker >/dev/null; then
+if ! command -v apt-get >/dev/null; then
+    command -v bpf-linker >/dev/null && exit 0
     echo "setup: no apt-get here; install bpf-linker and a compiler for eBPF (README, \"Building elsewhere\")" >&2
     exit 1
 fi
-
-if ! command -v cargo >/dev/null; then
-    echo "setup: no cargo: install Rust 1.95 or newer with rustup" >&2
-    exit 1
+if have_packages "$@"; then exit 0; fi
+[[ $EUID == 0 ]] || { echo "setup: run as root once to install: $*" >&2; exit 1; }
+echo "setup: installing $*"
+apt-get update -q
+# nginx and HAProxy are test peers: they must not start as services here.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
 fi
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"

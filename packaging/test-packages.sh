@@ -1,13 +1,10 @@
 #!/usr/bin/env bash
 # Packages for the system tier, around the binaries that `cargo test` built: current and newer, the
 # same but for their number. usage: test-packages.sh OUT
-#
-# Without cargo-generate-rpm, which takes minutes to build, there is no .rpm; its scenario is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
-kinds=(deb)
-if command -v cargo-generate-rpm >/dev/null; then kinds+=(rpm); fi
+kinds=(deb rpm)
 
 # What `cargo test` builds too, with the same features: nothing is built twice.
 cargo test --quiet --locked --workspace --no-run
