@@ -32,8 +32,10 @@ guest_scenarios() { (cd "$here/scenarios" && ls *.sh | sed 's/\.sh$//'); }
 guest_missing() {
     local tool
     for tool in mmdebstrap "$(machine)" sfdisk mkfs.ext4 depmod apt-get; do
-        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-vm\` installs it"; return 1; }
+        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-reach\` installs it"; return 1; }
     done
+    [[ $architecture == "$(dpkg --print-architecture)" ]] || "$here/foreign.sh" "$architecture" true >&2 ||
+        { echo "this machine cannot run programs of $architecture"; return 1; }
     kernel=$("$here/kernel.sh" "$cache" "$suite" "$architecture" "$series") || { echo "$kernel"; return 1; }
 }
 
