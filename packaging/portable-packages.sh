@@ -16,11 +16,15 @@ for architecture in "$@"; do
     esac
     folder=$out/$architecture
     rm -rf "$folder"
-    REVISION=1 packaging/build.sh "$machine" "$folder/1" deb
-    REVISION=2 packaging/build.sh "$machine" "$folder/2" deb
+    packaging/build.sh "$machine" "$folder/1" deb
+    REVISION=2 TRIPLE=$machine-unknown-linux-gnu packaging/package.sh \
+        "target/$machine-unknown-linux-gnu/release/kmesh-lite" \
+        "target/$(uname -m)-unknown-linux-gnu/release/kmesh-lite-manual" "$folder/2" deb
     mv "$folder"/1/*.deb "$folder/current.deb"
     mv "$folder"/2/*.deb "$folder/newer.deb"
     rmdir "$folder/1" "$folder/2"
-    packaging/zigbuild.sh "$machine" -p kmesh-lite-tests --bin kmesh-lite-act
+    # It uses little of kmesh-lite, whose code for release takes minutes to make.
+    packaging/zigbuild.sh "$machine" -p kmesh-lite-tests --bin kmesh-lite-act \
+        --config profile.release.package.kmesh-lite.opt-level=0 --config profile.release.package.kmesh-lite.debug=0
     /usr/lib/llvm-22/bin/llvm-strip -o "$folder/act" "target/$machine-unknown-linux-gnu/release/kmesh-lite-act"
 done

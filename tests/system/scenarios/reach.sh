@@ -9,23 +9,27 @@ is "$(state)" active
 is "$(systemctl is-enabled "$unit")" enabled
 
 say "what this kernel cannot do"
-code=0
-doctor=$(kmesh-lite doctor) || code=$?
-echo "$doctor"
-is "$code" 0
-# What is refused, how; and what becomes of data that leaves before its header.
-refused="Connection refused" early=close_fast_open unwell=""
+# What is refused, how; what becomes of data that leaves before its header; and which checks are not fine.
+refused="Connection refused" early=close_fast_open unwell="" told=()
 since 6.1 || {
     refused="not permitted" unwell="programs=warning"
-    has "$doctor" "where a connect is refused, programs see EPERM"
+    told+=("where a connect is refused, programs see EPERM")
 }
 since 5.15 || {
     early=header_leaked unwell="kernel=warning $unwell"
-    has "$doctor" "counted as header_leaked"
+    told+=("counted as header_leaked")
 }
-is "$(kmesh-lite doctor --json | python3 -c '
+unwell() {
+    kmesh-lite doctor --json | python3 -c '
 import json, sys
-print(*[check["name"] + "=" + check["verdict"] for check in json.load(sys.stdin)["checks"] if check["verdict"] != "fine"])')" "$unwell"
+print(*[check["name"] + "=" + check["verdict"] for check in json.load(sys.stdin)["checks"] if check["verdict"] != "fine"])'
+}
+# On a busy machine systemctl may not answer in time, which is a verdict too.
+as_expected() { [[ $(unwell) == "$unwell" ]]; }
+until_true as_expected || { kmesh-lite doctor || true; fail "expected but \`$unwell\` to be fine"; }
+exits 0 kmesh-lite doctor
+echo "$output"
+for text in "${told[@]}"; do has "$output" "$text"; done
 
 say "both families, and what nobody declared"
 serve one 8081
