@@ -15,6 +15,9 @@ APT_CI := opensmtpd mariadb-server mariadb-client openssh-server openssh-client
 # What `make test-vm` needs beside that, and the series of Debian's kernels that it boots.
 APT_VM := qemu-system-x86 fdisk kmod e2fsprogs
 KERNELS ?= 6.1 6.12
+# What `make test-reach` needs beside that, and its guests: Debian's suites, and another processor.
+APT_REACH := qemu-system-arm qemu-user-static
+GUESTS ?= bullseye trixie forky arm64
 # Modules of tests/tests/datapath that run there as well: they are quick enough under emulation.
 TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
@@ -31,8 +34,8 @@ ARCH := $(shell uname -m)
 ROUNDS ?= 10
 SECONDS ?= 60
 
-.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-vagrant build run test test-system test-vm \
-	test-all vagrant-test properties fuzz deb rpm release lint bench clean
+.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant build run test test-system test-vm \
+	test-reach test-all vagrant-test properties fuzz deb rpm release lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -84,6 +87,14 @@ test-vm: setup-vm ## Run the system tier and tests of the datapath on other kern
 	@packaging/test-programs.sh target/system/tests $(TESTS_VM)
 	@tests/system/kernels.sh target/system/packages target/system/tests "$(KERNELS)" $(SCENARIOS)
 
+# Their packages are those for others: an older suite has an older libc.
+setup-reach: setup-vm setup-deb
+	@packaging/setup.sh $(APT_REACH)
+
+test-reach: setup-reach ## Install, crash, upgrade and purge on other suites of Debian and on arm64: GUESTS="bullseye trixie forky arm64"
+	@packaging/portable-packages.sh target/system/portable $(sort $(if $(filter-out %arm64,$(GUESTS)),amd64) $(if $(filter %arm64,$(GUESTS)),arm64))
+	@tests/system/kernels.sh target/system/portable "" "$(GUESTS)" $(or $(SCENARIOS),reach)
+
 setup-vagrant: setup-test
 	@if apt-cache show vagrant-libvirt >/dev/null 2>&1; then packaging/setup.sh $(APT_VAGRANT); \
 		else echo "setup: the configured suites have no vagrant-libvirt"; fi
@@ -118,7 +129,7 @@ fuzz: ## Fuzz the decoder of headers, if that can be built: SECONDS=60
 
 # Newer suites of Debian have no Vagrant, so the tour may be skipped.
 test-all: ## Everything there is to check, for an hour or two; ends with a table of it
-	@.ci/parts.sh lint test test-vm $(shell grep -o '^test-reach\b' $(MAKEFILE_LIST)) 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
+	@.ci/parts.sh lint test test-vm test-reach 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
 
 bench: build ## Measure against direct connects, HAProxy and nginx; writes target/bench.json
 	cargo bench --locked -p kmesh-lite-tests

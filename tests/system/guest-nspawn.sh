@@ -23,7 +23,9 @@ guest_missing() {
     [[ -n $(findmnt -n -o TARGET -t cgroup2) ]] || { echo "cgroup v2 is not mounted"; return 1; }
 }
 
-guest_prepare() { :; }
+guest_prepare() { root=$("$here/image.sh" "$cache"); }
+
+guest_architecture() { dpkg --print-architecture; }
 
 guest_run() {
     local root=$1 in=$2 out=$3 hierarchy

@@ -1,33 +1,63 @@
-# A guest in QEMU, on a kernel of Debian's: KMESH_LITE_KERNEL names its series. Sourced by run.sh.
+# A guest in QEMU, on a kernel of Debian's. Sourced by run.sh.
+#
+# KMESH_LITE_KERNEL names it by what is not as on this machine, joined by `-`: a suite, a kernel's series, an
+# architecture. `6.1` is that kernel of this machine's suite, `trixie` that suite with its newest kernel,
+# `6.12-arm64` this machine's suite for another processor.
 #
 # By emulation, which every machine can do; KMESH_LITE_ACCEL=kvm is faster where it works.
 
-series=${KMESH_LITE_KERNEL:-6.1}
+guest=${KMESH_LITE_KERNEL:-6.1}
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+series=
+architecture=$(dpkg --print-architecture)
+for part in ${guest//-/ }; do
+    case $part in
+    [0-9]*) series=$part ;;
+    amd64 | arm64) architecture=$part ;;
+    *) suite=$part ;;
+    esac
+done
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
 limit=${KMESH_LITE_GUEST_LIMIT:-1800}
 kernel=
 disk=
 qemu=
 
-guest_name() { echo "qemu-$series"; }
+guest_name() { echo "qemu-$guest"; }
+
+guest_architecture() { echo "$architecture"; }
 
 guest_scenarios() { (cd "$here/scenarios" && ls *.sh | sed 's/\.sh$//'); }
 
 guest_missing() {
     local tool
-    for tool in mmdebstrap qemu-system-x86_64 sfdisk mkfs.ext4 depmod apt-get; do
-        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-vm\` installs it"; return 1; }
+    for tool in mmdebstrap "$(machine)" sfdisk mkfs.ext4 depmod apt-get; do
+        command -v "$tool" >/dev/null || { echo "no $tool; \`make setup-reach\` installs it"; return 1; }
     done
-    kernel=$("$here/kernel.sh" "$cache" "$series") || { echo "$kernel"; return 1; }
+    [[ $architecture == "$(dpkg --print-architecture)" ]] || "$here/foreign.sh" "$architecture" true >&2 ||
+        { echo "this machine cannot run programs of $architecture"; return 1; }
+    kernel=$("$here/kernel.sh" "$cache" "$suite" "$architecture" "$series") || { echo "$kernel"; return 1; }
 }
 
 guest_prepare() {
-    kernel=$("$here/kernel.sh" "$cache" "$series")
-    disk=$("$here/vm/disk.sh" "$cache" "$1" "$kernel")
+    kernel=$("$here/kernel.sh" "$cache" "$suite" "$architecture" "$series")
+    root=$("$here/image.sh" "$cache" "$suite" "$architecture")
+    disk=$("$here/vm/disk.sh" "$cache" "$root" "$kernel")
+}
+
+# machine [OPTIONS]: the program that emulates one of this architecture, or what it is to be told.
+machine() {
+    local accelerator=${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}
+    case $architecture in
+    amd64) [[ $# == 0 ]] && echo qemu-system-x86_64 || echo -machine pc -cpu max -accel "$accelerator" ;;
+    # Signed pointers as the architecture defines them take half of the time, when they are emulated.
+    arm64) [[ $# == 0 ]] && echo qemu-system-aarch64 || echo -machine virt -cpu max,pauth-impdef=on -accel "$accelerator" ;;
+    esac
 }
 
 guest_run() {
-    local in=$2 out=$3 code=0
+    local in=$2 out=$3 code=0 console=ttyS0
+    [[ $architecture != arm64 ]] || console=ttyAMA0
 
     echo "$limit" >"$in/limit"
     # An emulated machine is slow: how many connects a second there are depends on what it runs on, and
@@ -40,9 +70,7 @@ EOF
     truncate -s %1M "$out/../in.tar"
     truncate -s 64M "$out/../out.tar"
 
-    TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) qemu-system-x86_64 \
-        -machine pc -accel "${KMESH_LITE_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu max \
-        -smp 2 -m 2048 \
+    TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) "$(machine)" $(machine options) -smp 2 -m 2048 \
         -nodefaults -no-user-config -display none -monitor none -no-reboot \
         -serial "file:$out/console.log" -kernel "$kernel/vmlinuz" \
         -drive "file=$disk,format=raw,if=none,id=root,snapshot=on,cache=unsafe" \
@@ -51,7 +79,7 @@ EOF
         -device virtio-blk-pci,drive=in,serial=in \
         -drive "file=$out/../out.tar,format=raw,if=none,id=out,cache=unsafe" \
         -device virtio-blk-pci,drive=out,serial=out \
-        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=ttyS0 quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
+        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=$console quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
         </dev/null >"$out/qemu.log" 2>&1 &
     qemu=$!
     wait "$qemu" || code=$?

@@ -1,33 +1,45 @@
 #!/usr/bin/env bash
-# Builds the root file system that the system tier boots, once: a small Debian of this machine's own
-# suite and sources, with systemd, and nothing of ours. usage: image.sh CACHE; prints the folder.
+# Builds the root file system that the system tier boots, once: a small Debian of a suite of the archive that
+# this machine is set up with, with systemd, and nothing of ours.
+# usage: image.sh CACHE [SUITE ARCHITECTURE]; prints the folder.
 #
-# The same root serves systemd-nspawn, on the kernel of this machine, and virtual machines.
+# The same root serves systemd-nspawn, on the kernel of this machine, and virtual machines. The machine's own
+# suite and architecture are the default.
 set -euo pipefail
-cache=$1
+here=$(cd "$(dirname "$0")" && pwd)
+. /etc/os-release
+own=$(dpkg --print-architecture)
+cache=$1 suite=${2:-$VERSION_CODENAME} architecture=${3:-$own}
 
 packages=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,curl,python3,bpftool,rpm,man-db
 
 # A different script or package list is a different image.
-key=$(sha256sum "$0" | cut -c1-12)
-root=$cache/root-$key
+key=$(cat "$0" "$here/foreign.sh" | sha256sum | cut -c1-12)
+root=$cache/root-$suite-$architecture-$key
 if [[ -e $root/.complete ]]; then
     echo "$root"
     exit
 fi
 
-. /etc/os-release
-sources=/etc/apt/sources.list.d/debian.sources
-[[ -e $sources ]] || sources=/etc/apt/sources.list
 mkdir -p "$cache"
-rm -rf "$cache"/root-*
-echo "system: building the root file system (about half a minute)" >&2
-mmdebstrap --quiet --variant=minbase --include="$packages" \
+rm -rf "$cache/root-$suite-$architecture"-*
+archive=$("$here/../../packaging/archive.sh" "$cache" "$suite" "$architecture")
+# As the installer has it; newer suites are so by themselves.
+merged=()
+[[ $suite != bullseye ]] ||
+    merged=(--setup-hook='for name in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done')
+foreign=()
+[[ $architecture == "$own" ]] || foreign=("$here/foreign.sh" "$architecture")
+echo "system: building the root file system of $suite, $architecture (half a minute; where it is emulated, minutes)" >&2
+tar=$cache/root-$suite-$architecture.tar
+"${foreign[@]}" mmdebstrap --quiet --mode=root --skip=check/qemu,chroot/mount/sys --variant=minbase \
+    --include="$packages" --architectures="$architecture" \
+    --aptopt="$archive/acquire.conf" "${merged[@]}" \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    "$VERSION_CODENAME" "$cache/root.tar" "$sources" >&2
+    "$suite" "$tar" "$archive/sources.list" >&2
 mkdir "$root"
-tar -C "$root" -xf "$cache/root.tar"
-rm "$cache/root.tar"
+tar -C "$root" -xf "$tar"
+rm "$tar"
 
 # Our own packages are installed with everything that is in them.
 rm -f "$root"/etc/dpkg/dpkg.cfg.d/*mmdebstrap*

@@ -1,29 +1,37 @@
 #!/usr/bin/env bash
-# Debian's kernel of a series, from the machine's own sources. usage: kernel.sh CACHE SERIES
+# Debian's kernel of a series, from a suite of the archive that this machine is set up with.
+# usage: kernel.sh CACHE SUITE ARCHITECTURE [SERIES]
 #
-# Prints the folder that it is unpacked in. SERIES is like 6.12; the newest package of it is taken.
-# Cloud kernels have EXT4 and NVMe built in, so they boot without an initramfs. Exits with 3 and a reason
-# where there is no such package.
+# Prints the folder that it is unpacked in. SERIES is like 6.12; the newest package of it is taken, or of the
+# suite. Cloud kernels have EXT4 and NVMe built in, so they boot without an initramfs. Exits with 3 and a
+# reason where there is no such package.
 set -euo pipefail
-cache=$1 series=$2
+here=$(cd "$(dirname "$0")" && pwd)
+cache=$1 suite=$2 architecture=$3 series=${4:-}
 
-[[ $(uname -m) == x86_64 ]] || { echo "no guests for $(uname -m) yet"; exit 3; }
-names="^linux-image-${series//./\\.}[.][^-]*(-[0-9]+)?-cloud-amd64(-unsigned)?\$"
+archive=$("$here/../../packaging/archive.sh" "$cache" "$suite" "$architecture")
+export APT_CONFIG=$archive/apt.conf
+numbers=${series//./[.]}
+names="^linux-image-${numbers:-[0-9]+[.][0-9]+}[.][^-]*(-[0-9]+)?-cloud-$architecture(-unsigned)?\$"
 # Signed ones sort first and are preferred; a version may be listed and be gone from the mirror.
 packages=$(apt-cache search --names-only "$names" | cut -d ' ' -f 1 | sort -V | sort -s -t / -k 1,1V)
-[[ -n $packages ]] || { echo "the configured suites have no kernel $series (linux-image-$series*-cloud-amd64)"; exit 3; }
+[[ -n $packages ]] || { echo "$suite has no kernel $series (linux-image-$series*-cloud-$architecture)"; exit 3; }
 package=$(grep -v -- '-unsigned$' <<<"$packages" | tail -n 1 || true)
 package=${package:-$(tail -n 1 <<<"$packages")}
 
-folder=$cache/kernels/$package
+folder=$cache/kernels/$suite-$package
 if ! [[ -e $folder/.complete ]]; then
     echo "system: getting $package" >&2
     rm -rf "$folder"
     mkdir -p "$folder"
-    (cd "$folder" && apt-get download -q -o APT::Sandbox::User=root "$package" >&2)
-    dpkg-deb -x "$folder"/*.deb "$folder"
+    # Newer ones come in parts, which depend on one another by version.
+    parts=$(apt-cache depends --important "$package" | sed -nE 's/^ *Depends: (linux-(base|binary|modules)-[0-9].*)/\1/p')
+    (cd "$folder" && apt-get download -q "$package" $parts >&2)
+    for part in "$folder"/*.deb; do dpkg-deb -x "$part" "$folder"; done
     rm "$folder"/*.deb
-    mv "$folder"/boot/vmlinuz-* "$folder/vmlinuz"
+    # One place for either, wherever the package has them.
+    [[ -d $folder/lib/modules ]] || { mkdir -p "$folder/lib" && mv "$folder/usr/lib/modules" "$folder/lib/"; }
+    mv "$(find "$folder" -name 'vmlinuz*' -type f | head -n 1)" "$folder/vmlinuz"
     # Only what a guest without hardware could use.
     (
         cd "$folder"/lib/modules/*/kernel

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The system tier on other kernels, and a table of what passed on which.
-# usage: kernels.sh PACKAGES TESTS "SERIES..." [SCENARIO...]
+# usage: kernels.sh PACKAGES TESTS "GUEST..." [SCENARIO...]
 #
+# A GUEST is named as guest-qemu.sh says: `6.1`, `trixie`, `6.12-arm64`.
 # As many guests at once as there are processors, but for `hitless`: it counts connects a second, so it has
-# the machine for itself. TESTS is what packaging/test-programs.sh made, for the scenario `datapath`.
+# the machine for itself. TESTS is what packaging/test-programs.sh made, for the scenario `datapath`;
+# empty where there is none.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$1 kernels=$3
@@ -13,7 +15,7 @@ shift 3
 logs=${KMESH_LITE_SYSTEM_CACHE:-$here/../../target/system}/logs
 said=$(mktemp -d)
 # What a guest is there for, by the process that looks after it.
-declare -A booted=()
+declare -A booted=() began=()
 trap 'kill "${!booted[@]}" 2>/dev/null || true; wait; rm -rf "$said"' EXIT
 trap 'exit 130' INT TERM
 
@@ -30,7 +32,7 @@ boot() {
     mkdir -p "$said/$part"
     KMESH_LITE_GUEST=qemu KMESH_LITE_KERNEL=$1 KMESH_LITE_SYSTEM_LOGS=$logs/$part \
         "$here/run.sh" "$packages" "${@:3}" >"$said/$part/all" 2>&1 &
-    booted[$!]=$part
+    booted[$!]=$part began[$!]=$SECONDS
 }
 
 # Waits for one of them; what it says comes as one piece.
@@ -39,6 +41,7 @@ one_ends() {
     local ended
     wait -n -p ended || failed=1
     cat "$said/${booted[$ended]}/all"
+    echo "system: ${booted[$ended]} took $((SECONDS - began[$ended])) s"
     unset "booted[$ended]"
 }
 
@@ -63,6 +66,12 @@ results() {
 echo
 {
     echo "scenario" $kernels
+    row=Linux
+    for kernel in $kernels; do
+        release=$(cat "$logs/qemu-$kernel"/*/kernel 2>/dev/null | head -n 1 || true)
+        row+=" ${release:--}"
+    done
+    echo "$row"
     for scenario in "$@"; do
         row=$scenario
         for kernel in $kernels; do

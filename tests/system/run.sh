@@ -3,9 +3,10 @@
 #
 #   run.sh PACKAGES [SCENARIO...]
 #
-# PACKAGES is a folder with what `make test-packages` built. A scenario is a file of scenarios/; none
-# means all of them. Where a guest cannot be booted, or a scenario lacks something, that is an error with
-# its reason, and a skip if KMESH_LITE_ALLOW_SKIP=1. Logs are kept in target/system/logs, or in KMESH_LITE_SYSTEM_LOGS.
+# PACKAGES is a folder with what `make test-packages` built: of this machine, or a folder for each of
+# Debian's architectures. A scenario is a file of scenarios/; none means all of them. Where a guest cannot
+# be booted, or a scenario lacks something, that is an error with its reason, and a skip if
+# KMESH_LITE_ALLOW_SKIP=1. Logs are kept in target/system/logs, or in KMESH_LITE_SYSTEM_LOGS.
 #
 # In: a folder that the guest sees as it is. Out: a folder with the guest's logs and `results`, one line
 # a scenario, and maybe `figures`. Nothing here knows what a scenario does, and scenarios do not know what
@@ -36,8 +37,7 @@ cache=$(realpath "$cache")
 exec {lock}>"$cache/lock"
 flock "$lock"
 reason=$(guest_missing) || skip "$(guest_name): $reason"
-root=$("$here/image.sh" "$cache")
-guest_prepare "$root"
+guest_prepare
 exec {lock}>&-
 
 work=$(mktemp -d "$cache/run.XXXXXX")
@@ -45,8 +45,13 @@ trap 'guest_clean || true; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/in" "$work/out"
 cp -r "$here"/inside/. "$work/in/"
+[[ ! -d $packages/$(guest_architecture) ]] || packages+=/$(guest_architecture)
 cp -r "$packages" "$work/in/packages"
-strip -o "$work/in/act" "$here/../../target/debug/kmesh-lite-act"
+if [[ -e $packages/act ]]; then
+    mv "$work/in/packages/act" "$work/in/act"
+else
+    strip -o "$work/in/act" "$here/../../target/debug/kmesh-lite-act"
+fi
 mkdir "$work/in/scenarios"
 [[ $# != 0 ]] || set -- $(guest_scenarios)
 for name in "$@"; do cp "$here/scenarios/$name.sh" "$work/in/scenarios/"; done

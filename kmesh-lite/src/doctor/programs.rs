@@ -83,7 +83,7 @@ fn refusal(error: &LoadError) -> Finding {
         "something forbids bpf() in spite of the capabilities: a container or unit with a filter of system \
          calls or in a user namespace, SELinux or another security module (`journalctl -k`, `ausearch -m avc`)"
     } else if log.is_empty() {
-        "use Linux 5.15 or newer with CONFIG_CGROUP_BPF, CONFIG_BPF_STREAM_PARSER and CONFIG_DEBUG_INFO_BTF; \
+        "use Linux 5.10 or newer with CONFIG_CGROUP_BPF, CONFIG_BPF_STREAM_PARSER and CONFIG_DEBUG_INFO_BTF; \
          `journalctl -k` may say more"
     } else {
         "report this with all of the above, `uname -r` and `kmesh-lite --version`: the kernel's verifier should \

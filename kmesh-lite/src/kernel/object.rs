@@ -26,7 +26,7 @@ pub enum LoadError {
         "this kmesh-lite was built without the eBPF programs (KMESH_LITE_EBPF=skip): it can check files, not run"
     )]
     Skipped,
-    #[error("cannot load the eBPF object; kernel 5.15 or newer with BTF is needed")]
+    #[error("cannot load the eBPF object; kernel 5.10 or newer with BTF is needed")]
     Object(#[from] aya::EbpfError),
     #[error("the kernel refused program `{name}`; `kmesh-lite doctor` says what it lacks")]
     Program {

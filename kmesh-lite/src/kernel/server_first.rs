@@ -113,16 +113,7 @@ fn poke(socket: &OwnedFd) -> Result<(), Errno> {
 fn find(process: u32, cookie: u64) -> Result<OwnedFd, NotHelped> {
     let denied = |source| NotHelped::Process { process, source };
     let handle = pidfd(process).map_err(denied)?;
-    let folder = format!("/proc/{process}/fd");
-    let mut numbers: Vec<i32> = fs::read_dir(folder)
-        .map_err(denied)?
-        .flatten()
-        .filter(|entry| is_socket(&entry.path()))
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    // What was opened last most often has the highest number.
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    for number in numbers {
+    for number in candidates(process).map_err(denied)? {
         match taken(&handle, number) {
             Ok(socket) if cookie_of(&socket) == Some(cookie) => return Ok(socket),
             // Another one, or closed meanwhile.
@@ -132,6 +123,37 @@ fn find(process: u32, cookie: u64) -> Result<OwnedFd, NotHelped> {
         }
     }
     Err(NotHelped::Gone { process })
+}
+
+/// Descriptors of a process that may be sockets. The one that was opened last comes first: it most often has
+/// the highest number.
+fn candidates(process: u32) -> io::Result<Vec<i32>> {
+    let listed = match fs::read_dir(format!("/proc/{process}/fd")) {
+        Ok(listed) => listed,
+        // CAP_SYS_PTRACE lets us take the descriptors of another user's process, but only that user may list
+        // them. Everybody may know how many there is room for.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let room = room(&status).ok_or(error)?;
+            return Ok((0..room).rev().collect());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut numbers: Vec<i32> = listed
+        .flatten()
+        .filter(|entry| is_socket(&entry.path()))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(numbers)
+}
+
+/// The size of a process's table of descriptors, from its `status`.
+fn room(status: &str) -> Option<i32> {
+    let size = status
+        .lines()
+        .find_map(|line| line.strip_prefix("FDSize:"))?;
+    size.trim().parse().ok()
 }
 
 fn is_socket(path: &std::path::Path) -> bool {

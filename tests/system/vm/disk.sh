@@ -28,7 +28,7 @@ install -m 644 "$here/agent.service" "$stage/etc/systemd/system/agent.service"
 mkdir -p "$stage/etc/systemd/system/multi-user.target.wants"
 ln -s ../agent.service "$stage/etc/systemd/system/multi-user.target.wants/"
 # What only takes time: nobody logs in, and disks are not looked after.
-for unit in serial-getty@ttyS0.service systemd-user-sessions.service systemd-journal-flush.service \
+for unit in serial-getty@.service systemd-user-sessions.service systemd-journal-flush.service \
     systemd-remount-fs.service sys-kernel-debug.mount sys-kernel-tracing.mount dev-mqueue.mount; do
     ln -sfn /dev/null "$stage/etc/systemd/system/$unit"
 done
