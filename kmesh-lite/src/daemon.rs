@@ -1,6 +1,6 @@
 //! The daemon: keeps the kernel equal to the file until it is told to stop.
 //!
-//! In: a [`Source`] of configurations and a [`Datapath`] to make them real. One loop consumes one
+//! In: a [`Source`] of fragments and a [`Datapath`] to make their mesh real. One loop consumes one
 //! closed [`event::Event`]; everything else here only produces events or answers.
 //!
 //! A daemon that starts without a usable file is ready nevertheless: it says so in its status and
@@ -13,7 +13,9 @@ mod event;
 mod fake;
 mod kernel;
 mod lock;
+mod settle;
 mod signals;
+mod source;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -22,20 +24,23 @@ mod unattended;
 
 pub use datapath::{Blame, Datapath, Pass};
 pub use lock::{LockError, path as lock_path};
+pub use source::Source;
 pub use supervisor::Systemd;
 pub use unattended::Unattended;
 
+use crate::config::{Loaded, Origin};
 use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
-use crate::sources::{Source, Watch};
+use crate::model::Limits;
 use event::{Event, Events};
 use lock::Lock;
+use source::MeshSource;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 use turn::Daemon;
 
@@ -71,9 +76,9 @@ pub enum DaemonError {
     Cgroup(#[from] CgroupError),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
-    #[error("cannot apply {}", .path.display())]
+    #[error("cannot apply {name}")]
     FirstPass {
-        path: PathBuf,
+        name: Origin,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -107,36 +112,52 @@ pub struct Claim {
     lock: Lock,
 }
 
-/// Runs until a signal says stop.
-pub fn run<S: Source, D: Datapath>(
+/// Runs until a signal says stop. `datapath` is made after the configuration has been read, so that
+/// tables that fit from the start need not be replaced by larger ones.
+pub fn run<S: Source, D: Datapath, E: From<DaemonError>>(
     options: Options,
     claim: Claim,
     source: S,
-    datapath: D,
-) -> Result<(), DaemonError> {
+    datapath: impl FnOnce(Limits) -> Result<D, E>,
+) -> Result<(), E> {
     let (sender, queue) = mpsc::channel();
-    let changed = file_changed(sender.clone());
-    let watch = Watch::new(source.file(), source.drop_ins(), changed)?;
+    let mut meshes = MeshSource::new(source, options.cgroups.clone());
+    let watched = meshes.source.watch(source_changed(sender.clone()));
+    watched.map_err(DaemonError::from)?;
+    let loaded = meshes.load();
+    let limits = loaded.mesh.as_ref().map(|mesh| mesh.limits);
+    let datapath = datapath(limits.unwrap_or_default())?;
+    let served = serve(&options, (sender, queue), meshes, datapath, loaded);
+    drop(claim.lock);
+    Ok(served?)
+}
+
+fn serve<S: Source, D: Datapath>(
+    options: &Options,
+    (sender, queue): (Sender<Event>, Receiver<Event>),
+    meshes: MeshSource<S>,
+    datapath: D,
+    loaded: Loaded,
+) -> Result<(), DaemonError> {
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
-    let mut daemon = Daemon::new(options, source, datapath, watch, units, Systemd);
-    let ended = daemon.start().map(|()| daemon.run(&mut events));
+    let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
+    let ended = daemon.start(loaded).map(|()| daemon.run(&mut events));
     // Requests that still wait get to know, then the kernel is let go, then another may take over.
     drop(events);
     drop(control);
     drop(daemon);
     drop(signals);
-    drop(claim.lock);
     ended
 }
 
 // The drivers below know nothing of the loop: each gets a call that puts its event into the queue.
 // Where nobody reads the queue any more, the daemon is stopping.
 
-fn file_changed(queue: Sender<Event>) -> impl Fn() + Send {
-    move || drop(queue.send(Event::FileChanged))
+fn source_changed(queue: Sender<Event>) -> impl Fn() + Send {
+    move || drop(queue.send(Event::SourceChanged))
 }
 
 fn cgroups_changed(queue: Sender<Event>) -> impl Fn() -> bool + Send {

@@ -3,8 +3,7 @@
 use super::{CliError, Exit, Outcome, args};
 use crate::daemon::{self, Options, Systemd};
 use crate::kernel::{self, Kernel};
-use crate::model::Limits;
-use crate::sources::{Files, Source};
+use crate::sources::Files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,32 +15,20 @@ pub fn run(args: args::Run) -> Outcome {
         cgroups: args.cgroups.iter().map(|path| rooted(path)).collect(),
         resync: Duration::from_secs(args.resync),
     };
-    let mut source = files(&args.config)?;
+    let source = Files::new(absolute(&args.config)?);
     // Before the kernel is touched.
     let claim = daemon::claim(&options.socket)?;
-    // Tables that fit from the start need not be replaced by larger ones.
-    let limits = source
-        .load()
-        .mesh
-        .map_or_else(Limits::default, |mesh| mesh.limits);
     let own = kernel::Options {
         daemon: Some(std::process::id()),
         instance: kernel::instance(&options.socket),
         store: Arc::new(Systemd),
         ..kernel::Options::default()
     };
-    let kernel = Kernel::take_over(limits, own, Systemd::descriptors()).map_err(Box::new)?;
-    daemon::run(options, claim, source, kernel)?;
+    daemon::run(options, claim, source, |limits| {
+        Kernel::take_over(limits, own, Systemd::descriptors())
+            .map_err(|error| CliError::from(Box::new(error)))
+    })?;
     Ok(Exit::Fine)
-}
-
-/// The configuration at `path`, as this host reads it.
-pub fn files(path: &Path) -> Result<Files, CliError> {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    Ok(Files::new(
-        absolute(path)?,
-        host.to_string_lossy().into_owned(),
-    ))
 }
 
 /// Links stay as they are: where they lead may change.

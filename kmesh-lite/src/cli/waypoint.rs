@@ -1,10 +1,13 @@
 //! `waypoint`: the forwarder.
 
 use super::args::{self, HeaderKind};
-use super::run::files;
+use super::run::absolute;
 use super::{CliError, Exit, Outcome};
 use crate::api::{Failure, FailureKind};
-use crate::sources::{Files, Source};
+use crate::config::Loader;
+use crate::host::this_host;
+use crate::report::problems;
+use crate::sources::Files;
 use crate::waypoint::{self, Allowed, Ended, Limits, Options, header::Accept};
 use ipnetwork::IpNetwork;
 use log::{error, warn};
@@ -52,39 +55,38 @@ fn options(args: &args::Waypoint) -> Options {
 /// Where what is allowed comes from. With neither `--config` nor `--allow` it is the usual file.
 struct Destinations {
     networks: Vec<IpNetwork>,
-    mesh: Option<Files>,
+    mesh: Option<(Files, Loader)>,
 }
 
 impl Destinations {
     fn new(args: &args::Waypoint) -> Result<Self, CliError> {
         let usual = Path::new(args::CONFIG);
         let mesh = match &args.config {
-            Some(path) => Some(files(path)?),
+            Some(path) => Some(absolute(path)?),
             None if !args.allow.is_empty() => None,
-            None if usual.exists() => Some(files(usual)?),
+            None if usual.exists() => Some(absolute(usual)?),
             None => return Err(CliError::NothingAllowed),
         };
         Ok(Self {
             networks: args.allow.clone(),
-            mesh,
+            mesh: mesh.map(|path| (Files::new(path), Loader::default())),
         })
     }
 
-    /// Reads the file again. A header that this version cannot send is none of our business.
+    /// Reads the file again.
     fn allowed(&mut self) -> Result<Allowed, Failure> {
         let allowed = Allowed::networks(self.networks.clone());
-        let Some(source) = &mut self.mesh else {
+        let Some((files, loader)) = &mut self.mesh else {
             return Ok(allowed);
         };
-        let loaded = source.load();
-        let path = source.file().display();
-        let invalid = |error: String| Failure::new(FailureKind::InvalidConfiguration, error);
+        let loaded = loader.load(&files.read(), &this_host());
+        let path = files.main().display();
         let Some(mesh) = loaded.mesh else {
-            if !loaded.present && loaded.problems.is_empty() {
-                return Err(invalid(format!("{path} does not exist")));
+            if loaded.present {
+                return Err(problems::invalid(path, &loaded.problems, false));
             }
-            let error = format!("{path} has {}", loaded.problems.count());
-            return Err(invalid(error).with_problems(loaded.problems));
+            let error = format!("{path} does not exist");
+            return Err(Failure::new(FailureKind::InvalidConfiguration, error));
         };
         let allowed = allowed.and_mesh(&mesh);
         if allowed.is_empty() {

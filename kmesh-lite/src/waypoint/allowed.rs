@@ -92,7 +92,7 @@ fn is_unicast(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, Loader};
+    use crate::config::{Fragments, Host, Loader, Origin};
 
     const MESH: &str = r#"
         [mesh]
@@ -114,10 +114,8 @@ mod tests {
     "#;
 
     fn allowed() -> Allowed {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mesh.toml");
-        std::fs::write(&path, MESH).unwrap();
-        let loaded = Loader::new(&path).load(&Host::default());
+        let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), MESH)]);
+        let loaded = Loader::default().load(&fragments, &Host::default());
         Allowed::networks(vec!["203.0.113.0/24".parse().unwrap()]).and_mesh(&loaded.mesh.unwrap())
     }
 

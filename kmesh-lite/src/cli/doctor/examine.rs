@@ -8,7 +8,7 @@ mod kernel;
 use super::systemctl;
 use crate::cli::args::{self, CONFIG};
 use crate::cli::error::CliError;
-use crate::cli::run::{self, absolute};
+use crate::cli::run::absolute;
 use crate::daemon::SOCKET;
 use crate::doctor::cgroup::Runner;
 use crate::doctor::hooks::Unseen;
@@ -17,7 +17,7 @@ use crate::doctor::unit::Service;
 use crate::doctor::{self as checks, Report};
 use crate::host::{self, Cgroups, FOR_SERVER_FIRST, NEEDED};
 use crate::kernel::{has_bpf, has_loopback, has_membarrier, instance, kept_for};
-use crate::sources::Source;
+use crate::sources::Files;
 use nix::unistd::geteuid;
 use std::fs::{self, File};
 use std::io;
@@ -32,8 +32,8 @@ pub fn examine(args: &args::Doctor) -> Result<Report, CliError> {
 
     let file = args.config.clone().or(served);
     let file = absolute(&file.unwrap_or_else(|| CONFIG.into()))?;
-    let mut source = run::files(&file)?;
-    let loaded = source.load();
+    let mut source = Files::new(&file);
+    let loaded = source.load(&host::this_host());
     let drop_ins = source.drop_ins().to_owned();
     let readable = files::are_readable(&file, &drop_ins, &loaded);
 

@@ -1,19 +1,19 @@
 //! The configuration, and who may do what to its files.
 
+use crate::config::{Loaded, Origin, Severity};
 use crate::doctor::files::{About, Configuration, Reader, Role};
 use crate::doctor::unit::Service;
 use crate::model::{Header, Mesh, Speaker};
-use crate::sources::Loaded;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Gid, Uid, User, eaccess, getgrouplist};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Whether this process may read all there is. What it may not even look for counts as well.
 pub fn are_readable(file: &Path, drop_ins: &Path, loaded: &Loaded) -> bool {
-    let others = loaded.files.iter().map(PathBuf::as_path);
+    let others = loaded.origins.iter().map(Origin::as_path);
     let mut all = [file, drop_ins].into_iter().chain(others);
     all.all(|path| eaccess(path, AccessFlags::R_OK) != Err(Errno::EACCES))
 }
@@ -23,23 +23,22 @@ pub fn configuration(path: &Path, loaded: &Loaded, readable: bool) -> Configurat
         path: path.to_owned(),
         present: loaded.present,
         readable,
-        errors: loaded.errors(),
+        errors: loaded.problems.count(Severity::Error),
         first: first(loaded),
-        files: loaded.files.len(),
+        files: loaded.origins.len(),
         services: loaded.mesh.as_ref().map_or(0, |mesh| mesh.services.len()),
     }
 }
 
 /// The first error, as one line.
 fn first(loaded: &Loaded) -> Option<String> {
-    let findings = loaded.findings();
-    let list = findings.list.as_array()?;
-    let error = list.iter().find(|problem| problem["severity"] == "error")?;
-    let message = error["message"].as_str()?;
-    match (error["file"].as_str(), error["line"].as_u64()) {
-        (Some(file), Some(line)) => Some(format!("{file}:{line}: {message}")),
-        _ => Some(message.to_owned()),
-    }
+    let mut problems = loaded.problems.iter();
+    let error = problems.find(|problem| problem.severity == Severity::Error)?;
+    let (origin, message) = (error.origin(), &error.message);
+    Some(match error.line() {
+        Some(line) => format!("{origin}:{line}: {message}"),
+        None => message.clone(),
+    })
 }
 
 /// Whom the daemon runs as, if systemd or /proc says.
@@ -75,7 +74,7 @@ pub fn abouts(file: &Path, drop_ins: &Path, loaded: &Loaded) -> Vec<About> {
     let folders = [(folder, Role::Folder), (drop_ins, Role::Folder)];
     let mut paths: Vec<_> = way.chain(folders).collect();
     paths.push((file, Role::File));
-    let others = loaded.files.iter().map(PathBuf::as_path);
+    let others = loaded.origins.iter().map(Origin::as_path);
     paths.extend(
         others
             .filter(|path| *path != file)
