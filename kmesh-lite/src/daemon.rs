@@ -28,7 +28,7 @@ pub use source::Source;
 pub use supervisor::Systemd;
 pub use unattended::Unattended;
 
-use crate::config::{Loaded, Origin};
+use crate::config::Origin;
 use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
 use crate::model::Limits;
@@ -40,7 +40,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 use turn::Daemon;
 
@@ -74,6 +74,8 @@ pub enum DaemonError {
     Watch(#[from] WatchError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Datapath(Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     #[error("cannot apply {name}")]
@@ -114,31 +116,19 @@ pub struct Claim {
 
 /// Runs until a signal says stop. `datapath` is made after the configuration has been read, so that
 /// tables that fit from the start need not be replaced by larger ones.
-pub fn run<S: Source, D: Datapath, E: From<DaemonError>>(
+pub fn run<S: Source, D: Datapath>(
     options: Options,
     claim: Claim,
     source: S,
-    datapath: impl FnOnce(Limits) -> Result<D, E>,
-) -> Result<(), E> {
+    datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
+) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
-    let mut meshes = MeshSource::new(source, options.cgroups.clone());
-    let watched = meshes.source.watch(source_changed(sender.clone()));
-    watched.map_err(DaemonError::from)?;
+    let mut meshes = MeshSource::new(source, options.cgroups);
+    meshes.source.watch(source_changed(sender.clone()))?;
     let loaded = meshes.load();
     let limits = loaded.mesh.as_ref().map(|mesh| mesh.limits);
-    let datapath = datapath(limits.unwrap_or_default())?;
-    let served = serve(&options, (sender, queue), meshes, datapath, loaded);
-    drop(claim.lock);
-    Ok(served?)
-}
-
-fn serve<S: Source, D: Datapath>(
-    options: &Options,
-    (sender, queue): (Sender<Event>, Receiver<Event>),
-    meshes: MeshSource<S>,
-    datapath: D,
-    loaded: Loaded,
-) -> Result<(), DaemonError> {
+    let datapath = datapath(limits.unwrap_or_default())
+        .map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, requests(sender))?;
@@ -150,6 +140,7 @@ fn serve<S: Source, D: Datapath>(
     drop(control);
     drop(daemon);
     drop(signals);
+    drop(claim.lock);
     ended
 }
 

@@ -26,7 +26,6 @@ pub fn run(args: args::Run) -> Outcome {
     };
     daemon::run(options, claim, source, |limits| {
         Kernel::take_over(limits, own, Systemd::descriptors())
-            .map_err(|error| CliError::from(Box::new(error)))
     })?;
     Ok(Exit::Fine)
 }

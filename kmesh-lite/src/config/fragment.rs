@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 pub const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// What a fragment is known by: the path of a file, or the name that another source gives it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin(Arc<Path>);
 
 impl Origin {
@@ -27,12 +27,6 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.display().fmt(f)
-    }
-}
-
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Merged<'a> {
 pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Diagnostics) -> Merged<'a> {
     let mut merged = Merged::default();
     for file in files {
-        let fragment = &file.fragment;
+        let from = &file.fragment;
         let Some(text) = &file.text else { continue };
         let DocumentText {
             span: _,
@@ -68,12 +68,12 @@ pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Diagnostics) -> Merged<'
             services,
             endpoints,
         } = text;
-        single("node", &mut merged.node, fragment, node, |t| t.span, report);
-        single("mesh", &mut merged.mesh, fragment, mesh, |t| t.span, report);
+        single("node", &mut merged.node, from, node, |t| t.span, report);
+        single("mesh", &mut merged.mesh, from, mesh, |t| t.span, report);
         single(
             "capture",
             &mut merged.capture,
-            fragment,
+            from,
             capture,
             |t| t.span,
             report,
@@ -81,33 +81,15 @@ pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Diagnostics) -> Merged<'
         single(
             "limits",
             &mut merged.limits,
-            fragment,
+            from,
             limits,
             |t| t.span,
             report,
         );
-        named(
-            "locality",
-            &mut merged.localities,
-            fragment,
-            localities,
-            report,
-        );
-        named(
-            "waypoint",
-            &mut merged.waypoints,
-            fragment,
-            waypoints,
-            report,
-        );
-        named("service", &mut merged.services, fragment, services, report);
-        named(
-            "endpoint",
-            &mut merged.endpoints,
-            fragment,
-            endpoints,
-            report,
-        );
+        named("locality", &mut merged.localities, from, localities, report);
+        named("waypoint", &mut merged.waypoints, from, waypoints, report);
+        named("service", &mut merged.services, from, services, report);
+        named("endpoint", &mut merged.endpoints, from, endpoints, report);
     }
     merged
 }
