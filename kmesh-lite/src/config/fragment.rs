@@ -1,6 +1,6 @@
 //! Pieces of configuration text, where they come from, and places in them.
 
-use super::decode::{Damage, Decoded, decode};
+use super::decode::{Decoded, decode};
 use super::problem::Problem;
 use std::fmt;
 use std::path::Path;
@@ -35,9 +35,9 @@ impl fmt::Display for Origin {
 pub struct Fragments {
     list: Vec<Arc<Fragment>>,
     origins: Vec<Origin>,
-    /// What the source has to say beside.
+    /// Problems that the source itself has found.
     pub problems: Vec<Problem>,
-    /// Something that was there is gone, so that the rest means less than the operator does.
+    /// A part that was there is gone: the rest alone is not what the operator means.
     pub incomplete: bool,
 }
 
@@ -81,7 +81,7 @@ impl<B: Into<Vec<u8>>> FromIterator<(Origin, B)> for Fragments {
 pub struct Fragment {
     origin: Origin,
     revision: u64,
-    decoded: Decoded,
+    pub(super) decoded: Decoded,
     /// Where lines begin. Computed for the first problem: a text without any never needs it.
     lines: OnceLock<Vec<u32>>,
 }
@@ -126,16 +126,6 @@ impl Fragment {
     /// The bytes as text; where they are not, so much of it as could be made out.
     pub fn text(&self) -> &str {
         &self.decoded.text
-    }
-
-    /// What of the bytes is no text, in order.
-    pub(super) fn damage(&self) -> &[Damage] {
-        &self.decoded.damage
-    }
-
-    /// Whether there is no point in parsing it.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.decoded.hopeless
     }
 
     /// Line and column of a byte, both from 0; the column counts characters.

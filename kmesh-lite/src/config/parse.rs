@@ -31,9 +31,9 @@ const SYNTAX_ERRORS: usize = 100;
 
 /// Reads all there is, also between damage and syntax errors.
 pub fn parse(fragment: &Arc<Fragment>) -> Parsed {
-    let damage = fragment.damage().iter();
+    let damage = fragment.decoded.damage.iter();
     let mut problems: Vec<_> = damage.map(|it| damaged(fragment, it)).collect();
-    if fragment.is_hopeless() {
+    if fragment.decoded.hopeless {
         return Parsed {
             fragment: Arc::clone(fragment),
             text: None,

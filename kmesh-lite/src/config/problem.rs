@@ -171,26 +171,3 @@ impl Problems {
         self.count(Severity::Error) != 0
     }
 }
-
-impl FromIterator<Problem> for Problems {
-    fn from_iter<I: IntoIterator<Item = Problem>>(list: I) -> Self {
-        Self {
-            list: list.into_iter().collect(),
-        }
-    }
-}
-
-impl Extend<Problem> for Problems {
-    fn extend<I: IntoIterator<Item = Problem>>(&mut self, more: I) {
-        self.list.extend(more);
-    }
-}
-
-impl<'a> IntoIterator for &'a Problems {
-    type Item = &'a Problem;
-    type IntoIter = std::slice::Iter<'a, Problem>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}

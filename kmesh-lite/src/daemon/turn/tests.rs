@@ -278,6 +278,10 @@ fn while_a_new_mesh_fails_the_old_one_is_kept_in_repair() {
     let fixture = Fixture::start(Some("a"));
     fixture.kernel.inside().refused = Some("b");
     fixture.write("b");
+    // From here on no event of the source is under way that would be a pass of its own.
+    fixture.until("the new mesh fails", |it| {
+        it.status().state == Kind::Failing
+    });
     let failure = fixture.reload().unwrap_err();
     assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
     for drift in ["service a was gone", "it was gone again"] {
