@@ -1,33 +1,34 @@
-//! From files to a mesh: the only part that knows how the configuration is spelled.
+//! From text to a mesh: the only part that knows how the configuration is spelled, and no I/O.
 //!
-//! In: the main file and its drop-ins. Out: a [`Mesh`] that is whole and valid, or none, and every
-//! problem at once. [`Loader`] does the I/O; reading and lowering are pure and know nothing of it.
+//! In: the [`Fragments`] that a source has, and facts about this [`Host`]. Out: a [`Mesh`] that is
+//! whole and valid, or none, and every problem at once, each with its [`Origin`].
 //!
-//! A file passes through these, in order:
-//! - `files` finds and reads it, and refuses what is not a sane text file;
+//! A fragment passes through these, in order:
+//! - `decode` makes text of its bytes, as far as they are text;
 //! - `parse` turns the text into text types (`schema`, made of `scalar` and `endpoint` values) by
 //!   way of `read`, going on after each problem;
-//! - `lower` merges the text types of all files and turns them into the model.
+//! - `lower` merges the text types of all fragments and turns them into the model.
 
+mod choice;
+mod decode;
 mod endpoint;
-mod files;
+mod fragment;
 mod loader;
+mod location;
 mod lower;
 mod parse;
 mod port;
 mod problem;
 mod read;
-mod render;
 mod scalar;
 mod schema;
-mod source;
 mod suggest;
-mod word;
 
+pub use fragment::{Fragment, Fragments, LARGEST, Origin};
 pub use loader::{Host, Loaded, Loader};
+pub use location::Location;
 pub use problem::{Problem, Problems, Related, Severity};
 pub use schema::schema;
-pub use source::Place;
 
 #[cfg(doc)]
 use crate::model::Mesh;

@@ -1,6 +1,6 @@
 //! The daemon: keeps the kernel equal to the file until it is told to stop.
 //!
-//! In: a [`Source`] of configurations and a [`Datapath`] to make them real. One loop consumes one
+//! In: a [`Source`] of fragments and a [`Datapath`] to make their mesh real. One loop consumes one
 //! closed [`event::Event`]; everything else here only produces events or answers.
 //!
 //! A daemon that starts without a usable file is ready nevertheless: it says so in its status and
@@ -14,7 +14,9 @@ mod fake;
 pub mod headers;
 mod kernel;
 mod lock;
+mod settle;
 mod signals;
+mod source;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -22,13 +24,16 @@ mod turn;
 
 pub use datapath::{Blame, Datapath};
 pub use lock::{LockError, path as lock_path};
+pub use source::Source;
 pub use supervisor::Systemd;
 
+use crate::config::Origin;
 use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
-use crate::sources::{Source, Watch};
+use crate::model::Limits;
 use event::{Event, Events};
 use lock::Lock;
+use source::MeshSource;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -68,11 +73,13 @@ pub enum DaemonError {
     Watch(#[from] WatchError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Datapath(Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
-    #[error("cannot apply {}", .path.display())]
+    #[error("cannot apply {name}")]
     FirstPass {
-        path: PathBuf,
+        name: Origin,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -106,22 +113,27 @@ pub struct Claim {
     lock: Lock,
 }
 
-/// Runs until a signal says stop.
+/// Runs until a signal says stop. `datapath` is made after the configuration has been read, so that
+/// tables that fit from the start need not be replaced by larger ones.
 pub fn run<S: Source, D: Datapath>(
     options: Options,
     claim: Claim,
     source: S,
-    datapath: D,
+    datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
-    let changed = file_changed(sender.clone());
-    let watch = Watch::new(source.file(), source.drop_ins(), changed)?;
+    let mut meshes = MeshSource::new(source, options.cgroups);
+    meshes.source.watch(source_changed(sender.clone()))?;
+    let loaded = meshes.load();
+    let limits = loaded.mesh.as_ref().map(|mesh| mesh.limits);
+    let datapath = datapath(limits.unwrap_or_default())
+        .map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
-    let mut daemon = Daemon::new(options, source, datapath, watch, units, Systemd);
-    let ended = daemon.start().map(|()| daemon.run(&mut events));
+    let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
+    let ended = daemon.start(loaded).map(|()| daemon.run(&mut events));
     // Requests that still wait get to know, then the kernel is let go, then another may take over.
     drop(events);
     drop(control);
@@ -134,8 +146,8 @@ pub fn run<S: Source, D: Datapath>(
 // The drivers below know nothing of the loop: each gets a call that puts its event into the queue.
 // Where nobody reads the queue any more, the daemon is stopping.
 
-fn file_changed(queue: Sender<Event>) -> impl Fn() + Send {
-    move || drop(queue.send(Event::FileChanged))
+fn source_changed(queue: Sender<Event>) -> impl Fn() + Send {
+    move || drop(queue.send(Event::SourceChanged))
 }
 
 fn cgroups_changed(queue: Sender<Event>) -> impl Fn() -> bool + Send {

@@ -7,6 +7,7 @@ mod addresses;
 mod capability;
 mod cgroup;
 mod facts;
+mod this_host;
 mod unit_files;
 mod units;
 
@@ -14,5 +15,6 @@ pub use addresses::own_addresses;
 pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
 pub use cgroup::{CgroupError, Cgroups, has_units, lock_holder, mounts};
 pub use facts::{Sight, facts, look};
+pub use this_host::this_host;
 pub use unit_files::names as unit_files;
 pub use units::{Change, Looked, Units, WatchError};

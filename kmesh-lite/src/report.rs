@@ -6,6 +6,7 @@
 mod dump;
 mod explain;
 mod plan;
+pub mod problems;
 mod status;
 
 pub use dump::dump;

@@ -1,11 +1,7 @@
-//! Where configuration comes from, and noticing that it may have changed.
+//! Where fragments of configuration come from, and noticing that they may have changed.
 
+mod file;
 mod files;
-mod settle;
-mod source;
 mod watch;
 
 pub use files::Files;
-pub use settle::Settle;
-pub use source::{Loaded, Source};
-pub use watch::{Refreshed, Watch};

@@ -1,25 +1,32 @@
 //! `check`: is a file valid?
 
-use super::output::{GOOD, Output, WARN, complain};
-use super::run::files;
+use super::output::{GOOD, Output, complain};
+use super::run::absolute;
 use super::{CliError, Exit, Outcome, args};
-use crate::api::{Checked, Failure, FailureKind, Findings};
-use crate::sources::{Files, Loaded, Source};
+use crate::api::{Checked, Failure, FailureKind};
+use crate::config::{Fragments, Loaded, Loader, Problems};
+use crate::host::this_host;
+use crate::report::problems::{self, findings};
+use crate::sources::Files;
 use anstream::{AutoStream, ColorChoice};
 use std::path::Path;
 
 pub fn run(args: args::Check, output: &mut Output) -> Outcome {
-    let (_, loaded) = read(&args.path, args.format.json)?;
-    let path = args.path.display();
-    let valid = loaded.present && loaded.problems.errors == 0;
+    let (_, loaded) = read(&args.path)?;
     if args.format.json {
+        let valid = loaded.mesh.is_some();
+        let findings = findings(&loaded.problems, false);
         output.json(&Checked {
             valid,
-            path: args.path.clone(),
-            files: loaded.files,
-            errors: loaded.problems.errors,
-            problems: loaded.problems.list,
-            unsupported: loaded.unsupported.list,
+            path: args.path,
+            files: loaded
+                .origins
+                .iter()
+                .map(|it| it.as_path().into())
+                .collect(),
+            errors: findings.errors,
+            problems: findings.list,
+            unsupported: [],
         })?;
         return Ok(if valid {
             Exit::Fine
@@ -27,41 +34,31 @@ pub fn run(args: args::Check, output: &mut Output) -> Outcome {
             Exit::InvalidConfiguration
         });
     }
-    if !valid {
-        return Err(invalid(&args.path, loaded.problems));
-    }
-    for findings in [&loaded.problems, &loaded.unsupported] {
-        if !findings.is_empty() {
-            complain(findings.text.trim_end());
-        }
-    }
-    if loaded.unsupported.is_empty() {
-        output.text(&format!("{GOOD}{path} is valid{GOOD:#}"))?;
-    } else {
-        output.text(&format!(
-            "{WARN}{path} is valid, but this version cannot run it{WARN:#}"
-        ))?;
-    }
+    warn_or_fail(&args.path, &loaded.problems, false)?;
+    output.text(&format!("{GOOD}{} is valid{GOOD:#}", args.path.display()))?;
     Ok(Exit::Fine)
 }
 
-/// The configuration at `path`, which exists, with findings as they are going to be printed.
-pub fn read(path: &Path, json: bool) -> Result<(Files, Loaded), CliError> {
-    let color = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
-    let mut source = files(path)?.colored(color && !json);
-    let loaded = source.load();
-    if !loaded.present && loaded.problems.is_empty() {
+/// The configuration at `path`, which exists.
+pub fn read(path: &Path) -> Result<(Fragments, Loaded), CliError> {
+    let fragments = Files::new(absolute(path)?).read();
+    let loaded = Loader::default().load(&fragments, &this_host());
+    if !loaded.present {
         let error = format!("{} does not exist", path.display());
         return Err(Failure::new(FailureKind::InvalidConfiguration, error).into());
     }
-    Ok((source, loaded))
+    Ok((fragments, loaded))
 }
 
-/// What is said about a configuration that cannot be used. It is named as it was written: that is
-/// what a user can click on or compare.
-pub fn invalid(path: &Path, findings: Findings) -> CliError {
-    let error = format!("{} has {}", path.display(), findings.count());
-    Failure::new(FailureKind::InvalidConfiguration, error)
-        .with_problems(findings)
-        .into()
+/// Says on a terminal what there is to say about a configuration; with errors in it, that is why the
+/// verb fails. With `json` errors count only.
+pub fn warn_or_fail(path: &Path, problems: &Problems, json: bool) -> Result<(), CliError> {
+    let color = !json && AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+    if problems.has_errors() {
+        return Err(problems::invalid(path.display(), problems, color).into());
+    }
+    if !json && !problems.is_empty() {
+        complain(problems::render(problems, color).trim_end());
+    }
+    Ok(())
 }

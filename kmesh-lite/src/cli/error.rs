@@ -5,7 +5,6 @@ use super::{Exit, output};
 use crate::api::{Failure, FailureKind};
 use crate::control::ClientError;
 use crate::daemon::DaemonError;
-use crate::kernel::KernelError;
 use crate::log::{LogError, chain};
 use kmesh_lite_forwarder::ForwarderError;
 use std::io;
@@ -28,8 +27,6 @@ pub enum CliError {
     Log(#[from] LogError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
-    #[error(transparent)]
-    Kernel(#[from] Box<KernelError>),
     #[error(transparent)]
     Forwarder(#[from] ForwarderError),
     #[error(

@@ -1,9 +1,9 @@
 //! `plan`: what would change?
 
-use super::check::{self, read};
-use super::output::{BOLD, FAINT, Output, complain};
+use super::check::{read, warn_or_fail};
+use super::output::{BOLD, FAINT, Output};
 use super::{CliError, Exit, Outcome, args};
-use crate::api::{PlanRequest, PlanText};
+use crate::api::{FileText, PlanRequest, PlanText};
 use crate::control::Client;
 use std::fmt::Write;
 use std::path::Path;
@@ -24,15 +24,14 @@ pub fn run(args: args::Plan, output: &mut Output) -> Outcome {
 
 /// What a file and its drop-ins say. They are read here, because the daemon may not be allowed to.
 fn request(path: &Path, json: bool) -> Result<PlanRequest, CliError> {
-    let (source, loaded) = read(path, json)?;
-    if loaded.errors() > 0 {
-        return Err(check::invalid(path, loaded.findings()));
-    }
-    if !json && !loaded.problems.is_empty() {
-        complain(loaded.problems.text.trim_end());
-    }
+    let (fragments, loaded) = read(path)?;
+    warn_or_fail(path, &loaded.problems, json)?;
+    let texts = fragments.iter().map(|fragment| FileText {
+        path: fragment.origin().to_string(),
+        text: fragment.text().to_owned(),
+    });
     Ok(PlanRequest {
-        files: Some(source.texts(&loaded.files)),
+        files: Some(texts.collect()),
     })
 }
 

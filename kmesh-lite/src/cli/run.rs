@@ -3,8 +3,7 @@
 use super::{CliError, Exit, Outcome, args};
 use crate::daemon::{self, Options, Systemd, headers};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
-use crate::model::Limits;
-use crate::sources::{Files, Source};
+use crate::sources::Files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,38 +15,28 @@ pub fn run(args: args::Run) -> Outcome {
         cgroups: args.cgroups.iter().map(|path| rooted(path)).collect(),
         resync: Duration::from_secs(args.resync),
     };
-    let mut source = files(&args.config)?;
+    let source = Files::new(absolute(&args.config)?);
     // Before the kernel is touched.
     let claim = daemon::claim(&options.socket)?;
-    // Tables that fit from the start need not be replaced by larger ones.
-    let limits = source
-        .load()
-        .mesh
-        .map_or_else(Limits::default, |mesh| mesh.limits);
     let own = KernelOptions {
         daemon: Some(std::process::id()),
         instance: instance(&options.socket),
         store: Arc::new(Systemd),
     };
-    let mut kernel = Kernel::take_over(limits, own, Systemd::descriptors()).map_err(Box::new)?;
     // On a thread of its own: a client that waits for its server must not wait for a pass.
-    let reader = kernel
-        .take_records()
-        .map(|records| records.read(headers::decide));
-    let _reader = reader
-        .transpose()
-        .map_err(|error| Box::new(KernelError::Records(error)))?;
-    daemon::run(options, claim, source, kernel)?;
+    let mut reader = None;
+    daemon::run(options, claim, source, |limits| {
+        let mut kernel = Kernel::take_over(limits, own, Systemd::descriptors())?;
+        if let Some(records) = kernel.take_records() {
+            reader = Some(
+                records
+                    .read(headers::decide)
+                    .map_err(KernelError::Records)?,
+            );
+        }
+        Ok::<_, KernelError>(kernel)
+    })?;
     Ok(Exit::Fine)
-}
-
-/// The configuration at `path`, as this host reads it.
-pub fn files(path: &Path) -> Result<Files, CliError> {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    Ok(Files::new(
-        absolute(path)?,
-        host.to_string_lossy().into_owned(),
-    ))
 }
 
 /// Links stay as they are: where they lead may change.

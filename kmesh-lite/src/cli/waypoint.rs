@@ -1,11 +1,14 @@
 //! `waypoint`: the forwarder.
 
 use super::args::{self, HeaderKind};
-use super::run::files;
+use super::run::absolute;
 use super::{CliError, Exit, Outcome};
 use crate::api::{Failure, FailureKind};
+use crate::config::Loader;
+use crate::host::this_host;
 use crate::model::{Mesh, Protocol, Vip};
-use crate::sources::{Files, Source};
+use crate::report::problems;
+use crate::sources::Files;
 use ipnetwork::IpNetwork;
 use kmesh_lite_forwarder::{Accept, Allowed, ConnectionLimits, Ended, ForwarderOptions};
 use log::{error, warn};
@@ -56,42 +59,41 @@ fn options(args: &args::Waypoint) -> ForwarderOptions {
 /// The sources of allowed destinations. The usual file is one without `--config` and `--allow`.
 struct Destinations {
     networks: Vec<IpNetwork>,
-    mesh: Option<Files>,
+    mesh: Option<(Files, Loader)>,
 }
 
 impl Destinations {
     fn new(args: &args::Waypoint) -> Result<Self, CliError> {
         let usual = Path::new(args::CONFIG);
         let mesh = match &args.config {
-            Some(path) => Some(files(path)?),
+            Some(path) => Some(absolute(path)?),
             None if !args.allow.is_empty() => None,
-            None if usual.exists() => Some(files(usual)?),
+            None if usual.exists() => Some(absolute(usual)?),
             None => return Err(CliError::NothingAllowed),
         };
         Ok(Self {
             networks: args.allow.clone(),
-            mesh,
+            mesh: mesh.map(|path| (Files::new(path), Loader::default())),
         })
     }
 
-    /// Reads the file again. The forwarder takes a mesh whose headers this version cannot send.
+    /// Reads the file again.
     fn allowed(&mut self) -> Result<Allowed, Failure> {
         let mut allowed = Allowed {
             networks: self.networks.clone(),
             ..Allowed::default()
         };
-        let Some(source) = &mut self.mesh else {
+        let Some((files, loader)) = &mut self.mesh else {
             return Ok(allowed);
         };
-        let loaded = source.load();
-        let path = source.file().display();
-        let invalid = |error: String| Failure::new(FailureKind::InvalidConfiguration, error);
+        let loaded = loader.load(&files.read(), &this_host());
+        let path = files.main().display();
         let Some(mesh) = loaded.mesh else {
-            if !loaded.present && loaded.problems.is_empty() {
-                return Err(invalid(format!("{path} does not exist")));
+            if loaded.present {
+                return Err(problems::invalid(path, &loaded.problems, false));
             }
-            let error = format!("{path} has {}", loaded.problems.count());
-            return Err(invalid(error).with_problems(loaded.problems));
+            let error = format!("{path} does not exist");
+            return Err(Failure::new(FailureKind::InvalidConfiguration, error));
         };
         allow_mesh(&mut allowed, &mesh);
         if allowed.is_empty() {
@@ -136,7 +138,7 @@ fn allow_mesh(allowed: &mut Allowed, mesh: &Mesh) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, Loader};
+    use crate::config::Host;
 
     const MESH: &str = r#"
         [mesh]
@@ -161,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mesh.toml");
         std::fs::write(&path, MESH).unwrap();
-        let loaded = Loader::new(&path).load(&Host::default());
+        let loaded = Files::new(&path).load(&Host::default());
         let mut allowed = Allowed {
             networks: vec!["203.0.113.0/24".parse().unwrap()],
             ..Allowed::default()

@@ -1,7 +1,7 @@
 //! Endpoints and virtual addresses, which have short forms.
 
 use super::read::{At, Required};
-use super::read::{Field, NAME, Read, Reader, Value, Wrong, text};
+use super::read::{DocumentReader, Field, NAME, Read, Value, Wrong, text};
 use super::scalar::{
     ADDRESS_PATTERN, Address, Label, LocalityPart, LocalityPath, LocalityRef, NameText, Weight,
     address,
@@ -67,7 +67,7 @@ pub enum EndpointText {
 impl Read for EndpointText {
     const WHAT: &'static str = "an address, a name from `[endpoints]`, or a table";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         match value.get_ref() {
             DeValue::String(text) => short(text)
                 .map_err(|wrong| reader.wrong(value.span().into(), wrong))
@@ -142,7 +142,7 @@ pub enum VipText {
 impl Read for VipText {
     const WHAT: &'static str = "an address, or `auto`";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let DeValue::String(text) = value.get_ref() else {
             reader.wrong_type(value, "a string: an address, or `auto`");
             return None;
@@ -198,7 +198,7 @@ pub struct LocalityText(pub Locality);
 impl Read for LocalityText {
     const WHAT: &'static str = "`region/zone/subzone`, or a table with these keys";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         if !matches!(value.get_ref(), DeValue::Table(_)) {
             if !matches!(value.get_ref(), DeValue::String(_)) {
                 reader.wrong_type(value, Self::WHAT);

@@ -16,33 +16,31 @@ mod unit;
 mod waypoint;
 
 use super::Host;
+use super::fragment::{Fragment, Origin};
+use super::location::{Location, Span};
 use super::parse::Parsed;
 use super::problem::{Problem, Severity};
-use super::source::{Place, Source, Span};
 use super::suggest::{did_you_mean, quote};
 use crate::model::Mesh;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What lowering came to. The mesh is valid if there is no error among the problems.
-pub struct Lowered {
-    pub mesh: Mesh,
-    pub problems: Vec<Problem>,
-    /// Valid, but beyond this version: nothing at the moment.
-    pub unsupported: Vec<Problem>,
-}
-
-/// Lowers what was parsed. `whole` is false if a file or a part of one could not be parsed: then a
-/// name that is not defined may still be.
-pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
+/// Lowers what was parsed. The mesh is valid if there is no error among the problems. `whole` is
+/// false if a file or a part of one could not be parsed: then a name that is not defined may still
+/// be.
+pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Problem>) {
     // An unknown key at the top may be a table that others refer to, misspelled.
     let sound = |file: &Arc<Parsed>| file.text.as_ref().is_some_and(|text| text.sound);
-    let mut report = Report {
+    let mut report = Diagnostics {
         problems: Vec::new(),
         whole: whole && files.iter().all(sound),
+        order: files
+            .iter()
+            .map(|file| file.fragment.origin().clone())
+            .collect(),
     };
     let merged = merge::merge(files, &mut report);
-    let mut places = place::Places::new(&merged);
+    let mut places = place::PlaceTable::new(&merged);
     let node = settings::node(&merged, host, &mut places, &mut report);
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
@@ -71,30 +69,38 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> Lowered {
         },
         &mut report,
     );
-    Lowered {
-        unsupported: Vec::new(),
-        mesh: Mesh {
-            node,
-            vip_ranges,
-            capture: capture::lower(&merged, host, &mut report),
-            limits: settings::limits(&merged),
-            waypoints: waypoint::into_model(waypoints),
-            services: service::into_model(services),
-            backends,
-        },
-        problems: report.problems,
-    }
+    let mesh = Mesh {
+        node,
+        vip_ranges,
+        capture: capture::lower(&merged, host, &mut report),
+        limits: settings::limits(&merged),
+        waypoints: waypoint::into_model(waypoints),
+        services: service::into_model(services),
+        backends,
+    };
+    (mesh, report.problems)
 }
 
 /// Where lowering says what it finds.
-struct Report {
+struct Diagnostics {
     problems: Vec<Problem>,
     whole: bool,
+    /// Where the fragments come from, in their order.
+    order: Vec<Origin>,
 }
 
-impl Report {
+impl Diagnostics {
     fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+
+    /// Whether the operator reads `a` before `b`.
+    fn is_before(&self, a: Spot<'_>, b: Spot<'_>) -> bool {
+        let position = |spot: Spot<'_>| {
+            let origin = spot.fragment.origin();
+            (self.order.iter().position(|it| it == origin), spot.span)
+        };
+        position(a) < position(b)
     }
 
     /// A reference to a name that no entry of `table` has.
@@ -123,13 +129,13 @@ impl Report {
 /// A place that costs nothing until there is a problem.
 #[derive(Clone, Copy)]
 struct Spot<'a> {
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     span: Span,
 }
 
 impl<'a> Spot<'a> {
-    fn new(source: &'a Arc<Source>, span: Span) -> Self {
-        Self { source, span }
+    fn new(fragment: &'a Arc<Fragment>, span: Span) -> Self {
+        Self { fragment, span }
     }
 
     fn error(self, message: impl Into<String>) -> Problem {
@@ -144,7 +150,7 @@ impl<'a> Spot<'a> {
         Problem::new(Severity::Note, self.place(), message)
     }
 
-    fn place(self) -> Place {
-        Place::new(self.source, self.span)
+    fn place(self) -> Location {
+        Location::new(self.fragment, self.span)
     }
 }

@@ -1,9 +1,9 @@
 //! Ports: `80`, `"80"`, `"80:8080"`, `"53:53/udp"`, `{ port = 80, target = 8080 }`.
 
-use super::read::{Read, Reader, Required, Value, Wrong, text};
+use super::choice::{Choice, choose};
+use super::read::{DocumentReader, Read, Required, Value, Wrong, text};
 use super::scalar::{PortNumber, integer};
 use super::suggest::quote;
-use super::word::{Word, word};
 use crate::model::{PortMapping, Protocol};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -21,14 +21,14 @@ text! {
         /// Port of the endpoints. Default: the same as `port`.
         target: Option<PortNumber>,
         /// Default: `tcp`.
-        protocol: Option<Word<Protocol>>,
+        protocol: Option<Choice<Protocol>>,
     }
 }
 
 impl Read for PortText {
     const WHAT: &'static str = "a port: 80, `80:8080`, `53:53/udp` or a table";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         match value.get_ref() {
             DeValue::Integer(_) => {
                 let port = integer(value, PortNumber::WHAT, 1, 65_535, reader)?;
@@ -44,7 +44,7 @@ impl Read for PortText {
                 }
                 let port = table.port.0?.0;
                 let target = table.target.map_or(port, |target| target.0);
-                let protocol = table.protocol.map_or(Protocol::Tcp, |word| word.0);
+                let protocol = table.protocol.map_or(Protocol::Tcp, |chosen| chosen.0);
                 mapping(port, target, protocol)
             }
             _ => {
@@ -58,7 +58,7 @@ impl Read for PortText {
 
 fn parse(text: &str) -> Result<PortMapping, Wrong> {
     let (ports, protocol) = match text.split_once('/') {
-        Some((ports, protocol)) => (ports, word(protocol)?),
+        Some((ports, protocol)) => (ports, choose(protocol)?),
         None => (text, Protocol::Tcp),
     };
     let (port, target) = ports.split_once(':').unwrap_or((ports, ports));

@@ -1,9 +1,9 @@
-//! What is wrong with the files, or worth knowing about them.
+//! What is wrong with the configuration, or worth knowing about it.
 
-use super::source::{Place, Source, Span};
+use super::fragment::{Fragment, LARGEST, Origin};
+use super::location::{Location, Span};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How much a problem matters. Only errors keep a configuration from being applied.
@@ -38,7 +38,7 @@ impl fmt::Display for Severity {
 pub struct Problem {
     pub severity: Severity,
     pub message: String,
-    pub place: Place,
+    pub place: Location,
     /// What should stand there instead.
     pub expected: Option<String>,
     /// Other places that take part.
@@ -50,12 +50,12 @@ pub struct Problem {
 /// Another place that takes part in a problem.
 #[derive(Clone, Debug)]
 pub struct Related {
-    pub place: Place,
+    pub place: Location,
     pub message: String,
 }
 
 impl Problem {
-    pub(super) fn new(severity: Severity, place: Place, message: impl Into<String>) -> Self {
+    pub fn new(severity: Severity, place: Location, message: impl Into<String>) -> Self {
         Self {
             severity,
             message: message.into(),
@@ -66,16 +66,23 @@ impl Problem {
         }
     }
 
-    pub(super) fn error(source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, Place::new(source, span), message)
+    pub(super) fn error(fragment: &Arc<Fragment>, span: Span, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, Location::new(fragment, span), message)
     }
 
-    /// A file that could not be read at all.
-    pub(super) fn unreadable(path: &Path, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, Place::whole(path), message)
+    /// A fragment that could not be read at all.
+    pub fn unreadable(origin: Origin, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, Location::whole(origin), message)
     }
 
-    pub(super) fn expected(mut self, expected: impl Into<String>) -> Self {
+    /// `size` follows "this file has".
+    pub fn too_large(origin: Origin, size: &str) -> Self {
+        let most = LARGEST >> 20;
+        let message = format!("this file has {size}; the largest that is read has {most} MiB");
+        Self::unreadable(origin, message).help("split a large mesh into files in `mesh.d/`")
+    }
+
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
         self.expected = Some(expected.into());
         self
     }
@@ -85,12 +92,12 @@ impl Problem {
         self
     }
 
-    pub(super) fn help_if(mut self, help: Option<String>) -> Self {
+    pub fn help_if(mut self, help: Option<String>) -> Self {
         self.help = help;
         self
     }
 
-    pub(super) fn related(mut self, place: Place, message: impl Into<String>) -> Self {
+    pub(super) fn related(mut self, place: Location, message: impl Into<String>) -> Self {
         self.related.push(Related {
             place,
             message: message.into(),
@@ -98,11 +105,11 @@ impl Problem {
         self
     }
 
-    pub fn file(&self) -> &Path {
-        self.place.file()
+    pub fn origin(&self) -> &Origin {
+        self.place.origin()
     }
 
-    /// Counted from 1; `None` if the problem is the file itself.
+    /// Counted from 1; `None` if the problem is the whole fragment.
     pub fn line(&self) -> Option<usize> {
         self.place.line()
     }
@@ -120,25 +127,25 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems in the order of the files and of the text in them.
+/// Problems in the order of the fragments and of the text in them.
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
     list: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn in_order(mut list: Vec<Problem>, files: &[PathBuf]) -> Self {
-        let positions = files.iter().enumerate();
-        let positions: BTreeMap<&Path, usize> = positions.map(|(n, f)| (f.as_path(), n)).collect();
+    pub(super) fn in_order(mut list: Vec<Problem>, origins: &[Origin]) -> Self {
+        let positions = origins.iter().enumerate();
+        let positions: BTreeMap<&Origin, usize> = positions.map(|(n, it)| (it, n)).collect();
         let order = |problem: &Problem| {
-            let file = positions.get(problem.file()).copied();
-            (file, problem.place.span.map(|span| span.start))
+            let position = positions.get(problem.origin()).copied();
+            (position, problem.place.span.map(|span| span.start))
         };
         if list.len() > 1 {
             list.sort_by_cached_key(order);
             // A shared value may be wrong for each of its users in the same way.
             list.dedup_by(|a, b| {
-                a.place.span == b.place.span && a.message == b.message && a.file() == b.file()
+                a.place.span == b.place.span && a.message == b.message && a.origin() == b.origin()
             });
         }
         Self { list }
@@ -162,45 +169,5 @@ impl Problems {
 
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) != 0
-    }
-
-    /// Those of one severity, in order.
-    pub fn only(&self, severity: Severity) -> Self {
-        self.iter()
-            .filter(|p| p.severity == severity)
-            .cloned()
-            .collect()
-    }
-
-    /// The first error, on one line, and how many more there are; for logs and `STATUS=`.
-    pub fn headline(&self) -> Option<String> {
-        let first = self.iter().find(|p| p.severity == Severity::Error)?;
-        Some(match self.count(Severity::Error) {
-            1 => first.to_string(),
-            errors => format!("{first} (and {} more)", errors - 1),
-        })
-    }
-}
-
-impl FromIterator<Problem> for Problems {
-    fn from_iter<I: IntoIterator<Item = Problem>>(list: I) -> Self {
-        Self {
-            list: list.into_iter().collect(),
-        }
-    }
-}
-
-impl Extend<Problem> for Problems {
-    fn extend<I: IntoIterator<Item = Problem>>(&mut self, more: I) {
-        self.list.extend(more);
-    }
-}
-
-impl<'a> IntoIterator for &'a Problems {
-    type Item = &'a Problem;
-    type IntoIter = std::slice::Iter<'a, Problem>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }

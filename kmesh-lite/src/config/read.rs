@@ -4,8 +4,9 @@
 //! once and yields its struct, its JSON Schema, its known keys and its reader: what the schema
 //! allows and what is read cannot differ.
 
+use super::fragment::Fragment;
+use super::location::Span;
 use super::problem::Problem;
-use super::source::{Source, Span};
 use super::suggest::{did_you_mean, either, quote};
 use crate::model::Name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,18 +18,18 @@ use toml::de::{DeTable, DeValue};
 pub type Value<'i> = toml::Spanned<DeValue<'i>>;
 
 /// Collects problems of one file while its document is read.
-pub struct Reader {
-    source: Arc<Source>,
+pub struct DocumentReader {
+    fragment: Arc<Fragment>,
     pub problems: Vec<Problem>,
     words: HashSet<Arc<str>>,
     /// Says nothing about missing keys.
     pub forgive_missing: bool,
 }
 
-impl Reader {
-    pub fn new(source: &Arc<Source>) -> Self {
+impl DocumentReader {
+    pub fn new(fragment: &Arc<Fragment>) -> Self {
         Self {
-            source: Arc::clone(source),
+            fragment: Arc::clone(fragment),
             problems: Vec::new(),
             words: HashSet::new(),
             forgive_missing: false,
@@ -50,7 +51,7 @@ impl Reader {
     }
 
     pub fn wrong(&mut self, span: Span, wrong: Wrong) {
-        let mut problem = Problem::error(&self.source, span, wrong.message).help_if(wrong.help);
+        let mut problem = Problem::error(&self.fragment, span, wrong.message).help_if(wrong.help);
         problem.expected = wrong.expected;
         self.problems.push(problem);
     }
@@ -137,23 +138,23 @@ pub trait Read: Sized {
     }
 
     /// `None` after reporting why not.
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self>;
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self>;
 }
 
 /// What a key of a table can hold: a value that may be absent, or one that may not.
 pub trait Field: Sized {
-    fn found(value: &Value<'_>, reader: &mut Reader) -> Self;
-    fn absent(table: Span, key: &'static str, reader: &mut Reader) -> Self;
+    fn found(value: &Value<'_>, reader: &mut DocumentReader) -> Self;
+    fn absent(table: Span, key: &'static str, reader: &mut DocumentReader) -> Self;
     /// Present, and no problem in it.
     fn is_some(&self) -> bool;
 }
 
 impl<T: Read> Field for Option<T> {
-    fn found(value: &Value<'_>, reader: &mut Reader) -> Self {
+    fn found(value: &Value<'_>, reader: &mut DocumentReader) -> Self {
         T::read(value, reader)
     }
 
-    fn absent(_: Span, _: &'static str, _: &mut Reader) -> Self {
+    fn absent(_: Span, _: &'static str, _: &mut DocumentReader) -> Self {
         None
     }
 
@@ -167,11 +168,11 @@ impl<T: Read> Field for Option<T> {
 pub struct Required<T>(pub Option<T>);
 
 impl<T: Read> Field for Required<T> {
-    fn found(value: &Value<'_>, reader: &mut Reader) -> Self {
+    fn found(value: &Value<'_>, reader: &mut DocumentReader) -> Self {
         Self(T::read(value, reader))
     }
 
-    fn absent(table: Span, key: &'static str, reader: &mut Reader) -> Self {
+    fn absent(table: Span, key: &'static str, reader: &mut DocumentReader) -> Self {
         reader.missing::<T>(table, key);
         Self(None)
     }
@@ -199,7 +200,7 @@ impl<T: Read> Read for At<T> {
         T::advice()
     }
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let span = value.span().into();
         T::read(value, reader).map(|value| Self { span, value })
     }
@@ -221,7 +222,7 @@ impl<T: Read> Read for List<T> {
         format!("an array, each item {}", T::WHAT)
     }
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let DeValue::Array(array) = value.get_ref() else {
             reader.wrong_type(value, &Self::what());
             return None;
@@ -245,7 +246,7 @@ pub struct Named<T> {
 impl<T: Read> Read for Named<T> {
     const WHAT: &'static str = "a table";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let DeValue::Table(table) = value.get_ref() else {
             reader.wrong_type(value, "a table whose keys are names");
             return None;
@@ -268,7 +269,7 @@ impl<T: Read> Read for Named<T> {
 }
 
 /// A name, or its problem reported.
-pub fn name(text: &str, span: Span, reader: &mut Reader) -> Option<Name> {
+pub fn name(text: &str, span: Span, reader: &mut DocumentReader) -> Option<Name> {
     match text.parse() {
         Ok(name) => Some(name),
         Err(error) => {
@@ -291,8 +292,8 @@ pub fn table<'v, 'i>(
     value: &'v Value<'i>,
     what: &str,
     known: &'static [&'static str],
-    reader: &mut Reader,
-    mut read: impl FnMut(&str, &'v Value<'i>, &mut Reader) -> bool,
+    reader: &mut DocumentReader,
+    mut read: impl FnMut(&str, &'v Value<'i>, &mut DocumentReader) -> bool,
 ) -> Option<(Span, bool)> {
     let DeValue::Table(table) = value.get_ref() else {
         reader.wrong_type(value, what);
@@ -305,8 +306,8 @@ pub fn table<'v, 'i>(
 pub fn keys<'v, 'i>(
     table: &'v DeTable<'i>,
     known: &'static [&'static str],
-    reader: &mut Reader,
-    read: &mut impl FnMut(&str, &'v Value<'i>, &mut Reader) -> bool,
+    reader: &mut DocumentReader,
+    read: &mut impl FnMut(&str, &'v Value<'i>, &mut DocumentReader) -> bool,
 ) -> bool {
     let mut sound = true;
     for (key, value) in table {
@@ -331,7 +332,7 @@ macro_rules! text {
             /// Where the table begins.
             #[schemars(skip)]
             #[allow(dead_code, reason = "every table has it, not every one needs it")]
-            pub span: $crate::config::source::Span,
+            pub span: $crate::config::location::Span,
             /// Whether every key that is there could be read.
             #[schemars(skip)]
             #[allow(dead_code, reason = "every table has it, not every one needs it")]
@@ -348,7 +349,7 @@ macro_rules! text {
 
             fn read(
                 value: &$crate::config::read::Value<'_>,
-                reader: &mut $crate::config::read::Reader,
+                reader: &mut $crate::config::read::DocumentReader,
             ) -> Option<Self> {
                 use $crate::config::read::{Field, table};
                 $(let mut $field: Option<$type> = None;)+

@@ -1,6 +1,6 @@
 //! Values that are one string or number: addresses, ranges, names, hostnames, cgroups.
 
-use super::read::{NAME, NAME_PATTERN, Read, Reader, Value, Wrong};
+use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
 use super::suggest::quote;
 use crate::model::{CgroupRef, Limits, Locality, Name};
 use ipnetwork::IpNetwork;
@@ -22,12 +22,12 @@ macro_rules! scalar {
         impl Read for $name {
             const WHAT: &'static str = $what;
 
-            fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+            fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
                 let DeValue::String(text) = value.get_ref() else {
                     reader.wrong_type(value, &format!("a string: {}", $what));
                     return None;
                 };
-                let parse: fn(&str, &mut Reader) -> Result<$inner, Wrong> = $parse;
+                let parse: fn(&str, &mut DocumentReader) -> Result<$inner, Wrong> = $parse;
                 match parse(text, reader) {
                     Ok(inner) => Some(Self(inner)),
                     Err(mut wrong) => {
@@ -66,7 +66,7 @@ scalar! {
         |text, _| cidr(text);
 
     /// Address and port.
-    Socket(SocketAddr): "an address and a port, like `10.0.0.5:15008` or `[fd00::5]:15008`",
+    SocketText(SocketAddr): "an address and a port, like `10.0.0.5:15008` or `[fd00::5]:15008`",
         r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$", |text, _| socket(text);
 
     /// What an entry of the file is called.
@@ -337,7 +337,7 @@ pub fn integer(
     what: &str,
     low: u32,
     high: u32,
-    reader: &mut Reader,
+    reader: &mut DocumentReader,
 ) -> Option<u32> {
     let span = value.span().into();
     let DeValue::Integer(number) = value.get_ref() else {
@@ -363,7 +363,7 @@ macro_rules! integers {
         impl Read for $name {
             const WHAT: &'static str = $what;
 
-            fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+            fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
                 integer(value, $what, $low, $high, reader).map(Self)
             }
         }
@@ -400,7 +400,7 @@ pub struct Flag(pub bool);
 impl Read for Flag {
     const WHAT: &'static str = "`true` or `false`";
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let DeValue::Boolean(flag) = value.get_ref() else {
             reader.wrong_type(value, Self::WHAT);
             return None;

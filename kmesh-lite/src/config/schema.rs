@@ -1,13 +1,13 @@
 //! The tables of the file. Their comments are the reference of the format: they become the
 //! descriptions of the JSON Schema and the man page.
 
+use super::choice::Choice;
 use super::endpoint::{EndpointText, LocalityText, SharedEndpoint, VipText};
 use super::port::PortText;
 use super::read::{At, List, Named, Required, text};
 use super::scalar::{
-    CgroupPath, CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, Socket,
+    CgroupPath, CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
 };
-use super::word::Word;
 use crate::model::{Header, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -19,7 +19,7 @@ text! {
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
     /// defined once, and `[node]`, `[mesh]`, `[capture]` and `[limits]` may each stand in one file.
     /// The order of entries and files never matters.
-    FileText "a table" {
+    DocumentText "a table" {
         /// This host: what localities of endpoints are compared with.
         node: Option<NodeText>,
         /// Settings of the whole mesh.
@@ -100,10 +100,10 @@ text! {
     WaypointText "a table with `address` and `header`" {
         /// Where it listens: address and port. Clients of IPv4 addresses need an IPv4 waypoint;
         /// those of IPv6 addresses can use either.
-        address: Required<At<Socket>>,
+        address: Required<At<SocketText>>,
         /// How it learns the original destination. There is no default, because a waypoint that
         /// expects another header than it gets misreads every connection.
-        header: Required<At<Word<Header>>>,
+        header: Required<At<Choice<Header>>>,
         /// The systemd unit or cgroup path of the waypoint, if it runs on this host: its own
         /// connections skip waypoints. Without it a waypoint on this host would be redirected to
         /// itself.
@@ -130,12 +130,12 @@ text! {
         /// Other ports of a virtual address refuse connections.
         ports: Required<List<PortText>>,
         /// How an endpoint is picked. Default: `random`.
-        policy: Option<At<Word<Policy>>>,
+        policy: Option<At<Choice<Policy>>>,
         /// What makes an endpoint near: scopes that are compared with this host, the most
         /// important first. Its priority is the number of scopes minus that of leading matches; 0
         /// is nearest. Two unknown values match. Default, as in Istio: `["network", "region",
         /// "zone", "subzone"]` for `failover`, `["node"]` for `strict`; `random` does not use it.
-        prefer: Option<List<Word<Scope>>>,
+        prefer: Option<List<Choice<Scope>>>,
         /// An entry of `[waypoints]`: every connection to the service goes there.
         waypoint: Option<At<NameText>>,
         /// Who serves: addresses, names from `[endpoints]`, or tables. Without any, connections are
@@ -148,7 +148,7 @@ text! {
 /// The JSON Schema of the file, from the types that read it.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut schema = generator.into_root_schema_for::<FileText>();
+    let mut schema = generator.into_root_schema_for::<DocumentText>();
     RecursiveTransform(without_null).transform(&mut schema);
     schema.insert("title".to_owned(), "mesh.toml".into());
     schema.into()
@@ -180,15 +180,20 @@ fn without_null(schema: &mut Schema) {
 mod tests {
     use super::*;
     use crate::config::endpoint::{EndpointTable, LocalityTable};
+    use crate::config::fragment::{Fragment, Origin};
     use crate::config::parse::parse;
     use crate::config::port::PortTable;
-    use crate::config::source::Source;
+    use crate::config::problem::Problem;
     use std::collections::BTreeSet;
+
+    fn problems(text: &str) -> Vec<Problem> {
+        parse(&Fragment::new(Origin::new("f"), 0, text).unwrap()).problems
+    }
 
     /// Each table of the schema, and where a file has it.
     fn tables() -> Vec<(&'static str, &'static [&'static str], &'static str)> {
         vec![
-            ("", FileText::KEYS, ""),
+            ("", DocumentText::KEYS, ""),
             ("NodeText", NodeText::KEYS, "[node]\n"),
             ("MeshText", MeshText::KEYS, "[mesh]\n"),
             ("CaptureText", CaptureText::KEYS, "[capture]\n"),
@@ -233,15 +238,14 @@ mod tests {
             for key in keys {
                 // Of a type that no key takes, so that the key is known and its value is not.
                 let text = format!("{header}{key} = 1979-05-27\n");
-                let problems = parse(&Source::new("f", text), Vec::new()).problems;
+                let problems = problems(&text);
                 assert!(!problems.is_empty(), "{name}.{key}");
                 for problem in problems {
                     assert!(!problem.message.contains("unknown key"), "{problem}");
                     assert!(!problem.message.contains(&format!("missing key `{key}`")));
                 }
             }
-            let problems =
-                parse(&Source::new("f", format!("{header}zzz = 1\n")), Vec::new()).problems;
+            let problems = problems(&format!("{header}zzz = 1\n"));
             let missing: BTreeSet<_> = problems
                 .iter()
                 .filter_map(|p| p.message.strip_prefix("missing key `")?.strip_suffix('`'))

@@ -1,15 +1,15 @@
 //! Everything that can happen to the daemon, in the order in which it is dealt with.
 
+use super::settle::Settle;
 use crate::control::Request;
-use crate::sources::Settle;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// One thing that happened.
 #[derive(Debug)]
 pub enum Event {
-    /// Something that the configuration is read from changed.
-    FileChanged,
+    /// The source of the configuration may have changed.
+    SourceChanged,
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
     Signal(Signal),
@@ -54,7 +54,7 @@ impl Events {
         }
     }
 
-    /// Waits for the next event. File changes come out once they have settled. None when nobody is
+    /// Waits for the next event. Changes of the source come out once they have settled. None when nobody is
     /// left who could send one.
     pub fn next(&mut self) -> Option<Event> {
         loop {
@@ -66,7 +66,7 @@ impl Events {
                 return Some(Event::Timer(Timer::Watchdog));
             }
             if self.settle.expire(now) {
-                return Some(Event::FileChanged);
+                return Some(Event::SourceChanged);
             }
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
@@ -78,7 +78,7 @@ impl Events {
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             match self.queue.recv_timeout(due.duration_since(now)) {
-                Ok(Event::FileChanged) => self.settle.change(Instant::now()),
+                Ok(Event::SourceChanged) => self.settle.change(Instant::now()),
                 Ok(event) => return Some(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,

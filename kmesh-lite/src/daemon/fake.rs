@@ -2,19 +2,17 @@
 
 use super::event::Event;
 use super::supervisor::{News, Supervisor};
-use super::{Blame, Datapath, cgroups_changed, file_changed};
-use crate::api::{FileText, Findings};
-use crate::host::{Cgroups, Units};
+use super::{Blame, Datapath, Source, cgroups_changed};
+use crate::config::{Fragment, Fragments, Origin};
+use crate::host::{Cgroups, Units, WatchError};
 use crate::kernel::Snapshot;
 use crate::maps::{Maps, Memory};
-use crate::model::{Capture, CgroupRef, Facts, Limits, Mesh, Name, Policy, Service};
+use crate::model::{Facts, Limits, Mesh};
 use crate::reconcile::{self, Change, Pass};
-use crate::sources::{Loaded, Source, Watch};
 use crate::tables::{Actual, Counters};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -145,91 +143,76 @@ impl Drop for FakeDatapath {
     }
 }
 
-/// Reads a file with one service name a line; `bad` is an error and `odd` cannot be run. A line like
-/// `sshd.service` is a unit to leave alone.
-pub struct FakeSource {
-    pub file: PathBuf,
-    pub drop_ins: PathBuf,
+/// A source that has one fragment in memory, or none; shared with the test.
+#[derive(Clone, Default)]
+pub struct FakeSource(Arc<Mutex<InMemory>>);
+
+#[derive(Default)]
+struct InMemory {
+    text: Option<String>,
+    revision: u64,
+    changed: Option<Box<dyn Fn() + Send>>,
 }
 
 impl FakeSource {
-    pub fn new(file: PathBuf) -> Self {
-        Self {
-            drop_ins: file.with_extension("d"),
-            file,
+    /// Changes the fragment to [`toml`] of `text`.
+    pub fn write(&self, text: &str) {
+        self.change(Some(toml(text)));
+    }
+
+    pub fn remove(&self) {
+        self.change(None);
+    }
+
+    fn change(&self, text: Option<String>) {
+        let mut inside = self.0.lock().unwrap();
+        inside.text = text;
+        inside.revision += 1;
+        if let Some(changed) = &inside.changed {
+            changed();
         }
     }
 }
 
 impl Source for FakeSource {
-    fn load(&mut self) -> Loaded {
-        let Ok(text) = fs::read_to_string(&self.file) else {
-            return Loaded::default();
-        };
-        let path = self.file.display().to_string();
-        self.load_texts(vec![FileText { path, text }])
+    fn name(&self) -> Origin {
+        Origin::new("memory:mesh")
     }
 
-    fn load_texts(&self, texts: Vec<FileText>) -> Loaded {
-        let lines: Vec<_> = texts.iter().map(|file| file.text.as_str()).collect();
-        let text = lines.join("\n");
-        let problems = findings(&text, "bad");
-        let mesh = (problems.errors == 0).then(|| mesh(&text));
-        Loaded {
-            mesh,
-            problems,
-            unsupported: findings(&text, "odd"),
-            present: !texts.is_empty(),
-            files: texts.into_iter().map(|file| file.path.into()).collect(),
+    fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError> {
+        self.0.lock().unwrap().changed = Some(Box::new(changed));
+        Ok(())
+    }
+
+    fn read(&mut self) -> Fragments {
+        let inside = self.0.lock().unwrap();
+        let mut fragments = Fragments::default();
+        if let Some(text) = &inside.text {
+            fragments.push(Fragment::new(self.name(), inside.revision, text.as_str()));
         }
+        fragments
     }
 
-    fn file(&self) -> &Path {
-        &self.file
+    fn may_have_changed(&mut self) -> bool {
+        false
     }
 
-    fn drop_ins(&self) -> &Path {
-        &self.drop_ins
-    }
-}
-
-fn findings(text: &str, word: &str) -> Findings {
-    let lines: Vec<_> = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| *line == word)
-        .map(|(number, line)| format!("{}: {line}", number + 1))
-        .collect();
-    Findings {
-        errors: lines.len(),
-        text: lines.join("\n"),
-        list: lines.into(),
+    fn blind(&self) -> &[WatchError] {
+        &[]
     }
 }
 
-fn mesh(text: &str) -> Mesh {
-    let service = || Service {
-        vips: Vec::new(),
-        hostnames: Vec::new(),
-        ports: Vec::new(),
-        policy: Policy::ALL[0],
-        prefer: Vec::new(),
-        waypoint: None,
-        endpoints: Vec::new(),
+/// A configuration with one service of each line's name. A line like `sshd.service` is a unit to
+/// leave alone, and `bad` is an error.
+pub fn toml(text: &str) -> String {
+    let line = |line: &str| match line {
+        "bad" => line.to_owned(),
+        unit if unit.ends_with(".service") => format!("capture.bypass = ['{unit}']"),
+        name => format!(
+            "services.'{name}' = {{ vips = ['auto'], ports = [80], endpoints = ['10.0.0.1'] }}"
+        ),
     };
-    let is_unit = |line: &&str| line.ends_with(".service");
-    let lines = text.lines().map(str::trim);
-    let units = lines.clone().filter(is_unit);
-    let names = lines.filter(|line| !is_unit(line));
-    let names = names.map(|line| line.parse::<Name>().unwrap());
-    Mesh {
-        capture: Capture {
-            bypass: units.map(|unit| CgroupRef::Unit(unit.to_owned())).collect(),
-            ..Capture::default()
-        },
-        services: names.map(|name| (name, service())).collect(),
-        ..Mesh::default()
-    }
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Keeps what it is told.
@@ -249,11 +232,8 @@ impl Supervisor for FakeSupervisor {
     }
 }
 
-/// Watches on a source, and on a tree of folders in place of cgroups.
-pub fn watches(source: &FakeSource, folder: &Path, events: &Sender<Event>) -> (Watch, Units) {
-    let (file, drop_ins) = (source.file(), source.drop_ins());
-    let watch = Watch::new(file, drop_ins, file_changed(events.clone())).unwrap();
+/// A watch on a tree of folders in place of cgroups.
+pub fn units(folder: &Path, events: &Sender<Event>) -> Units {
     let cgroups = Cgroups::at(&folder.join("cgroup"));
-    let units = Units::new(cgroups, cgroups_changed(events.clone())).unwrap();
-    (watch, units)
+    Units::new(cgroups, cgroups_changed(events.clone())).unwrap()
 }

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 struct Fixture {
     socket: PathBuf,
-    file: PathBuf,
+    source: FakeSource,
     control: Option<Control>,
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
@@ -26,25 +26,20 @@ impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
-        let file = folder.path().join("mesh.toml");
-        fs::write(&file, "pay.ments\nweb").unwrap();
         let (events, queue) = mpsc::channel();
-        let source = FakeSource::new(file.clone());
-        let (watch, units) = fake::watches(&source, folder.path(), &events);
-        let options = Options {
-            socket: socket.clone(),
-            cgroups: Vec::new(),
-            resync: Duration::from_secs(3600),
-        };
-        let mut queue = Events::new(queue, options.resync, None);
+        let source = FakeSource::default();
+        source.write("pay.ments\nweb");
+        let mut meshes = MeshSource::new(source.clone(), Vec::new());
+        let loaded = meshes.load();
+        let units = fake::units(folder.path(), &events);
+        let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let datapath = FakeDatapath(Kernel::default());
-        let supervisor = FakeSupervisor::default();
-        let mut daemon = Daemon::new(options, source, datapath, watch, units, supervisor);
-        daemon.start().unwrap();
+        let mut daemon = Daemon::new(meshes, datapath, units, FakeSupervisor::default());
+        daemon.start(loaded).unwrap();
         Self {
             control: Some(Control::listen(&socket, requests(events.clone())).unwrap()),
             socket,
-            file,
+            source,
             events,
             thread: Some(thread::spawn(move || daemon.run(&mut queue))),
             _folder: folder,
@@ -138,10 +133,13 @@ fn a_single_service_can_be_asked_for() {
 #[test]
 fn a_bad_file_fails_the_reload_with_its_problems() {
     let fixture = Fixture::new();
-    fs::write(&fixture.file, "web\nbad").unwrap();
+    fixture.source.write("web\nbad");
     let answer = fixture.post("/v1/reload", "");
     let failure = fixture.fails(answer, 422, FailureKind::InvalidConfiguration);
-    assert_eq!(failure.problems.unwrap().list, json!(["2: bad"]));
+    let problems = failure.problems.unwrap();
+    assert_eq!(problems.errors, 1);
+    assert_eq!(problems.list[0]["file"], "memory:mesh");
+    assert_eq!(problems.list[0]["line"], 2);
 }
 
 #[test]
@@ -162,7 +160,7 @@ fn wrong_requests_are_told_what_is_wrong() {
 fn a_plan_of_another_file_comes_with_its_text() {
     let fixture = Fixture::new();
     let plan = |text: &str| {
-        let files = json!({ "files": [{ "path": "other.toml", "text": text }] });
+        let files = json!({ "files": [{ "path": "other.toml", "text": fake::toml(text) }] });
         fixture.post("/v1/plan", &files.to_string())
     };
     let (code, body) = plan("web");
@@ -175,8 +173,10 @@ fn a_plan_of_another_file_comes_with_its_text() {
 #[test]
 fn a_plan_may_be_large() {
     let fixture = Fixture::new();
-    let text = format!("web{}", " ".repeat(64 << 20));
-    let files = json!({ "files": [{ "path": "other.toml", "text": text }] });
+    let blank = " ".repeat(22 << 20);
+    let files = ["a.toml", "b.toml", "c.toml"];
+    let files = files.map(|path| json!({ "path": path, "text": blank }));
+    let files = json!({ "files": files });
     assert_eq!(fixture.post("/v1/plan", &files.to_string()).0, 200);
 }
 

@@ -4,28 +4,24 @@ mod answer;
 mod reload;
 mod state;
 
+use super::DaemonError;
 use super::datapath::Datapath;
 use super::event::{Event, Events, Signal, Timer};
+use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
-use super::{DaemonError, Options};
+use crate::config::Loaded;
 use crate::control::Request;
 use crate::host::{self, Change, Units, WatchError};
-use crate::sources::Source;
-use crate::sources::Watch;
 use log::{info, warn};
 use state::State;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything that the loop owns.
 pub struct Daemon<S, D, N> {
-    source: S,
+    meshes: MeshSource<S>,
     datapath: D,
-    watch: Watch,
     units: Units,
     supervisor: N,
-    /// Attach to these instead of what the file says.
-    cgroups: Vec<PathBuf>,
     state: State,
 }
 
@@ -33,7 +29,7 @@ pub struct Daemon<S, D, N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     Start,
-    File,
+    Source,
     Cgroup,
     Signal,
     Request,
@@ -44,7 +40,7 @@ impl Trigger {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
-            Self::File => "file",
+            Self::Source => "file",
             Self::Cgroup => "cgroup",
             Self::Signal => "signal",
             Self::Request => "request",
@@ -54,31 +50,22 @@ impl Trigger {
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    pub fn new(
-        options: Options,
-        source: S,
-        datapath: D,
-        watch: Watch,
-        units: Units,
-        supervisor: N,
-    ) -> Self {
+    pub fn new(meshes: MeshSource<S>, datapath: D, units: Units, supervisor: N) -> Self {
         Self {
-            state: State::new(source.file().to_owned(), datapath.has_inherited()),
-            source,
+            state: State::new(meshes.source.name(), datapath.has_inherited()),
+            meshes,
             datapath,
-            watch,
             units,
             supervisor,
-            cgroups: options.cgroups,
         }
     }
 
-    /// The first pass. Ready afterwards, whatever the file is like; an error if the host refuses.
-    pub fn start(&mut self) -> Result<(), DaemonError> {
-        let outcome = self.load(Trigger::Start);
+    /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
+    pub fn start(&mut self, loaded: Loaded) -> Result<(), DaemonError> {
+        let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
-                path: self.state.path.clone(),
+                name: self.state.name.clone(),
                 source: Box::new(source),
             });
         }
@@ -90,7 +77,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn run(&mut self, events: &mut Events) {
         while let Some(event) = events.next() {
             match event {
-                Event::FileChanged => drop(self.load(Trigger::File)),
+                Event::SourceChanged => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
@@ -126,18 +113,17 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// A reload that somebody waits for, so that systemd is told of its beginning and end.
-    fn announced(&mut self, trigger: Trigger) -> reload::Outcome<D::Error> {
+    fn announced(&mut self, trigger: Trigger) -> reload::ReloadOutcome<D::Error> {
         self.supervisor.tell(News::Reloading);
         let outcome = self.load(trigger);
         self.supervisor.tell(News::Ready(&self.state.verdict()));
         outcome
     }
 
-    /// Compares the kernel with what it should hold. The file is read again only if it may have
-    /// changed without our notice: over a mount, or where inotify cannot see.
+    /// Compares the kernel with what it should hold. The configuration is read again only if it may
+    /// have changed without our notice.
     fn resync(&mut self) {
-        let refreshed = self.watch.refresh();
-        if refreshed.moved || !refreshed.blind.is_empty() {
+        if self.meshes.source.may_have_changed() {
             drop(self.load(Trigger::Timer));
         } else if self.state.mesh.is_some() {
             drop(self.pass(Trigger::Timer));
@@ -181,7 +167,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Err(error) => warn!("cannot list the addresses of this host: {error}"),
         }
         self.state.facts.cgroups = sight.cgroups;
-        self.warn_blind_units(&sight.blind);
+        warn_once(&sight.blind, &mut self.state.blind_units);
         !sight.changed.is_empty()
     }
 
@@ -191,14 +177,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.supervisor.tell(News::Status(&verdict));
             self.state.told = Some(verdict);
         }
-    }
-
-    fn warn_blind(&mut self, blind: &[WatchError]) {
-        warn_once(blind, &mut self.state.blind);
-    }
-
-    fn warn_blind_units(&mut self, blind: &[WatchError]) {
-        warn_once(blind, &mut self.state.blind_units);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The configuration: whether this process can read it, and whether it is valid.
 
 use super::{Check, Finding};
-use crate::config::{Host, Loader, Severity};
-use crate::host;
+use crate::config::Severity;
+use crate::host::this_host;
 use crate::model::Mesh;
+use crate::sources::Files;
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, eaccess, gethostname};
+use nix::unistd::{AccessFlags, eaccess};
 use std::path::PathBuf;
 
 /// The main file and its drop-ins as they were read.
@@ -28,27 +29,27 @@ pub struct Configuration {
 }
 
 pub fn look(file: PathBuf) -> Configuration {
-    let name = gethostname().unwrap_or_default();
-    let mut loader = Loader::new(&file);
-    let drop_ins = loader.folder();
-    let loaded = loader.load(&Host {
-        name: name.to_string_lossy().into_owned(),
-        own_addresses: host::own_addresses().unwrap_or_default(),
-        unit_files: host::unit_files(),
-    });
-    let problems = loaded.problems.iter().chain(&loaded.unsupported);
+    let mut source = Files::new(&file);
+    let loaded = source.load(&this_host());
+    let problems = loaded.problems.iter();
     let mut errors = problems.filter(|problem| problem.severity == Severity::Error);
     let first = errors.next().map(|problem| {
-        let (file, message) = (problem.file().display(), &problem.message);
+        let (origin, message) = (problem.origin(), &problem.message);
         match problem.line() {
-            Some(line) => format!("{file}:{line}: {message}"),
+            Some(line) => format!("{origin}:{line}: {message}"),
             None => message.clone(),
         }
     });
+    let drop_ins = source.drop_ins().to_owned();
+    let files: Vec<_> = loaded
+        .origins
+        .iter()
+        .map(|it| it.as_path().to_owned())
+        .collect();
     // A file that this process may not even look for counts as well.
     let is_readable = [&file, &drop_ins]
         .into_iter()
-        .chain(&loaded.files)
+        .chain(&files)
         .all(|path| eaccess(path, AccessFlags::R_OK) != Err(Errno::EACCES));
     Configuration {
         is_present: loaded.present,
@@ -56,7 +57,7 @@ pub fn look(file: PathBuf) -> Configuration {
         errors: usize::from(first.is_some()) + errors.count(),
         first,
         mesh: loaded.mesh,
-        files: loaded.files,
+        files,
         file,
         drop_ins,
     }

@@ -1,111 +1,164 @@
-//! The configuration's files as the daemon's source.
+//! A main file and its drop-ins as fragments.
 
-use super::source::{Loaded, Source};
-use crate::api::{FileText, Findings};
-use crate::config::{Host, Loader, Problems};
+use super::file::{self, FileContent, Version};
+use super::watch::Watch;
+use crate::config::{
+    Fragment, Fragments, Host, Loaded, Loader, Location, Origin, Problem, Severity,
+};
+use crate::host::WatchError;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Reads `mesh.toml` and its drop-ins, each file again only when it changed.
+/// How often the paths may move while they are read before it is left to the next call.
+const LOOKS: usize = 4;
+
+/// Reads `mesh.toml` and the files in `mesh.d/` beside it, each again only when it changed.
 pub struct Files {
-    loader: Loader,
-    path: PathBuf,
+    main: PathBuf,
     drop_ins: PathBuf,
-    host: String,
+    known: BTreeMap<PathBuf, (Version, Arc<Fragment>)>,
+    /// How many texts were read.
+    revision: u64,
     /// Whether the main file was there once.
     seen: bool,
-    /// Whether texts are for a terminal.
-    color: bool,
+    watch: Option<Watch>,
+    blind: Vec<WatchError>,
 }
 
 impl Files {
-    /// `path` is absolute; `host` is the name of this host.
-    pub fn new(path: PathBuf, host: String) -> Self {
-        let loader = Loader::new(&path);
+    /// `main` is absolute if the files are to be watched.
+    pub fn new(main: impl Into<PathBuf>) -> Self {
+        let main = main.into();
         Self {
-            drop_ins: loader.folder(),
-            loader,
-            path,
-            host,
+            drop_ins: main.with_file_name("mesh.d"),
+            main,
+            known: BTreeMap::new(),
+            revision: 0,
             seen: false,
-            color: false,
+            watch: None,
+            blind: Vec::new(),
         }
     }
 
-    /// With findings in colour, or without.
-    pub fn colored(self, color: bool) -> Self {
-        Self { color, ..self }
+    pub fn main(&self) -> &Path {
+        &self.main
     }
 
-    /// The texts of `files`, as they were when they were last loaded.
-    pub fn texts(&self, files: &[PathBuf]) -> Vec<FileText> {
-        let texts = self.loader.texts(files).into_iter();
-        texts
-            .map(|(path, text)| FileText {
-                path: path.display().to_string(),
-                text,
-            })
-            .collect()
-    }
-
-    fn host(&self) -> Host {
-        let own_addresses = crate::host::own_addresses().unwrap_or_else(|error| {
-            log::warn!("cannot list the addresses of this host: {error}");
-            Default::default()
-        });
-        Host {
-            name: self.host.clone(),
-            own_addresses,
-            unit_files: crate::host::unit_files(),
-        }
-    }
-}
-
-impl Source for Files {
-    fn load(&mut self) -> Loaded {
-        let host = self.host();
-        let loaded = loaded(self.loader.load(&host), self.color);
-        let main = loaded.files.contains(&self.path);
-        // Without its main file a configuration that had one is not whole: drop-ins alone would
-        // take away all that the main file said.
-        if self.seen && !main && loaded.problems.errors == 0 {
-            return Loaded::default();
-        }
-        self.seen |= main;
-        loaded
-    }
-
-    fn load_texts(&self, texts: Vec<FileText>) -> Loaded {
-        let texts = texts.into_iter().map(|file| (file.path.into(), file.text));
-        loaded(
-            Loader::load_texts(texts.collect(), &self.host()),
-            self.color,
-        )
-    }
-
-    fn file(&self) -> &Path {
-        &self.path
-    }
-
-    fn drop_ins(&self) -> &Path {
+    /// The folder of drop-ins, which need not exist.
+    pub fn drop_ins(&self) -> &Path {
         &self.drop_ins
     }
-}
 
-fn loaded(loaded: crate::config::Loaded, color: bool) -> Loaded {
-    Loaded {
-        mesh: loaded.mesh,
-        problems: findings(&loaded.problems, color),
-        unsupported: findings(&loaded.unsupported, color),
-        files: loaded.files,
-        present: loaded.present,
+    /// What the files mean, for users that load them once.
+    pub fn load(&mut self, host: &Host) -> Loaded {
+        Loader::default().load(&self.read(), host)
+    }
+
+    /// From now on `changed` is called whenever there may be something new to read.
+    pub fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError> {
+        self.watch = Some(Watch::new(&self.main, &self.drop_ins, changed)?);
+        Ok(())
+    }
+
+    /// The files as they are now. Where they are watched, what was read is what is watched.
+    pub fn read(&mut self) -> Fragments {
+        self.look_again();
+        for _ in 1..LOOKS {
+            let fragments = self.read_once();
+            if !self.look_again() {
+                return fragments;
+            }
+        }
+        // Files that keep moving make another call when they move again: they are watched now.
+        self.read_once()
+    }
+
+    /// Whether something may have changed that no call told of: over a mount, or where inotify
+    /// cannot see.
+    pub fn may_have_changed(&mut self) -> bool {
+        self.look_again() || !self.blind.is_empty()
+    }
+
+    /// What could not be watched at the last look.
+    pub fn blind(&self) -> &[WatchError] {
+        &self.blind
+    }
+
+    /// Whether the paths lead elsewhere than they did at the last look.
+    fn look_again(&mut self) -> bool {
+        let Some(watch) = &mut self.watch else {
+            return false;
+        };
+        let refreshed = watch.refresh();
+        self.blind = refreshed.blind;
+        refreshed.moved
+    }
+
+    fn read_once(&mut self) -> Fragments {
+        let mut fragments = Fragments::default();
+        let mut paths = vec![self.main.clone()];
+        match file::drop_ins(&self.drop_ins) {
+            Ok(found) => paths.extend(found),
+            Err(problem) => fragments.problems.push(*problem),
+        }
+        let mut before = std::mem::take(&mut self.known);
+        for path in paths {
+            let old = before.remove(&path);
+            match self.read_file(&path, old) {
+                Ok(None) => {}
+                Ok(Some((version, fragment))) => {
+                    fragments.push(Ok(Arc::clone(&fragment)));
+                    self.known.insert(path, (version, fragment));
+                }
+                Err(ignored) if ignored.severity != Severity::Error => {
+                    fragments.problems.push(*ignored);
+                }
+                Err(problem) => fragments.push(Err(problem)),
+            }
+        }
+        let first = fragments.origins().first();
+        let has_main = first.is_some_and(|origin| origin.as_path() == self.main);
+        self.seen |= has_main;
+        // Without its main file a configuration that had one is not whole: drop-ins alone would
+        // take away all that the main file said.
+        fragments.incomplete = self.seen && !has_main;
+        fragments
+    }
+
+    /// A file, read now or before; none if it does not exist.
+    fn read_file(
+        &mut self,
+        path: &Path,
+        old: Option<(Version, Arc<Fragment>)>,
+    ) -> Result<Option<(Version, Arc<Fragment>)>, Box<Problem>> {
+        let origin = || Origin::new(path);
+        match file::read(path, old.as_ref().map(|(version, _)| *version)) {
+            FileContent::Absent => Ok(None),
+            FileContent::Same => Ok(old),
+            FileContent::Read(version, bytes) => {
+                let fragment = match old {
+                    Some((_, fragment)) if fragment.text().as_bytes() == bytes => fragment,
+                    _ => {
+                        self.revision += 1;
+                        Fragment::new(origin(), self.revision, bytes)?
+                    }
+                };
+                Ok(Some((version, fragment)))
+            }
+            FileContent::NotAFile(what) if path == self.main => Err(Box::new(
+                Problem::unreadable(origin(), format!("this is {what}")).expected("a file"),
+            )),
+            // systemd's way to mask a drop-in is a link to /dev/null.
+            FileContent::NotAFile(what) => {
+                let message = format!("ignored: this is {what} and not a file");
+                let location = Location::whole(origin());
+                Err(Box::new(Problem::new(Severity::Warning, location, message)))
+            }
+            FileContent::Failed(problem) => Err(problem),
+        }
     }
 }
 
-fn findings(problems: &Problems, color: bool) -> Findings {
-    use crate::config::Severity;
-    Findings {
-        errors: problems.count(Severity::Error),
-        text: problems.render(color),
-        list: problems.to_json()["problems"].take(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ mod places;
 use crate::host::WatchError;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
-use places::{Interest, Places};
+use places::{DirectoryInterest, Places};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -24,33 +24,33 @@ pub struct Watch {
     file: PathBuf,
     drop_ins: PathBuf,
     watcher: RecommendedWatcher,
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
 }
 
 /// What the watcher's thread judges events by. Never locked while the watcher is asked for
 /// something: it answers on the same thread.
 #[derive(Default)]
-struct Shared {
+struct WatchState {
     watched: Mutex<Watched>,
     /// Paths that have been dealt with.
     #[cfg(test)]
     seen: Mutex<Vec<PathBuf>>,
 }
 
-type Watched = BTreeMap<PathBuf, Target>;
+type Watched = BTreeMap<PathBuf, WatchedInode>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
+struct WatchedInode {
     inode: Inode,
     /// None: a file, of which everything matters.
-    interest: Option<Interest>,
+    interest: Option<DirectoryInterest>,
 }
 
 /// Device and number: a watch stays with them when something else takes the path.
 type Inode = (u64, u64);
 
 struct Handler<F> {
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
     changed: F,
 }
 
@@ -71,7 +71,7 @@ impl Watch {
         drop_ins: &Path,
         changed: impl Fn() + Send + 'static,
     ) -> Result<Self, WatchError> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<WatchState>::default();
         let handler = Handler {
             shared: Arc::clone(&shared),
             changed,
@@ -97,7 +97,7 @@ impl Watch {
         let mut gone = false;
         for (path, interest) in directories.chain(files) {
             match inode(&path) {
-                Ok(inode) => drop(now.insert(path, Target { inode, interest })),
+                Ok(inode) => drop(now.insert(path, WatchedInode { inode, interest })),
                 Err(_) => gone = true,
             }
         }
@@ -159,7 +159,7 @@ impl<F: Fn() + Send + 'static> notify::EventHandler for Handler<F> {
     }
 }
 
-impl Shared {
+impl WatchState {
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

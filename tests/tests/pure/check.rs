@@ -3,7 +3,9 @@
 //! A case is a folder of `golden/check/`: the files as an operator wrote them, and `expected.txt`,
 //! all that is said about them. `KMESH_LITE_BLESS=1` rewrites the expectations.
 
-use kmesh_lite::config::{Host, Loaded, Loader, Severity, schema};
+use kmesh_lite::config::{Host, Loaded, Severity, schema};
+use kmesh_lite::report::problems::{findings, render};
+use kmesh_lite::sources::Files;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +21,7 @@ fn host() -> Host {
 }
 
 fn load(main: &Path) -> Loaded {
-    Loader::new(main).load(&host())
+    Files::new(main).load(&host())
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -41,11 +43,7 @@ fn every_file_gets_the_diagnostics_that_are_expected() {
     for case in cases {
         let loaded = load(&case.join("mesh.toml"));
         let folder = format!("{}/", case.display());
-        let mut said = loaded.problems.render(false).replace(&folder, "");
-        if !loaded.unsupported.is_empty() {
-            said += "\nfor `run`:\n";
-            said += &loaded.unsupported.render(false).replace(&folder, "");
-        }
+        let mut said = render(&loaded.problems, false).replace(&folder, "");
         if said.is_empty() {
             said = "nothing\n".to_owned();
         }
@@ -67,9 +65,9 @@ fn every_file_gets_the_diagnostics_that_are_expected() {
 
 /// JSON tells no less than the text.
 fn same_as_data(loaded: &Loaded) {
-    let json = loaded.problems.to_json();
-    assert_eq!(json["errors"], loaded.problems.count(Severity::Error));
-    let problems = json["problems"].as_array().unwrap();
+    let data = findings(&loaded.problems, false);
+    assert_eq!(data.errors, loaded.problems.count(Severity::Error));
+    let problems = data.list.as_array().unwrap();
     assert_eq!(problems.len(), loaded.problems.len());
     for (problem, data) in loaded.problems.iter().zip(problems) {
         assert_eq!(data["message"], problem.message);
@@ -118,17 +116,16 @@ fn every_example_is_valid() {
             unit_files: None,
             ..host()
         };
-        let loaded = Loader::new(&example).load(&host);
-        let said = loaded.problems.render(false);
+        let loaded = Files::new(&example).load(&host);
+        let said = render(&loaded.problems, false);
         assert!(loaded.mesh.is_some(), "{}:\n{said}", example.display());
         assert_eq!(loaded.problems.count(Severity::Warning), 0, "{said}");
-        assert!(loaded.unsupported.is_empty(), "{}", example.display());
-        for file in &loaded.files {
+        for file in &loaded.origins {
             let errors: Vec<_> = validator
-                .iter_errors(&as_json(file))
+                .iter_errors(&as_json(file.as_path()))
                 .map(|e| e.to_string())
                 .collect();
-            assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+            assert!(errors.is_empty(), "{file}: {errors:#?}");
         }
     }
 }
@@ -201,7 +198,7 @@ fn no_damage_to_a_file_is_too_much() {
             }
             fs::write(&main, bytes).unwrap();
             let loaded = load(&main);
-            let said = loaded.problems.render(step % 2 == 0);
+            let said = render(&loaded.problems, step % 2 == 0);
             assert_eq!(said.is_empty(), loaded.problems.is_empty());
             same_as_data(&loaded);
         }

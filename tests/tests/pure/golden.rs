@@ -2,9 +2,10 @@
 //!
 //! `KMESH_LITE_BLESS=1` writes what is expected from what is found.
 
-use kmesh_lite::config::{Host, Loader};
+use kmesh_lite::config::Host;
 use kmesh_lite::maps::Memory;
 use kmesh_lite::model::{Facts, Mesh};
+use kmesh_lite::sources::Files;
 use kmesh_lite::tables::Row;
 use kmesh_lite::tables::Tables;
 use kmesh_lite_tests::mesh::parse;
@@ -35,7 +36,7 @@ fn load(path: &Path) -> Mesh {
         own_addresses: own_addresses(),
         unit_files: None,
     };
-    let loaded = Loader::new(path).load(&host);
+    let loaded = Files::new(path).load(&host);
     let problems = loaded.problems;
     let mesh = loaded.mesh;
     mesh.unwrap_or_else(|| panic!("{}: {problems:?}", path.display()))

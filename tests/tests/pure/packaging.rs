@@ -1,6 +1,8 @@
 //! What the packages put on a host, as far as it can be judged without one.
 
-use kmesh_lite::config::{Host, Loader};
+use kmesh_lite::config::Host;
+use kmesh_lite::report::problems::render;
+use kmesh_lite::sources::Files;
 use kmesh_lite_tests::require;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +18,8 @@ fn services(path: &Path) -> usize {
         own_addresses: ["192.168.1.5".parse().unwrap()].into(),
         ..Host::default()
     };
-    let loaded = Loader::new(path).load(&host);
-    let problems = loaded.problems.render(false);
+    let loaded = Files::new(path).load(&host);
+    let problems = render(&loaded.problems, false);
     assert_eq!(problems, "", "{}", path.display());
     loaded.mesh.unwrap().services.len()
 }

@@ -47,9 +47,13 @@ pub fn unusable_range(range: IpNetwork) -> Option<&'static str> {
         .map(|(_, why)| *why)
 }
 
-/// Whether two ranges share an address: one of them then holds the other.
+/// Whether two ranges share an address.
 pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
-    a.contains(b.ip()) || b.contains(a.ip())
+    match (a, b) {
+        (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(b),
+        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(b),
+        _ => false,
+    }
 }
 
 /// Families that occur among some addresses.

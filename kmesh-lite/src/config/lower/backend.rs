@@ -1,8 +1,8 @@
 //! Backends, which are written as endpoints.
 
-use super::Report;
+use super::Diagnostics;
 use super::endpoint::SharedEndpoints;
-use super::service::Found as Service;
+use super::service::LoweredService as Service;
 use crate::model::Backend;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 pub fn lower(
     services: &[Service<'_>],
     shared: &SharedEndpoints<'_>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> BTreeMap<IpAddr, Backend> {
     let mut addresses: Vec<IpAddr> = services
         .iter()

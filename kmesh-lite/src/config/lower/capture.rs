@@ -1,11 +1,11 @@
 //! `[capture]`.
 
 use super::super::Host;
+use super::super::fragment::Fragment;
 use super::super::read::List;
 use super::super::scalar::CgroupPath;
-use super::super::source::Source;
 use super::merge::Merged;
-use super::{Report, Spot, unit};
+use super::{Diagnostics, Spot, unit};
 use crate::model::Capture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use std::sync::Arc;
 const ROUTED: &str =
     "name the unit as `systemctl` does: its connections are routed like any otherwise";
 
-pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Report) -> Capture {
+pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capture {
     let mut capture = Capture::default();
-    let Some((source, text)) = merged.capture else {
+    let Some((fragment, text)) = merged.capture else {
         return capture;
     };
     if let Some(written) = &text.cgroups {
-        capture.cgroups = cgroups(source, written, report);
+        capture.cgroups = cgroups(fragment, written, report);
     }
     if let Some(written) = &text.bypass {
         for item in &written.items {
-            let spot = Spot::new(source, item.span);
+            let spot = Spot::new(fragment, item.span);
             unit::check(spot, item, host, ROUTED, report);
         }
         let bypass = written.items.iter().map(|item| item.value.0.clone());
@@ -35,9 +35,13 @@ pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Report) -> Capture {
 }
 
 /// Without those below others, whose programs are captured already.
-fn cgroups(source: &Arc<Source>, written: &List<CgroupPath>, report: &mut Report) -> Vec<PathBuf> {
+fn cgroups(
+    fragment: &Arc<Fragment>,
+    written: &List<CgroupPath>,
+    report: &mut Diagnostics,
+) -> Vec<PathBuf> {
     if written.items.is_empty() && written.whole {
-        let spot = Spot::new(source, written.span);
+        let spot = Spot::new(fragment, written.span);
         let problem = spot.warning("nothing is captured");
         report.push(problem.help("leave `cgroups` out to capture the whole host"));
     }
@@ -53,7 +57,7 @@ fn cgroups(source: &Arc<Source>, written: &List<CgroupPath>, report: &mut Report
                     path.display(),
                     above.display()
                 );
-                report.push(Spot::new(source, item.span).warning(message));
+                report.push(Spot::new(fragment, item.span).warning(message));
             }
             None => kept.push(path.clone()),
         }

@@ -2,12 +2,12 @@
 
 use super::super::Host;
 use super::super::endpoint::VipText;
-use super::super::source::Span;
+use super::super::location::Span;
 use super::address::{is_own, unusable};
-use super::endpoint::{SharedEndpoints, is_before};
-use super::service::Found;
+use super::endpoint::SharedEndpoints;
+use super::service::LoweredService;
 use super::waypoint::Waypoints;
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::{Backend, Protocol, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +18,11 @@ pub struct Everything<'c, 'a> {
     pub vip_ranges: &'c [IpNetwork],
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
-    pub services: &'c [Found<'a>],
+    pub services: &'c [LoweredService<'a>],
     pub backends: &'c BTreeMap<IpAddr, Backend>,
 }
 
-pub fn check(mesh: &Everything<'_, '_>, report: &mut Report) {
+pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     let frontends = frontends(mesh, report);
     let vips = vips(mesh);
     waypoints_at_vips(mesh, &frontends, &vips, report);
@@ -31,33 +31,33 @@ pub fn check(mesh: &Everything<'_, '_>, report: &mut Report) {
 }
 
 /// A frontend: address, port, protocol.
-type Key = (IpAddr, u16, Protocol);
+type FrontendAt = (IpAddr, u16, Protocol);
 
 /// Whose a frontend is, and where its port is declared.
 #[derive(Clone, Copy)]
-struct Owner<'c, 'a> {
-    service: &'c Found<'a>,
+struct FrontendOwner<'c, 'a> {
+    service: &'c LoweredService<'a>,
     port: Span,
 }
 
-impl<'a> Owner<'_, 'a> {
+impl<'a> FrontendOwner<'_, 'a> {
     fn spot(&self) -> Spot<'a> {
-        Spot::new(self.service.source, self.port)
+        Spot::new(self.service.fragment, self.port)
     }
 }
 
 /// Every frontend of a fixed address. Two services with the same one are an error.
 fn frontends<'c, 'a>(
     mesh: &Everything<'c, 'a>,
-    report: &mut Report,
-) -> BTreeMap<Key, Owner<'c, 'a>> {
-    let mut owners: BTreeMap<Key, Owner<'c, 'a>> = BTreeMap::new();
+    report: &mut Diagnostics,
+) -> BTreeMap<FrontendAt, FrontendOwner<'c, 'a>> {
+    let mut owners: BTreeMap<FrontendAt, FrontendOwner<'c, 'a>> = BTreeMap::new();
     for service in mesh.services {
         for vip in &service.model.vips {
             let Vip::Fixed(ip) = vip else { continue };
             for item in service.text.ports.0.iter().flat_map(|list| &list.items) {
                 let port = item.value.0;
-                let owner = Owner {
+                let owner = FrontendOwner {
                     service,
                     port: item.span,
                 };
@@ -65,7 +65,7 @@ fn frontends<'c, 'a>(
                 match owners.get(&key) {
                     // Twice in one service has been told.
                     Some(first) if first.service.name == service.name => {}
-                    Some(first) => report.push(collision(key, first, &owner)),
+                    Some(first) => collision(key, first, &owner, report),
                     None => {
                         owners.insert(key, owner);
                     }
@@ -76,21 +76,27 @@ fn frontends<'c, 'a>(
     owners
 }
 
-fn collision(key: Key, a: &Owner<'_, '_>, b: &Owner<'_, '_>) -> super::Problem {
+fn collision(
+    key: FrontendAt,
+    a: &FrontendOwner<'_, '_>,
+    b: &FrontendOwner<'_, '_>,
+    report: &mut Diagnostics,
+) {
     let (ip, port, protocol) = key;
     let address = SocketAddr::from((ip, port));
-    let (first, second) = match is_before(a.spot(), b.spot()) {
+    let (first, second) = match report.is_before(a.spot(), b.spot()) {
         true => (a, b),
         false => (b, a),
     };
     let (one, other) = (first.service.name, second.service.name);
     let message =
         format!("the services `{one}` and `{other}` have the same frontend `{address}/{protocol}`");
-    second
-        .spot()
-        .error(message)
-        .related(first.spot().place(), format!("declared by `{one}` here"))
-        .help("give one of them another address or port")
+    let problem = second.spot().error(message);
+    report.push(
+        problem
+            .related(first.spot().place(), format!("declared by `{one}` here"))
+            .help("give one of them another address or port"),
+    );
 }
 
 /// Fixed virtual addresses, with a place of each.
@@ -101,7 +107,7 @@ fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, Spot<'a>> {
             if let VipText::Fixed(ip) = item.value
                 && unusable(ip).is_none()
             {
-                let spot = Spot::new(service.source, item.span);
+                let spot = Spot::new(service.fragment, item.span);
                 vips.entry(ip).or_insert(spot);
             }
         }
@@ -112,9 +118,9 @@ fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, Spot<'a>> {
 /// Nothing listens at a virtual address, so a waypoint cannot be there.
 fn waypoints_at_vips(
     mesh: &Everything<'_, '_>,
-    frontends: &BTreeMap<Key, Owner<'_, '_>>,
+    frontends: &BTreeMap<FrontendAt, FrontendOwner<'_, '_>>,
     vips: &BTreeMap<IpAddr, Spot<'_>>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     for (name, found) in mesh.waypoints {
         let Some(written) = found.address else {
@@ -131,7 +137,7 @@ fn waypoints_at_vips(
         }
         let message = format!("the waypoint `{name}` is at a virtual address of the mesh");
         report.push(
-            Spot::new(found.source, written.span)
+            Spot::new(found.fragment, written.span)
                 .error(message)
                 .expected("the address that the proxy itself listens on")
                 .related(vip.place(), "the virtual address"),
@@ -143,7 +149,7 @@ fn waypoints_at_vips(
 fn endpoints_at_vips(
     mesh: &Everything<'_, '_>,
     vips: &BTreeMap<IpAddr, Spot<'_>>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     // Few virtual addresses are looked up among many endpoints, not the other way round.
     let suspects = vips.keys().filter(|ip| mesh.backends.contains_key(ip));
@@ -175,7 +181,7 @@ fn endpoints_at_vips(
             let Some(ip) = super::endpoint::address_of(&item.value, mesh.shared) else {
                 continue;
             };
-            let spot = Spot::new(service.source, item.span);
+            let spot = Spot::new(service.fragment, item.span);
             if let Some(range) = mesh.vip_ranges.iter().find(|range| range.contains(ip)) {
                 let message = format!("the endpoint `{ip}` is in `vip_ranges` (`{range}`)");
                 report.push(
@@ -198,7 +204,7 @@ fn endpoints_at_vips(
 
 /// A waypoint's host may be a captured endpoint itself; if that leads back, connections never
 /// arrive.
-fn waypoint_cycles(mesh: &Everything<'_, '_>, report: &mut Report) {
+fn waypoint_cycles(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     let next = |name: &str| {
         let ip = mesh.waypoints.get(name)?.address?.value.0.ip();
         mesh.backends.get(&ip)?.waypoint.as_ref()
@@ -225,7 +231,7 @@ fn waypoint_cycles(mesh: &Everything<'_, '_>, report: &mut Report) {
         let spots: Vec<_> = cycle
             .iter()
             .filter_map(|name| mesh.waypoints.get(name))
-            .filter_map(|found| Some(Spot::new(found.source, found.address?.span)))
+            .filter_map(|found| Some(Spot::new(found.fragment, found.address?.span)))
             .collect();
         let names: Vec<_> = cycle.iter().map(|name| format!("`{name}`")).collect();
         let message = format!(

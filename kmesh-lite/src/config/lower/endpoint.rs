@@ -1,21 +1,22 @@
 //! `[endpoints]`, and the endpoints of a service.
 
 use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
+use super::super::fragment::Fragment;
+use super::super::location::Span;
 use super::super::read::At;
 use super::super::scalar::Address;
-use super::super::source::{Source, Span};
 use super::address::unusable;
 use super::merge::{Entry, Merged};
-use super::place::{PlaceText, Places};
+use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::{Endpoint, Name};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An entry of `[endpoints]`.
-pub struct Shared<'a> {
+pub struct LoweredEndpoint<'a> {
     pub entry: &'a Entry<'a, SharedEndpoint>,
     /// None if it could not be read.
     pub address: Option<&'a At<Address>>,
@@ -24,15 +25,15 @@ pub struct Shared<'a> {
     weight: u32,
 }
 
-pub type SharedEndpoints<'a> = BTreeMap<&'a str, Shared<'a>>;
+pub type SharedEndpoints<'a> = BTreeMap<&'a str, LoweredEndpoint<'a>>;
 
 const DEFAULT_WEIGHT: u32 = 1;
 
 pub fn shared<'a>(
     merged: &'a Merged<'a>,
-    places: &mut Places<'a>,
+    places: &mut PlaceTable<'a>,
     waypoints: &Waypoints<'a>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> SharedEndpoints<'a> {
     let mut shared = SharedEndpoints::new();
     let mut by_address: BTreeMap<IpAddr, &Entry<'_, SharedEndpoint>> = BTreeMap::new();
@@ -41,7 +42,7 @@ pub fn shared<'a>(
             let problem = entry.spot().error(format!("`{name}` reads as an address"));
             report.push(problem.expected("a name with a letter in it"));
         }
-        let mut found = Shared {
+        let mut found = LoweredEndpoint {
             entry,
             address: entry.text.and_then(|text| text.address.0.as_ref()),
             waypoint: None,
@@ -50,7 +51,7 @@ pub fn shared<'a>(
         };
         if let Some(text) = entry.text {
             let labels = [&text.network, &text.node, &text.cluster];
-            found.place = PlaceText::new(entry.source, &text.locality, labels);
+            found.place = PlaceText::new(entry.fragment, &text.locality, labels);
             // Also of one that no service uses.
             places.resolve(found.place, report);
             found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
@@ -59,12 +60,12 @@ pub fn shared<'a>(
                 .filter(|address| address.value.0.is_ipv4())
                 .map(|address| format!("the endpoint `{}`", address.value.0));
             found.waypoint =
-                waypoint::used(waypoints, entry.source, &text.waypoint, clients, report);
+                waypoint::used(waypoints, entry.fragment, &text.waypoint, clients, report);
         }
         if let Some(address) = found.address {
             check_address(entry.at(address.span), address.value.0, report);
             match by_address.get(&address.value.0) {
-                Some(first) => report.push(same_address(first, entry, address)),
+                Some(first) => same_address(first, entry, address, report),
                 None => {
                     by_address.insert(address.value.0, entry);
                 }
@@ -79,7 +80,8 @@ fn same_address(
     first: &Entry<'_, SharedEndpoint>,
     entry: &Entry<'_, SharedEndpoint>,
     address: &At<Address>,
-) -> super::Problem {
+    report: &mut Diagnostics,
+) {
     let message = format!(
         "the endpoints `{}` and `{}` have the same address",
         first.name.value, entry.name.value
@@ -87,22 +89,18 @@ fn same_address(
     let place = first.text.and_then(|text| text.address.0.as_ref());
     let place = first.at(place.map_or(first.name.span, |address| address.span));
     let (mut first, mut second) = (place, entry.at(address.span));
-    if is_before(second, first) {
+    if report.is_before(second, first) {
         std::mem::swap(&mut first, &mut second);
     }
-    second
-        .error(message)
-        .expected("an address that no other entry has")
-        .related(first.place(), "the same address")
+    let problem = second.error(message);
+    report.push(
+        problem
+            .expected("an address that no other entry has")
+            .related(first.place(), "the same address"),
+    );
 }
 
-/// Whether the operator reads `a` before `b`: the main file comes before the deeper drop-ins.
-pub fn is_before(a: Spot<'_>, b: Spot<'_>) -> bool {
-    let depth = |spot: Spot<'_>| spot.source.path().components().count();
-    (depth(a), a.source.path(), a.span) < (depth(b), b.source.path(), b.span)
-}
-
-fn check_address(spot: Spot<'_>, ip: IpAddr, report: &mut Report) {
+fn check_address(spot: Spot<'_>, ip: IpAddr, report: &mut Diagnostics) {
     if let Some(what) = unusable(ip) {
         let problem = spot.error(format!("`{ip}` is {what}"));
         report.push(problem.expected("the address of a host"));
@@ -117,24 +115,24 @@ pub struct Item {
 
 /// The endpoints of a service, by address. Those that cannot be resolved are left out.
 pub fn of_service<'a>(
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     written: &'a [At<EndpointText>],
     shared: &SharedEndpoints<'a>,
-    places: &mut Places<'a>,
-    report: &mut Report,
+    places: &mut PlaceTable<'a>,
+    report: &mut Diagnostics,
 ) -> Vec<Item> {
     let mut items = Vec::with_capacity(written.len());
     for At { span, value } in written {
         let found = match value {
             EndpointText::Address(ip) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
-            EndpointText::Name(name) => by_name(Spot::new(source, *span), name, shared, report),
-            EndpointText::Table(table) => from_table(source, table, shared, report),
+            EndpointText::Name(name) => by_name(Spot::new(fragment, *span), name, shared, report),
+            EndpointText::Table(table) => from_table(fragment, table, shared, report),
         };
         let Some((address, place, weight)) = found else {
             continue;
         };
         if !matches!(value, EndpointText::Name(_)) {
-            check_address(Spot::new(source, *span), address, report);
+            check_address(Spot::new(fragment, *span), address, report);
         }
         let endpoint = Endpoint {
             address,
@@ -149,9 +147,9 @@ pub fn of_service<'a>(
     items.sort_by_key(|item| (item.endpoint.address, item.span));
     for pair in items.windows(2) {
         if pair[0].endpoint.address == pair[1].endpoint.address {
-            let first = Spot::new(source, pair[0].span).place();
+            let first = Spot::new(fragment, pair[0].span).place();
             let message = format!("`{}` is an endpoint twice", pair[1].endpoint.address);
-            let problem = Spot::new(source, pair[1].span).error(message);
+            let problem = Spot::new(fragment, pair[1].span).error(message);
             report.push(
                 problem
                     .related(first, "first here")
@@ -165,16 +163,21 @@ pub fn of_service<'a>(
 type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
 
 fn from_table<'a>(
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     table: &'a EndpointTable,
     shared: &SharedEndpoints<'a>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> Option<Resolved<'a>> {
     let labels = [&table.network, &table.node, &table.cluster];
-    let place = PlaceText::new(source, &table.locality, labels);
+    let place = PlaceText::new(fragment, &table.locality, labels);
     let (address, defaults, weight) = match (&table.address, &table.name) {
         (Some(address), _) => (address.value.0, PlaceText::default(), DEFAULT_WEIGHT),
-        (None, Some(name)) => by_name(Spot::new(source, name.span), &name.value.0, shared, report)?,
+        (None, Some(name)) => by_name(
+            Spot::new(fragment, name.span),
+            &name.value.0,
+            shared,
+            report,
+        )?,
         (None, None) => return None,
     };
     let weight = table.weight.map_or(weight, |weight| weight.0);
@@ -185,7 +188,7 @@ fn by_name<'a>(
     spot: Spot<'_>,
     name: &Name,
     shared: &SharedEndpoints<'a>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> Option<Resolved<'a>> {
     let Some(found) = shared.get(name.as_str()) else {
         report.unknown(spot, "endpoint", "endpoints", name.as_str(), shared);

@@ -1,13 +1,14 @@
 //! The tables of all files, by name.
 
 use super::super::endpoint::{LocalityText, SharedEndpoint};
+use super::super::fragment::Fragment;
+use super::super::location::Span;
 use super::super::parse::Parsed;
 use super::super::read::{At, Named};
 use super::super::schema::{
-    CaptureText, FileText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
+    CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
 };
-use super::super::source::{Source, Span};
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::Name;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 /// An entry of one of the tables, and where it comes from.
 pub struct Entry<'a, T> {
-    pub source: &'a Arc<Source>,
+    pub fragment: &'a Arc<Fragment>,
     pub name: &'a At<Name>,
     /// None if it could not be read.
     pub text: Option<&'a T>,
@@ -28,15 +29,15 @@ impl<'a, T> Entry<'a, T> {
     }
 
     pub fn at(&self, span: Span) -> Spot<'a> {
-        Spot::new(self.source, span)
+        Spot::new(self.fragment, span)
     }
 }
 
 /// A table that stands in one file only.
-pub type Single<'a, T> = Option<(&'a Arc<Source>, &'a T)>;
+pub type Single<'a, T> = Option<(&'a Arc<Fragment>, &'a T)>;
 
 /// Entries by name.
-pub type Table<'a, T> = BTreeMap<&'a str, Entry<'a, T>>;
+pub type NamedTable<'a, T> = BTreeMap<&'a str, Entry<'a, T>>;
 
 #[derive(Default)]
 pub struct Merged<'a> {
@@ -44,18 +45,18 @@ pub struct Merged<'a> {
     pub mesh: Single<'a, MeshText>,
     pub capture: Single<'a, CaptureText>,
     pub limits: Single<'a, LimitsText>,
-    pub localities: Table<'a, LocalityText>,
-    pub waypoints: Table<'a, WaypointText>,
-    pub services: Table<'a, ServiceText>,
-    pub endpoints: Table<'a, SharedEndpoint>,
+    pub localities: NamedTable<'a, LocalityText>,
+    pub waypoints: NamedTable<'a, WaypointText>,
+    pub services: NamedTable<'a, ServiceText>,
+    pub endpoints: NamedTable<'a, SharedEndpoint>,
 }
 
-pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Report) -> Merged<'a> {
+pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Diagnostics) -> Merged<'a> {
     let mut merged = Merged::default();
     for file in files {
-        let source = &file.source;
+        let from = &file.fragment;
         let Some(text) = &file.text else { continue };
-        let FileText {
+        let DocumentText {
             span: _,
             sound: _,
             node,
@@ -67,12 +68,12 @@ pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Report) -> Merged<'a> {
             services,
             endpoints,
         } = text;
-        single("node", &mut merged.node, source, node, |t| t.span, report);
-        single("mesh", &mut merged.mesh, source, mesh, |t| t.span, report);
+        single("node", &mut merged.node, from, node, |t| t.span, report);
+        single("mesh", &mut merged.mesh, from, mesh, |t| t.span, report);
         single(
             "capture",
             &mut merged.capture,
-            source,
+            from,
             capture,
             |t| t.span,
             report,
@@ -80,21 +81,15 @@ pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Report) -> Merged<'a> {
         single(
             "limits",
             &mut merged.limits,
-            source,
+            from,
             limits,
             |t| t.span,
             report,
         );
-        named(
-            "locality",
-            &mut merged.localities,
-            source,
-            localities,
-            report,
-        );
-        named("waypoint", &mut merged.waypoints, source, waypoints, report);
-        named("service", &mut merged.services, source, services, report);
-        named("endpoint", &mut merged.endpoints, source, endpoints, report);
+        named("locality", &mut merged.localities, from, localities, report);
+        named("waypoint", &mut merged.waypoints, from, waypoints, report);
+        named("service", &mut merged.services, from, services, report);
+        named("endpoint", &mut merged.endpoints, from, endpoints, report);
     }
     merged
 }
@@ -102,19 +97,19 @@ pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Report) -> Merged<'a> {
 fn single<'a, T>(
     table: &str,
     merged: &mut Single<'a, T>,
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     text: &'a Option<T>,
     span: impl Fn(&T) -> Span,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     let Some(text) = text else { return };
     match merged {
-        None => *merged = Some((source, text)),
+        None => *merged = Some((fragment, text)),
         Some((first, earlier)) => {
             let first = Spot::new(first, span(earlier)).place();
             let message = format!("`[{table}]` stands in two files");
             report.push(
-                Spot::new(source, span(text))
+                Spot::new(fragment, span(text))
                     .error(message)
                     .related(first, "first here")
                     .help(format!("keep `[{table}]` in one file")),
@@ -125,14 +120,14 @@ fn single<'a, T>(
 
 fn named<'a, T>(
     what: &str,
-    merged: &mut Table<'a, T>,
-    source: &'a Arc<Source>,
+    merged: &mut NamedTable<'a, T>,
+    fragment: &'a Arc<Fragment>,
     table: &'a Option<Named<T>>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     for (name, text) in table.iter().flat_map(|table| &table.entries) {
         let entry = Entry {
-            source,
+            fragment,
             name,
             text: text.as_ref(),
         };

@@ -1,10 +1,10 @@
 //! Localities, and the places made of them.
 
+use super::super::fragment::Fragment;
 use super::super::read::At;
 use super::super::scalar::{Label, LocalityRef, locality};
-use super::super::source::Source;
 use super::merge::Merged;
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::{Locality, Place};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The keys that make a place, as written.
 #[derive(Clone, Copy, Default)]
 pub struct PlaceText<'a> {
-    pub locality: Option<(&'a Arc<Source>, &'a At<LocalityRef>)>,
+    pub locality: Option<(&'a Arc<Fragment>, &'a At<LocalityRef>)>,
     pub network: Option<&'a str>,
     pub node: Option<&'a str>,
     pub cluster: Option<&'a str>,
@@ -20,13 +20,13 @@ pub struct PlaceText<'a> {
 
 impl<'a> PlaceText<'a> {
     pub fn new(
-        source: &'a Arc<Source>,
+        fragment: &'a Arc<Fragment>,
         locality: &'a Option<At<LocalityRef>>,
         [network, node, cluster]: [&'a Option<At<Label>>; 3],
     ) -> Self {
         let text = |label: &'a Option<At<Label>>| label.as_ref().map(|label| &*label.value.0);
         Self {
-            locality: locality.as_ref().map(|locality| (source, locality)),
+            locality: locality.as_ref().map(|locality| (fragment, locality)),
             network: text(network),
             node: text(node),
             cluster: text(cluster),
@@ -44,17 +44,17 @@ impl<'a> PlaceText<'a> {
     }
 }
 
-type Key<'a> = [Option<&'a str>; 4];
+type PlaceKey<'a> = [Option<&'a str>; 4];
 
 /// Resolves localities, and makes one [`Place`] of equal texts.
-pub struct Places<'a> {
+pub struct PlaceTable<'a> {
     localities: BTreeMap<&'a str, Option<&'a Locality>>,
-    known: HashMap<Key<'a>, Arc<Place>>,
+    known: HashMap<PlaceKey<'a>, Arc<Place>>,
     /// Neighbours in a file are often in the same place.
-    last: Option<(Key<'a>, Arc<Place>)>,
+    last: Option<(PlaceKey<'a>, Arc<Place>)>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> PlaceTable<'a> {
     pub fn new(merged: &Merged<'a>) -> Self {
         let localities = merged.localities.iter();
         Self {
@@ -66,7 +66,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    pub fn resolve(&mut self, text: PlaceText<'a>, report: &mut Report) -> Arc<Place> {
+    pub fn resolve(&mut self, text: PlaceText<'a>, report: &mut Diagnostics) -> Arc<Place> {
         let written = text.locality.map(|(_, locality)| &*locality.value.0);
         let key = [written, text.network, text.node, text.cluster];
         if let Some((last, place)) = &self.last
@@ -80,7 +80,7 @@ impl<'a> Places<'a> {
             None => {
                 let owned = |text: Option<&str>| text.map(str::to_owned);
                 let found = match text.locality {
-                    Some((source, locality)) => self.locality(source, locality, report),
+                    Some((fragment, locality)) => self.locality(fragment, locality, report),
                     None => Some(Locality::default()),
                 };
                 let place = Arc::new(Place {
@@ -103,9 +103,9 @@ impl<'a> Places<'a> {
 
     fn locality(
         &self,
-        source: &Arc<Source>,
+        fragment: &Arc<Fragment>,
         written: &At<LocalityRef>,
-        report: &mut Report,
+        report: &mut Diagnostics,
     ) -> Option<Locality> {
         let text = &*written.value.0;
         if text.contains('/') {
@@ -114,7 +114,7 @@ impl<'a> Places<'a> {
         match self.localities.get(text) {
             Some(found) => Some(found.cloned().unwrap_or_default()),
             None => {
-                let spot = Spot::new(source, written.span);
+                let spot = Spot::new(fragment, written.span);
                 report.unknown(spot, "locality", "localities", text, &self.localities);
                 None
             }

@@ -2,16 +2,16 @@
 
 use super::super::Host;
 use super::super::endpoint::VipText;
+use super::super::fragment::Fragment;
 use super::super::port::PortText;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
-use super::super::source::Source;
 use super::address::{Families, is_own, unusable};
 use super::endpoint::{self, Item, SharedEndpoints};
 use super::merge::Merged;
-use super::place::Places;
+use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::{
     Family, Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip, priority,
 };
@@ -31,9 +31,9 @@ pub struct Context<'c, 'a> {
 }
 
 /// A service, and its text.
-pub struct Found<'a> {
+pub struct LoweredService<'a> {
     pub name: &'a Name,
-    pub source: &'a Arc<Source>,
+    pub fragment: &'a Arc<Fragment>,
     pub text: &'a ServiceText,
     /// Whether all of it could be read.
     pub whole: bool,
@@ -42,9 +42,9 @@ pub struct Found<'a> {
 
 pub fn lower<'a>(
     context: &Context<'_, 'a>,
-    places: &mut Places<'a>,
-    report: &mut Report,
-) -> Vec<Found<'a>> {
+    places: &mut PlaceTable<'a>,
+    report: &mut Diagnostics,
+) -> Vec<LoweredService<'a>> {
     let services = context.merged.services.values();
     services
         .filter_map(|entry| {
@@ -52,7 +52,7 @@ pub fn lower<'a>(
             let service = One {
                 context,
                 name: &entry.name.value,
-                source: entry.source,
+                fragment: entry.fragment,
                 spot: entry.spot(),
                 text,
             };
@@ -61,7 +61,7 @@ pub fn lower<'a>(
         .collect()
 }
 
-pub fn into_model(services: Vec<Found<'_>>) -> BTreeMap<Name, Service> {
+pub fn into_model(services: Vec<LoweredService<'_>>) -> BTreeMap<Name, Service> {
     let services = services.into_iter();
     services.map(|s| (s.name.clone(), s.model)).collect()
 }
@@ -69,17 +69,17 @@ pub fn into_model(services: Vec<Found<'_>>) -> BTreeMap<Name, Service> {
 struct One<'c, 'a> {
     context: &'c Context<'c, 'a>,
     name: &'a Name,
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     /// The name.
     spot: Spot<'a>,
     text: &'a ServiceText,
 }
 
 impl<'a> One<'_, 'a> {
-    fn lower(&self, places: &mut Places<'a>, report: &mut Report) -> Found<'a> {
+    fn lower(&self, places: &mut PlaceTable<'a>, report: &mut Diagnostics) -> LoweredService<'a> {
         let written = self.text.endpoints.as_ref();
         let items = endpoint::of_service(
-            self.source,
+            self.fragment,
             written.map_or(&[], |list| &list.items),
             self.context.shared,
             places,
@@ -112,9 +112,9 @@ impl<'a> One<'_, 'a> {
             waypoint,
             endpoints: items.into_iter().map(|item| item.endpoint).collect(),
         };
-        Found {
+        LoweredService {
             name: self.name,
-            source: self.source,
+            fragment: self.fragment,
             text: self.text,
             whole,
             model,
@@ -122,11 +122,11 @@ impl<'a> One<'_, 'a> {
     }
 
     fn at<T>(&self, written: &At<T>) -> Spot<'a> {
-        Spot::new(self.source, written.span)
+        Spot::new(self.fragment, written.span)
     }
 
     /// The virtual addresses, and their places.
-    fn vips(&self, items: &[Item], whole: bool, report: &mut Report) -> Vec<(Vip, Spot<'a>)> {
+    fn vips(&self, items: &[Item], whole: bool, report: &mut Diagnostics) -> Vec<(Vip, Spot<'a>)> {
         let Some(written) = &self.text.vips.0 else {
             return Vec::new();
         };
@@ -161,7 +161,7 @@ impl<'a> One<'_, 'a> {
         vips
     }
 
-    fn fixed(&self, spot: Spot<'_>, ip: IpAddr, report: &mut Report) {
+    fn fixed(&self, spot: Spot<'_>, ip: IpAddr, report: &mut Diagnostics) {
         if let Some(what) = unusable(ip) {
             let problem = spot.error(format!("`{ip}` is {what}"));
             report.push(problem.expected("an address that programs can connect to, or `auto`"));
@@ -189,7 +189,7 @@ impl<'a> One<'_, 'a> {
         }
     }
 
-    fn no_auto(&self, spot: Spot<'_>, report: &mut Report) {
+    fn no_auto(&self, spot: Spot<'_>, report: &mut Diagnostics) {
         let message = match self.context.vip_ranges.is_empty() {
             true => "`auto` has no addresses to give: `vip_ranges` is empty",
             false => {
@@ -200,15 +200,15 @@ impl<'a> One<'_, 'a> {
         report.push(problem.help("add an IPv6 range to `vip_ranges` of `[mesh]`"));
     }
 
-    fn not_empty<T>(&self, list: &List<T>, help: &str, report: &mut Report) {
+    fn not_empty<T>(&self, list: &List<T>, help: &str, report: &mut Diagnostics) {
         if list.items.is_empty() && list.whole {
-            let spot = Spot::new(self.source, list.span);
+            let spot = Spot::new(self.fragment, list.span);
             let problem = spot.error("this is empty: nothing could connect to the service");
             report.push(problem.expected("at least one item").help(help));
         }
     }
 
-    fn ports(&self, report: &mut Report) -> Vec<PortMapping> {
+    fn ports(&self, report: &mut Diagnostics) -> Vec<PortMapping> {
         let Some(written) = &self.text.ports.0 else {
             return Vec::new();
         };
@@ -235,7 +235,7 @@ impl<'a> One<'_, 'a> {
         ports
     }
 
-    fn hostnames(&self, report: &mut Report) -> Vec<String> {
+    fn hostnames(&self, report: &mut Diagnostics) -> Vec<String> {
         let mut seen: BTreeMap<_, &At<_>> = BTreeMap::new();
         for item in self.text.hostnames.iter().flat_map(|list| &list.items) {
             if let Some(first) = seen.get(&item.value.0) {
@@ -250,7 +250,7 @@ impl<'a> One<'_, 'a> {
         seen.into_keys().map(|name| name.to_string()).collect()
     }
 
-    fn policy(&self, report: &mut Report) -> (Policy, Vec<Scope>) {
+    fn policy(&self, report: &mut Diagnostics) -> (Policy, Vec<Scope>) {
         let policy = self
             .text
             .policy
@@ -271,7 +271,7 @@ impl<'a> One<'_, 'a> {
                 prefer.push(scope);
             }
         }
-        let spot = Spot::new(self.source, written.span);
+        let spot = Spot::new(self.fragment, written.span);
         if policy == Policy::Random {
             if self.text.policy.is_some() || self.text.sound {
                 let problem = spot.warning("`prefer` has no effect with the policy `random`");
@@ -289,7 +289,7 @@ impl<'a> One<'_, 'a> {
         &self,
         vips: &[(Vip, Spot<'_>)],
         items: &[Item],
-        report: &mut Report,
+        report: &mut Diagnostics,
     ) -> Option<Name> {
         let v4_clients = vips.iter().find_map(|(vip, _)| match vip {
             Vip::Fixed(ip) => ip.is_ipv4().then(|| format!("the virtual address `{ip}`")),
@@ -301,21 +301,21 @@ impl<'a> One<'_, 'a> {
         let waypoints = self.context.waypoints;
         waypoint::used(
             waypoints,
-            self.source,
+            self.fragment,
             &self.text.waypoint,
             v4_clients,
             report,
         )
     }
 
-    fn weights(&self, items: &[Item], report: &mut Report) {
+    fn weights(&self, items: &[Item], report: &mut Diagnostics) {
         let sum: u64 = items
             .iter()
             .map(|item| u64::from(item.endpoint.weight))
             .sum();
         if sum > u64::from(u32::MAX) {
             let list = self.text.endpoints.as_ref();
-            let spot = Spot::new(self.source, list.map_or(self.text.span, |list| list.span));
+            let spot = Spot::new(self.fragment, list.map_or(self.text.span, |list| list.span));
             let problem = spot.error(format!("the weights add up to {sum}"));
             report.push(
                 problem
@@ -326,7 +326,7 @@ impl<'a> One<'_, 'a> {
     }
 
     /// Each endpoint can serve some client, and each client some endpoint.
-    fn families(&self, items: &[Item], vips: &[(Vip, Spot<'_>)], report: &mut Report) {
+    fn families(&self, items: &[Item], vips: &[(Vip, Spot<'_>)], report: &mut Diagnostics) {
         let mut clients = Families::default();
         for (vip, _) in vips {
             match vip {
@@ -355,7 +355,7 @@ impl<'a> One<'_, 'a> {
                     "the service has only IPv4 addresses, and an IPv4 socket cannot connect to IPv6"
                 }
             };
-            let spot = Spot::new(self.source, *span);
+            let spot = Spot::new(self.fragment, *span);
             let problem = spot.error(format!("no client can use the endpoint `{ip}`: {why}"));
             let vips = vips.first().map(|(_, spot)| spot.place());
             let family = match Family::from(ip) {
@@ -382,7 +382,13 @@ impl<'a> One<'_, 'a> {
     }
 
     /// Says so if connections will be refused, which is valid and may be meant.
-    fn none_usable(&self, items: &[Item], policy: Policy, prefer: &[Scope], report: &mut Report) {
+    fn none_usable(
+        &self,
+        items: &[Item],
+        policy: Policy,
+        prefer: &[Scope],
+        report: &mut Diagnostics,
+    ) {
         let name = self.name;
         let taking = |item: &&Item| item.endpoint.weight != 0;
         if items.is_empty() {

@@ -3,8 +3,8 @@
 use super::super::Host;
 use super::address::{overlap, unusable_range};
 use super::merge::Merged;
-use super::place::{PlaceText, Places};
-use super::{Report, Spot};
+use super::place::{PlaceTable, PlaceText};
+use super::{Diagnostics, Spot};
 use crate::model::{Limits, Place};
 use ipnetwork::IpNetwork;
 
@@ -13,13 +13,13 @@ const DEFAULT_VIP_RANGES: [&str; 2] = ["240.64.0.0/16", "fd6b:6d65:7368::/64"];
 pub fn node<'a>(
     merged: &Merged<'a>,
     host: &Host,
-    places: &mut Places<'a>,
-    report: &mut Report,
+    places: &mut PlaceTable<'a>,
+    report: &mut Diagnostics,
 ) -> Place {
     let mut place = Place::default();
-    if let Some((source, text)) = merged.node {
+    if let Some((fragment, text)) = merged.node {
         let written = PlaceText::new(
-            source,
+            fragment,
             &text.locality,
             [&text.network, &text.name, &text.cluster],
         );
@@ -31,18 +31,18 @@ pub fn node<'a>(
     place
 }
 
-pub fn vip_ranges(merged: &Merged<'_>, report: &mut Report) -> Vec<IpNetwork> {
+pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwork> {
     let written = merged
         .mesh
-        .and_then(|(source, text)| Some((source, text.vip_ranges.as_ref()?)));
-    let Some((source, written)) = written else {
+        .and_then(|(fragment, text)| Some((fragment, text.vip_ranges.as_ref()?)));
+    let Some((fragment, written)) = written else {
         return DEFAULT_VIP_RANGES
             .iter()
             .filter_map(|range| range.parse().ok())
             .collect();
     };
     for (index, range) in written.items.iter().enumerate() {
-        let spot = Spot::new(source, range.span);
+        let spot = Spot::new(fragment, range.span);
         let network = range.value.0;
         if let Some(why) = unusable_range(network) {
             let problem = spot.error(format!("`{network}` {why}"));
@@ -50,7 +50,7 @@ pub fn vip_ranges(merged: &Merged<'_>, report: &mut Report) -> Vec<IpNetwork> {
         }
         let mut earlier = written.items[..index].iter();
         if let Some(first) = earlier.find(|first| overlap(first.value.0, network)) {
-            let first = Spot::new(source, first.span).place();
+            let first = Spot::new(fragment, first.span).place();
             let problem = spot.error(format!("`{network}` overlaps another range"));
             report.push(problem.related(first, "this one"));
         }

@@ -6,7 +6,7 @@ use super::super::Host;
 use super::super::read::At;
 use super::super::scalar::CgroupText;
 use super::super::suggest::did_you_mean;
-use super::{Report, Spot};
+use super::{Diagnostics, Spot};
 use crate::model::CgroupRef;
 
 /// Warns of a unit without a unit file. `consequence` is what comes of it if the name is wrong.
@@ -15,7 +15,7 @@ pub fn check(
     written: &At<CgroupText>,
     host: &Host,
     consequence: &str,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     let (Some(files), CgroupRef::Unit(unit)) = (&host.unit_files, &written.value.0) else {
         return;

@@ -1,36 +1,36 @@
 //! `[waypoints]`.
 
 use super::super::Host;
+use super::super::fragment::Fragment;
 use super::super::read::At;
-use super::super::scalar::{NameText, Socket};
+use super::super::scalar::{NameText, SocketText};
 use super::super::schema::WaypointText;
-use super::super::source::Source;
 use super::address::{is_own, unusable};
 use super::merge::{Entry, Merged};
-use super::{Report, Spot, unit};
+use super::{Diagnostics, Spot, unit};
 use crate::model::{Family, Header, Name, Speaker, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A waypoint, or where one that could not be read is defined.
-pub struct Found<'a> {
+pub struct LoweredWaypoint<'a> {
     pub entry: &'a Name,
-    pub source: &'a Arc<Source>,
-    pub address: Option<&'a At<Socket>>,
+    pub fragment: &'a Arc<Fragment>,
+    pub address: Option<&'a At<SocketText>>,
     pub model: Option<Waypoint>,
 }
 
 const ELSEWHERE: &str =
     "name the unit that the proxy runs in: its connections are sent back to it otherwise";
 
-pub type Waypoints<'a> = BTreeMap<&'a str, Found<'a>>;
+pub type Waypoints<'a> = BTreeMap<&'a str, LoweredWaypoint<'a>>;
 
 pub fn lower<'a>(
     merged: &Merged<'a>,
     host: &Host,
     vip_ranges: &[IpNetwork],
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> Waypoints<'a> {
     let waypoints = merged.waypoints.iter();
     waypoints
@@ -51,9 +51,9 @@ pub fn lower<'a>(
                     unit::check(entry.at(unit.span), unit, host, ELSEWHERE, report);
                 }
             }
-            let found = Found {
+            let found = LoweredWaypoint {
                 entry: &entry.name.value,
-                source: entry.source,
+                fragment: entry.fragment,
                 address,
                 model: entry.text.and_then(model),
             };
@@ -76,9 +76,9 @@ fn model(text: &WaypointText) -> Option<Waypoint> {
 
 fn check_address(
     entry: &Entry<'_, WaypointText>,
-    address: &At<Socket>,
+    address: &At<SocketText>,
     vip_ranges: &[IpNetwork],
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     let ip = address.value.0.ip();
     let why = match unusable(ip) {
@@ -95,9 +95,9 @@ fn check_address(
 /// A waypoint of this host is an ordinary program unless it is named.
 fn check_here(
     entry: &Entry<'_, WaypointText>,
-    address: &At<Socket>,
+    address: &At<SocketText>,
     host: &Host,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) {
     let ip = address.value.0.ip();
     if is_own(host, ip) {
@@ -108,7 +108,11 @@ fn check_here(
 }
 
 /// Without a header there is nothing that could leave before the client's first byte.
-fn check_server_first(entry: &Entry<'_, WaypointText>, text: &WaypointText, report: &mut Report) {
+fn check_server_first(
+    entry: &Entry<'_, WaypointText>,
+    text: &WaypointText,
+    report: &mut Diagnostics,
+) {
     if let (Some(first), Some(header)) = (&text.server_first, &text.header.0)
         && first.value.0
         && header.value.0 == Header::Nothing
@@ -122,13 +126,13 @@ fn check_server_first(entry: &Entry<'_, WaypointText>, text: &WaypointText, repo
 /// connect to, if it has any: they need an IPv4 waypoint.
 pub fn used<'a>(
     waypoints: &Waypoints<'a>,
-    source: &'a Arc<Source>,
+    fragment: &'a Arc<Fragment>,
     written: &'a Option<At<NameText>>,
     v4_clients: Option<String>,
-    report: &mut Report,
+    report: &mut Diagnostics,
 ) -> Option<Name> {
     let written = written.as_ref()?;
-    let spot = Spot::new(source, written.span);
+    let spot = Spot::new(fragment, written.span);
     let Some(found) = waypoints.get(written.value.0.as_str()) else {
         let name = written.value.0.as_str();
         report.unknown(spot, "waypoint", "waypoints", name, waypoints);
@@ -141,7 +145,7 @@ pub fn used<'a>(
             "clients of {client} cannot reach the waypoint `{}`",
             found.entry
         );
-        let place = Spot::new(found.source, address.span).place();
+        let place = Spot::new(found.fragment, address.span).place();
         report.push(
             spot.error(message)
                 .expected("a waypoint with an IPv4 address")

@@ -1,16 +1,19 @@
 //! Answers to requests.
 
 use super::Daemon;
-use super::reload::{Applied, Outcome, Stopped};
+use super::reload::{Applied, ReloadOutcome, Stopped};
 use crate::api::{
-    ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, PlanText, Reloaded, Status,
+    ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, Findings, PlanText, Reloaded,
+    Status,
 };
+use crate::config::{Fragments, Origin};
 use crate::daemon::datapath::{Blame, Datapath};
+use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host;
 use crate::model::{Mesh, Protocol};
-use crate::report;
-use crate::sources::Source;
+use crate::report::problems::{findings, invalid};
+use crate::report::{self};
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
@@ -27,10 +30,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             verdict: state.verdict(),
             failure: state.failure.clone(),
             config: Some(ConfigStatus {
-                path: state.path.clone(),
+                path: state.name.as_path().to_owned(),
                 present: state.present,
-                files: state.files.clone(),
-                problems: (!state.findings.is_empty()).then(|| state.findings.clone()),
+                files: state.origins.iter().map(|it| it.as_path().into()).collect(),
+                problems: self.findings(),
             }),
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
@@ -39,45 +42,46 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         })
     }
 
-    pub(super) fn reloaded(&self, outcome: Outcome<D::Error>) -> Result<Reloaded, Failure> {
-        let findings = || self.state.findings.clone();
+    pub(super) fn reloaded(&self, outcome: ReloadOutcome<D::Error>) -> Result<Reloaded, Failure> {
+        let invalid = || Failure::new(FailureKind::InvalidConfiguration, self.state.verdict());
         match outcome {
             Ok(Applied { pass, took }) => Ok(Reloaded {
                 operations: pass.operations,
                 summary: pass.words,
                 drift: pass.drift,
                 took_ms: took.as_secs_f64() * 1e3,
-                problems: Some(findings()).filter(|findings| !findings.is_empty()),
+                problems: self.findings(),
             }),
-            Err(Stopped::Invalid) => Err(Failure::new(
-                FailureKind::InvalidConfiguration,
-                self.state.verdict(),
-            )
-            .with_problems(findings())),
-            Err(Stopped::Absent) => Err(Failure::new(
-                FailureKind::InvalidConfiguration,
-                self.state.verdict(),
-            )),
+            Err(Stopped::Invalid) => {
+                Err(invalid().with_problems(findings(&self.state.problems, false)))
+            }
+            Err(Stopped::Absent) => Err(invalid()),
             Err(Stopped::Refused(error) | Stopped::Host(error)) => Err(failed::<D>(error)),
         }
     }
 
+    /// What there is to say about the configuration, if there is anything.
+    fn findings(&self) -> Option<Findings> {
+        let problems = &self.state.problems;
+        (!problems.is_empty()).then(|| findings(problems, false))
+    }
+
     pub(super) fn plan(&mut self, texts: Option<Vec<FileText>>) -> Result<PlanText, Failure> {
-        let mut path = self.state.path.display().to_string();
-        let mut loaded = match texts {
-            None => self.source.load(),
+        let mut name = self.state.name.clone();
+        let loaded = match texts {
+            None => self.meshes.load(),
             Some(texts) => {
-                if let Some(first) = texts.first() {
-                    path.clone_from(&first.path);
+                let texts = texts.into_iter();
+                let texts = texts.map(|file| (Origin::new(file.path), file.text));
+                let fragments: Fragments = texts.collect();
+                if let Some(first) = fragments.origins().first() {
+                    name = first.clone();
                 }
-                self.source.load_texts(texts)
+                self.meshes.load_other(&fragments)
             }
         };
-        self.override_capture(&mut loaded);
-        let invalid = |error| Err(Failure::new(FailureKind::InvalidConfiguration, error));
         match &loaded.mesh {
-            _ if !loaded.present => invalid(format!("{path} does not exist")),
-            Some(mesh) if loaded.errors() == 0 => {
+            Some(mesh) => {
                 let facts = host::facts(self.units.cgroups(), mesh);
                 let facts = facts.map_err(|error| {
                     let error = format!("cannot list the addresses of this host: {error}");
@@ -86,11 +90,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 Ok(report::plan(&change))
             }
-            _ => {
-                let findings = loaded.findings();
-                invalid(format!("{path} has {}", findings.count()))
-                    .map_err(|failure| failure.with_problems(findings))
-            }
+            None if loaded.present => Err(invalid(name, &loaded.problems, false)),
+            None => Err(Failure::new(
+                FailureKind::InvalidConfiguration,
+                format!("{name} does not exist"),
+            )),
         }
     }
 

@@ -1,18 +1,20 @@
-//! Reading the file and making the kernel follow it.
+//! Reading the configuration and making the kernel follow it.
 
-use super::{Daemon, Trigger};
+use super::{Daemon, Trigger, warn_once};
 use crate::api::{LastPass, LastReload, now};
+use crate::config::Loaded;
 use crate::daemon::datapath::{Blame, Datapath};
+use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
 use crate::reconcile::Pass;
-use crate::sources::{Loaded, Source};
+use crate::report::problems::render;
 use log::{Level, debug, error, info, log, warn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What came of looking at the file.
-pub type Outcome<E> = Result<Applied, Stopped<E>>;
+pub type ReloadOutcome<E> = Result<Applied, Stopped<E>>;
 
 /// A pass, and how long it took.
 #[derive(Debug, Default)]
@@ -26,7 +28,7 @@ pub struct Applied {
 pub enum Stopped<E> {
     /// The file does not exist.
     Absent,
-    /// The file has errors, or asks for what this version cannot do.
+    /// The file has errors.
     Invalid,
     /// It cannot be applied as it is.
     Refused(E),
@@ -34,23 +36,26 @@ pub enum Stopped<E> {
     Host(E),
 }
 
-/// How often the paths may move while they are read before it is left to the next event.
-const LOOKS: usize = 4;
-
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    /// Reads the file; applies it if it can be used, otherwise leaves everything as it is.
-    pub(super) fn load(&mut self, trigger: Trigger) -> Outcome<D::Error> {
-        let loaded = self.read();
+    /// Reads the configuration and makes the kernel follow it.
+    pub(super) fn load(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
+        let loaded = self.meshes.load();
+        self.follow(loaded, trigger)
+    }
+
+    /// Applies what was loaded if it can be used, otherwise leaves everything as it is.
+    pub(super) fn follow(&mut self, loaded: Loaded, trigger: Trigger) -> ReloadOutcome<D::Error> {
+        warn_once(self.meshes.source.blind(), &mut self.state.blind);
         self.state.take(loaded);
         if !self.state.current && matches!(trigger, Trigger::Signal | Trigger::Request) {
             // Whoever asked wants the kernel looked at too, whatever the file is like.
             drop(self.pass(trigger));
         }
         let outcome = if self.state.current {
-            self.log_findings(Level::Warn, "the configuration has warnings or notes");
+            self.log_problems(Level::Warn, "the configuration has warnings or notes");
             self.pass(trigger)
         } else if self.state.present {
-            self.log_findings(Level::Error, &self.state.verdict());
+            self.log_problems(Level::Error, &self.state.verdict());
             Err(Stopped::Invalid)
         } else {
             self.log_once(Level::Warn, &self.state.verdict(), "");
@@ -69,39 +74,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         outcome
     }
 
-    /// Reads until what was read is what is watched.
-    fn read(&mut self) -> Loaded {
-        let mut refreshed = self.watch.refresh();
-        for _ in 1..LOOKS {
-            let loaded = self.loaded();
-            refreshed = self.watch.refresh();
-            if !refreshed.moved {
-                self.warn_blind(&refreshed.blind);
-                return loaded;
-            }
-        }
-        // Whatever keeps moving will send an event when it moves again: it is watched now.
-        self.warn_blind(&refreshed.blind);
-        self.loaded()
-    }
-
-    fn loaded(&mut self) -> Loaded {
-        let mut loaded = self.source.load();
-        self.override_capture(&mut loaded);
-        loaded
-    }
-
-    /// What the command line says about cgroups goes before what the file says.
-    pub(super) fn override_capture(&self, loaded: &mut Loaded) {
-        if let Some(mesh) = &mut loaded.mesh
-            && !self.cgroups.is_empty()
-        {
-            mesh.capture.cgroups.clone_from(&self.cgroups);
-        }
-    }
-
     /// Makes the kernel hold the last good mesh. If it cannot, the one before it is kept in repair.
-    pub(super) fn pass(&mut self, trigger: Trigger) -> Outcome<D::Error> {
+    pub(super) fn pass(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Absent);
         };
@@ -119,7 +93,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Err(failure) => {
                 let text = crate::log::chain(&failure);
                 if self.state.failure.as_ref() != Some(&text) {
-                    error!(trigger = trigger.as_str(); "cannot apply {}: {text}", self.state.path.display());
+                    error!(trigger = trigger.as_str(); "cannot apply {}: {text}", self.state.name);
                 }
                 self.state.failure = Some(text);
                 self.repair(&mesh, trigger);
@@ -168,11 +142,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         log_pass(applied, trigger);
     }
 
-    fn log_findings(&mut self, level: Level, message: &str) {
-        let text = self.state.findings.text.clone();
+    fn log_problems(&mut self, level: Level, message: &str) {
+        let text = render(&self.state.problems, false);
         if text.is_empty() && level != Level::Error {
             if self.state.logged.take().is_some() {
-                info!("{} is without problems again", self.state.path.display());
+                info!("{} is without problems again", self.state.name);
             }
             return;
         }

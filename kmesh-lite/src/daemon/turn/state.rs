@@ -1,15 +1,14 @@
 //! What the daemon knows between two events.
 
-use crate::api::{About, Findings, LastPass, LastReload, State as Kind, now};
+use crate::api::{About, LastPass, LastReload, State as Kind, now};
+use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::model::{Facts, Mesh};
-use crate::sources::Loaded;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
 pub struct State {
-    /// The file.
-    pub path: PathBuf,
+    /// The name of the configuration: the file.
+    pub name: Origin,
     /// What the kernel should hold: the last configuration without errors.
     pub mesh: Option<Arc<Mesh>>,
     /// What the kernel does hold: the last one that could be applied.
@@ -19,9 +18,9 @@ pub struct State {
     /// Whether it held the mesh of an earlier process when we began.
     inherited: bool,
     pub present: bool,
-    pub files: Vec<PathBuf>,
-    /// Everything there is to say about the file as last read.
-    pub findings: Findings,
+    pub origins: Vec<Origin>,
+    /// Everything there is to say about the configuration as last read.
+    pub problems: Problems,
     /// Whether the file as last read is what `mesh` holds.
     pub current: bool,
     /// Why the last pass failed.
@@ -40,16 +39,16 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(path: PathBuf, inherited: bool) -> Self {
+    pub fn new(name: Origin, inherited: bool) -> Self {
         Self {
-            path,
+            name,
             mesh: None,
             applied: None,
             facts: Facts::default(),
             inherited,
             present: false,
-            files: Vec::new(),
-            findings: Findings::default(),
+            origins: Vec::new(),
+            problems: Problems::default(),
             current: false,
             failure: None,
             last_reload: None,
@@ -64,15 +63,11 @@ impl State {
 
     /// Takes over what was read. The mesh only changes if it can be used.
     pub fn take(&mut self, loaded: Loaded) {
-        self.findings = loaded.findings();
+        self.problems = loaded.problems;
         self.present = loaded.present;
-        let usable = loaded.present && loaded.errors() == 0;
-        self.files = loaded.files;
-        self.current = false;
-        if let Some(mesh) = loaded.mesh
-            && usable
-        {
-            self.current = true;
+        self.origins = loaded.origins;
+        self.current = loaded.mesh.is_some();
+        if let Some(mesh) = loaded.mesh {
             self.mesh = Some(Arc::new(mesh));
         }
     }
@@ -89,11 +84,12 @@ impl State {
 
     /// How it goes, in one line.
     pub fn verdict(&self) -> String {
-        let path = self.path.display();
+        let name = &self.name;
         let trouble = if !self.present {
-            format!("{path} does not exist")
+            format!("{name} does not exist")
         } else {
-            format!("{path} has {}", self.findings.count())
+            let errors = self.problems.count(Severity::Error);
+            format!("{name} has {}", plural(errors, "error"))
         };
         let held = match self.applied {
             Some(_) => "keeping the last good state",
@@ -103,7 +99,7 @@ impl State {
         match self.kind() {
             Kind::Waiting | Kind::Keeping => format!("{held}: {trouble}"),
             Kind::Failing => format!(
-                "{held}: {path} cannot be applied: {}",
+                "{held}: {name} cannot be applied: {}",
                 self.failure.as_deref().unwrap_or_default()
             ),
             // Unattended is what others say of us.

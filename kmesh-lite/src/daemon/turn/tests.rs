@@ -3,6 +3,7 @@ use super::*;
 use crate::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
 use crate::control::{Caller, Reply};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use tokio::sync::oneshot;
 /// Only reached if the test fails.
 const TOO_LONG: Duration = Duration::from_secs(20);
 
-/// A daemon in a thread, with a file and a kernel of its own.
+/// A daemon in a thread, with a source and a kernel of its own.
 struct Fixture {
-    file: PathBuf,
+    source: FakeSource,
     kernel: Kernel,
     supervisor: FakeSupervisor,
     events: Sender<Event>,
@@ -29,25 +30,23 @@ impl Fixture {
 
     fn try_start(text: Option<&str>, kernel: Kernel) -> Result<Self, DaemonError> {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("mesh.toml");
-        if let Some(text) = text {
-            fs::write(&file, text).unwrap();
-        }
         let (events, queue) = mpsc::channel();
-        let source = FakeSource::new(file.clone());
-        let (watch, units) = fake::watches(&source, folder.path(), &events);
-        let options = Options {
-            socket: PathBuf::new(),
-            cgroups: vec![PathBuf::from("/only")],
-            resync: Duration::from_secs(3600),
-        };
+        let source = FakeSource::default();
+        if let Some(text) = text {
+            source.write(text);
+        }
+        let mut meshes = MeshSource::new(source.clone(), vec![PathBuf::from("/only")]);
+        let changed = crate::daemon::source_changed(events.clone());
+        meshes.source.watch(changed).unwrap();
+        let loaded = meshes.load();
+        let units = fake::units(folder.path(), &events);
         let supervisor = FakeSupervisor::default();
         let datapath = FakeDatapath(kernel.clone());
-        let mut queue = Events::new(queue, options.resync, None);
-        let mut daemon = Daemon::new(options, source, datapath, watch, units, supervisor.clone());
-        daemon.start()?;
+        let mut queue = Events::new(queue, Duration::from_secs(3600), None);
+        let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
+        daemon.start(loaded)?;
         Ok(Self {
-            file,
+            source,
             kernel,
             supervisor,
             events,
@@ -73,7 +72,7 @@ impl Fixture {
     }
 
     fn write(&self, text: &str) {
-        fs::write(&self.file, text).unwrap();
+        self.source.write(text);
     }
 
     #[track_caller]
@@ -142,18 +141,20 @@ fn a_bad_file_changes_nothing_until_it_is_mended() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_like_a_bad_file() {
-    let fixture = Fixture::start(Some("odd"));
+fn a_daemon_that_starts_with_a_bad_file_waits_for_a_better_one() {
+    let fixture = Fixture::start(Some("bad"));
     assert_eq!(fixture.status().state, Kind::Waiting);
     let failure = fixture.reload().unwrap_err();
     assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
-    assert_eq!(failure.problems.unwrap().text, "1: odd");
+    assert_eq!(failure.problems.unwrap().list[0]["line"], 1);
+    fixture.write("a");
+    fixture.until("the file is applied", |it| it.kernel.services() == ["a"]);
 }
 
 #[test]
 fn a_deleted_file_keeps_the_state() {
     let fixture = Fixture::start(Some("a"));
-    fs::remove_file(&fixture.file).unwrap();
+    fixture.source.remove();
     fixture.until("the file is missed", |it| {
         !it.status().config.unwrap().present
     });
@@ -173,8 +174,8 @@ fn a_reload_carries_its_outcome() {
     fixture.write("bad");
     let failure = fixture.reload().unwrap_err();
     assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
-    assert_eq!(failure.problems.unwrap().text, "1: bad");
-    fs::remove_file(&fixture.file).unwrap();
+    assert_eq!(failure.problems.unwrap().list[0]["line"], 1);
+    fixture.source.remove();
     let failure = fixture.reload().unwrap_err();
     assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
     assert!(failure.problems.is_none());
@@ -277,6 +278,10 @@ fn while_a_new_mesh_fails_the_old_one_is_kept_in_repair() {
     let fixture = Fixture::start(Some("a"));
     fixture.kernel.inside().refused = Some("b");
     fixture.write("b");
+    // From here on no event of the source is under way that would be a pass of its own.
+    fixture.until("the new mesh fails", |it| {
+        it.status().state == Kind::Failing
+    });
     let failure = fixture.reload().unwrap_err();
     assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
     for drift in ["service a was gone", "it was gone again"] {
@@ -324,7 +329,7 @@ fn a_plan_changes_nothing() {
         let texts = text.map(|text| {
             vec![FileText {
                 path: "other.toml".to_owned(),
-                text: text.to_owned(),
+                text: fake::toml(text),
             }]
         });
         fixture.ask(|reply| Request::Plan { texts, reply })
@@ -350,7 +355,7 @@ fn a_burst_of_changes_is_fewer_passes_and_the_last_change_counts() {
     for n in 1..=CHANGES {
         fixture.write(&format!("s{n}"));
         // What the watch tells as well, but not for each write.
-        fixture.events.send(Event::FileChanged).unwrap();
+        fixture.events.send(Event::SourceChanged).unwrap();
     }
     fixture.until("the last write is applied", |it| {
         it.kernel.services() == [format!("s{CHANGES}")]

@@ -17,7 +17,7 @@ const MOST_LINKS: usize = 40;
 /// Directories, without symbolic links in their paths, and what matters in each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    pub directories: BTreeMap<PathBuf, Interest>,
+    pub directories: BTreeMap<PathBuf, DirectoryInterest>,
     /// Regular files at the end of a chain: a file that is mounted by itself changes without its
     /// directory here noticing.
     pub files: BTreeSet<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Places {
 
 /// What matters in a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
+pub struct DirectoryInterest {
     pub names: BTreeSet<OsString>,
     /// Any `.toml` in it matters.
     pub drop_ins: bool,
@@ -33,7 +33,7 @@ pub struct Interest {
     needed: bool,
 }
 
-impl Interest {
+impl DirectoryInterest {
     pub fn covers(&self, name: &OsStr) -> bool {
         self.names.contains(name) || (self.drop_ins && is_drop_in(name))
     }

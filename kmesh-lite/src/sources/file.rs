@@ -1,15 +1,12 @@
-//! Finding the files of a configuration and reading one: the only I/O here.
+//! Finding the files of a configuration and reading one.
 
+use crate::config::{LARGEST, Origin, Problem};
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-/// A larger file is not parsed. The parser needs about forty bytes of memory for each of text; a
-/// hundred thousand endpoints take 6 MB, and larger meshes can be split into drop-ins.
-pub const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// What identifies the content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,55 +44,48 @@ impl Stamp {
     }
 }
 
-/// A file that was read, and when that may be believed.
+/// A file that was read, and whether its stamp may be believed.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Version {
     stamp: Stamp,
     settled: bool,
 }
 
-/// What reading a file came to.
+/// What there is at the path of a file.
 #[derive(Debug)]
-pub enum Outcome {
-    /// There is nothing at this path.
+pub enum FileContent {
     Absent,
-    /// The same as it was when `Seen` was handed out.
+    /// The same as in the version that was given.
     Same,
-    Read(Seen, Vec<u8>),
+    Read(Version, Vec<u8>),
     /// Not a file at all, such as `/dev/null`.
     NotAFile(&'static str),
-    Failed(Failure),
-}
-
-/// Why a file cannot be read, and what to do.
-#[derive(Debug)]
-pub struct Failure {
-    pub message: String,
-    pub help: Option<String>,
+    Failed(Box<Problem>),
 }
 
 /// Reads `path` unless it is as it was `before`.
-pub fn read(path: &Path, before: Option<Seen>) -> Outcome {
+pub fn read(path: &Path, before: Option<Version>) -> FileContent {
     match try_read(path, before) {
-        Ok(outcome) => outcome,
+        Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
-            Ok(_) => Outcome::Failed(Failure {
-                message: "this is a symbolic link to a file that does not exist".to_owned(),
-                help: target(path),
-            }),
-            Err(_) => Outcome::Absent,
+            Ok(_) => {
+                let message = "this is a symbolic link to a file that does not exist";
+                let problem = Problem::unreadable(Origin::new(path), message);
+                FileContent::Failed(Box::new(problem.help_if(target(path))))
+            }
+            Err(_) => FileContent::Absent,
         },
-        Err(error) => Outcome::Failed(Failure::new("read this file", path, &error)),
+        Err(error) => FileContent::Failed(failed("read this file", path, &error)),
     }
 }
 
-fn try_read(path: &Path, before: Option<Seen>) -> io::Result<Outcome> {
+fn try_read(path: &Path, before: Option<Version>) -> io::Result<FileContent> {
     let meta = path.metadata()?;
     if let Some(not_a_file) = not_a_file(&meta) {
-        return Ok(Outcome::NotAFile(not_a_file));
+        return Ok(FileContent::NotAFile(not_a_file));
     }
-    if before.is_some_and(|seen| seen.settled && seen.stamp == Stamp::of(&meta)) {
-        return Ok(Outcome::Same);
+    if before.is_some_and(|version| version.settled && version.stamp == Stamp::of(&meta)) {
+        return Ok(FileContent::Same);
     }
     // It may have become a pipe meanwhile, and opening that would wait for a writer.
     let mut file = OpenOptions::new()
@@ -104,9 +94,10 @@ fn try_read(path: &Path, before: Option<Seen>) -> io::Result<Outcome> {
         .open(path)?;
     let meta = file.metadata()?;
     if let Some(not_a_file) = not_a_file(&meta) {
-        return Ok(Outcome::NotAFile(not_a_file));
+        return Ok(FileContent::NotAFile(not_a_file));
     }
-    let too_large = |size: &str| Outcome::Failed(Failure::too_large(size));
+    let too_large =
+        |size: &str| FileContent::Failed(Box::new(Problem::too_large(Origin::new(path), size)));
     if meta.size() > LARGEST {
         return Ok(too_large(&format!("{} MiB", meta.size() >> 20)));
     }
@@ -116,7 +107,7 @@ fn try_read(path: &Path, before: Option<Seen>) -> io::Result<Outcome> {
     }
     let stamp = Stamp::of(&meta);
     let settled = !stamp.is_recent();
-    Ok(Outcome::Read(Seen { stamp, settled }, bytes))
+    Ok(FileContent::Read(Version { stamp, settled }, bytes))
 }
 
 fn read_up_to(file: &mut File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
@@ -141,35 +132,20 @@ fn target(path: &Path) -> Option<String> {
     Some(format!("it points to `{}`", target.display()))
 }
 
-impl Failure {
-    /// `size` follows "this file has".
-    pub fn too_large(size: &str) -> Self {
-        Self {
-            message: format!(
-                "this file has {size}; the largest that is read has {} MiB",
-                LARGEST >> 20
-            ),
-            help: Some("split a large mesh into files in `mesh.d/`".to_owned()),
-        }
-    }
-
-    pub fn new(operation: &str, path: &Path, error: &io::Error) -> Self {
-        let help = match error.kind() {
-            io::ErrorKind::PermissionDenied => Some(
-                "make it and the folders above readable for the user that kmesh-lite runs as"
-                    .to_owned(),
-            ),
-            _ if error.raw_os_error() == Some(nix::libc::ELOOP) => target(path),
-            _ => None,
-        };
-        Self {
-            message: format!("cannot {operation}: {}", Reason(error)),
-            help,
-        }
-    }
+fn failed(operation: &str, path: &Path, error: &io::Error) -> Box<Problem> {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied => Some(
+            "make it and the folders above readable for the user that kmesh-lite runs as"
+                .to_owned(),
+        ),
+        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => target(path),
+        _ => None,
+    };
+    let message = format!("cannot {operation}: {}", Reason(error));
+    Box::new(Problem::unreadable(Origin::new(path), message).help_if(help))
 }
 
-/// The operating system's words for an error, in the case of ours.
+/// The operating system's text for an error, in lower case as our own texts are.
 struct Reason<'a>(&'a io::Error);
 
 impl fmt::Display for Reason<'_> {
@@ -184,15 +160,9 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// The drop-ins beside `main`, sorted by name. An absent folder holds none.
-pub fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, (PathBuf, Failure)> {
-    let folder = folder(main);
-    let failed = |error: io::Error| {
-        (
-            folder.clone(),
-            Failure::new("list this folder", &folder, &error),
-        )
-    };
+/// The drop-ins in a folder, sorted by name. An absent folder holds none.
+pub fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
+    let failed = |error: io::Error| failed("list this folder", folder, &error);
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -208,9 +178,4 @@ pub fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, (PathBuf, Failure)> {
     }
     found.sort();
     Ok(found)
-}
-
-/// `mesh.d/` beside `main`.
-pub fn folder(main: &Path) -> PathBuf {
-    main.with_file_name("mesh.d")
 }

@@ -10,11 +10,11 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// Turns a run of changes into one.
 #[derive(Debug, Default)]
 pub struct Settle {
-    run: Option<Run>,
+    run: Option<Changes>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct Changes {
     first: Instant,
     last: Instant,
 }
@@ -23,7 +23,7 @@ impl Settle {
     /// Notes a change.
     pub fn change(&mut self, now: Instant) {
         let first = self.run.as_ref().map_or(now, |run| run.first);
-        self.run = Some(Run { first, last: now });
+        self.run = Some(Changes { first, last: now });
     }
 
     /// When the run counts as ended, if nothing else changes.

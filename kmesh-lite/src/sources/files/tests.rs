@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::LARGEST;
+use crate::report::problems::render;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,16 +16,18 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn load(main: &Path) -> Loaded {
-    Loader::new(main).load(&Host::default())
+    Files::new(main).load(&Host::default())
 }
 
 #[track_caller]
 fn only_error(main: &Path) -> Problem {
     let loaded = load(main);
     assert!(loaded.present && loaded.mesh.is_none());
-    let errors = loaded.problems.only(Severity::Error);
-    assert_eq!(errors.len(), 1, "{}", loaded.problems.render(false));
-    errors.iter().next().unwrap().clone()
+    let said = render(&loaded.problems, false);
+    assert_eq!(loaded.problems.count(Severity::Error), 1, "{said}");
+    let mut problems = loaded.problems.iter();
+    let error = problems.find(|problem| problem.severity == Severity::Error);
+    error.unwrap().clone()
 }
 
 #[test]
@@ -121,41 +125,43 @@ fn drop_ins_are_files_that_end_in_toml_and_do_not_begin_with_a_dot() {
     assert!(
         loaded.problems.is_empty(),
         "{}",
-        loaded.problems.render(false)
+        render(&loaded.problems, false)
     );
-    assert_eq!(loaded.files, [folder.join("a.toml"), folder.join("b.toml")]);
+    let read = ["a.toml", "b.toml"].map(|name| Origin::new(folder.join(name)));
+    assert_eq!(loaded.origins, read);
     assert_eq!(loaded.mesh.unwrap().services.len(), 2);
 
     // systemd's way to mask a file.
     symlink("/dev/null", folder.join("c.toml")).unwrap();
     let loaded = load(&main);
-    assert_eq!(loaded.problems.summary(), "1 warning");
+    assert!(render(&loaded.problems, false).ends_with("\n1 warning\n"));
     assert!(loaded.mesh.is_some());
 }
 
 #[test]
 fn a_reload_sees_every_kind_of_change() {
     let (_folder, main) = folder();
-    let mut loader = Loader::new(&main);
+    let mut files = Files::new(&main);
+    let mut loader = Loader::default();
     let host = Host::default();
-    let address = |loader: &mut Loader| {
-        let mesh = loader.load(&host).mesh.unwrap();
+    let mut address = |files: &mut Files| {
+        let mesh = loader.load(&files.read(), &host).mesh.unwrap();
         mesh.backends.keys().next().copied().unwrap().to_string()
     };
     // As fast as possible and of the same size, so that the times may be the same.
     for last in 1..=9 {
         let ip = format!("10.0.0.{last}");
         fs::write(&main, SERVICE.replace("10.0.0.1", &ip)).unwrap();
-        assert_eq!(address(&mut loader), ip);
+        assert_eq!(address(&mut files), ip);
     }
     let other = main.with_file_name("other");
     fs::write(&other, SERVICE).unwrap();
     fs::rename(&other, &main).unwrap();
-    assert_eq!(address(&mut loader), "10.0.0.1");
+    assert_eq!(address(&mut files), "10.0.0.1");
     fs::remove_file(&main).unwrap();
-    assert!(!loader.load(&host).present);
+    assert!(!files.load(&host).present);
     fs::write(&main, SERVICE).unwrap();
-    assert_eq!(address(&mut loader), "10.0.0.1");
+    assert_eq!(address(&mut files), "10.0.0.1");
 }
 
 #[test]
@@ -166,22 +172,86 @@ fn texts_mean_what_the_files_mean() {
     fs::create_dir(drop_in.parent().unwrap()).unwrap();
     fs::write(&drop_in, "[localities]\nx = 'r/z'\n").unwrap();
     let host = Host::default();
-    let mut loader = Loader::new(&main);
-    let loaded = loader.load(&host);
-    let mut texts = loader.texts(&loaded.files);
+    let mut loader = Loader::default();
+    let fragments = Files::new(&main).read();
+    let loaded = loader.load(&fragments, &host);
+    let texts = fragments.iter();
+    let texts = texts.map(|it| (it.origin().clone(), it.text().to_owned()));
+    let mut texts: Vec<_> = texts.collect();
     fs::remove_file(&main).unwrap();
-    let again = Loader::load_texts(texts.clone(), &host);
-    assert_eq!(again.files, [main, drop_in]);
+    let load = |texts: &[(Origin, String)]| {
+        Loader::default().load(&texts.iter().cloned().collect(), &host)
+    };
+    let again = load(&texts);
+    assert_eq!(again.origins, [Origin::new(main), Origin::new(drop_in)]);
     assert_eq!(again.mesh.unwrap(), loaded.mesh.unwrap());
 
     texts[1].1 = "naem = 1".to_owned();
-    let bad = Loader::load_texts(texts.clone(), &host);
+    let bad = load(&texts);
     assert!(bad.mesh.is_none() && bad.problems.has_errors());
     texts[1].1 = " ".repeat(LARGEST as usize + 1);
-    let large = Loader::load_texts(texts, &host);
+    let large = load(&texts);
     let problem = large.problems.iter().next().unwrap();
     assert!(problem.message.contains("32 MiB"), "{problem}");
-    assert!(Loader::load_texts(Vec::new(), &host).mesh.is_none());
+    assert!(load(&[]).mesh.is_none());
+}
+
+#[test]
+fn what_did_not_change_is_the_same_fragment() {
+    let (_folder, main) = folder();
+    let drop_ins = main.with_file_name("mesh.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(&main, SERVICE).unwrap();
+    fs::write(drop_ins.join("a.toml"), "").unwrap();
+    let mut files = Files::new(&main);
+    let first = files.read();
+    // Written again, with the same text and with another one.
+    fs::write(&main, SERVICE).unwrap();
+    fs::write(drop_ins.join("a.toml"), "# another").unwrap();
+    let second = files.read();
+    let same: Vec<_> = first
+        .iter()
+        .zip(second.iter())
+        .map(|(a, b)| Arc::ptr_eq(a, b))
+        .collect();
+    assert_eq!(same, [true, false]);
+    let revisions: Vec<_> = second.iter().map(|it| it.revision()).collect();
+    assert_eq!(revisions, [1, 3]);
+}
+
+#[test]
+fn drop_ins_alone_do_not_replace_what_the_main_file_said() {
+    let (_folder, main) = folder();
+    let drop_in = main.with_file_name("mesh.d").join("a.toml");
+    fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    fs::write(&drop_in, SERVICE).unwrap();
+    let mut files = Files::new(&main);
+    let host = Host::default();
+    assert!(
+        files.load(&host).mesh.is_some(),
+        "there was no main file ever"
+    );
+    fs::write(&main, "").unwrap();
+    assert!(files.load(&host).mesh.is_some());
+    fs::remove_file(&main).unwrap();
+    let gone = files.load(&host);
+    assert!(!gone.present && gone.mesh.is_none());
+    fs::write(&drop_in, "rubbish").unwrap();
+    assert!(files.load(&host).present, "errors are told nevertheless");
+}
+
+#[test]
+fn a_change_of_a_watched_file_is_one_call_away() {
+    let (_folder, main) = folder();
+    fs::write(&main, "").unwrap();
+    let (sender, changed) = std::sync::mpsc::channel();
+    let mut files = Files::new(&main);
+    files.watch(move || sender.send(()).unwrap()).unwrap();
+    assert!(files.read().iter().next().unwrap().text().is_empty());
+    assert!(files.blind().is_empty() && !files.may_have_changed());
+    fs::write(&main, SERVICE).unwrap();
+    changed.recv().unwrap();
+    assert_eq!(files.read().iter().next().unwrap().text(), SERVICE);
 }
 
 #[test]
@@ -261,13 +331,14 @@ fn measure() {
     for (index, text) in services.iter().enumerate() {
         fs::write(drop_ins.join(format!("{index:04}.toml")), text).unwrap();
     }
-    let mut loader = Loader::new(&main);
+    let mut files = Files::new(&main);
+    let mut loader = Loader::default();
     for (round, pause) in [0, 0, 100, 100, 100].into_iter().enumerate() {
         std::thread::sleep(std::time::Duration::from_millis(pause));
         let changed = services[500].replace("weight = 3", &format!("weight = {round}"));
         fs::write(drop_ins.join("0500.toml"), changed).unwrap();
         let start = Instant::now();
-        let (loaded, cpu) = on_cpu(|| loader.load(&host));
+        let (loaded, cpu) = on_cpu(|| loader.load(&files.read(), &host));
         println!(
             "drop-ins, round {round}: {:?}, {cpu:.0} ms of processor",
             start.elapsed()

@@ -1,12 +1,13 @@
-//! Problems as text for people and as JSON for programs.
+//! Problems of the configuration as text for people and as JSON for programs.
 
-use super::problem::{Problem, Problems, Severity};
-use super::source::{Place, Source};
+use crate::api::{Failure, FailureKind, Findings};
+use crate::config::{Fragment, Location, Problem, Problems, Severity};
 use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
 use annotate_snippets::{
     AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
 };
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,91 +20,92 @@ const SHOWN: usize = 500;
 /// Longer lines are cut around what is pointed at.
 const LONGEST_LINE: usize = 20_000;
 
-impl Problems {
-    /// Every problem with its excerpt, and a last line that counts them. Empty without problems.
-    pub fn render(&self, color: bool) -> String {
-        if self.is_empty() {
-            return String::new();
-        }
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        }
-        .term_width(DEFAULT_TERM_WIDTH);
-        let mut text = String::new();
-        // Errors last a screenful; notes must not use it up.
-        for problem in self.shown() {
-            text.push_str(&render(&renderer, problem));
-            text.push_str("\n\n");
-        }
-        if self.len() > SHOWN {
-            text.push_str(&format!("... and {} more\n", self.len() - SHOWN));
-        }
-        text.push_str(&self.summary());
-        text.push('\n');
-        text
-    }
+/// Why a configuration cannot be used. It is named as it was written: that is what a user can click
+/// on or compare.
+pub fn invalid(name: impl Display, problems: &Problems, color: bool) -> Failure {
+    let findings = findings(problems, color);
+    let error = format!("{name} has {}", findings.count());
+    Failure::new(FailureKind::InvalidConfiguration, error).with_problems(findings)
+}
 
-    /// All in order, or if they are too many the most severe ones.
-    fn shown(&self) -> Vec<&Problem> {
-        let mut shown: Vec<_> = self.iter().collect();
-        if shown.len() > SHOWN {
-            shown.sort_by_key(|problem| problem.severity);
-            shown.truncate(SHOWN);
-        }
-        shown
-    }
-
-    /// "2 errors, 1 warning".
-    pub fn summary(&self) -> String {
-        let counts =
-            [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
-                match self.count(severity) {
-                    0 => None,
-                    1 => Some(format!("1 {severity}")),
-                    n => Some(format!("{n} {severity}s")),
-                }
-            });
-        let counts: Vec<_> = counts.into_iter().flatten().collect();
-        match counts.is_empty() {
-            true => "no problems".to_owned(),
-            false => counts.join(", "),
-        }
-    }
-
-    /// The same as data. The shape is stable; keys may be added:
-    ///
-    /// ```json
-    /// {
-    ///   "errors": 1, "warnings": 0, "notes": 0,
-    ///   "problems": [{
-    ///     "severity": "error",
-    ///     "message": "unknown key `wieght`",
-    ///     "file": "/etc/kmesh/mesh.toml",
-    ///     "line": 3, "column": 5, "end_line": 3, "end_column": 11,
-    ///     "expected": "`address` or `weight`",
-    ///     "help": "did you mean `weight`?",
-    ///     "related": [{ "message": "first defined here", "file": "...", "line": 1, "column": 1,
-    ///                   "end_line": 1, "end_column": 2 }]
-    ///   }]
-    /// }
-    /// ```
-    ///
-    /// `severity` is `error`, `warning` or `note`. Lines and columns count from 1, columns in
-    /// characters; the end is exclusive. They are null where the problem is the file itself;
-    /// `expected` and `help` may be null, `related` may be empty.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "errors": self.count(Severity::Error),
-            "warnings": self.count(Severity::Warning),
-            "notes": self.count(Severity::Note),
-            "problems": self.iter().map(to_json).collect::<Vec<_>>(),
-        })
+/// Problems in the shape of the API.
+pub fn findings(problems: &Problems, color: bool) -> Findings {
+    Findings {
+        errors: problems.count(Severity::Error),
+        text: render(problems, color),
+        list: to_json(problems),
     }
 }
 
-fn render(renderer: &Renderer, problem: &Problem) -> String {
+/// Every problem with its excerpt, and a last line that counts them. Empty without problems.
+pub fn render(problems: &Problems, color: bool) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    }
+    .term_width(DEFAULT_TERM_WIDTH);
+    let mut text = String::new();
+    // Errors last a screenful; notes must not use it up.
+    for problem in shown(problems) {
+        text.push_str(&render_one(&renderer, problem));
+        text.push_str("\n\n");
+    }
+    if problems.len() > SHOWN {
+        text.push_str(&format!("... and {} more\n", problems.len() - SHOWN));
+    }
+    text.push_str(&summary(problems));
+    text.push('\n');
+    text
+}
+
+/// All in order, or if they are too many the most severe ones.
+fn shown(problems: &Problems) -> Vec<&Problem> {
+    let mut shown: Vec<_> = problems.iter().collect();
+    if shown.len() > SHOWN {
+        shown.sort_by_key(|problem| problem.severity);
+        shown.truncate(SHOWN);
+    }
+    shown
+}
+
+/// "2 errors, 1 warning".
+fn summary(problems: &Problems) -> String {
+    let severities = [Severity::Error, Severity::Warning, Severity::Note].into_iter();
+    let counts = severities.filter_map(|severity| match problems.count(severity) {
+        0 => None,
+        1 => Some(format!("1 {severity}")),
+        n => Some(format!("{n} {severity}s")),
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// The same as data. The shape is stable; keys may be added:
+///
+/// ```json
+/// [{
+///   "severity": "error",
+///   "message": "unknown key `wieght`",
+///   "file": "/etc/kmesh/mesh.toml",
+///   "line": 3, "column": 5, "end_line": 3, "end_column": 11,
+///   "expected": "`address` or `weight`",
+///   "help": "did you mean `weight`?",
+///   "related": [{ "message": "first defined here", "file": "...", "line": 1, "column": 1,
+///                 "end_line": 1, "end_column": 2 }]
+/// }]
+/// ```
+///
+/// `severity` is `error`, `warning` or `note`. `file` is the origin. Lines and columns count from 1,
+/// columns in characters; the end is exclusive. They are null where the problem is the file itself;
+/// `expected` and `help` may be null, `related` may be empty.
+fn to_json(problems: &Problems) -> Value {
+    problems.iter().map(problem_json).collect()
+}
+
+fn render_one(renderer: &Renderer, problem: &Problem) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -113,9 +115,9 @@ fn render(renderer: &Renderer, problem: &Problem) -> String {
         .primary_title(normalize_untrusted_str(&problem.message))
         .elements(None::<Snippet<'_, annotate_snippets::Annotation<'_>>>);
     // Places on the same few lines share an excerpt.
-    let near = |place: &Place| {
+    let near = |place: &Location| {
         let together = place.span.zip(problem.place.span);
-        Arc::ptr_eq(&place.source, &problem.place.source)
+        Arc::ptr_eq(&place.fragment, &problem.place.fragment)
             && together.is_some_and(|(a, b)| a.start.abs_diff(b.start) <= FAR)
             && place
                 .line()
@@ -150,23 +152,23 @@ fn render(renderer: &Renderer, problem: &Problem) -> String {
 /// Adds the lines that hold all of the marks, the first of which gives position and file.
 fn excerpt<'a>(
     group: Group<'a>,
-    marks: &[(&'a Place, Option<String>)],
+    marks: &[(&'a Location, Option<String>)],
     first: AnnotationKind,
 ) -> Group<'a> {
     let place = marks[0].0;
-    let path = place.file().display().to_string();
+    let path = place.origin().to_string();
     let Some(span) = place.span else {
         return group.element(Origin::path(path));
     };
-    let source = &place.source;
+    let fragment = &place.fragment;
     let spans = marks.iter().filter_map(|(place, _)| place.span);
     let (low, high) = spans.fold((span.start, span.end), |(low, high), span| {
         (low.min(span.start), high.max(span.end))
     });
-    let (line, column) = source.position(span.start);
-    let lines = window(source, low as usize..high as usize);
-    let first_line = source.position(low).0;
-    let text = &source.text()[lines.clone()];
+    let (line, column) = fragment.position(span.start);
+    let lines = window(fragment, low as usize..high as usize);
+    let first_line = fragment.position(low).0;
+    let text = &fragment.text()[lines.clone()];
     let mut snippet = Snippet::source(text).line_start(first_line + 1);
     let whole_lines = !long(place);
     if whole_lines {
@@ -193,28 +195,28 @@ fn excerpt<'a>(
 }
 
 /// What to show of the lines of `span`: all, unless a line is enormous.
-fn window(source: &Source, span: Range<usize>) -> Range<usize> {
+fn window(fragment: &Fragment, span: Range<usize>) -> Range<usize> {
     let offset = |at| u32::try_from(at).unwrap_or(u32::MAX);
-    let first = source.position(offset(span.start)).0;
+    let first = fragment.position(offset(span.start)).0;
     // A mark that runs over many lines is shown by its first ones.
-    let last = source.position(offset(span.end)).0.min(first + 6);
-    let lines = source.line_range(first, last);
+    let last = fragment.position(offset(span.end)).0.min(first + 6);
+    let lines = fragment.line_range(first, last);
     if lines.len() <= LONGEST_LINE {
         return lines;
     }
     let start = span.start.saturating_sub(60).max(lines.start);
     let end = (span.end.min(span.start + 200) + 60).min(lines.end);
-    source.text().ceil_char_boundary(start)..source.text().floor_char_boundary(end)
+    fragment.text().ceil_char_boundary(start)..fragment.text().floor_char_boundary(end)
 }
 
-fn long(place: &Place) -> bool {
+fn long(place: &Location) -> bool {
     place.span.is_some_and(|span| {
-        let line = place.source.position(span.start).0;
-        place.source.line_range(line, line).len() > LONGEST_LINE
+        let line = place.fragment.position(span.start).0;
+        place.fragment.line_range(line, line).len() > LONGEST_LINE
     })
 }
 
-fn to_json(problem: &Problem) -> Value {
+fn problem_json(problem: &Problem) -> Value {
     let mut object = json!({
         "severity": problem.severity.as_str(),
         "message": problem.message,
@@ -234,9 +236,9 @@ fn to_json(problem: &Problem) -> Value {
     object
 }
 
-fn place_json(object: &mut Value, place: &Place) {
-    let end = place.span.map(|span| place.source.position(span.end));
-    object["file"] = json!(place.file().display().to_string());
+fn place_json(object: &mut Value, place: &Location) {
+    let end = place.span.map(|span| place.fragment.position(span.end));
+    object["file"] = json!(place.origin().to_string());
     object["line"] = json!(place.line());
     object["column"] = json!(place.column());
     object["end_line"] = json!(end.map(|(line, _)| line + 1));

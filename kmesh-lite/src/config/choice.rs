@@ -1,6 +1,6 @@
-//! Values that are one of a few words.
+//! Values that are one of a closed set of words.
 
-use super::read::{Read, Reader, Value, Wrong};
+use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
 use crate::model::{Header, Policy, Protocol, Scope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use toml::de::DeValue;
 
 /// A closed set of words and what they mean.
-pub trait Words: Copy + 'static {
+pub trait Choices: Copy + 'static {
     const NAME: &'static str;
     const WHAT: &'static str;
     /// Each value with the word for it and its description.
@@ -17,9 +17,9 @@ pub trait Words: Copy + 'static {
 
 /// One of the words of `T`.
 #[derive(Clone, Copy, Debug)]
-pub struct Word<T>(pub T);
+pub struct Choice<T>(pub T);
 
-impl Words for Policy {
+impl Choices for Policy {
     const NAME: &'static str = "Policy";
     const WHAT: &'static str = "a policy: `random`, `strict` or `failover`";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
@@ -41,7 +41,7 @@ impl Words for Policy {
     ];
 }
 
-impl Words for Header {
+impl Choices for Header {
     const NAME: &'static str = "Header";
     const WHAT: &'static str = "a header: `tlv`, `proxy-v2` or `none`";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
@@ -63,7 +63,7 @@ impl Words for Header {
     ];
 }
 
-impl Words for Protocol {
+impl Choices for Protocol {
     const NAME: &'static str = "Protocol";
     const WHAT: &'static str = "a protocol: `tcp` or `udp`";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
@@ -76,7 +76,7 @@ impl Words for Protocol {
     ];
 }
 
-impl Words for Scope {
+impl Choices for Scope {
     const NAME: &'static str = "Scope";
     const WHAT: &'static str =
         "a scope: `network`, `region`, `zone`, `subzone`, `node` or `cluster`";
@@ -91,7 +91,7 @@ impl Words for Scope {
 }
 
 /// The value of a word, or what is wrong with it.
-pub fn word<T: Words>(text: &str) -> Result<T, Wrong> {
+pub fn choose<T: Choices>(text: &str) -> Result<T, Wrong> {
     let found = T::ALL.iter().find(|(_, word, _)| *word == text);
     found.map(|(value, _, _)| *value).ok_or_else(|| {
         let words = T::ALL.iter().map(|(_, word, _)| *word);
@@ -102,7 +102,7 @@ pub fn word<T: Words>(text: &str) -> Result<T, Wrong> {
     })
 }
 
-impl<T: Words> Read for Word<T> {
+impl<T: Choices> Read for Choice<T> {
     const WHAT: &'static str = T::WHAT;
 
     fn advice() -> Option<String> {
@@ -113,19 +113,19 @@ impl<T: Words> Read for Word<T> {
         Some(format!("there is no default; {}", each.join("; ")))
     }
 
-    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
         let DeValue::String(text) = value.get_ref() else {
             reader.wrong_type(value, &format!("a string: {}", T::WHAT));
             return None;
         };
-        word(text)
+        choose(text)
             .map(Self)
             .map_err(|wrong| reader.wrong(value.span().into(), wrong))
             .ok()
     }
 }
 
-impl<T: Words> JsonSchema for Word<T> {
+impl<T: Choices> JsonSchema for Choice<T> {
     fn schema_name() -> Cow<'static, str> {
         T::NAME.into()
     }

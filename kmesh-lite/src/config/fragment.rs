@@ -1,0 +1,179 @@
+//! Pieces of configuration text, where they come from, and places in them.
+
+use super::decode::{Decoded, decode};
+use super::problem::Problem;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// A larger fragment is refused. The parser needs about forty bytes of memory for each of text; a
+/// hundred thousand endpoints take 6 MB, and larger meshes can be split into drop-ins.
+pub const LARGEST: u64 = 32 * 1024 * 1024;
+
+/// What a fragment is known by: the path of a file, or the name that another source gives it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin(Arc<Path>);
+
+impl Origin {
+    pub fn new(name: impl AsRef<Path>) -> Self {
+        Self(name.as_ref().into())
+    }
+
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// All that a source has at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Fragments {
+    list: Vec<Arc<Fragment>>,
+    origins: Vec<Origin>,
+    /// Problems that the source itself has found.
+    pub problems: Vec<Problem>,
+    /// A part that was there is gone: the rest alone is not what the operator means.
+    pub incomplete: bool,
+}
+
+impl Fragments {
+    /// Adds the next fragment, or why there is none at an origin that exists.
+    pub fn push(&mut self, fragment: Result<Arc<Fragment>, Box<Problem>>) {
+        match fragment {
+            Ok(fragment) => {
+                self.origins.push(fragment.origin.clone());
+                self.list.push(fragment);
+            }
+            Err(problem) => {
+                self.origins.push(problem.origin().clone());
+                self.problems.push(*problem);
+            }
+        }
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Fragment>> {
+        self.list.iter()
+    }
+
+    /// In the order in which they were added.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+}
+
+/// Each with its origin and its bytes.
+impl<B: Into<Vec<u8>>> FromIterator<(Origin, B)> for Fragments {
+    fn from_iter<I: IntoIterator<Item = (Origin, B)>>(texts: I) -> Self {
+        let mut fragments = Self::default();
+        for (origin, bytes) in texts {
+            fragments.push(Fragment::new(origin, 0, bytes));
+        }
+        fragments
+    }
+}
+
+/// One piece of configuration text.
+pub struct Fragment {
+    origin: Origin,
+    revision: u64,
+    pub(super) decoded: Decoded,
+    /// Where lines begin. Computed for the first problem: a text without any never needs it.
+    lines: OnceLock<Vec<u32>>,
+}
+
+impl Fragment {
+    /// Other bytes of the same origin have another `revision`.
+    pub fn new(
+        origin: Origin,
+        revision: u64,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Result<Arc<Self>, Box<Problem>> {
+        let bytes = bytes.into();
+        if bytes.len() as u64 > LARGEST {
+            let size = format!("{} MiB", bytes.len() >> 20);
+            return Err(Box::new(Problem::too_large(origin, &size)));
+        }
+        Ok(Self::decoded(origin, revision, decode(bytes)))
+    }
+
+    /// One without text.
+    pub(super) fn empty(origin: Origin) -> Arc<Self> {
+        Self::decoded(origin, 0, Decoded::default())
+    }
+
+    fn decoded(origin: Origin, revision: u64, decoded: Decoded) -> Arc<Self> {
+        Arc::new(Self {
+            origin,
+            revision,
+            decoded,
+            lines: OnceLock::new(),
+        })
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The bytes as text; where they are not, so much of it as could be made out.
+    pub fn text(&self) -> &str {
+        &self.decoded.text
+    }
+
+    /// Line and column of a byte, both from 0; the column counts characters.
+    pub fn position(&self, offset: u32) -> (usize, usize) {
+        let line = self.lines().partition_point(|start| *start <= offset) - 1;
+        let start = self.lines()[line] as usize;
+        let end = self.text().floor_char_boundary(offset as usize);
+        let column = self.text().get(start..end).map_or(0, |t| t.chars().count());
+        (line, column)
+    }
+
+    /// The bytes of lines `first` to `last`, counted from 0, without the last line's end.
+    pub fn line_range(&self, first: usize, last: usize) -> std::ops::Range<usize> {
+        let lines = self.lines();
+        let start = lines[first] as usize;
+        let end = lines
+            .get(last + 1)
+            .map_or(self.text().len(), |next| *next as usize - 1);
+        start..end
+    }
+
+    fn lines(&self) -> &[u32] {
+        self.lines.get_or_init(|| {
+            let ends = self.text().bytes().enumerate().filter(|(_, b)| *b == b'\n');
+            let starts = ends.map(|(at, _)| u32::try_from(at + 1).unwrap_or(u32::MAX));
+            std::iter::once(0).chain(starts).collect()
+        })
+    }
+}
+
+impl fmt::Debug for Fragment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at revision {}", self.origin, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters() {
+        let fragment = Fragment::new(Origin::new("f"), 0, "a\nßé = 1\n").unwrap();
+        let at = |text: &str| fragment.text().find(text).unwrap() as u32;
+        assert_eq!(fragment.position(at("a")), (0, 0));
+        assert_eq!(fragment.position(at("= 1")), (1, 3));
+        assert_eq!(fragment.position(fragment.text().len() as u32), (2, 0));
+        assert_eq!(fragment.line_range(1, 1), 2..fragment.text().len() - 1);
+        assert_eq!(&fragment.text()[fragment.line_range(2, 2)], "");
+    }
+}
