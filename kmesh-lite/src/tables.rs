@@ -25,9 +25,10 @@ pub use caller::callers;
 pub use check::{Dangling, check};
 pub use counters::{Connects, Counters};
 pub use declared::{
-    Addresses, Backends, ById, Declared, Each, ForEach, Frontends, Key, Make, Noun, OnKey, OnRow,
-    OnTable, Row, Services, Shape, Waypoints, for_each, on_table,
+    Addresses, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Services, Shape,
+    Waypoints,
 };
+pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use fields::{Field, Fields};
 pub use replay::{LookedUp, replay};
 pub use service::filled;
@@ -77,27 +78,15 @@ impl Leftovers {
 impl Tables {
     /// Number of rows in `table`.
     pub fn count(&self, table: Table) -> usize {
-        struct Count<'a>(&'a Tables);
-        impl OnTable for Count<'_> {
-            type Out = usize;
-            fn table<T: Declared>(self) -> usize {
-                T::part(&self.0.rows).len()
-            }
-        }
         let ranges = || self.endpoints.values().map(Vec::len).sum();
-        on_table(table, Count(self)).unwrap_or_else(ranges)
+        on_table!(table, T => T::part(&self.rows).len(), else ranges())
     }
 
     /// The name of the row at `index` of `table`, if one is there.
     pub fn name(&self, table: Table, index: u32) -> Option<String> {
-        struct Name<'a>(&'a Tables, u32);
-        impl OnTable for Name<'_> {
-            type Out = Option<String>;
-            fn table<T: Declared>(self) -> Self::Out {
-                let row = T::part(&self.0.rows).get(&T::id(self.1)?)?;
-                Some(T::name(&T::key(row)))
-            }
-        }
-        on_table(table, Name(self, index)).flatten()
+        on_table!(table, T => {
+            let row = T::part(&self.rows).get(&T::id(index)?)?;
+            Some(T::name(&T::key(row)))
+        }, else None)
     }
 }

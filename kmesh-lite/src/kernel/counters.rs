@@ -3,10 +3,9 @@
 use super::bpf::io_error;
 use super::maps::{KernelMaps, error};
 use crate::maps::MapsError;
-use crate::tables::{Connects, Counters, Declared, Each, ForEach, Make, Tables, for_each};
+use crate::tables::{Counters, Declared, Tables, each, for_each_table};
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use kmesh_lite_ebpf::Outcome;
-use std::collections::BTreeMap;
 use std::io;
 
 const COUNTERS: &str = "counters";
@@ -19,59 +18,31 @@ pub fn read(maps: &KernelMaps, tables: &Tables) -> Result<Counters, MapsError> {
         outcomes: outcomes
             .collect::<io::Result<_>>()
             .map_err(error("read", COUNTERS))?,
-        connects: Each::make(&mut Sums { maps, tables })?,
+        connects: each!(T => {
+            let ids = T::part(&tables.rows).keys();
+            let sums = T::part(&maps.tables).connects.iter().flat_map(|connects| {
+                ids.clone().map(|id| Ok((*id, sum(connects, T::index(*id))?)))
+            });
+            sums.collect::<io::Result<_>>()
+                .map_err(error("read", COUNTERS))?
+        }),
     })
-}
-
-struct Sums<'a> {
-    maps: &'a KernelMaps,
-    tables: &'a Tables,
-}
-
-impl Make<Connects> for Sums<'_> {
-    type Error = MapsError;
-
-    fn part<T: Declared>(&mut self) -> Result<BTreeMap<T::Id, u64>, MapsError> {
-        let Some(connects) = &T::part(&self.maps.tables).connects else {
-            return Ok(BTreeMap::new());
-        };
-        let ids = T::part(&self.tables.rows).keys();
-        let sums = ids.map(|id| Ok((*id, sum(connects, T::index(*id))?)));
-        sums.collect::<io::Result<_>>()
-            .map_err(error("read", COUNTERS))
-    }
 }
 
 /// Carries counts over to the maps that replace these. Connects of the moment may be lost to the
 /// count.
 pub fn copy(from: &KernelMaps, to: &mut KernelMaps, tables: &Tables) -> Result<(), MapsError> {
     let outcomes = 0..Outcome::ALL.len() as u32;
-    let mut copied = Copied {
-        done: copy_some(&from.outcomes, &mut to.outcomes, outcomes),
-        from,
-        to,
-        tables,
-    };
-    for_each(&mut copied);
-    copied.done.map_err(error("copy", COUNTERS))
-}
-
-struct Copied<'a> {
-    from: &'a KernelMaps,
-    to: &'a mut KernelMaps,
-    tables: &'a Tables,
-    done: io::Result<()>,
-}
-
-impl ForEach for Copied<'_> {
-    fn table<T: Declared>(&mut self) {
-        let from = &T::part(&self.from.tables).connects;
-        let to = &mut T::part_mut(&mut self.to.tables).connects;
-        let ids = T::part(&self.tables.rows).keys();
-        if let (Some(from), Some(to), Ok(())) = (from, to, &self.done) {
-            self.done = copy_some(from, to, ids.map(|id| T::index(*id)));
+    copy_some(&from.outcomes, &mut to.outcomes, outcomes).map_err(error("copy", COUNTERS))?;
+    for_each_table!(T => {
+        let from = &T::part(&from.tables).connects;
+        let to = &mut T::part_mut(&mut to.tables).connects;
+        if let (Some(from), Some(to)) = (from, to) {
+            let ids = T::part(&tables.rows).keys().map(|id| T::index(*id));
+            copy_some(from, to, ids).map_err(error("copy", COUNTERS))?;
         }
-    }
+    });
+    Ok(())
 }
 
 fn sum(counters: &PerCpuArray<MapData, u64>, index: u32) -> io::Result<u64> {

@@ -4,10 +4,10 @@ use super::bpf::{self, io_error};
 use super::counters;
 use super::fault;
 use super::rows::Rows;
-use crate::maps::{Contents, Maps, MapsError, Read, TableContents, assemble};
+use crate::maps::{Contents, Maps, MapsError, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Make, OnKey, OnRow, OnTable, Shape, on_table};
+use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot};
 use std::io;
@@ -99,17 +99,39 @@ impl KernelMaps {
 
     fn free(&mut self, table: Table, index: u32) -> io::Result<()> {
         self.wait(Readers::MayHoldRows)?;
-        on_table(table, Free { maps: self, index }).unwrap_or(Ok(()))
+        on_table!(table, T => {
+            let table = T::part_mut(&mut self.tables);
+            table.rows.free(index)?;
+            match &mut table.connects {
+                Some(connects) => counters::reset(connects, index),
+                None => Ok(()),
+            }
+        }, else Ok(()))
+    }
+
+    fn drop_key(&mut self, key: &Key) -> io::Result<()> {
+        self.deleted_key();
+        on_key!(key, T(key) => match &mut T::part_mut(&mut self.tables).ids {
+            Some(ids) => remove_key(ids, key),
+            None => Ok(()),
+        })
     }
 
     fn carry_out(&mut self, op: &Op, generation: u64) -> io::Result<()> {
         match op {
             Op::Put(row) | Op::Retire(row) => {
                 self.wait(Readers::MayHoldKeys)?;
-                row.on(Put {
-                    maps: self,
-                    generation,
-                    live: matches!(op, Op::Put(_)),
+                let live = matches!(op, Op::Put(_));
+                on_row!(row, T(id, row) => {
+                    let table = T::part_mut(&mut self.tables);
+                    let index = T::index(*id);
+                    table.rows.put(index, *row, generation, live)?;
+                    match &mut table.ids {
+                        Some(ids) if live => {
+                            put_key(ids, T::key(row), index + 1, &mut self.readers)
+                        }
+                        _ => Ok(()),
+                    }
                 })
             }
             Op::PutRange(first, rows) => {
@@ -128,25 +150,18 @@ impl KernelMaps {
             }
             Op::Free(row) => {
                 self.wait(Readers::MayHoldRows)?;
-                row.key().on(DropKey(self))?;
-                self.deleted_key();
+                self.drop_key(&row.key())?;
                 self.free(row.table(), row.index())
             }
             Op::FreeSlot(table, index) => self.free(*table, *index),
             Op::Scrub(table, index) => {
                 // The plan before the one for `generation` did not get to its commit.
-                let (index, generation) = (*index, generation - 1);
-                let scrub = Scrub {
-                    maps: self,
-                    index,
-                    generation,
-                };
-                on_table(*table, scrub).unwrap_or(Ok(()))
+                on_table!(table, T => {
+                    let table = T::part_mut(&mut self.tables);
+                    table.rows.scrub(*index, generation - 1)
+                }, else Ok(()))
             }
-            Op::DropKey(key) => {
-                self.deleted_key();
-                key.on(DropKey(self))
-            }
+            Op::DropKey(key) => self.drop_key(key),
             Op::PutCaller(cgroup, caller) => {
                 self.wait(Readers::MayHoldKeys)?;
                 put_key(&mut self.callers, *cgroup, *caller, &mut self.readers)
@@ -156,72 +171,6 @@ impl KernelMaps {
                 self.deleted_key();
                 remove_key(&mut self.callers, cgroup)
             }
-        }
-    }
-}
-
-struct Put<'a> {
-    maps: &'a mut KernelMaps,
-    generation: u64,
-    live: bool,
-}
-
-impl OnRow for Put<'_> {
-    type Out = io::Result<()>;
-
-    fn row<T: Declared>(self, id: T::Id, row: &T::Row) -> io::Result<()> {
-        let table = T::part_mut(&mut self.maps.tables);
-        let index = T::index(id);
-        table.rows.put(index, *row, self.generation, self.live)?;
-        match &mut table.ids {
-            Some(ids) if self.live => put_key(ids, T::key(row), index + 1, &mut self.maps.readers),
-            _ => Ok(()),
-        }
-    }
-}
-
-struct Free<'a> {
-    maps: &'a mut KernelMaps,
-    index: u32,
-}
-
-impl OnTable for Free<'_> {
-    type Out = io::Result<()>;
-
-    fn table<T: Declared>(self) -> io::Result<()> {
-        let table = T::part_mut(&mut self.maps.tables);
-        table.rows.free(self.index)?;
-        match &mut table.connects {
-            Some(connects) => counters::reset(connects, self.index),
-            None => Ok(()),
-        }
-    }
-}
-
-struct Scrub<'a> {
-    maps: &'a mut KernelMaps,
-    index: u32,
-    generation: u64,
-}
-
-impl OnTable for Scrub<'_> {
-    type Out = io::Result<()>;
-
-    fn table<T: Declared>(self) -> io::Result<()> {
-        let table = T::part_mut(&mut self.maps.tables);
-        table.rows.scrub(self.index, self.generation)
-    }
-}
-
-struct DropKey<'a>(&'a mut KernelMaps);
-
-impl OnKey for DropKey<'_> {
-    type Out = io::Result<()>;
-
-    fn key<T: Declared>(self, key: &T::Key) -> io::Result<()> {
-        match &mut T::part_mut(&mut self.0.tables).ids {
-            Some(ids) => remove_key(ids, key),
-            None => Ok(()),
         }
     }
 }
@@ -256,21 +205,22 @@ fn remove_key<K: aya::Pod, V: aya::Pod>(
 
 impl Maps for KernelMaps {
     fn capacity(&self, table: Table) -> u32 {
-        struct Capacity<'a>(&'a KernelMaps);
-        impl OnTable for Capacity<'_> {
-            type Out = u32;
-            fn table<T: Declared>(self) -> u32 {
-                T::part(&self.0.tables).rows.count()
-            }
-        }
-        on_table(table, Capacity(self)).unwrap_or_else(|| self.endpoints.count())
+        on_table!(table, T => T::part(&self.tables).rows.count(), else self.endpoints.count())
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
         let read = |table| error("read", table);
         let contents = Contents {
             settings: self.settings.get(0).map_err(read("settings"))?,
-            slots: Each::make(&mut &*self)?,
+            slots: each!(T => {
+                let table = T::part(&self.tables);
+                let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
+                let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
+                TableContents {
+                    slots: table.rows.used(),
+                    keys: keys.map_err(|cause| read(T::TABLE.as_str())(io_error(cause)))?,
+                }
+            }),
             callers: self
                 .callers
                 .iter()
@@ -291,20 +241,6 @@ impl Maps for KernelMaps {
             .map_err(error("write to", op.table()))?;
         fault::point();
         Ok(())
-    }
-}
-
-impl Make<Read> for &KernelMaps {
-    type Error = MapsError;
-
-    fn part<T: Declared>(&mut self) -> Result<TableContents<T>, MapsError> {
-        let table = T::part(&self.tables);
-        let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
-        let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
-        Ok(TableContents {
-            slots: table.rows.used(),
-            keys: keys.map_err(|cause| error("read", T::TABLE.as_str())(io_error(cause)))?,
-        })
     }
 }
 

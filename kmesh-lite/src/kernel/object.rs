@@ -1,11 +1,11 @@
 //! The programs and their maps, loaded.
 
 use super::bpf::{self, io_error};
-use super::maps::{KernelMaps, Mapped, MappedTable, Readers};
+use super::maps::{KernelMaps, MappedTable, Readers};
 use super::rows::Rows;
 use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
-use crate::tables::{Declared, Each, ForEach, Make, for_each};
+use crate::tables::{Declared, each, for_each_table};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -72,17 +72,12 @@ pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// The maps whose size follows from a limit, with the table of that limit.
 fn sized_maps() -> Vec<(&'static str, Table)> {
-    struct Maps(Vec<(&'static str, Table)>);
-    impl ForEach for Maps {
-        fn table<T: Declared>(&mut self) {
-            let maps = [Some(T::MAP), T::KEYS, T::CONNECTS];
-            let maps = maps.into_iter().flatten();
-            self.0.extend(maps.map(|map| (map, T::TABLE)));
-        }
-    }
-    let mut maps = Maps(vec![(ENDPOINTS, Table::Endpoints)]);
-    for_each(&mut maps);
-    maps.0
+    let mut maps = vec![(ENDPOINTS, Table::Endpoints)];
+    for_each_table!(T => {
+        let of_table = [Some(T::MAP), T::KEYS, T::CONNECTS];
+        maps.extend(of_table.into_iter().flatten().map(|map| (map, T::TABLE)));
+    });
+    maps
 }
 
 /// The program that sees what sockets with a pending header send.
@@ -241,26 +236,16 @@ impl Object {
 pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
     Ok(KernelMaps {
         settings: rows(all, SETTINGS)?,
-        tables: Each::make(&mut Mappings(all))?,
+        tables: each!(T => MappedTable::<T> {
+            rows: rows(all, T::MAP)?,
+            ids: T::KEYS.map(|map| hash(all, map)).transpose()?,
+            connects: T::CONNECTS.map(|map| counters(all, map)).transpose()?,
+        }),
         endpoints: rows(all, ENDPOINTS)?,
         callers: hash(all, CALLERS)?,
         outcomes: counters(all, OUTCOMES)?,
         readers: Readers::Gone,
     })
-}
-
-struct Mappings<'a>(&'a mut Typed);
-
-impl Make<Mapped> for Mappings<'_> {
-    type Error = LoadError;
-
-    fn part<T: Declared>(&mut self) -> Result<MappedTable<T>, LoadError> {
-        Ok(MappedTable {
-            rows: rows(self.0, T::MAP)?,
-            ids: T::KEYS.map(|map| hash(self.0, map)).transpose()?,
-            connects: T::CONNECTS.map(|map| counters(self.0, map)).transpose()?,
-        })
-    }
 }
 
 type Loaded = (Ebpf, Typed, Abilities);

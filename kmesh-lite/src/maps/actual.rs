@@ -1,11 +1,8 @@
 //! From the contents of the maps to the tables that count.
 
-use crate::tables::{
-    Actual, ById, Declared, Each, ForEach, Leftovers, Make, Shape, Tables, for_each,
-};
+use crate::tables::{Actual, ById, Declared, Each, Leftovers, Shape, Tables, each, for_each_table};
 use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 
 /// What an implementation of [`super::Maps`] reads.
 pub struct Contents {
@@ -20,6 +17,15 @@ pub struct TableContents<T: Declared> {
     pub slots: Vec<(u32, Slot<T::Row>)>,
     /// Where programs search by key: the keys and the ids that they lead to, as numbers from 1.
     pub keys: Vec<(T::Key, u32)>,
+}
+
+impl<T: Declared> Default for TableContents<T> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
 }
 
 /// The shape of [`Contents`].
@@ -42,15 +48,13 @@ pub fn assemble(
     let generation = match contents.settings.generation {
         sensible @ 0..ABSURD => sensible,
         // Then everything goes on counting, and the next plan mends the word.
-        _ => Newest::of(&contents.slots),
+        _ => newest(&contents.slots),
     };
-    let mut sort = Sort {
-        contents: &mut contents.slots,
-        generation,
-        leftovers: Leftovers::default(),
-    };
-    let Ok(rows) = Each::<ById>::make(&mut sort);
-    let mut leftovers = sort.leftovers;
+    let mut leftovers = Leftovers::default();
+    let rows: Each<ById> = each!(T => {
+        let contents = std::mem::take(T::part_mut(&mut contents.slots));
+        sort::<T>(contents, generation, &mut leftovers)
+    });
     // A slot that is emptied needs no scrubbing.
     leftovers
         .versions
@@ -83,86 +87,64 @@ pub fn assemble(
 }
 
 /// The newest sensible generation that any slot has.
-struct Newest<'a>(&'a Each<Read>, u64);
-
-impl Newest<'_> {
-    fn of(slots: &Each<Read>) -> u64 {
-        let mut newest = Newest(slots, 0);
-        for_each(&mut newest);
-        newest.1
-    }
-}
-
-impl ForEach for Newest<'_> {
-    fn table<T: Declared>(&mut self) {
-        let stamps = T::part(self.0)
-            .slots
-            .iter()
-            .flat_map(|(_, slot)| slot.stamps);
+fn newest(slots: &Each<Read>) -> u64 {
+    let mut newest = 0;
+    for_each_table!(T => {
+        let stamps = T::part(slots).slots.iter().flat_map(|(_, slot)| slot.stamps);
         let sensible = stamps.map(Stamp::generation).filter(|it| *it < ABSURD);
-        self.1 = sensible.fold(self.1, u64::max);
-    }
+        newest = sensible.fold(newest, u64::max);
+    });
+    newest
 }
 
 /// Sorts rows that count from leftovers.
-struct Sort<'a> {
-    contents: &'a mut Each<Read>,
+fn sort<T: Declared>(
+    contents: TableContents<T>,
     generation: u64,
-    leftovers: Leftovers,
-}
-
-impl Make<ById> for Sort<'_> {
-    type Error = Infallible;
-
-    fn part<T: Declared>(&mut self) -> Result<BTreeMap<T::Id, T::Row>, Infallible> {
-        let contents = T::part_mut(self.contents);
-        let slots = std::mem::take(&mut contents.slots);
-        let keys = std::mem::take(&mut contents.keys);
-        let mut rows = Vec::with_capacity(slots.len());
-        for (index, slot) in slots {
-            // SAFETY: a copy that nobody else can see.
-            let counts = unsafe { Slot::read(&slot, self.generation) };
-            match counts.and_then(|row| Some((T::id(index)?, *row))) {
-                Some(row) => {
-                    let ahead = |stamp: &Stamp| stamp.generation() > self.generation;
-                    if slot.stamps.iter().any(ahead) {
-                        self.leftovers.versions.insert((T::TABLE, index));
-                    }
-                    rows.push(row);
+    leftovers: &mut Leftovers,
+) -> BTreeMap<T::Id, T::Row> {
+    let mut rows = Vec::with_capacity(contents.slots.len());
+    for (index, slot) in contents.slots {
+        // SAFETY: a copy that nobody else can see.
+        let counts = unsafe { Slot::read(&slot, generation) };
+        match counts.and_then(|row| Some((T::id(index)?, *row))) {
+            Some(row) => {
+                let ahead = |stamp: &Stamp| stamp.generation() > generation;
+                if slot.stamps.iter().any(ahead) {
+                    leftovers.versions.insert((T::TABLE, index));
                 }
-                None => drop(self.leftovers.slots.insert((T::TABLE, index))),
+                rows.push(row);
             }
+            None => drop(leftovers.slots.insert((T::TABLE, index))),
         }
-        let rows: BTreeMap<_, _> = rows.into_iter().collect();
-        Ok(match T::KEYS {
-            Some(_) => self.follow::<T>(keys, rows),
-            None => rows,
-        })
+    }
+    let rows: BTreeMap<_, _> = rows.into_iter().collect();
+    match T::KEYS {
+        Some(_) => follow::<T>(contents.keys, rows, leftovers),
+        None => rows,
     }
 }
 
-impl Sort<'_> {
-    /// A row counts only where its key leads to it, and a key only where it leads to its row.
-    fn follow<T: Declared>(
-        &mut self,
-        keys: Vec<(T::Key, u32)>,
-        mut rows: BTreeMap<T::Id, T::Row>,
-    ) -> BTreeMap<T::Id, T::Row> {
-        let mut reached = BTreeSet::new();
-        for (key, number) in keys {
-            let id = number.checked_sub(1).and_then(T::id);
-            match id.filter(|id| rows.get(id).is_some_and(|row| T::key(row) == key)) {
-                Some(id) => drop(reached.insert(id)),
-                None => drop(self.leftovers.keys.insert(T::wrap(key))),
-            }
+/// A row counts only where its key leads to it, and a key only where it leads to its row.
+fn follow<T: Declared>(
+    keys: Vec<(T::Key, u32)>,
+    mut rows: BTreeMap<T::Id, T::Row>,
+    leftovers: &mut Leftovers,
+) -> BTreeMap<T::Id, T::Row> {
+    let mut reached = BTreeSet::new();
+    for (key, number) in keys {
+        let id = number.checked_sub(1).and_then(T::id);
+        match id.filter(|id| rows.get(id).is_some_and(|row| T::key(row) == key)) {
+            Some(id) => drop(reached.insert(id)),
+            None => drop(leftovers.keys.insert(T::wrap(key))),
         }
-        rows.retain(|id, _| {
-            let counts = reached.contains(id);
-            if !counts {
-                self.leftovers.slots.insert((T::TABLE, T::index(*id)));
-            }
-            counts
-        });
-        rows
     }
+    rows.retain(|id, _| {
+        let counts = reached.contains(id);
+        if !counts {
+            leftovers.slots.insert((T::TABLE, T::index(*id)));
+        }
+        counts
+    });
+    rows
 }

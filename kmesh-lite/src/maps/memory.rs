@@ -1,10 +1,10 @@
 //! The tables in plain memory, slot for slot as the kernel has them: for tests, and for `plan`
 //! where no kernel can be asked.
 
-use super::{Contents, Maps, MapsError, Read, TableContents, assemble};
+use super::{Contents, Maps, MapsError, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Make, OnKey, OnRow, OnTable, Shape, on_table};
+use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Range,
     Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
@@ -12,7 +12,6 @@ use kmesh_lite_common::{
 use kmesh_lite_ebpf::Lookup;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 /// Tables in memory, which can also be looked up in as the programs do.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +66,26 @@ impl Memory {
         unsafe { Slot::read(slots.get(&index)?, self.settings.generation) }
     }
 
+    fn free(&mut self, table: Table, index: u32) {
+        on_table!(table, T => {
+            T::part_mut(&mut self.tables).slots.remove(&index);
+        }, else ());
+    }
+
+    fn drop_key(&mut self, key: &Key) {
+        on_key!(key, T(key) => {
+            T::part_mut(&mut self.tables).ids.remove(key);
+        });
+    }
+
+    /// Slots and keys of a table, however much they count.
+    pub fn counts(&self, table: Table) -> (usize, usize) {
+        on_table!(table, T => {
+            let table = T::part(&self.tables);
+            (table.slots.len(), table.ids.len())
+        }, else (self.endpoints.len(), 0))
+    }
+
     fn range(&self, range: Range) -> Option<Vec<Endpoint>> {
         let end = range.first.checked_add(range.count)?;
         let rows: Vec<_> = self
@@ -78,16 +97,28 @@ impl Memory {
     }
 }
 
+/// Which version of a slot counts at `generation`.
+fn newest<R: RowType>(slot: &Slot<R>, generation: u64) -> Option<usize> {
+    Slot::<R>::newest(slot.stamps, generation)
+}
+
 impl Maps for Memory {
     fn capacity(&self, table: Table) -> u32 {
         table.rows(&self.limits)
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
-        let Ok(slots) = Each::make(&mut &*self);
         let contents = Contents {
             settings: self.settings,
-            slots,
+            slots: each!(T => {
+                let table = T::part(&self.tables);
+                let slots = table.slots.iter().map(|(index, slot)| (*index, *slot));
+                let ids = table.ids.iter().map(|(key, id)| (*key, T::index(*id) + 1));
+                TableContents {
+                    slots: slots.collect(),
+                    keys: ids.collect(),
+                }
+            }),
             callers: self.callers.clone(),
         };
         Ok(assemble(contents, |range| self.range(range)))
@@ -95,113 +126,43 @@ impl Maps for Memory {
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         match op {
-            Op::Put(row) | Op::Retire(row) => row.on(Put {
-                maps: self,
-                generation,
-                live: matches!(op, Op::Put(_)),
+            Op::Put(row) | Op::Retire(row) => on_row!(row, T(id, row) => {
+                let table = T::part_mut(&mut self.tables);
+                let slot = table.slots.entry(T::index(*id)).or_insert(Slot {
+                    stamps: [Stamp::NEVER; 2],
+                    rows: [*row; 2],
+                });
+                let newest = newest(slot, generation - 1);
+                let spare = newest.map_or(0, |counts| 1 - counts);
+                let live = matches!(op, Op::Put(_));
+                slot.rows[spare] = *row;
+                slot.stamps[spare] = Stamp::new(generation, live);
+                if live && T::KEYS.is_some() {
+                    table.ids.insert(T::key(row), *id);
+                }
             }),
             Op::PutRange(first, rows) => {
                 self.endpoints.extend((*first..).zip(rows.iter().copied()));
             }
             Op::Commit => self.settings.generation = generation,
             Op::Free(row) => {
-                row.key().on(DropKey(self));
-                free(self, row.table(), row.index());
+                self.drop_key(&row.key());
+                self.free(row.table(), row.index());
             }
-            Op::FreeSlot(table, index) => free(self, *table, *index),
-            Op::Scrub(table, index) => drop(on_table(
-                *table,
-                Scrub {
-                    maps: self,
-                    index: *index,
-                    generation: generation - 1,
-                },
-            )),
-            Op::DropKey(key) => key.on(DropKey(self)),
+            Op::FreeSlot(table, index) => self.free(*table, *index),
+            Op::Scrub(table, index) => on_table!(table, T => {
+                let slots = &mut T::part_mut(&mut self.tables).slots;
+                let stamps = slots.get_mut(index).into_iter().flat_map(|slot| &mut slot.stamps);
+                for stamp in stamps.filter(|stamp| stamp.generation() >= generation) {
+                    *stamp = Stamp::NEVER;
+                }
+            }, else ()),
+            Op::DropKey(key) => self.drop_key(key),
             Op::PutCaller(cgroup, caller) => drop(self.callers.insert(*cgroup, *caller)),
             Op::CallerLevels(levels) => self.settings.caller_levels = *levels,
             Op::DropCaller(cgroup) => drop(self.callers.remove(cgroup)),
         }
         Ok(())
-    }
-}
-
-impl Make<Read> for &Memory {
-    type Error = Infallible;
-
-    fn part<T: Declared>(&mut self) -> Result<TableContents<T>, Infallible> {
-        let table = T::part(&self.tables);
-        let slots = table.slots.iter().map(|(index, slot)| (*index, *slot));
-        let ids = table.ids.iter().map(|(key, id)| (*key, T::index(*id) + 1));
-        Ok(TableContents {
-            slots: slots.collect(),
-            keys: ids.collect(),
-        })
-    }
-}
-
-struct Put<'a> {
-    maps: &'a mut Memory,
-    generation: u64,
-    live: bool,
-}
-
-impl OnRow for Put<'_> {
-    type Out = ();
-
-    fn row<T: Declared>(self, id: T::Id, row: &T::Row) {
-        let table = T::part_mut(&mut self.maps.tables);
-        let slot = table.slots.entry(T::index(id)).or_insert(Slot {
-            stamps: [Stamp::NEVER; 2],
-            rows: [*row; 2],
-        });
-        let newest = Slot::<T::Row>::newest(slot.stamps, self.generation - 1);
-        let spare = newest.map_or(0, |counts| 1 - counts);
-        slot.rows[spare] = *row;
-        slot.stamps[spare] = Stamp::new(self.generation, self.live);
-        if self.live && T::KEYS.is_some() {
-            table.ids.insert(T::key(row), id);
-        }
-    }
-}
-
-fn free(maps: &mut Memory, table: Table, index: u32) {
-    struct Free<'a>(&'a mut Memory, u32);
-    impl OnTable for Free<'_> {
-        type Out = ();
-        fn table<T: Declared>(self) {
-            T::part_mut(&mut self.0.tables).slots.remove(&self.1);
-        }
-    }
-    on_table(table, Free(maps, index));
-}
-
-struct DropKey<'a>(&'a mut Memory);
-
-impl OnKey for DropKey<'_> {
-    type Out = ();
-
-    fn key<T: Declared>(self, key: &T::Key) {
-        T::part_mut(&mut self.0.tables).ids.remove(key);
-    }
-}
-
-struct Scrub<'a> {
-    maps: &'a mut Memory,
-    index: u32,
-    generation: u64,
-}
-
-impl OnTable for Scrub<'_> {
-    type Out = ();
-
-    fn table<T: Declared>(self) {
-        let slots = &mut T::part_mut(&mut self.maps.tables).slots;
-        let stamps = slots.get_mut(&self.index).into_iter();
-        let ahead = |stamp: &&mut Stamp| stamp.generation() > self.generation;
-        for stamp in stamps.flat_map(|slot| &mut slot.stamps).filter(ahead) {
-            *stamp = Stamp::NEVER;
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::differing::differing;
 use super::{Op, Plan};
 use crate::model::Table;
-use crate::tables::{Actual, Declared, ForEach, Key, Leftovers, Row, Tables, for_each};
+use crate::tables::{Actual, Declared, Leftovers, Noun, Row, Tables, for_each_table};
 use std::collections::BTreeSet;
 
 /// The plan from `actual` to `desired`; empty when they are equal and nothing is left over.
@@ -15,24 +15,37 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     let now = &actual.tables;
     let mut ops = clear(&actual.leftovers, desired);
     let cleared = ops.len();
-    let mut change = Change {
-        now,
-        desired,
-        put: Vec::new(),
-        gone: Vec::new(),
-    };
-    for_each(&mut change);
-    ops.extend(change.put);
+    // Rows that a table loses, and whether programs find them by their keys.
+    let mut gone: Vec<(bool, Vec<Row>)> = Vec::new();
+    for_each_table!(T => {
+        if T::TABLE == Table::Services {
+            // Services refer to ranges of endpoints.
+            for first in differing(&now.endpoints, &desired.endpoints) {
+                let rows = desired.endpoints.get(&first);
+                ops.extend(rows.map(|rows| Op::PutRange(first, rows.clone())));
+            }
+        }
+        let (now, desired) = (T::part(&now.rows), T::part(&desired.rows));
+        let mut lost = Vec::new();
+        for id in differing(now, desired) {
+            match (desired.get(&id), now.get(&id)) {
+                (Some(row), _) => ops.push(Op::Put(T::row(id, *row))),
+                (None, Some(row)) => lost.push(T::row(id, *row)),
+                (None, None) => {}
+            }
+        }
+        gone.push((T::KEYS.is_some(), lost));
+    });
+    gone.reverse();
 
     // A row that programs find by its key must be seen to be gone at the commit. The others are then
     // out of reach by themselves.
-    let gone = || change.gone.iter().rev();
-    let found_by_key = gone().filter(|table| table.found_by_key);
-    ops.extend(found_by_key.flat_map(|table| table.rows.iter().copied().map(Op::Retire)));
+    let found_by_key = gone.iter().filter(|(found_by_key, _)| *found_by_key);
+    ops.extend(found_by_key.flat_map(|(_, rows)| rows.iter().copied().map(Op::Retire)));
     if ops.len() > cleared {
         ops.push(Op::Commit);
     }
-    ops.extend(gone().flat_map(|table| table.rows.iter().copied().map(Op::Free)));
+    ops.extend(gone.into_iter().flat_map(|(_, rows)| rows).map(Op::Free));
 
     callers(now, desired, &mut ops);
     Plan {
@@ -42,78 +55,23 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     }
 }
 
-/// Rows that come and go, table by table.
-struct Change<'a> {
-    now: &'a Tables,
-    desired: &'a Tables,
-    put: Vec<Op>,
-    gone: Vec<Gone>,
-}
-
-/// Rows that one table loses.
-struct Gone {
-    found_by_key: bool,
-    rows: Vec<Row>,
-}
-
-impl ForEach for Change<'_> {
-    fn table<T: Declared>(&mut self) {
-        if T::TABLE == Table::Services {
-            self.ranges();
-        }
-        let (now, desired) = (T::part(&self.now.rows), T::part(&self.desired.rows));
-        let mut rows = Vec::new();
-        for id in differing(now, desired) {
-            match (desired.get(&id), now.get(&id)) {
-                (Some(row), _) => self.put.push(Op::Put(T::row(id, *row))),
-                (None, Some(row)) => rows.push(T::row(id, *row)),
-                (None, None) => {}
-            }
-        }
-        self.gone.push(Gone {
-            found_by_key: T::KEYS.is_some(),
-            rows,
-        });
-    }
-}
-
-impl Change<'_> {
-    /// Ranges of endpoints, to which services refer.
-    fn ranges(&mut self) {
-        for first in differing(&self.now.endpoints, &self.desired.endpoints) {
-            if let Some(rows) = self.desired.endpoints.get(&first) {
-                self.put.push(Op::PutRange(first, rows.clone()));
-            }
-        }
-    }
-}
-
 /// Clears what does not count, before a commit could make it count.
 fn clear(leftovers: &Leftovers, desired: &Tables) -> Vec<Op> {
     let mut ops = Vec::new();
     if !leftovers.keys.is_empty() {
         // A key without a row is in nobody's way if its row is about to be put.
-        let mut keys = Keys(desired, BTreeSet::new());
-        for_each(&mut keys);
-        ops.extend(leftovers.keys.difference(&keys.1).copied().map(Op::DropKey));
+        let mut keys = BTreeSet::new();
+        for_each_table!(T => {
+            let rows = T::part(&desired.rows).values();
+            keys.extend(rows.map(|row| T::wrap(T::key(row))));
+        });
+        ops.extend(leftovers.keys.difference(&keys).copied().map(Op::DropKey));
     }
     let slots = leftovers.slots.iter();
     ops.extend(slots.map(|(table, index)| Op::FreeSlot(*table, *index)));
     let versions = leftovers.versions.iter();
     ops.extend(versions.map(|(table, index)| Op::Scrub(*table, *index)));
     ops
-}
-
-/// The keys by which programs find rows.
-struct Keys<'a>(&'a Tables, BTreeSet<Key>);
-
-impl ForEach for Keys<'_> {
-    fn table<T: Declared>(&mut self) {
-        if T::KEYS.is_some() {
-            let rows = T::part(&self.0.rows).values();
-            self.1.extend(rows.map(|row| T::wrap(T::key(row))));
-        }
-    }
 }
 
 /// Callers are facts about processes, not part of the mesh: they count at once.

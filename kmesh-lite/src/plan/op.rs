@@ -81,7 +81,7 @@ impl fmt::Display for Op {
             Self::Free(row) => write!(f, "free {}", row.title()),
             Self::FreeSlot(table, index) => write!(f, "free {table} #{} (left over)", index + 1),
             Self::Scrub(table, index) => write!(f, "scrub {table} #{} (left over)", index + 1),
-            Self::DropKey(key) => write!(f, "drop key {} (left over)", key.title().0),
+            Self::DropKey(key) => write!(f, "drop key {key} (left over)"),
             Self::PutCaller(cgroup, caller) => write!(f, "put caller cgroup {cgroup}: {caller}"),
             Self::CallerLevels(levels) => write!(f, "set caller levels {levels:#b}"),
             Self::DropCaller(cgroup) => write!(f, "drop caller cgroup {cgroup}"),

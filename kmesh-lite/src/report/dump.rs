@@ -2,7 +2,7 @@
 
 use crate::api::{Dump, DumpTable, Row};
 use crate::model::Table;
-use crate::tables::{Actual, Declared, Field, Fields, ForEach, Tables, for_each};
+use crate::tables::{Actual, Declared, Field, Fields, Noun, Tables, for_each_table};
 use kmesh_lite_common::{BackendId, LAYOUT_VERSION};
 use serde_json::{Value, json};
 
@@ -11,9 +11,19 @@ pub fn dump(actual: &Actual) -> Dump {
     let tables = &actual.tables;
     let settings =
         json!({ "generation": actual.generation, "caller_levels": tables.caller_levels });
-    let mut slots = SlotTables(tables, Vec::new());
-    for_each(&mut slots);
-    let of_slots = slots.1.into_iter().rev();
+    let mut of_slots = Vec::new();
+    for_each_table!(T => {
+        if T::TABLE == Table::Services {
+            of_slots.push(table(Table::Endpoints.as_str(), endpoints(tables)));
+        }
+        let rows = T::part(&tables.rows).iter().map(|(id, row)| {
+            let number = ("id".to_owned(), (T::index(*id) + 1).into());
+            let columns = fields(tables, T::fields(row));
+            Value::Object([number].into_iter().chain(columns).collect())
+        });
+        of_slots.push(table(T::TABLE.as_str(), rows));
+    });
+    let of_slots = of_slots.into_iter().rev();
     let all = [table("settings", [settings])].into_iter().chain(of_slots);
     let others = [
         table("callers", callers(tables)),
@@ -22,25 +32,6 @@ pub fn dump(actual: &Actual) -> Dump {
     Dump {
         layout_version: LAYOUT_VERSION,
         tables: all.chain(others).collect(),
-    }
-}
-
-/// Tables of slots, and the one of endpoints below the services that refer to it.
-struct SlotTables<'a>(&'a Tables, Vec<DumpTable>);
-
-impl ForEach for SlotTables<'_> {
-    fn table<T: Declared>(&mut self) {
-        let Self(tables, dumped) = self;
-        if T::TABLE == Table::Services {
-            dumped.push(table(Table::Endpoints.as_str(), endpoints(tables)));
-        }
-        let rows = T::part(&tables.rows).iter().map(|(id, row)| {
-            let number = ("id".to_owned(), (T::index(*id) + 1).into());
-            let columns = fields(tables, T::fields(row));
-            Value::Object([number].into_iter().chain(columns).collect())
-        });
-        let rows = table(T::TABLE.as_str(), rows.collect::<Vec<_>>());
-        dumped.push(rows);
     }
 }
 
@@ -102,6 +93,6 @@ fn leftovers(actual: &Actual) -> impl Iterator<Item = Value> {
     let slots = leftovers.slots.iter().chain(&leftovers.versions);
     let slots = slots.map(|(table, index)| json!({ "table": table.as_str(), "id": index + 1 }));
     let keys = leftovers.keys.iter();
-    let keys = keys.map(|key| json!({ "table": key.table().as_str(), "key": key.title().0 }));
+    let keys = keys.map(|key| json!({ "table": key.table().as_str(), "key": key.to_string() }));
     slots.chain(keys)
 }

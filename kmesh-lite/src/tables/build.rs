@@ -1,12 +1,11 @@
 //! The desired tables of a mesh.
 
-use super::declared::{ById, Declared, Each, Make, Shape};
+use super::declared::{ById, Declared, Each, Noun, Shape, each};
 use super::ids::Ids;
 use super::ranges::Ranges;
 use super::{Actual, Tables, auto, caller};
 use crate::model::{Facts, Mesh, Name, Table};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::IpAddr;
 
 /// Why a valid mesh has no tables.
@@ -88,24 +87,17 @@ impl Shape for Known {
 /// Ids come out of indexes below the limits, which are far below the last id there can be.
 pub const ID: &str = "an index below a limit has an id";
 
-impl Make<Known> for &Each<ById> {
-    type Error = Infallible;
-
-    fn part<T: Declared>(&mut self) -> Result<Ids<T::Key>, Infallible> {
-        let rows = T::part(self).iter();
-        Ok(Ids::new(rows.map(|(id, row)| (T::key(row), T::index(*id)))))
-    }
-}
-
 impl<'a> Builder<'a> {
     fn new(mesh: &'a Mesh, facts: &'a Facts, actual: &'a Actual) -> Self {
-        let mut now = &actual.tables.rows;
-        let Ok(ids) = Each::make(&mut now);
+        let now = &actual.tables.rows;
         Self {
             mesh,
             facts,
             actual,
-            ids,
+            ids: each!(T => {
+                let rows = T::part(now).iter();
+                Ids::new(rows.map(|(id, row)| (T::key(row), T::index(*id))))
+            }),
             ranges: Ranges::new(&actual.tables.endpoints),
             rows: Each::default(),
         }

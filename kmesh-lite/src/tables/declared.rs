@@ -23,9 +23,10 @@ macro_rules! optional {
     };
 }
 
-/// Writes everything that has one part, one variant or one call for each table.
+/// Writes everything that has one part, one variant or one call for each table. `$d` is a dollar sign,
+/// for the macros that it writes.
 macro_rules! declare {
-    ($($table:ident $part:ident: $variant:ident($id:ty, $row:ty), key $key:ty,
+    ($d:tt $($table:ident $part:ident: $variant:ident($id:ty, $row:ty), key $key:ty,
         map $map:literal $(, keys $keys:literal)? $(, connects $connects:literal)?;)+) => {
         $(
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +71,6 @@ macro_rules! declare {
             $(pub $part: S::Of<$table>,)+
         }
 
-        impl<S: Shape> Each<S> {
-            pub fn make<M: Make<S>>(make: &mut M) -> Result<Self, M::Error> {
-                Ok(Self {
-                    $($part: make.part::<$table>()?,)+
-                })
-            }
-        }
-
         impl<S: Shape> Clone for Each<S>
         where
             $(S::Of<$table>: Clone,)+
@@ -114,9 +107,9 @@ macro_rules! declare {
             $(S::Of<$table>: fmt::Debug,)+
         {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct("Each")
-                    $(.field(stringify!($part), &self.$part))+
-                    .finish()
+                let mut each = f.debug_struct("Each");
+                $(each.field(stringify!($part), &self.$part);)+
+                each.finish()
             }
         }
 
@@ -126,45 +119,78 @@ macro_rules! declare {
             $($variant($id, $row),)+
         }
 
-        impl Row {
-            pub fn on<O: OnRow>(&self, on: O) -> O::Out {
-                match self {
-                    $(Self::$variant(id, row) => on.row::<$table>(*id, row),)+
-                }
-            }
-        }
-
         /// The key of a row.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Key {
             $($variant($key),)+
         }
 
-        impl Key {
-            pub fn on<O: OnKey>(&self, on: O) -> O::Out {
-                match self {
-                    $(Self::$variant(key) => on.key::<$table>(key),)+
+        /// `each!(T => expression)` makes a part for each table; the expression may use `?`.
+        macro_rules! each {
+            ($d T:ident => $d part:expr) => {
+                $crate::tables::Each {
+                    $($part: {
+                        type $d T = $crate::tables::$table;
+                        $d part
+                    },)+
                 }
-            }
+            };
         }
 
-        /// Visits the tables in the order in which rows are written: a row refers to rows of tables
-        /// before its own.
-        pub fn for_each(visitor: &mut impl ForEach) {
-            $(visitor.table::<$table>();)+
+        /// `for_each_table!(T => block)` does something for each table, in the order in which rows are
+        /// written: a row refers to rows of tables before its own.
+        macro_rules! for_each_table {
+            ($d T:ident => $d body:block) => {
+                $({
+                    type $d T = $crate::tables::$table;
+                    $d body
+                })+
+            };
         }
 
-        /// Does something for one table; nothing for the table of endpoints, which has no slots.
-        pub fn on_table<O: OnTable>(table: Table, on: O) -> Option<O::Out> {
-            match table {
-                $(Table::$table => Some(on.table::<$table>()),)+
-                Table::Endpoints => None,
-            }
+        /// `on_table!(table, T => expression, else other)`: the expression for the table that a value
+        /// names; `other` for the table of endpoints, which has no slots.
+        macro_rules! on_table {
+            ($d table:expr, $d T:ident => $d body:expr, else $d other:expr) => {
+                match $d table {
+                    $($crate::model::Table::$table => {
+                        type $d T = $crate::tables::$table;
+                        $d body
+                    })+
+                    $crate::model::Table::Endpoints => $d other,
+                }
+            };
         }
+
+        /// `on_row!(row, T(id, row) => expression)`: the expression for a row of any table.
+        macro_rules! on_row {
+            ($d value:expr, $d T:ident($d id:pat, $d row:pat) => $d body:expr) => {
+                match $d value {
+                    $($crate::tables::Row::$variant($d id, $d row) => {
+                        type $d T = $crate::tables::$table;
+                        $d body
+                    })+
+                }
+            };
+        }
+
+        /// `on_key!(key, T(key) => expression)`: the expression for a key of any table.
+        macro_rules! on_key {
+            ($d value:expr, $d T:ident($d key:pat) => $d body:expr) => {
+                match $d value {
+                    $($crate::tables::Key::$variant($d key) => {
+                        type $d T = $crate::tables::$table;
+                        $d body
+                    })+
+                }
+            };
+        }
+
+        pub(crate) use {each, for_each_table, on_key, on_row, on_table};
     };
 }
 
-declare! {
+declare! { $
     Waypoints waypoints: Waypoint(WaypointId, Waypoint), key Name,
         map "WAYPOINTS";
     Backends backends: Backend(BackendId, Backend), key Address,
@@ -221,35 +247,6 @@ pub trait Shape {
     type Of<T: Declared>;
 }
 
-/// Makes one part after the other.
-pub trait Make<S: Shape> {
-    type Error;
-    fn part<T: Declared>(&mut self) -> Result<S::Of<T>, Self::Error>;
-}
-
-/// Something to be done for each table in turn.
-pub trait ForEach {
-    fn table<T: Declared>(&mut self);
-}
-
-/// Something to be done for the table that a value names.
-pub trait OnTable {
-    type Out;
-    fn table<T: Declared>(self) -> Self::Out;
-}
-
-/// Something to be done with a row, whichever table holds it.
-pub trait OnRow {
-    type Out;
-    fn row<T: Declared>(self, id: T::Id, row: &T::Row) -> Self::Out;
-}
-
-/// Something to be done with a key, whichever table it leads to.
-pub trait OnKey {
-    type Out;
-    fn key<T: Declared>(self, key: &T::Key) -> Self::Out;
-}
-
 /// Rows by id: plans and dumps are in the order of ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ById;
@@ -260,87 +257,44 @@ impl Shape for ById {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Shown<'a, 'b>(&'a mut fmt::Formatter<'b>);
-        impl OnRow for Shown<'_, '_> {
-            type Out = fmt::Result;
-            fn row<T: Declared>(self, id: T::Id, row: &T::Row) -> fmt::Result {
-                write!(self.0, "{} {id} {}", T::NOUN, T::name(&T::key(row)))?;
-                T::describe(row, self.0)
-            }
-        }
-        self.on(Shown(f))
+        f.write_str(&self.title())?;
+        on_row!(self, T(_, row) => T::describe(row, f))
     }
 }
 
 impl Row {
     pub fn table(&self) -> Table {
-        struct Which;
-        impl OnRow for Which {
-            type Out = Table;
-            fn row<T: Declared>(self, _: T::Id, _: &T::Row) -> Table {
-                T::TABLE
-            }
-        }
-        self.on(Which)
+        on_row!(self, T(_, _) => T::TABLE)
     }
 
     /// Where the row is in its table.
     pub fn index(&self) -> u32 {
-        struct Index;
-        impl OnRow for Index {
-            type Out = u32;
-            fn row<T: Declared>(self, id: T::Id, _: &T::Row) -> u32 {
-                T::index(id)
-            }
-        }
-        self.on(Index)
+        on_row!(self, T(id, _) => T::index(*id))
     }
 
     pub fn key(&self) -> Key {
-        struct KeyOf;
-        impl OnRow for KeyOf {
-            type Out = Key;
-            fn row<T: Declared>(self, _: T::Id, row: &T::Row) -> Key {
-                T::wrap(T::key(row))
-            }
-        }
-        self.on(KeyOf)
+        on_row!(self, T(_, row) => T::wrap(T::key(row)))
     }
 
     /// The noun, the id and the key.
     pub fn title(&self) -> String {
-        struct Title;
-        impl OnRow for Title {
-            type Out = String;
-            fn row<T: Declared>(self, id: T::Id, row: &T::Row) -> String {
-                format!("{} {id} {}", T::NOUN, T::name(&T::key(row)))
-            }
-        }
-        self.on(Title)
+        on_row!(self, T(id, row) => format!("{} {id} {}", T::NOUN, T::name(&T::key(row))))
     }
 }
 
 impl Key {
-    /// The name of the key, and what it leads to.
-    pub fn title(&self) -> (String, &'static str) {
-        struct Title;
-        impl OnKey for Title {
-            type Out = (String, &'static str);
-            fn key<T: Declared>(self, key: &T::Key) -> Self::Out {
-                (T::name(key), T::NOUN)
-            }
-        }
-        self.on(Title)
+    pub fn table(&self) -> Table {
+        on_key!(self, T(_) => T::TABLE)
     }
 
-    pub fn table(&self) -> Table {
-        struct Which;
-        impl OnKey for Which {
-            type Out = Table;
-            fn key<T: Declared>(self, _: &T::Key) -> Table {
-                T::TABLE
-            }
-        }
-        self.on(Which)
+    /// What the key leads to.
+    pub fn noun(&self) -> &'static str {
+        on_key!(self, T(_) => T::NOUN)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&on_key!(self, T(key) => T::name(key)))
     }
 }
