@@ -70,4 +70,4 @@ impl From<Exit> for ExitCode {
     }
 }
 
-type Outcome = Result<Exit, CliError>;
+type VerbResult = Result<Exit, CliError>;

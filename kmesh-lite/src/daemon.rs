@@ -9,6 +9,7 @@
 
 mod datapath;
 mod event;
+mod event_loop;
 #[cfg(test)]
 mod fake;
 pub mod headers;
@@ -20,7 +21,6 @@ mod source;
 mod supervisor;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 pub use datapath::{Blame, Datapath};
 pub use lock::{LockError, path as lock_path};
@@ -32,6 +32,7 @@ use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
 use crate::model::Limits;
 use event::{Event, Events};
+use event_loop::Daemon;
 use lock::Lock;
 use source::MeshSource;
 use std::fs::DirBuilder;
@@ -41,14 +42,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
-use turn::Daemon;
 
 /// Where the control socket is unless told otherwise.
 pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
 
 /// What `run` was asked for, beside what the source and the datapath know.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct DaemonOptions {
     pub socket: PathBuf,
     /// Attach to these instead of what the file says; none: what the file says.
     pub cgroups: Vec<PathBuf>,
@@ -116,7 +116,7 @@ pub struct Claim {
 /// Runs until a signal says stop. `datapath` is made after the configuration has been read, so that
 /// tables that fit from the start need not be replaced by larger ones.
 pub fn run<S: Source, D: Datapath>(
-    options: Options,
+    options: DaemonOptions,
     claim: Claim,
     source: S,
     datapath: impl FnOnce(Limits) -> Result<D, D::Error>,

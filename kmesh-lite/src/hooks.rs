@@ -109,6 +109,9 @@ pub struct Link {
     pub cgroup: u64,
     pub state: LinkState,
     pub role: Role,
+    /// Whether its program is about sockets that ours do not understand: then it is never switched, and
+    /// ours is attached beside it.
+    pub foreign: bool,
 }
 
 /// What the kernel says of a link.
@@ -131,7 +134,7 @@ pub enum Role {
     Inherited,
     /// For connections that began while it was needed; since when it is needed no more.
     Lingering(Duration),
-    /// For sockets that only its program understands, however long those live.
+    /// For sockets that only its foreign program understands, however long those live.
     Kept,
 }
 

@@ -7,12 +7,12 @@ mod diff;
 mod differing;
 mod drift;
 mod op;
-mod words;
+mod summary;
 
 pub use diff::diff;
 pub use drift::drift;
 pub use op::Op;
-pub use words::words;
+pub use summary::summary;
 
 use crate::model::Table;
 use std::fmt;

@@ -10,7 +10,7 @@
 use crate::hooks::{self, Attached, HookOp, HookPlan, Missing, Wanted};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
-use crate::plan::{Plan, diff, drift, words};
+use crate::plan::{Plan, diff, drift, summary};
 use crate::tables::{Actual, BuildError, Dangling, Leftovers, Tables, build, check};
 
 /// Why a pass failed.
@@ -94,7 +94,7 @@ pub struct Pass {
     /// Operations carried out; 0 when the kernel was as desired.
     pub operations: usize,
     /// The change in words.
-    pub words: Vec<String>,
+    pub summary: Vec<String>,
     /// What was not as the last pass left it.
     pub drift: Vec<String>,
     /// Whether the tables were replaced by others.
@@ -116,30 +116,29 @@ impl From<Prepared> for Change {
 
 impl Prepared {
     /// The change in words.
-    pub fn words(&self) -> Vec<String> {
-        words(&self.actual.tables, &self.desired)
+    pub fn summary(&self) -> Vec<String> {
+        summary(&self.actual.tables, &self.desired)
     }
 }
 
 impl Change {
     /// The change in words.
-    pub fn words(&self) -> Vec<String> {
+    pub fn summary(&self) -> Vec<String> {
         let anew = self
             .anew
             .map(|_| "the tables are replaced by new ones, with every connection kept".to_owned());
-        anew.into_iter().chain(self.tables.words()).collect()
+        anew.into_iter().chain(self.tables.summary()).collect()
     }
 
-    /// Every operation, in order, as a text.
+    /// Every operation as a text: those of the tables in order, then those of the hooks.
     pub fn operations(&self) -> Vec<String> {
-        let make = self.hooks.make.iter().map(ToString::to_string);
         let tables = self.tables.plan.ops.iter().map(ToString::to_string);
-        let drop = self.hooks.drop.iter().map(ToString::to_string);
-        make.chain(tables).chain(drop).collect()
+        let hooks = self.hooks.writes().map(ToString::to_string);
+        tables.chain(hooks).collect()
     }
 
     fn count(&self) -> usize {
-        self.tables.plan.ops.len() + self.hooks.ops().count()
+        self.tables.plan.ops.len() + self.hooks.writes().count()
     }
 }
 
@@ -213,7 +212,7 @@ pub fn pass<P: Port>(
     port.settle();
     let pass = Pass {
         operations: change.count(),
-        words: change.words(),
+        summary: change.summary(),
         drift: found,
         replaced: change.anew.is_some(),
     };

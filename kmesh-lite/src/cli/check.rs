@@ -2,7 +2,7 @@
 
 use super::output::{GOOD, Output, complain};
 use super::run::absolute;
-use super::{CliError, Exit, Outcome, args};
+use super::{CliError, Exit, VerbResult, args};
 use crate::api::{Checked, Failure, FailureKind};
 use crate::config::{Fragments, Loaded, Loader, Problems};
 use crate::host::this_host;
@@ -11,7 +11,7 @@ use crate::sources::Files;
 use anstream::{AutoStream, ColorChoice};
 use std::path::Path;
 
-pub fn run(args: args::Check, output: &mut Output) -> Outcome {
+pub fn run(args: args::Check, output: &mut Output) -> VerbResult {
     let (_, loaded) = read(&args.path)?;
     if args.format.json {
         let valid = loaded.mesh.is_some();

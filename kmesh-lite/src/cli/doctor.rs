@@ -3,12 +3,12 @@
 use super::args::{self, CONFIG};
 use super::output::{BOLD, ERROR, FAINT, GOOD, Output, WARN};
 use super::run::{absolute, rooted};
-use super::{Exit, Outcome};
+use super::{Exit, VerbResult};
 use crate::doctor::{Check, Report, Subject, Verdict};
 use anstyle::Style;
 use std::fmt::Write;
 
-pub fn run(args: args::Doctor, output: &mut Output) -> Outcome {
+pub fn run(args: args::Doctor, output: &mut Output) -> VerbResult {
     let config = args.config.as_deref().map(absolute).transpose()?;
     let cgroups = args.cgroups.iter().map(|path| rooted(path)).collect();
     let socket = absolute(&args.socket.path)?;

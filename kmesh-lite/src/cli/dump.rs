@@ -4,12 +4,12 @@ use super::ask::{ask, failed};
 use super::explain::cell;
 use super::output::{BOLD, Output};
 use super::table::Table;
-use super::{Exit, Outcome, args};
+use super::{Exit, VerbResult, args};
 use crate::api::{Dump, DumpTable};
 use crate::report;
 use std::fmt::Write;
 
-pub fn run(args: args::Dump, output: &mut Output) -> Outcome {
+pub fn run(args: args::Dump, output: &mut Output) -> VerbResult {
     let dump: Dump = ask(
         args.socket.path,
         |daemon| daemon.get("dump", &[]),

@@ -3,14 +3,14 @@
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
-use super::{Exit, Outcome, args};
+use super::{Exit, VerbResult, args};
 use crate::api::{Explanation, Row, VerdictKind};
 use crate::model::Protocol;
 use crate::report;
 use serde_json::Value;
 use std::fmt::Write;
 
-pub fn run(args: args::Explain, output: &mut Output) -> Outcome {
+pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     let address = args.address.to_string();
     let (protocol, meant) = match args.protocol {
         args::Protocol::Tcp => ("tcp", Protocol::Tcp),

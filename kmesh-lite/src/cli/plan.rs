@@ -2,13 +2,13 @@
 
 use super::check::{read, warn_or_fail};
 use super::output::{BOLD, FAINT, Output};
-use super::{CliError, Exit, Outcome, args};
+use super::{CliError, Exit, VerbResult, args};
 use crate::api::{FileText, PlanRequest, PlanText};
 use crate::control::Client;
 use std::fmt::Write;
 use std::path::Path;
 
-pub fn run(args: args::Plan, output: &mut Output) -> Outcome {
+pub fn run(args: args::Plan, output: &mut Output) -> VerbResult {
     let json = args.format.json;
     let request = args.path.as_deref().map(|path| request(path, json));
     let request = request.transpose()?;

@@ -1,12 +1,12 @@
 //! `reload`: apply the file now.
 
 use super::output::{GOOD, Output, WARN, complain};
-use super::{Exit, Outcome, args};
+use super::{Exit, VerbResult, args};
 use crate::api::Reloaded;
 use crate::control::Client;
 use std::fmt::Write;
 
-pub fn run(args: args::Reload, output: &mut Output) -> Outcome {
+pub fn run(args: args::Reload, output: &mut Output) -> VerbResult {
     let reloaded: Reloaded = Client::new(args.socket.path).post("reload", None::<&()>)?;
     if args.format.json {
         output.json(&reloaded)?;

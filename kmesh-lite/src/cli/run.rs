@@ -1,16 +1,16 @@
 //! `run`: the daemon.
 
-use super::{CliError, Exit, Outcome, args};
-use crate::daemon::{self, Options, Systemd, headers};
+use super::{CliError, Exit, VerbResult, args};
+use crate::daemon::{self, DaemonOptions, Systemd, headers};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::sources::Files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub fn run(args: args::Run) -> Outcome {
+pub fn run(args: args::Run) -> VerbResult {
     crate::log::init(args.log_level)?;
-    let options = Options {
+    let options = DaemonOptions {
         socket: absolute(&args.socket.path)?,
         cgroups: args.cgroups.iter().map(|path| rooted(path)).collect(),
         resync: Duration::from_secs(args.resync),

@@ -1,10 +1,10 @@
 //! `schema`: the JSON Schema of the file.
 
 use super::output::Output;
-use super::{Exit, Outcome};
+use super::{Exit, VerbResult};
 use crate::config;
 
-pub fn run(output: &mut Output) -> Outcome {
+pub fn run(output: &mut Output) -> VerbResult {
     output.json(&config::schema())?;
     Ok(Exit::Fine)
 }

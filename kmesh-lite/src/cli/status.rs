@@ -3,7 +3,7 @@
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
-use super::{Exit, Outcome, args};
+use super::{Exit, VerbResult, args};
 use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use crate::report;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// More endpoints than this are shown a service at a time.
 const MOST_ENDPOINTS: usize = 60;
 
-pub fn run(args: args::Status, output: &mut Output) -> Outcome {
+pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     let query: Vec<_> = args
         .name
         .iter()

@@ -2,7 +2,7 @@
 
 use super::args::{self, HeaderKind};
 use super::run::absolute;
-use super::{CliError, Exit, Outcome};
+use super::{CliError, Exit, VerbResult};
 use crate::api::{Failure, FailureKind};
 use crate::config::Loader;
 use crate::host::this_host;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-pub fn run(args: args::Waypoint) -> Outcome {
+pub fn run(args: args::Waypoint) -> VerbResult {
     crate::log::init(args.log_level)?;
     let mut destinations = Destinations::new(&args)?;
     let allowed = destinations.allowed()?;

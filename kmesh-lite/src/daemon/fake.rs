@@ -79,7 +79,7 @@ impl Datapath for FakeDatapath {
         let words = changed.then(|| "the mesh changed".to_owned());
         Ok(Pass {
             operations: usize::from(changed) + drift.len(),
-            words: words.into_iter().collect(),
+            summary: words.into_iter().collect(),
             drift,
             ..Pass::default()
         })

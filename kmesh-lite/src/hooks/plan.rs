@@ -20,7 +20,9 @@ pub enum HookOp {
     AttachToSockets(&'static Hook),
     /// Make a link that is there run the current program, for a cgroup of the mesh.
     Switch(Link),
-    /// Leave a link to the connections that began while it was needed.
+    /// Keep a link that runs the current program for a cgroup of the mesh; the kernel is not asked.
+    Hold(Link),
+    /// Leave a link to the connections that began while it was needed; the kernel is not asked.
     Leave(Link),
     Detach(Link),
 }
@@ -43,8 +45,10 @@ pub struct HookPlan {
 pub struct Missing(pub PathBuf);
 
 impl HookPlan {
-    pub fn ops(&self) -> impl Iterator<Item = &HookOp> {
-        self.make.iter().chain(&self.drop)
+    /// Operations that change the kernel.
+    pub fn writes(&self) -> impl Iterator<Item = &HookOp> {
+        let writes = |op: &&HookOp| !matches!(op, HookOp::Hold(_) | HookOp::Leave(_));
+        self.make.iter().chain(&self.drop).filter(writes)
     }
 }
 
@@ -97,14 +101,16 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
             let serves = |link: &&Link| {
                 link.hook == hook
                     && link.cgroup == cgroup.id
-                    && link.role != Role::Kept
+                    && !link.foreign
                     && link.state != LinkState::Detached
             };
             match attached.links.iter().find(serves) {
                 Some(link) => {
                     used.insert(link.id);
-                    if link.state != LinkState::Current || link.role != Role::Held {
-                        plan.make.push(HookOp::Switch(link.clone()));
+                    match (link.state, link.role) {
+                        (LinkState::Current, Role::Held) => {}
+                        (LinkState::Current, _) => plan.make.push(HookOp::Hold(link.clone())),
+                        _ => plan.make.push(HookOp::Switch(link.clone())),
                     }
                 }
                 None => plan.make.push(HookOp::Attach(hook, cgroup.clone())),
@@ -182,6 +188,7 @@ impl fmt::Display for HookOp {
                 )
             }
             Self::Switch(link) => write!(f, "switch {link} to the current program"),
+            Self::Hold(link) => write!(f, "hold {link}"),
             Self::Leave(link) => write!(f, "leave {link} to connections that still need it"),
             Self::Detach(link) => write!(f, "detach {link}"),
         }
@@ -226,13 +233,15 @@ mod tests {
                 cgroup: cgroup.id,
                 state: LinkState::Current,
                 role: Role::Held,
+                foreign: false,
             });
         }
         attached
     }
 
     fn texts(plan: &HookPlan) -> Vec<String> {
-        plan.ops().map(ToString::to_string).collect()
+        let ops = plan.make.iter().chain(&plan.drop);
+        ops.map(ToString::to_string).collect()
     }
 
     #[test]
@@ -294,8 +303,8 @@ mod tests {
             assert_eq!(plan(&attached, &without).drop.is_empty(), !over);
         }
         let again = plan(&attached, &wanted(true));
-        let switch = "switch connections of cgroup /a to the current program";
-        assert_eq!(texts(&again), [switch]);
+        assert_eq!(texts(&again), ["hold connections of cgroup /a"]);
+        assert_eq!(again.writes().count(), 0);
     }
 
     #[test]
@@ -317,7 +326,8 @@ mod tests {
         let wanted = wanted(false);
         let mut attached = settled(&wanted);
         let mut kept = attached.links[0].clone();
-        (kept.id, kept.role, kept.state) = (99, Role::Kept, LinkState::Other);
+        (kept.id, kept.role, kept.foreign) = (99, Role::Kept, true);
+        kept.state = LinkState::Other;
         attached.links.insert(0, kept);
         assert_eq!(plan(&attached, &wanted), HookPlan::default());
     }

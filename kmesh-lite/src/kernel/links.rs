@@ -68,6 +68,7 @@ struct HeldLink {
     path: PathBuf,
     cgroup: u64,
     role: HeldRole,
+    foreign: bool,
 }
 
 /// [`Role`] with points in time.
@@ -101,7 +102,7 @@ impl Links {
                 cgroup,
                 fd,
             } = inherited;
-            let kept = matches!(name, Name::Kept(_)) || (hook.remembers && !familiar);
+            let foreign = matches!(name, Name::Kept(_)) || (hook.remembers && !familiar);
             let path = paths.get(&cgroup);
             let mut link = HeldLink {
                 hook,
@@ -112,16 +113,17 @@ impl Links {
                 // A link for headers waits for connections that the process before left.
                 role: match hook.need {
                     Need::Headers => HeldRole::Lingering(Instant::now()),
-                    Need::Always if kept => HeldRole::Kept,
+                    Need::Always if foreign => HeldRole::Kept,
                     Need::Always => HeldRole::Inherited,
                 },
+                foreign,
             };
             if path.is_none() {
                 // Its cgroup was removed, or is out of our sight.
                 link.let_go(&*self.store);
                 continue;
             }
-            if kept {
+            if foreign {
                 link.keep_as_it_is(&*self.store);
                 log::info!(
                     "`{}` of cgroup {} stays for sockets of an earlier version",
@@ -164,6 +166,7 @@ impl Links {
                     HeldRole::Lingering(since) => Role::Lingering(since.elapsed()),
                     HeldRole::Kept => Role::Kept,
                 },
+                foreign: link.foreign,
             });
         }
         Ok(Attached {
@@ -199,6 +202,10 @@ impl Links {
                     .map(|link| made.push(link)),
                 HookOp::AttachToSockets(_) => Ok(object.push_headers()?),
                 HookOp::Switch(link) => self.switch(link.id, object),
+                HookOp::Hold(link) => {
+                    self.hold(link.id);
+                    Ok(())
+                }
                 HookOp::Leave(_) | HookOp::Detach(_) => Ok(()),
             };
             if let Err(error) = done {
@@ -226,7 +233,10 @@ impl Links {
                     }
                 }
                 HookOp::Detach(link) => self.detach(link.id),
-                HookOp::Attach(..) | HookOp::AttachToSockets(_) | HookOp::Switch(_) => {}
+                HookOp::Attach(..)
+                | HookOp::AttachToSockets(_)
+                | HookOp::Switch(_)
+                | HookOp::Hold(_) => {}
             }
         }
         self.release_claims();
@@ -256,7 +266,9 @@ impl Links {
         let last = HOOKS.iter().rfind(|hook| hook.anchor == Anchor::Cgroup);
         let attached = ops.iter().filter_map(|op| match op {
             HookOp::Attach(hook, cgroup) if Some(*hook) == last => Some(cgroup.path.as_path()),
-            HookOp::Switch(link) if Some(link.hook) == last && link.role != Role::Held => {
+            HookOp::Switch(link) | HookOp::Hold(link)
+                if Some(link.hook) == last && link.role != Role::Held =>
+            {
                 Some(link.path.as_path())
             }
             _ => None,
@@ -290,17 +302,24 @@ impl Links {
             path: cgroup.path.clone(),
             cgroup: cgroup.id,
             role: HeldRole::Held,
+            foreign: false,
         };
         self.links.insert(id, link);
         Ok(id)
     }
 
     fn switch(&mut self, link: u32, object: &Object) -> Result<(), HookError> {
+        if let Some(held) = self.links.get(&link) {
+            held.switch(object)?;
+        }
+        self.hold(link);
+        Ok(())
+    }
+
+    fn hold(&mut self, link: u32) {
         if let Some(link) = self.links.get_mut(&link) {
-            link.switch(object)?;
             link.role = HeldRole::Held;
         }
-        Ok(())
     }
 
     fn detach(&mut self, link: u32) {

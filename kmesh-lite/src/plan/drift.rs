@@ -1,6 +1,6 @@
 //! Differences to what was written.
 
-use super::words;
+use super::summary;
 use crate::model::Table;
 use crate::tables::{Actual, Declared, Tables, for_each_table};
 
@@ -12,7 +12,7 @@ pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
     if written == now && leftovers.is_empty() {
         return Vec::new();
     }
-    let mut lines = words(written, now);
+    let mut lines = summary(written, now);
     for_each_table!(T => {
         if T::TABLE == Table::Services {
             for (first, rows) in &written.endpoints {

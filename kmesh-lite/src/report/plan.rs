@@ -5,7 +5,7 @@ use crate::reconcile::Change;
 
 pub fn plan(change: &Change) -> PlanText {
     PlanText {
-        summary: change.words(),
+        summary: change.summary(),
         operations: change.operations(),
     }
 }

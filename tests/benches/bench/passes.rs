@@ -37,7 +37,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
         times.time("  check", || tables::check(&desired))?;
         times.time("  diff", || Ok::<_, Error>(plan::diff(&actual, &desired)))?;
         times.time("  words", || {
-            Ok::<_, Error>(plan::words(&actual.tables, &desired))
+            Ok::<_, Error>(plan::summary(&actual.tables, &desired))
         })?;
         let pass = times.time("pass with one endpoint less or more", || {
             kernel.reconcile(next, &facts)

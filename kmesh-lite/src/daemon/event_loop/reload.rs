@@ -66,7 +66,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             trigger: trigger.as_str().to_owned(),
             applied: outcome.is_ok(),
             summary: match &outcome {
-                Ok(applied) => applied.pass.words.clone(),
+                Ok(applied) => applied.pass.summary.clone(),
                 Err(_) => vec![self.state.verdict()],
             },
         });
@@ -169,7 +169,7 @@ fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
     for line in &pass.drift {
         warn!(trigger = trigger.as_str(); "drift: {line}");
     }
-    let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.words.is_empty();
+    let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
     if quiet && matches!(trigger, Trigger::Timer | Trigger::Cgroup) {
         debug!(took:?; "nothing differs");
         return;
@@ -178,7 +178,7 @@ fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
         trigger = trigger.as_str(), operations = pass.operations, took:?;
         "{}", if quiet { "nothing to change" } else { "applied" }
     );
-    for line in &pass.words {
+    for line in &pass.summary {
         info!("{line}");
     }
 }

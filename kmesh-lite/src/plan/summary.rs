@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 /// What is different in `desired`, a line for each thing an operator knows by name; empty when
 /// nothing is.
-pub fn words(actual: &Tables, desired: &Tables) -> Vec<String> {
+pub fn summary(actual: &Tables, desired: &Tables) -> Vec<String> {
     let (before, after) = (View(actual), View(desired));
     let mut lines = Vec::new();
     named(
