@@ -287,7 +287,7 @@ impl Kernel {
     pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         let tables = self.read()?.tables;
         Ok(Snapshot {
-            counters: counters::read(&self.object.maps, &tables)?,
+            counters: self.object.maps.counters(&tables)?,
             limits: self.limits,
             attached: self.links.cgroups().into_iter().collect(),
             tables,
@@ -360,7 +360,7 @@ impl Port for Kernel {
     }
 
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
-        counters::copy(&self.object.maps, &mut object.maps, rows)?;
+        self.object.maps.copy_counters(&mut object.maps, rows)?;
         // Whoever takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.links.switch_all(&object) {

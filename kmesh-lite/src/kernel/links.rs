@@ -110,11 +110,11 @@ impl Links {
                 fd,
                 path: path.cloned().unwrap_or_default(),
                 cgroup,
-                // A link for headers waits for connections that the process before left.
                 role: match hook.need {
+                    _ if !foreign => HeldRole::Inherited,
+                    Need::Always => HeldRole::Kept,
+                    // Connections that the process before left may still need it.
                     Need::Headers => HeldRole::Lingering(Instant::now()),
-                    Need::Always if foreign => HeldRole::Kept,
-                    Need::Always => HeldRole::Inherited,
                 },
                 foreign,
             };

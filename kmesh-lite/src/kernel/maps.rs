@@ -1,15 +1,19 @@
 //! The real tables behind the port.
 
 use super::bpf::{self, io_error};
-use super::counters;
+use super::counters::{self, Counts};
 use super::fault;
 use super::rows::Rows;
 use crate::maps::{Contents, Maps, MapsError, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use crate::tables::{
+    Actual, Counters, Declared, Each, Key, Noun, Shape, Tables, each, for_each_table, on_key,
+    on_row, on_table,
+};
+use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot};
+use kmesh_lite_ebpf::Outcome;
 use std::io;
 
 /// All tables that plans write to.
@@ -18,7 +22,7 @@ pub struct KernelMaps {
     pub tables: Each<Mapped>,
     pub endpoints: Rows<Endpoint>,
     pub callers: HashMap<MapData, u64, Caller>,
-    pub outcomes: PerCpuArray<MapData, u64>,
+    pub outcomes: Counts,
     pub readers: Readers,
 }
 
@@ -34,7 +38,7 @@ pub struct MappedTable<T: Declared> {
     pub rows: Rows<Slot<T::Row>>,
     /// Where programs search by key. Ids are numbers from 1.
     pub ids: Option<HashMap<MapData, T::Key, u32>>,
-    pub connects: Option<PerCpuArray<MapData, u64>>,
+    pub connects: Option<Counts>,
 }
 
 /// Programs that are still running may be looking at these.
@@ -91,6 +95,43 @@ impl KernelMaps {
     /// The limits that these tables were made for.
     pub fn limits(&self) -> Limits {
         Limits::each(|table| Table::limit_of(self.capacity(table)))
+    }
+
+    /// Reads the counters of everything in `tables`.
+    pub fn counters(&self, tables: &Tables) -> Result<Counters, MapsError> {
+        let outcome =
+            |outcome: &Outcome| Ok((*outcome, counters::sum(&self.outcomes, *outcome as u32)?));
+        let outcomes = Outcome::ALL.iter().map(outcome);
+        Ok(Counters {
+            outcomes: outcomes
+                .collect::<io::Result<_>>()
+                .map_err(error("read", "counters"))?,
+            connects: each!(T => {
+                let ids = T::part(&tables.rows).keys();
+                let sums = T::part(&self.tables).connects.iter().flat_map(|connects| {
+                    ids.clone().map(|id| Ok((*id, counters::sum(connects, T::index(*id))?)))
+                });
+                sums.collect::<io::Result<_>>()
+                    .map_err(error("read", "counters"))?
+            }),
+        })
+    }
+
+    /// Carries counts over to the maps that replace these. Connects of the moment may be lost to the
+    /// count.
+    pub fn copy_counters(&self, to: &mut Self, tables: &Tables) -> Result<(), MapsError> {
+        let outcomes = 0..Outcome::ALL.len() as u32;
+        counters::copy(&self.outcomes, &mut to.outcomes, outcomes)
+            .map_err(error("copy", "counters"))?;
+        for_each_table!(T => {
+            let from = &T::part(&self.tables).connects;
+            let to = &mut T::part_mut(&mut to.tables).connects;
+            if let (Some(from), Some(to)) = (from, to) {
+                let ids = T::part(&tables.rows).keys().map(|id| T::index(*id));
+                counters::copy(from, to, ids).map_err(error("copy", "counters"))?;
+            }
+        });
+        Ok(())
     }
 
     fn deleted_key(&mut self) {
@@ -244,7 +285,7 @@ impl Maps for KernelMaps {
     }
 }
 
-pub fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
     move |source| MapsError {
         operation,
         table,

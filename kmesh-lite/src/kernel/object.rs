@@ -1,12 +1,13 @@
 //! The programs and their maps, loaded.
 
 use super::bpf::{self, io_error};
+use super::counters::Counts;
 use super::maps::{KernelMaps, MappedTable, Readers};
 use super::rows::Rows;
 use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
 use crate::tables::{Declared, each, for_each_table};
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::{SINK, Settings};
@@ -439,7 +440,7 @@ fn hash<K: aya::Pod, V: aya::Pod>(
     HashMap::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }
 
-fn counters(maps: &mut Typed, name: &'static str) -> Result<PerCpuArray<MapData, u64>, LoadError> {
+fn counters(maps: &mut Typed, name: &'static str) -> Result<Counts, LoadError> {
     let map = take(maps, name)?;
-    PerCpuArray::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
+    Counts::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }

@@ -1,9 +1,9 @@
 //! A daemon's tables without the daemon: found among everything that the kernel has loaded.
 
+use super::Snapshot;
 use super::bpf::{self, io_error};
 use super::object::{LoadError, SETTINGS, TABLES, Typed, adopt, kernel_maps};
 use super::store::Group;
-use super::{Snapshot, counters};
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
 use crate::tables::Actual;
@@ -88,7 +88,7 @@ impl Observer {
     pub fn snapshot(&mut self) -> Result<Snapshot, MapsError> {
         let tables = self.read()?.tables;
         Ok(Snapshot {
-            counters: counters::read(&self.maps, &tables)?,
+            counters: self.maps.counters(&tables)?,
             limits: self.maps.limits(),
             attached: self.attached.clone(),
             tables,
