@@ -2,8 +2,8 @@
 # Installs cargo tools that are not there in the version asked for. A tool is named like its program.
 # usage: setup-tools.sh NAME@VERSION...
 #
-# The tools are built as fast as can be, as many at a time as there are processors: each works for a few
-# seconds, so building a faster one takes longer than it ever saves.
+# The tools are built as fast as can be, as many at a time as there are processors: most work for a few
+# seconds at a time, so optimizing them takes longer than it ever saves.
 set -euo pipefail
 
 if ! command -v cargo >/dev/null; then
@@ -12,6 +12,11 @@ if ! command -v cargo >/dev/null; then
 fi
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export CARGO_PROFILE_RELEASE_DEBUG=0
+# But for the crates that every byte of a package goes through.
+optimized=()
+for crate in keccak md-5 sha1 sha2 sha3 zstd-sys; do
+    optimized+=(--config "profile.release.package.$crate.opt-level=2")
+done
 # For bpf-linker: the LLVM of Debian's rustc-web, which compiles the eBPF programs.
 export LLVM_PREFIX=/usr/lib/llvm-22
 
@@ -51,7 +56,7 @@ for tool in "${missing[@]}"; do
     features=()
     [[ $tool != bpf-linker@* ]] || features=(--no-default-features --features llvm-22)
     echo "setup: building $tool"
-    cargo install --locked "${features[@]}" "$tool" >"$logs/$tool" 2>&1 &
+    cargo install --locked "${optimized[@]}" "${features[@]}" "$tool" >"$logs/$tool" 2>&1 &
     building[$!]=$tool
 done
 while [[ ${#building[@]} != 0 ]]; do one_ends; done
