@@ -84,7 +84,8 @@ fn release(text: &str, has_bpf: bool) -> Check {
         Some(release) if release < CLOSES => Finding::warning(
             format!(
                 "{text}: data that leaves before its header, by TCP Fast Open or a send that began before the \
-                 connection stood, reaches the waypoint without it and is counted as header_leaked"
+                 connection stood, reaches the waypoint without it and is counted as header_leaked; `server_first` \
+                 does not work"
             ),
             "nothing, where no waypoint has a header; or use Linux 5.15 or newer, which closes such a stream",
         ),

@@ -84,7 +84,12 @@ until_true known
 through() { timeout 20 bash -c 'exec 3<>"/dev/tcp/$0/80" && echo hi >&3 && cat <&3' "$1"; }
 is "$(through 10.96.0.11)" one
 is "$(through fd00:96::11)" one
-is "$(ask 10.96.0.12 80)" one
+if since 5.15; then
+    is "$(ask 10.96.0.12 80)" one
+else
+    ! ask 10.96.0.12 80 || fail "server_first works here: README and doctor say that it does not"
+    journalctl --no-pager -o cat -u "$unit" | grep "cannot send on the socket"
+fi
 counted() { journalctl --no-pager -o cat -u server-edge | grep -q 'accepted='; }
 systemctl kill --signal=USR1 server-edge
 until_true counted
