@@ -5,16 +5,16 @@
 //! facts, `kernel` carries plans out, `report` puts into words what the kernel holds, `api` and
 //! `control` are the socket, and `daemon` and `cli` bring them together.
 
-pub mod api;
+mod api;
 pub mod cli;
 pub mod config;
-pub mod control;
+mod control;
 pub mod daemon;
-pub mod doctor;
-pub mod hooks;
+mod doctor;
+mod hooks;
 pub mod host;
 pub mod kernel;
-pub mod log;
+mod log;
 pub mod maps;
 pub mod model;
 pub mod plan;

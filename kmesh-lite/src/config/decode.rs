@@ -1,6 +1,6 @@
 //! From bytes to text, as far as they are text.
 
-use super::location::Span;
+use super::span::Span;
 
 /// The text that bytes are, with U+FFFD where they are none.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! Pieces of configuration text, where they come from, and places in them.
 
 use super::decode::{Decoded, decode};
-use super::problem::Problem;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -30,53 +29,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// All that a source has at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Fragments {
-    list: Vec<Arc<Fragment>>,
-    origins: Vec<Origin>,
-    /// Problems that the source itself has found.
-    pub problems: Vec<Problem>,
-    /// A part that was there is gone: the rest alone is not what the operator means.
-    pub incomplete: bool,
-}
-
-impl Fragments {
-    /// Adds the next fragment, or why there is none at an origin that exists.
-    pub fn push(&mut self, fragment: Result<Arc<Fragment>, Box<Problem>>) {
-        match fragment {
-            Ok(fragment) => {
-                self.origins.push(fragment.origin.clone());
-                self.list.push(fragment);
-            }
-            Err(problem) => {
-                self.origins.push(problem.origin().clone());
-                self.problems.push(*problem);
-            }
-        }
-    }
-
-    pub fn iter(&self) -> std::slice::Iter<'_, Arc<Fragment>> {
-        self.list.iter()
-    }
-
-    /// In the order in which they were added.
-    pub fn origins(&self) -> &[Origin] {
-        &self.origins
-    }
-}
-
-/// Each with its origin and its bytes.
-impl<B: Into<Vec<u8>>> FromIterator<(Origin, B)> for Fragments {
-    fn from_iter<I: IntoIterator<Item = (Origin, B)>>(texts: I) -> Self {
-        let mut fragments = Self::default();
-        for (origin, bytes) in texts {
-            fragments.push(Fragment::new(origin, 0, bytes));
-        }
-        fragments
-    }
-}
-
 /// One piece of configuration text.
 pub struct Fragment {
     origin: Origin,
@@ -87,18 +39,10 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Other bytes of the same origin have another `revision`.
-    pub fn new(
-        origin: Origin,
-        revision: u64,
-        bytes: impl Into<Vec<u8>>,
-    ) -> Result<Arc<Self>, Box<Problem>> {
-        let bytes = bytes.into();
-        if bytes.len() as u64 > LARGEST {
-            let size = format!("{} MiB", bytes.len() >> 20);
-            return Err(Box::new(Problem::too_large(origin, &size)));
-        }
-        Ok(Self::decoded(origin, revision, decode(bytes)))
+    /// Other bytes of the same origin have another `revision`. There are at most [`LARGEST`].
+    pub(super) fn new(origin: Origin, revision: u64, bytes: Vec<u8>) -> Arc<Self> {
+        debug_assert!(bytes.len() as u64 <= LARGEST, "spans have 32 bits");
+        Self::decoded(origin, revision, decode(bytes))
     }
 
     /// One without text.
@@ -168,7 +112,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let fragment = Fragment::new(Origin::new("f"), 0, "a\nßé = 1\n").unwrap();
+        let fragment = Fragment::new(Origin::new("f"), 0, "a\nßé = 1\n".into());
         let at = |text: &str| fragment.text().find(text).unwrap() as u32;
         assert_eq!(fragment.position(at("a")), (0, 0));
         assert_eq!(fragment.position(at("= 1")), (1, 3));

@@ -1,6 +1,7 @@
 //! From fragments to a mesh, and again when some of them changed.
 
-use super::fragment::{Fragments, Origin};
+use super::fragment::Origin;
+use super::fragments::Fragments;
 use super::lower::lower;
 use super::parse::{Parsed, parse};
 use super::problem::{Problems, Severity};

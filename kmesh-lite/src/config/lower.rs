@@ -17,9 +17,10 @@ mod waypoint;
 
 use super::Host;
 use super::fragment::{Fragment, Origin};
-use super::location::{Location, Span};
+use super::location::Location;
 use super::parse::Parsed;
 use super::problem::{Problem, Severity};
+use super::span::Span;
 use super::suggest::{did_you_mean, quote};
 use crate::model::Mesh;
 use std::collections::BTreeMap;

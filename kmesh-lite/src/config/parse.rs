@@ -2,10 +2,11 @@
 
 use super::decode::Damage;
 use super::fragment::Fragment;
-use super::location::{Location, Span};
+use super::location::Location;
 use super::problem::Problem;
 use super::read::{DocumentReader, Read};
 use super::schema::DocumentText;
+use super::span::Span;
 use super::suggest::quote;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -217,7 +218,7 @@ mod tests {
     use crate::config::Origin;
 
     fn fragment(text: &str) -> Arc<Fragment> {
-        Fragment::new(Origin::new("f"), 0, text).unwrap()
+        Fragment::new(Origin::new("f"), 0, text.into())
     }
 
     fn problems(text: &str) -> Vec<String> {

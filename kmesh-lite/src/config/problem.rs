@@ -1,7 +1,8 @@
 //! What is wrong with the configuration, or worth knowing about it.
 
 use super::fragment::{Fragment, LARGEST, Origin};
-use super::location::{Location, Span};
+use super::location::Location;
+use super::span::Span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

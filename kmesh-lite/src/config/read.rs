@@ -5,8 +5,8 @@
 //! allows and what is read cannot differ.
 
 use super::fragment::Fragment;
-use super::location::Span;
 use super::problem::Problem;
+use super::span::Span;
 use super::suggest::{did_you_mean, either, quote};
 use crate::model::Name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -332,7 +332,7 @@ macro_rules! text {
             /// Where the table begins.
             #[schemars(skip)]
             #[allow(dead_code, reason = "every table has it, not every one needs it")]
-            pub span: $crate::config::location::Span,
+            pub span: $crate::config::span::Span,
             /// Whether every key that is there could be read.
             #[schemars(skip)]
             #[allow(dead_code, reason = "every table has it, not every one needs it")]

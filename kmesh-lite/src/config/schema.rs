@@ -187,7 +187,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn problems(text: &str) -> Vec<Problem> {
-        parse(&Fragment::new(Origin::new("f"), 0, text).unwrap()).problems
+        parse(&Fragment::new(Origin::new("f"), 0, text.into())).problems
     }
 
     /// Each table of the schema, and where a file has it.

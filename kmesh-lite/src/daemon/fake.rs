@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::supervisor::{News, Supervisor};
 use super::{Blame, Datapath, Source, cgroups_changed};
-use crate::config::{Fragment, Fragments, Origin};
+use crate::config::{Fragments, Origin, fragment};
 use crate::host::{Cgroups, Units, WatchError};
 use crate::kernel::Snapshot;
 use crate::maps::{Maps, Memory};
@@ -188,7 +188,7 @@ impl Source for FakeSource {
         let inside = self.0.lock().unwrap();
         let mut fragments = Fragments::default();
         if let Some(text) = &inside.text {
-            fragments.push(Fragment::new(self.name(), inside.revision, text.as_str()));
+            fragments.push(fragment(self.name(), inside.revision, text.clone().into()));
         }
         fragments
     }

@@ -3,7 +3,7 @@
 use super::file::{self, FileContent, Version};
 use super::watch::Watch;
 use crate::config::{
-    Fragment, Fragments, Host, Loaded, Loader, Location, Origin, Problem, Severity,
+    Fragment, Fragments, Host, Loaded, Loader, Location, Origin, Problem, Severity, fragment,
 };
 use crate::host::WatchError;
 use std::collections::BTreeMap;
@@ -141,7 +141,7 @@ impl Files {
                     Some((_, fragment)) if fragment.text().as_bytes() == bytes => fragment,
                     _ => {
                         self.revision += 1;
-                        Fragment::new(origin(), self.revision, bytes)?
+                        fragment(origin(), self.revision, bytes)?
                     }
                 };
                 Ok(Some((version, fragment)))

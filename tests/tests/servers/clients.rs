@@ -124,8 +124,10 @@ asyncio.run(main())
 
 /// Java makes every socket an IPv6 one and uses mapped addresses.
 #[test]
-#[ignore = "Java is too large to ask of every machine; a test of routing has a client with the same calls"]
 fn java_reaches_the_backend_by_mapped_addresses() {
+    if !require::optional(&["java"]) {
+        return;
+    }
     let Some((_host, _nginx, _mesh)) = served("java") else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use super::super::Host;
 use super::super::endpoint::VipText;
-use super::super::location::Span;
+use super::super::span::Span;
 use super::address::{is_own, unusable};
 use super::endpoint::SharedEndpoints;
 use super::service::LoweredService;

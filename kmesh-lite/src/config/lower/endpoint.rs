@@ -2,9 +2,9 @@
 
 use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
 use super::super::fragment::Fragment;
-use super::super::location::Span;
 use super::super::read::At;
 use super::super::scalar::Address;
+use super::super::span::Span;
 use super::address::unusable;
 use super::merge::{Entry, Merged};
 use super::place::{PlaceTable, PlaceText};

@@ -2,12 +2,12 @@
 
 use super::super::endpoint::{LocalityText, SharedEndpoint};
 use super::super::fragment::Fragment;
-use super::super::location::Span;
 use super::super::parse::Parsed;
 use super::super::read::{At, Named};
 use super::super::schema::{
     CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
 };
+use super::super::span::Span;
 use super::{Diagnostics, Spot};
 use crate::model::Name;
 use std::collections::BTreeMap;
