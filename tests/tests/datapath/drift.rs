@@ -45,6 +45,14 @@ fn quiet(mesh: &mut Running) {
 }
 
 #[test]
+fn a_link_that_was_detached_is_put_back() {
+    repaired(&["hook connect4 of cgroup", "was detached"], |maps| {
+        maps.detach("cgroup_inet4_connect");
+        assert_eq!(call("10.96.0.10:80"), Err(Errno::ENETUNREACH));
+    });
+}
+
+#[test]
 fn a_deleted_address_comes_back() {
     repaired(&["10.96.0.10 is missing"], |maps| {
         maps.touch("delete", "ADDRESS_IDS", &address_key(10), None);
