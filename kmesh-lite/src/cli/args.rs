@@ -50,7 +50,7 @@ pub enum Verb {
     Explain(Explain),
     /// Print the kernel's tables
     Dump(Dump),
-    /// Check the kernel, the host and the daemon; for each thing: fine, or what to do
+    /// Check the kernel, the host and the daemon, and say for each thing that it is fine, or what to do
     Doctor(Doctor),
     /// Run a waypoint: relay connections to where their header says
     Waypoint(Waypoint),
@@ -203,7 +203,7 @@ does not start. --config and --allow together allow what either does.
 SIGHUP reads the file again; SIGUSR1 logs the counters; SIGTERM and SIGINT stop accepting and wait
 for connections to end, a second one stops at once. Exit code 1 if connections were cut.")]
 pub struct Waypoint {
-    /// Where redirected connections arrive
+    /// Listen here for connections that the kernel sends to this waypoint
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub listen: SocketAddr,
     /// Headers to accept; each is recognised by its first byte
@@ -221,19 +221,19 @@ pub struct Waypoint {
     /// Allow every address and port of this network; repeatable
     #[arg(long, value_name = "CIDR")]
     pub allow: Vec<IpNetwork>,
-    /// For a connection to send its whole header
+    /// How long a connection may take to send its whole header
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub header_timeout: u64,
-    /// For the destination to accept a connection
+    /// How long the destination may take to accept a connection
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub connect_timeout: u64,
-    /// Reset connections without a byte in either direction for so long; default: never
+    /// Reset a connection after this long without a byte in either direction; default: never
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub idle_timeout: Option<u64>,
-    /// Connections at a time; more wait in the kernel's queue until one ends
+    /// How many connections there may be at a time; more wait in the kernel's queue until one ends
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// For connections to end by themselves after SIGTERM
+    /// How long connections may take to end by themselves after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
     /// What to log: error, warn, info, debug or trace

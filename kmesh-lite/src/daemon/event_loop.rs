@@ -142,7 +142,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                     crate::log::chain(&error)
                 );
             }
-            drop(self.pass(Trigger::Cgroup));
+            drop(self.pass_with_facts(Trigger::Cgroup));
             self.tell_status();
         }
     }

@@ -1,9 +1,10 @@
 //! Rows of addresses: virtual ones, and those of captured backends.
 
+use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Addresses, Noun};
 use super::fields::{Field, Fields};
-use crate::model::Table;
+use crate::model::{Mesh, Table};
 use kmesh_lite_common::{Address, AddressId, AddressKind, AddressRow, BackendId};
 use std::fmt;
 use std::net::IpAddr;
@@ -13,6 +14,12 @@ impl Noun for Addresses {
     type Key = Address;
 
     const NOUN: &'static str = "address";
+
+    fn needed(mesh: &Mesh, vips: &Vips) -> usize {
+        let captured = mesh.backends.values();
+        let captured = captured.filter(|backend| backend.waypoint.is_some());
+        vips.values().map(Vec::len).sum::<usize>() + captured.count()
+    }
 
     fn key(row: &AddressRow) -> Address {
         row.address

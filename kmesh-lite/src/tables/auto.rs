@@ -14,13 +14,16 @@ pub struct Exhausted {
     pub family: Family,
 }
 
+/// The virtual addresses of every service.
+pub type Vips = BTreeMap<Name, Vec<IpAddr>>;
+
 /// All virtual addresses of every service.
 ///
 /// A service keeps the automatic addresses that it has in the kernel. New ones follow from its name
 /// alone, so that a host gives the same address after a reboot and another host gives the same one;
 /// where two names meet on one address, the later one in alphabetical order moves on by one.
-pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<BTreeMap<Name, Vec<IpAddr>>, Exhausted> {
-    let mut vips: BTreeMap<Name, Vec<IpAddr>> = BTreeMap::new();
+pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<Vips, Exhausted> {
+    let mut vips = Vips::new();
     for (name, service) in &mesh.services {
         let fixed: Vec<_> = service
             .vips

@@ -1,9 +1,10 @@
 //! Rows of backends.
 
+use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Backends, Noun};
 use super::fields::{Field, Fields};
-use crate::model::Table;
+use crate::model::{Mesh, Table};
 use kmesh_lite_common::{Address, Backend, BackendId};
 use std::fmt;
 
@@ -12,6 +13,10 @@ impl Noun for Backends {
     type Key = Address;
 
     const NOUN: &'static str = "backend";
+
+    fn needed(mesh: &Mesh, _: &Vips) -> usize {
+        mesh.backends.len()
+    }
 
     fn key(row: &Backend) -> Address {
         row.address

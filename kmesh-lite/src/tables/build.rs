@@ -1,12 +1,11 @@
 //! The desired tables of a mesh.
 
-use super::declared::{ById, Declared, Each, Noun, Shape, each};
+use super::auto::Vips;
+use super::declared::{ById, Declared, Each, Noun, Shape, each, for_each_table};
 use super::ids::Ids;
 use super::ranges::Ranges;
 use super::{Actual, Tables, auto, caller};
-use crate::model::{Facts, Mesh, Name, Table};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use crate::model::{Facts, Mesh, Table};
 
 /// Why a valid mesh has no tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,31 +33,14 @@ pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Tables, Buil
     Ok(builder.finish())
 }
 
-fn check_limits(mesh: &Mesh, vips: &BTreeMap<Name, Vec<IpAddr>>) -> Result<(), BuildError> {
-    let vip_count: usize = vips.values().map(Vec::len).sum();
-    let captured = mesh
-        .backends
-        .values()
-        .filter(|backend| backend.waypoint.is_some())
-        .count();
-    let frontends: usize = mesh
-        .services
-        .iter()
-        .map(|(name, service)| vips[name].len() * service.ports.len())
-        .sum();
-    let endpoints: usize = mesh
-        .services
-        .values()
-        .map(|service| service.endpoints.len())
-        .sum();
-    for (table, need) in [
-        (Table::Waypoints, mesh.waypoints.len()),
-        (Table::Backends, mesh.backends.len()),
-        (Table::Endpoints, endpoints),
-        (Table::Services, mesh.services.len()),
-        (Table::Frontends, frontends),
-        (Table::Addresses, vip_count + captured),
-    ] {
+fn check_limits(mesh: &Mesh, vips: &Vips) -> Result<(), BuildError> {
+    let services = mesh.services.values();
+    let endpoints = services.map(|service| service.endpoints.len()).sum();
+    let mut needs = vec![(Table::Endpoints, endpoints)];
+    for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
+    // The first table that is too small is named, in the order in which rows are written.
+    needs.sort();
+    for (table, need) in needs {
         let (need, limit) = (need as u64, u64::from(mesh.limits.of(table)));
         if need > limit {
             return Err(BuildError::Capacity { table, need, limit });

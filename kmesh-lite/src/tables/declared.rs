@@ -4,8 +4,9 @@
 //! kernel, the maps of the object, dumps. How a row is built and how it reads stands in the file of its
 //! noun; CONTRIBUTING lists the files that a new table touches.
 
+use super::auto::Vips;
 use super::fields::Fields;
-use crate::model::Table;
+use crate::model::{Mesh, Table};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Frontend, FrontendId, FrontendKey, Name,
     Row as RowType, Service, ServiceId, Waypoint, WaypointId,
@@ -211,6 +212,9 @@ pub trait Noun {
 
     /// What one row is called.
     const NOUN: &'static str;
+
+    /// Rows that a mesh needs.
+    fn needed(mesh: &Mesh, vips: &Vips) -> usize;
 
     fn key(row: &Self::Row) -> Self::Key;
     /// The key as operators write it.

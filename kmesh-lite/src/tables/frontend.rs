@@ -1,9 +1,10 @@
 //! Rows of frontends.
 
+use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Frontends, Noun};
 use super::fields::{Field, Fields};
-use crate::model::{PortMapping, Table};
+use crate::model::{Mesh, PortMapping, Table};
 use kmesh_lite_common::{Frontend, FrontendId, FrontendKey, Port, ServiceId};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,13 @@ impl Noun for Frontends {
     type Key = FrontendKey;
 
     const NOUN: &'static str = "frontend";
+
+    fn needed(mesh: &Mesh, vips: &Vips) -> usize {
+        let services = mesh.services.iter();
+        services
+            .map(|(name, service)| vips[name].len() * service.ports.len())
+            .sum()
+    }
 
     fn key(row: &Frontend) -> FrontendKey {
         row.key

@@ -1,10 +1,11 @@
 //! Rows of services, with the ranges of endpoints that they refer to.
 
 use super::alias;
+use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
 use super::fields::{Field, Fields};
-use crate::model::{Endpoint, Family, Name, Policy, Service, Table, priority};
+use crate::model::{Endpoint, Family, Mesh, Name, Policy, Service, Table, priority};
 use kmesh_lite_common::{BackendId, PRIORITIES, Range, ServiceId};
 use std::fmt;
 use std::net::IpAddr;
@@ -14,6 +15,10 @@ impl Noun for Services {
     type Key = kmesh_lite_common::Name;
 
     const NOUN: &'static str = "service";
+
+    fn needed(mesh: &Mesh, _: &Vips) -> usize {
+        mesh.services.len()
+    }
 
     fn key(row: &Self::Row) -> Self::Key {
         row.name

@@ -1,9 +1,10 @@
 //! Rows of waypoints.
 
+use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Waypoints};
 use super::fields::{Field, Fields};
-use crate::model;
+use crate::model::{self, Mesh};
 use kmesh_lite_common::{Name, Port, Waypoint, WaypointId};
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +14,10 @@ impl Noun for Waypoints {
     type Key = Name;
 
     const NOUN: &'static str = "waypoint";
+
+    fn needed(mesh: &Mesh, _: &Vips) -> usize {
+        mesh.waypoints.len()
+    }
 
     fn key(row: &Waypoint) -> Name {
         row.name

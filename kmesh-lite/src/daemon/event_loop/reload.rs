@@ -76,11 +76,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// Makes the kernel hold the last good mesh. If it cannot, the one before it is kept in repair.
     pub(super) fn pass(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
+        // A change of the host from here on is another event.
+        self.look();
+        self.pass_with_facts(trigger)
+    }
+
+    /// The same with the facts of the last look.
+    pub(super) fn pass_with_facts(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Absent);
         };
-        // Before the pass asks where they are: what changes from here on is another event.
-        self.look();
         match self.reconcile(&mesh) {
             Ok(applied) => {
                 if self.state.failure.take().is_some() {
