@@ -14,7 +14,7 @@ pub trait Lookup {
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     fn backend(&self, id: BackendId) -> Option<&Backend>;
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint>;
-    /// Who is connecting.
+    /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
     /// 32 even random bits, new ones at each call.
     fn random(&self) -> u32;

@@ -24,7 +24,7 @@ pub struct Hook {
     pub remembers: bool,
 }
 
-/// What a program is attached to.
+/// The kind of thing that a program is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// A cgroup of the mesh, by a link: the program sees the sockets that were made in it.
@@ -85,7 +85,7 @@ pub fn of_cgroups() -> impl Iterator<Item = &'static Hook> {
     HOOKS.iter().filter(|hook| hook.anchor == Anchor::Cgroup)
 }
 
-/// What is attached, read back from the kernel.
+/// Everything that is attached, read back from the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Attached {
     pub links: Vec<Link>,
@@ -114,7 +114,7 @@ pub struct Link {
     pub foreign: bool,
 }
 
-/// What the kernel says of a link.
+/// The state of a link, as the kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// It runs the program that it should.
@@ -125,7 +125,7 @@ pub enum LinkState {
     Detached,
 }
 
-/// What a link is there for.
+/// The purpose of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// For the mesh.

@@ -361,7 +361,7 @@ impl Port for Kernel {
 
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
         self.object.maps.copy_counters(&mut object.maps, rows)?;
-        // Whoever takes over half way through the links finds the new tables whole, and goes on.
+        // A process that takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.links.switch_all(&object) {
             // Links that have gone ahead would go on with tables that nobody writes to.
@@ -384,7 +384,8 @@ impl Port for Kernel {
 
     fn settle(&mut self) {
         self.release_superseded();
-        // Nobody waits for the end of this pass; for the next one somebody will.
+        // The grace period is waited for now: nobody waits for the end of this pass, and somebody may wait
+        // for the next one.
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");
         }

@@ -1,9 +1,11 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`, with `hooks` beside the tables. The shell around it uses the core: `sources` and `config` make meshes, `host` gathers
-//! facts, `kernel` carries plans out, `report` puts into words what the kernel holds, `api` and
-//! `control` are the socket, and `daemon` and `cli` bring them together.
+//! `reconcile`, with `hooks` beside the tables.
+//!
+//! The shell around it uses the core: `sources` and `config` make meshes, `host` gathers facts, `kernel`
+//! carries plans out, `report` puts into words what the kernel holds, `api` and `control` are the socket,
+//! and `daemon` and `cli` bring them together.
 
 mod api;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! The way from the actual tables to the desired ones, as a value.
 //!
 //! In: actual and desired tables. Out: an ordered list of operations that leaves no choice to
-//! whoever carries it out, and the same in words.
+//! the code that carries it out, and the same in words.
 
 mod diff;
 mod differing;

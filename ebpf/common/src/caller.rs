@@ -1,4 +1,4 @@
-//! Who is connecting.
+//! The kinds of processes that connect.
 
 use crate::word;
 

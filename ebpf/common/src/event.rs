@@ -1,4 +1,4 @@
-//! What the programs tell the daemon.
+//! Records of the programs for the daemon.
 
 use crate::{Address, Port, word};
 
@@ -32,7 +32,7 @@ pub struct Event {
     pub address: Address,
     pub port: Port,
     pub kind: EventKind,
-    /// Who connected (thread group, first pid namespace).
+    /// The process that connected (thread group, first pid namespace).
     pub process: u32,
 }
 

@@ -13,9 +13,9 @@ pub struct Original {
     pub service: Option<ServiceId>,
     pub backend: Option<BackendId>,
     pub waypoint: Option<WaypointId>,
-    /// Who is expected to send first, if a header is pending.
+    /// The side that is expected to send first, if a header is pending.
     pub speaker: Speaker,
-    /// Who connected (thread group, first pid namespace), if a header is pending; else 0.
+    /// The process that connected (thread group, first pid namespace), if a header is pending; else 0.
     pub process: u32,
 }
 

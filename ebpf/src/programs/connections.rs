@@ -1,5 +1,5 @@
 //! sock_ops: what becomes of the connections of a cgroup. The program only tells the stages of a
-//! connection apart; whoever has to do with a stage has a function for it.
+//! connection apart; each part that acts at a stage has a function for it.
 
 use crate::maps::original;
 use crate::pending;

@@ -13,6 +13,6 @@ pub struct Checked {
     pub files: Vec<PathBuf>,
     pub errors: usize,
     pub problems: Value,
-    /// What is valid and cannot be run by this version: there is no such thing any more.
+    /// Valid parts that this version cannot run: there are none any more.
     pub unsupported: [Value; 0],
 }

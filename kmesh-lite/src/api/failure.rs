@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Failure {
     pub kind: FailureKind,
     pub error: String,
-    /// What is wrong with the configuration, if that is why.
+    /// The problems of the configuration, if these are the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problems: Option<Box<Findings>>,
 }

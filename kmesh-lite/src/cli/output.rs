@@ -10,7 +10,7 @@ pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 
-/// Nobody takes what we write.
+/// Writing the output failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the output")]
 pub struct WriteError(#[source] io::Error);

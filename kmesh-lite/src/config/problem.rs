@@ -1,4 +1,4 @@
-//! What is wrong with the configuration, or worth knowing about it.
+//! Problems of the configuration, and hints about it.
 
 use super::fragment::{Fragment, LARGEST, Origin};
 use super::location::Location;

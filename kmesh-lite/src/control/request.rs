@@ -36,7 +36,7 @@ pub enum Request {
 /// Where an answer goes. Whoever asked may be gone.
 pub type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
-/// Who asked, for the log.
+/// The process that asked, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub uid: u32,

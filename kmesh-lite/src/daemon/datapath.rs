@@ -33,7 +33,7 @@ pub trait Datapath {
     /// The tables, with everything that there is to tell of them.
     fn snapshot(&mut self) -> Result<Snapshot, Self::Error>;
 
-    /// Who can mend it. Decides the exit code of `reload`, and whether a first pass that fails
+    /// The part that has to be mended. It decides the exit code of `reload`, and whether a first pass that fails
     /// ends the daemon.
     fn blame(error: &Self::Error) -> Blame;
 }

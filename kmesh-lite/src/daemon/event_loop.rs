@@ -94,7 +94,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     fn request(&mut self, request: Request) {
-        // Whoever asked may have gone meanwhile: then the answer goes nowhere.
+        // The caller may have gone meanwhile: then the answer goes nowhere.
         match request {
             Request::Status { name, reply } => drop(reply.send(self.status(name.as_deref()))),
             Request::Reload { caller, reply } => {

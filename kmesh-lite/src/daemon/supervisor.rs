@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Whoever started the daemon and wants to know how it is.
+/// The supervisor that started the daemon and wants to know how it is.
 pub trait Supervisor {
     fn tell(&mut self, news: News<'_>);
 }

@@ -34,7 +34,7 @@ pub fn check() -> Result<(), MissingCapabilities> {
     }
 }
 
-/// Those of `wanted` that a process lacks; None is this one.
+/// Capabilities of `wanted` that a process lacks; None is this process.
 pub fn missing(process: Option<u32>, wanted: &[&'static str]) -> Vec<&'static str> {
     let process = process.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     let effective = fs::read_to_string(format!("/proc/{process}/status"))

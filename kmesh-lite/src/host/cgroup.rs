@@ -106,7 +106,7 @@ impl Cgroups {
     }
 
     /// What each of `references` names now. `enter` is called with every folder in which one of them
-    /// can appear, before it is read: whoever watches it from then on misses nothing.
+    /// can appear, before it is read: a caller that watches it from then on misses nothing.
     ///
     /// The cgroup of a unit is inside slices, or inside the service of a user's own systemd, never
     /// deeper: what is inside containers and services is theirs, has any name, and may be thousands.

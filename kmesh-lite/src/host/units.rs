@@ -1,10 +1,10 @@
 //! Noticing that a unit which the mesh names has got another cgroup, or lost it.
 //!
-//! In: what the mesh names. Out: a call after any cgroup of such a name, or one in
-//! which there may be such, has come or gone.
+//! In: the names that the mesh has for cgroups. Out: a call after a cgroup of such a name, or one that
+//! can hold such a cgroup, has come or gone.
 //!
-//! A unit that is restarted gets a new cgroup, and until the kernel knows it, its connections are
-//! those of anybody: a proxy's own are sent back to it. So this cannot be left to the timer.
+//! A unit that is restarted gets a new cgroup. Until the kernel knows it, the unit's connections are
+//! ordinary ones, and a proxy's own are sent back to it. So the timer is too slow.
 //!
 //! Only the folders in which a unit can appear are watched, and only for what is made and removed in
 //! them: the files of a cgroup are read and written all the time.
@@ -82,7 +82,7 @@ impl Interest {
 pub struct Looked {
     /// Every cgroup of the names.
     pub found: BTreeMap<CgroupRef, Vec<Cgroup>>,
-    /// What is named has come or gone since the last time.
+    /// Names whose cgroups have come or gone since the last look.
     pub changed: Vec<Change>,
     /// What cannot be watched; changes there are only found by the timer.
     pub blind: Vec<WatchError>,

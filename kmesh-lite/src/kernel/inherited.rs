@@ -115,8 +115,8 @@ impl Inherited {
                 log::warn!("set {number} of maps lacks {}", missing.join(", "));
             }
             if !ours || !whole || chosen.is_some() {
-                // Those about sockets stay, for programs that stay: a socket map without a descriptor
-                // loses the program that puts the header before what its sockets send.
+                // Maps about sockets stay, because old programs still use them: a socket map that nobody
+                // holds loses the program that puts headers before what its sockets send.
                 if group == Group::Tables {
                     let names = maps.into_values().map(|(name, _)| name);
                     self.superseded.extend(names);

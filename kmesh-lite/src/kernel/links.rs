@@ -247,8 +247,8 @@ impl Links {
 
     /// Makes every link run the programs of `object`. If one cannot, those before it do already.
     pub fn switch_all(&self, object: &Object) -> Result<(), HookError> {
-        // Links of cgroups that are gone, or of no use any more, go on with what they have: what
-        // sockets remember is shared.
+        // Links of removed cgroups, and links that are no longer needed, keep their programs: both sets
+        // of programs share what sockets remember.
         let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
         let mut links = self.links.values().filter(in_use);
         links.try_for_each(|link| link.switch(object))

@@ -75,7 +75,7 @@ impl KernelMaps {
         Ok(settings.generation >= LAST)
     }
 
-    /// Makes what is not part of any mesh as it is in `meant`; gives what was not.
+    /// Makes the settings that belong to no mesh equal to `meant`; gives what was wrong.
     pub fn mend_settings(&mut self, meant: Settings) -> Result<Vec<&'static str>, MapsError> {
         let there = self.settings.get(0).map_err(error("read", "settings"))?;
         let mut wrong = Vec::new();

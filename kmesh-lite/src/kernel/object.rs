@@ -56,7 +56,7 @@ pub enum LoadError {
     Misfit { name: &'static str },
 }
 
-/// Tells what the others are.
+/// The settings, whose label says what the other maps are.
 pub const SETTINGS: &str = "SETTINGS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const CALLERS: &str = "CALLERS";
@@ -137,7 +137,7 @@ impl Object {
         let mut object = Self::open(ebpf, maps, abilities)?;
         object.push_headers()?;
         if reuse.tables.is_some() {
-            // Whoever wrote before us may have ended in the middle of it.
+            // The process before may have ended in the middle of a plan.
             object.maps.readers = Readers::MayHoldRows;
         } else {
             let set = object.maps.settings.set(0, settings);
@@ -151,7 +151,7 @@ impl Object {
         &self.tables
     }
 
-    /// What is about sockets, likewise.
+    /// The maps about sockets, to be kept or used again.
     pub fn sockets(&self) -> &ByName {
         &self.sockets
     }
@@ -294,15 +294,15 @@ fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loade
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
     for (name, table) in sized_maps() {
-        // What another will take the place of need not be large.
+        // A map that another one will replace can be small.
         let there = reuse.get(name).is_some();
         loader.map_max_entries(name, if there { 1 } else { table.rows(limits) });
     }
     let mut ebpf = loader.load(OBJECT)?;
     let mut maps = BTreeMap::new();
-    // Programs refer to maps by the numbers of descriptors until they are loaded, and aya has no
-    // way to name a map that is there, except in a bpf file system, which a hardened service does
-    // not have. So the descriptor behind the number is exchanged.
+    // Until programs are loaded, they refer to maps by descriptor numbers. aya can reuse a map only by
+    // a path in a bpf file system, which a hardened service has no right to write to. So the old map's
+    // descriptor takes the number of the new one.
     let mut replaced = Vec::new();
     for name in TABLES.iter().copied().chain(SOCKETS) {
         let made = ebpf.take_map(name).ok_or_else(|| absent_map(name))?;
@@ -361,7 +361,7 @@ pub fn adopt(name: &'static str, fd: BorrowedFd<'_>) -> Result<Map, LoadError> {
         .map_err(|error| map_error(name)(io_error(error)))
 }
 
-/// What is behind those kinds of map that we have.
+/// The data behind the kinds of map that we have.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)

@@ -48,8 +48,8 @@ impl Observer {
         if labels.is_empty() {
             return Ok(None);
         }
-        // While larger tables take over, or when a daemon ended in the middle of that, there are
-        // two: those that links run on count.
+        // There are two sets of tables while larger ones take over, or after a daemon ended in the
+        // middle of that. The set on which links run counts.
         let programs = programs(labels.keys())?;
         let mut in_charge: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         for link in bpf::links().map_err(ObserveError::List)? {
@@ -189,7 +189,7 @@ fn typed(ids: BTreeSet<u32>) -> Result<Typed, ObserveError> {
     Ok(typed)
 }
 
-/// What is gone by the time we look is not there; anything else that fails is an error.
+/// An object that went away meanwhile counts as absent; any other failure is an error.
 fn there<T>(found: Result<T, MapError>) -> Result<Option<T>, ObserveError> {
     match found.map_err(io_error) {
         Ok(found) => Ok(Some(found)),

@@ -51,7 +51,7 @@ pub fn kept_for(cgroups: usize) -> usize {
     TABLES.len() + SOCKETS.len() + cgroups * always.count()
 }
 
-/// Who is at one of our hooks of a cgroup.
+/// The programs at one of our hooks of a cgroup.
 #[derive(Clone, Debug)]
 pub struct AtHook {
     /// The program of ours that belongs there.
@@ -62,7 +62,7 @@ pub struct AtHook {
     pub effective: Vec<u32>,
 }
 
-/// What is attached to a cgroup itself.
+/// The programs that are attached to a cgroup itself.
 #[derive(Clone, Debug)]
 pub struct Level {
     pub cgroup: PathBuf,
@@ -72,7 +72,7 @@ pub struct Level {
     pub programs: Vec<u32>,
 }
 
-/// Who is at our hooks of a cgroup and of those above it. Wants CAP_NET_ADMIN.
+/// The programs at our hooks of a cgroup and of those above it. Wants CAP_NET_ADMIN.
 pub fn at_hooks(cgroups: &Cgroups, path: &Path) -> io::Result<Vec<AtHook>> {
     let path = cgroups.path(path);
     let folders: Vec<_> = path

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 
 /// Keeps descriptors until it is told to let go, or the service is stopped.
 ///
-/// What is asked for takes effect in the order of the calls, also when this process ends meanwhile.
+/// Calls take effect in their order, also when this process ends meanwhile.
 pub trait Store: Send + Sync {
     /// Keeps a descriptor under a name. The same one under a second name may be ignored.
     fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()>;
@@ -24,7 +24,7 @@ pub trait Store: Send + Sync {
     fn release(&self, name: &str) -> io::Result<()>;
 }
 
-/// Keeps nothing: what is not ours to outlive ends with us.
+/// Keeps nothing: every link and map ends with this process.
 #[derive(Clone, Copy, Debug)]
 pub struct NoStore;
 
@@ -43,7 +43,7 @@ impl Store for NoStore {
 pub enum Group {
     /// What the mesh is turned into.
     Tables,
-    /// What is about sockets, old ones as well.
+    /// The maps about sockets, old ones as well.
     Sockets,
 }
 

@@ -21,7 +21,7 @@ pub struct Memory {
     pub tables: Each<InMemory>,
     pub endpoints: BTreeMap<u32, Endpoint>,
     pub callers: BTreeMap<u64, Caller>,
-    /// Who connects, in lookups.
+    /// The caller, in lookups.
     pub caller: Cell<Option<Caller>>,
     /// State of the generator behind [`Lookup::random`].
     pub random: Cell<u64>,

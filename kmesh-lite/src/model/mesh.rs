@@ -28,8 +28,8 @@ impl Mesh {
             .any(|waypoint| waypoint.header != Header::Nothing)
     }
 
-    /// Cgroups whose processes are not ordinary callers. Of several entries of one cgroup the last
-    /// counts: who is left alone altogether is not a waypoint.
+    /// Cgroups whose processes are not ordinary callers. If one cgroup has several entries, the last one
+    /// counts: a cgroup that is bypassed is not a waypoint.
     pub fn callers(&self) -> impl Iterator<Item = (&CgroupRef, Caller)> {
         let waypoints = self.waypoints.values();
         let waypoints = waypoints.filter_map(|waypoint| waypoint.unit.as_ref());

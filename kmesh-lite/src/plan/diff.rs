@@ -59,7 +59,7 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
 fn clear(leftovers: &Leftovers, desired: &Tables) -> Vec<Op> {
     let mut ops = Vec::new();
     if !leftovers.keys.is_empty() {
-        // A key without a row is in nobody's way if its row is about to be put.
+        // A key that leads to no row can stay if its row is about to be put.
         let mut keys = BTreeSet::new();
         for_each_table!(T => {
             let rows = T::part(&desired.rows).values();

@@ -6,7 +6,7 @@ use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, Se
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// What is different in `desired`, a line for each thing an operator knows by name; empty when
+/// The differences of `desired`, a line for each thing that an operator knows by name; empty when
 /// nothing is.
 pub fn summary(actual: &Tables, desired: &Tables) -> Vec<String> {
     let (before, after) = (View(actual), View(desired));

@@ -15,8 +15,8 @@ pub struct Ids<K> {
 }
 
 impl<K: Eq + Hash> Ids<K> {
-    /// `known` keeps its indexes. What does not count is in nobody's way: a plan clears it before it
-    /// writes there. So no index is beyond the number of old and new keys, whatever was left over.
+    /// `known` keeps its indexes. An index that holds a leftover may be handed out, because a plan clears
+    /// leftovers before it writes. No index is therefore beyond the number of old and new keys.
     pub fn new(known: impl IntoIterator<Item = (K, u32)>) -> Self {
         let known: Vec<_> = known.into_iter().collect();
         // Mostly in order already, which sorting notices; in the order of hashes it would not be.

@@ -48,7 +48,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         warn_once(self.meshes.source.blind(), &mut self.state.blind);
         self.state.take(loaded);
         if !self.state.current && matches!(trigger, Trigger::Signal | Trigger::Request) {
-            // Whoever asked wants the kernel looked at too, whatever the file is like.
+            // A caller that asks for a reload wants the kernel compared as well, even if the file has errors.
             drop(self.pass(trigger));
         }
         let outcome = if self.state.current {

@@ -1,9 +1,9 @@
 //! Where to look so that no change of a path goes unseen.
 //!
-//! Few directories, because whoever watches one is woken by every process that opens a file in it,
-//! and `/etc` is busy: the one that holds the file, the folder of drop-ins, and each that holds a
-//! link of a chain. One farther up is only a place while what leads down from it is missing.
-//! A directory tells of its own removal; that one farther up is renamed is left to the timer.
+//! Few directories are watched, because a watcher is woken by every process that opens a file in one,
+//! and `/etc` is busy. They are the directory of the file, the folder of drop-ins, and each directory
+//! that holds a link of a chain. A directory farther up is watched only while the path below it does
+//! not exist. A directory tells of its own removal; the timer finds that one farther up was renamed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
