@@ -184,8 +184,8 @@ pub fn pass<P: Port>(
     let change = change(port, mesh, facts)?;
     if let Some(written) = &*written {
         found.extend(drift(written, &change.tables.actual));
+        found.extend(hooks::drift(&change.attached, &change.wanted));
     }
-    found.extend(hooks::drift(&change.attached, &change.wanted));
     // What can be wrong with the cgroups is found before anything is written.
     port.claim(&change.hooks.claims)?;
     *written = None;

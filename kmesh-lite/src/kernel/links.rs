@@ -186,10 +186,16 @@ impl Links {
         Ok(())
     }
 
-    /// Lets go of the cgroups that no link is for.
-    pub fn release_claims(&mut self) {
-        let used: BTreeSet<_> = self.links.values().map(|link| link.cgroup).collect();
+    /// Lets go of the cgroups that are not attached to: another daemon may have them.
+    fn release_claims(&mut self) {
+        let used: BTreeSet<_> = self.in_use().map(|link| link.cgroup).collect();
         self.claims.retain(|cgroup, _| used.contains(cgroup));
+    }
+
+    /// Links of cgroups that are attached to.
+    fn in_use(&self) -> impl Iterator<Item = &HeldLink> {
+        let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
+        self.links.values().filter(in_use)
     }
 
     /// Carries out the part of a plan that makes links: all of them, or none.
@@ -249,16 +255,12 @@ impl Links {
     pub fn switch_all(&self, object: &Object) -> Result<(), HookError> {
         // Links of removed cgroups, and links that are no longer needed, keep their programs: both sets
         // of programs share what sockets remember.
-        let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
-        let mut links = self.links.values().filter(in_use);
-        links.try_for_each(|link| link.switch(object))
+        self.in_use().try_for_each(|link| link.switch(object))
     }
 
     /// Cgroups that are attached to.
     pub fn cgroups(&self) -> BTreeSet<PathBuf> {
-        let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
-        let links = self.links.values().filter(in_use);
-        links.map(|link| link.path.clone()).collect()
+        self.in_use().map(|link| link.path.clone()).collect()
     }
 
     /// Cgroups to which every hook that is always needed was attached just now.
