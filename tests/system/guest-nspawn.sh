@@ -12,8 +12,9 @@ hierarchies() {
 
 guest_name() { echo nspawn; }
 
-# Those of the datapath run on this kernel anyway.
-guest_scenarios() { (cd "$here/scenarios" && ls *.sh | grep -v '^datapath' | sed 's/\.sh$//'); }
+# The tests of the datapath run on this kernel anyway. The scenario `reach` needs a kernel of its own: it
+# includes `server_first`, and a daemon in a container does not know processes by the kernel's numbers.
+guest_scenarios() { (cd "$here/scenarios" && ls *.sh | grep -vE '^(datapath|reach)' | sed 's/\.sh$//'); }
 
 guest_missing() {
     local tool
