@@ -7,7 +7,7 @@ mod frontend;
 mod service;
 mod waypoint;
 
-use crate::{Lookup, Pass, Verdict};
+use crate::{Lookup, PassReason, Verdict};
 use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
 
 /// What a program asked for.
@@ -36,11 +36,11 @@ impl Connect {
 pub fn decide<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
     // The whole cost for traffic that is not ours: one lookup that misses.
     let Some(address) = tables.address(&connect.address) else {
-        return Verdict::Pass(Pass::NotOurs);
+        return Verdict::Pass(PassReason::NotOurs);
     };
     let caller = tables.caller();
     if caller == Caller::Bypass {
-        return Verdict::Pass(Pass::Bypass);
+        return Verdict::Pass(PassReason::Bypass);
     }
     let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
     match tables.frontend(&key) {

@@ -5,14 +5,14 @@ use kmesh_lite_common::{Address, BackendId, Port, ServiceId, WaypointId};
 /// What to do with a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Pass(Pass),
+    Pass(PassReason),
     Redirect(Redirect),
     Refuse(Refuse),
 }
 
 /// Why a connect is left as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pass {
+pub enum PassReason {
     /// No table mentions the address.
     NotOurs,
     /// The caller is one that we leave alone.
@@ -132,10 +132,10 @@ impl Verdict {
     #[inline(always)]
     pub const fn outcome(&self) -> Option<Outcome> {
         Some(match self {
-            Self::Pass(Pass::NotOurs) => return None,
-            Self::Pass(Pass::Bypass) => Outcome::PassBypass,
-            Self::Pass(Pass::UndeclaredPort) => Outcome::PassUndeclaredPort,
-            Self::Pass(Pass::Direct) => Outcome::PassDirect,
+            Self::Pass(PassReason::NotOurs) => return None,
+            Self::Pass(PassReason::Bypass) => Outcome::PassBypass,
+            Self::Pass(PassReason::UndeclaredPort) => Outcome::PassUndeclaredPort,
+            Self::Pass(PassReason::Direct) => Outcome::PassDirect,
             Self::Redirect(redirect) => match (redirect.waypoint, redirect.backend) {
                 (None, _) => Outcome::Endpoint,
                 (Some(_), None) => Outcome::ServiceWaypoint,

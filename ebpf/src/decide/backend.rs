@@ -1,7 +1,7 @@
 //! From a backend to its address, or to its waypoint.
 
 use super::waypoint;
-use crate::{Connect, Lookup, Pass, Redirect, Refuse, Verdict};
+use crate::{Connect, Lookup, PassReason, Redirect, Refuse, Verdict};
 use kmesh_lite_common::{BackendId, Caller, Port, ServiceId};
 
 /// A backend that a service chose.
@@ -42,7 +42,7 @@ pub fn direct<L: Lookup>(tables: &L, connect: &Connect, caller: Caller, id: Back
             Some(waypoint) if caller != Caller::Waypoint => {
                 waypoint::decide(tables, connect, None, Some(id), waypoint)
             }
-            _ => Verdict::Pass(Pass::Direct),
+            _ => Verdict::Pass(PassReason::Direct),
         },
         None => Verdict::Refuse(Refuse::Dangling),
     }

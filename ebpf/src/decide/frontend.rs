@@ -1,7 +1,7 @@
 //! From an address of ours to a service, or to whatever holds when no service declares the port.
 
 use super::{backend, service};
-use crate::{Connect, Lookup, Pass, Refuse, Verdict};
+use crate::{Connect, Lookup, PassReason, Refuse, Verdict};
 use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend};
 
 #[inline(always)]
@@ -30,6 +30,6 @@ pub fn undeclared<L: Lookup>(
     match address.backend {
         Some(id) => backend::direct(tables, connect, caller, id),
         None if address.kind == AddressKind::Virtual => Verdict::Refuse(Refuse::UndeclaredPort),
-        None => Verdict::Pass(Pass::UndeclaredPort),
+        None => Verdict::Pass(PassReason::UndeclaredPort),
     }
 }

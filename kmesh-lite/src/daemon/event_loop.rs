@@ -13,7 +13,7 @@ use crate::config::Loaded;
 use crate::control::Request;
 use crate::host::{self, Change, Units, WatchError};
 use log::{info, warn};
-use state::State;
+use state::LoopState;
 use std::sync::Arc;
 
 /// Everything that the loop owns.
@@ -22,7 +22,7 @@ pub struct Daemon<S, D, N> {
     datapath: D,
     units: Units,
     supervisor: N,
-    state: State,
+    state: LoopState,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -52,7 +52,7 @@ impl Trigger {
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn new(meshes: MeshSource<S>, datapath: D, units: Units, supervisor: N) -> Self {
         Self {
-            state: State::new(meshes.source.name(), datapath.has_inherited()),
+            state: LoopState::new(meshes.source.name(), datapath.has_inherited()),
             meshes,
             datapath,
             units,

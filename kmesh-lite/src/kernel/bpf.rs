@@ -66,42 +66,6 @@ pub fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result
     call(bpf_cmd::BPF_PROG_ATTACH, &mut attributes).map(drop)
 }
 
-/// Puts a socket into a socket map.
-pub fn add_socket(map: BorrowedFd<'_>, key: u64, socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attributes = zeroed();
-    let socket = socket.as_raw_fd();
-    // SAFETY: a union of plain data; this command reads this member.
-    let element = unsafe { &mut attributes.__bindgen_anon_2 };
-    element.map_fd = map.as_raw_fd() as u32;
-    element.key = &raw const key as u64;
-    element.__bindgen_anon_1.value = &raw const socket as u64;
-    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
-}
-
-/// Whether a socket map, with keys of 8 bytes, holds no socket but that of `key`.
-pub fn has_no_other_socket(map: BorrowedFd<'_>, key: u64) -> io::Result<bool> {
-    let first = next_key(map, None)?;
-    Ok(match first {
-        Some(first) if first == key => next_key(map, Some(key))?.is_none(),
-        first => first.is_none(),
-    })
-}
-
-fn next_key(map: BorrowedFd<'_>, key: Option<u64>) -> io::Result<Option<u64>> {
-    let mut attributes = zeroed();
-    let mut next = 0_u64;
-    // SAFETY: a union of plain data; this command reads this member.
-    let element = unsafe { &mut attributes.__bindgen_anon_2 };
-    element.map_fd = map.as_raw_fd() as u32;
-    element.key = key.as_ref().map_or(0, |key| &raw const *key as u64);
-    element.__bindgen_anon_1.next_key = &raw mut next as u64;
-    match call(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attributes) {
-        Ok(_) => Ok(Some(next)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Detaches a link, whoever else may hold it.
 pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = zeroed();

@@ -7,7 +7,7 @@ use super::rows::Rows;
 use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
 use crate::tables::{Declared, each, for_each_table};
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::{SINK, Settings};
@@ -117,7 +117,7 @@ pub struct Abilities {
     pub know_mptcp: bool,
 }
 
-/// Loaded programs with their maps.
+/// LoadedObject programs with their maps.
 pub struct Object {
     ebpf: Ebpf,
     pub maps: KernelMaps,
@@ -179,14 +179,20 @@ impl Object {
 
     /// Makes `socket` the one that swallows bytes nobody is to see.
     pub fn set_sink(&self, socket: BorrowedFd<'_>) -> Result<(), LoadError> {
-        let pending = self.socket_map(PENDING)?;
-        bpf::add_socket(pending, SINK, socket).map_err(map_error(PENDING))
+        let inserted = self.pending()?.insert(SINK, socket, 0);
+        inserted.map_err(|error| map_error(PENDING)(io_error(error)))
     }
 
     /// Whether no socket has a header pending.
     pub fn has_no_pending_header(&self) -> bool {
-        self.socket_map(PENDING)
-            .is_ok_and(|pending| bpf::has_no_other_socket(pending, SINK).unwrap_or(false))
+        let is_sink = |key| matches!(key, Ok(SINK));
+        self.pending()
+            .is_ok_and(|pending| pending.keys().all(is_sink))
+    }
+
+    fn pending(&self) -> Result<SockHash<MapData, u64>, LoadError> {
+        let map = adopt(PENDING, self.socket_map(PENDING)?)?;
+        SockHash::try_from(map).map_err(|error| map_error(PENDING)(io_error(error)))
     }
 
     /// What the programs tell. There is one reader.
@@ -249,10 +255,10 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
     })
 }
 
-type Loaded = (Ebpf, Typed, Abilities);
+type LoadedObject = (Ebpf, Typed, Abilities);
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
-fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<Loaded, LoadError> {
+fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, LoadError> {
     let lacks = |error: &LoadError| match error {
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
@@ -286,7 +292,11 @@ fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<Loaded, LoadErro
     Ok(loaded)
 }
 
-fn load(limits: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<Loaded, LoadError> {
+fn load(
+    limits: &Limits,
+    reuse: Reuse<'_>,
+    abilities: Abilities,
+) -> Result<LoadedObject, LoadError> {
     let choose_errno = u8::from(abilities.choose_errno);
     let know_mptcp = u8::from(abilities.know_mptcp);
     let mut loader = EbpfLoader::new();

@@ -7,7 +7,7 @@ use kmesh_lite_common::{
     AddressRow, Backend, Endpoint, Family, Frontend, Port, Protocol, Range, Service, ServiceId,
     Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Connect, Pass, Redirect, Refuse, Verdict};
+use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
 
@@ -40,12 +40,12 @@ pub fn explain(tables: &Tables, address: SocketAddr, protocol: Protocol) -> Expl
 
 fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String {
     match verdict {
-        Verdict::Pass(Pass::NotOurs) => "left alone: the address is not ours".to_owned(),
-        Verdict::Pass(Pass::Bypass) => "left alone: the caller bypasses the mesh".to_owned(),
-        Verdict::Pass(Pass::UndeclaredPort) => {
+        Verdict::Pass(PassReason::NotOurs) => "left alone: the address is not ours".to_owned(),
+        Verdict::Pass(PassReason::Bypass) => "left alone: the caller bypasses the mesh".to_owned(),
+        Verdict::Pass(PassReason::UndeclaredPort) => {
             "left alone: no service declares the port, and a real host has the address".to_owned()
         }
-        Verdict::Pass(Pass::Direct) => "left alone: a backend without a waypoint".to_owned(),
+        Verdict::Pass(PassReason::Direct) => "left alone: a backend without a waypoint".to_owned(),
         Verdict::Redirect(Redirect { waypoint: Some(waypoint), address, port, .. }) => {
             let to = SocketAddr::new((*address).into(), port.get());
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))

@@ -6,7 +6,7 @@ use crate::model::{Facts, Mesh};
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
-pub struct State {
+pub struct LoopState {
     /// The name of the configuration: the file.
     pub name: Origin,
     /// What the kernel should hold: the last configuration without errors.
@@ -38,7 +38,7 @@ pub struct State {
     started: String,
 }
 
-impl State {
+impl LoopState {
     pub fn new(name: Origin, inherited: bool) -> Self {
         Self {
             name,
