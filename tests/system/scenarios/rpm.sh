@@ -1,7 +1,7 @@
 # The life of the .rpm, with the real scriptlets: rpm itself runs here, and a stub provides what the
 # distribution would.
 
-[[ -e $rpm ]] || skip "no .rpm was built; \`make setup-packaging\` installs cargo-generate-rpm"
+[[ -e $rpm ]] || skip "no .rpm was built; \`make setup-test\` installs cargo-generate-rpm"
 
 cat >/tmp/stub.spec <<'EOF'
 Name: distribution
