@@ -19,6 +19,10 @@ for part in ${guest//-/ }; do
 done
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
 limit=${KMESH_LITE_GUEST_LIMIT:-1800}
+# Seconds until the guest says on its console that it has booted, and how often it is started at most. An
+# emulated boot takes some fifteen seconds, but once in a while one hangs before its kernel prints a word.
+boot_limit=${KMESH_LITE_BOOT_LIMIT:-300}
+boots=3
 kernel=
 disk=
 qemu=
@@ -56,9 +60,7 @@ machine() {
 }
 
 guest_run() {
-    local in=$2 out=$3 code=0 console=ttyS0
-    [[ $architecture != arm64 ]] || console=ttyAMA0
-
+    local in=$2 out=$3 attempt
     echo "$limit" >"$in/limit"
     # An emulated machine is slow: how many connects a second there are depends on what it runs on, and
     # some things take longer. There is time to leave a daemon stopped for as long as somebody might.
@@ -68,10 +70,30 @@ export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIM
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
     truncate -s %1M "$out/../in.tar"
-    truncate -s 64M "$out/../out.tar"
+    for ((attempt = 1; attempt <= boots; attempt++)); do
+        guest_start "$out"
+        guest_booted "$out" && break
+        guest_clean
+        echo "system: $(guest_name) did not boot, try $attempt of $boots; its console ended with:"
+        tail -n 5 "$out/console.log"
+    done
+    [[ -n $qemu ]] || return 0
+    local code=0
+    wait "$qemu" || code=$?
+    qemu=
+    [[ $code == 0 ]] || echo "QEMU ended with $code" >>"$out/qemu.log"
+    tar -xf "$out/../out.tar" -C "$out" 2>/dev/null || true
+}
 
-    TMPDIR=$out/.. timeout --kill-after=5 $((limit + 120)) "$(machine)" $(machine options) -smp 2 -m 2048 \
-        -nodefaults -no-user-config -display none -monitor none -no-reboot \
+# guest_start OUT: starts the machine; its process is $qemu.
+guest_start() {
+    local out=$1 console=ttyS0
+    [[ $architecture != arm64 ]] || console=ttyAMA0
+    : >"$out/console.log"
+    rm -f "$out/../out.tar"
+    truncate -s 64M "$out/../out.tar"
+    TMPDIR=$out/.. timeout --kill-after=5 $((boot_limit + limit + 120)) "$(machine)" $(machine options) \
+        -smp 2 -m 2048 -nodefaults -no-user-config -display none -monitor none -no-reboot \
         -serial "file:$out/console.log" -kernel "$kernel/vmlinuz" \
         -drive "file=$disk,format=raw,if=none,id=root,snapshot=on,cache=unsafe" \
         -device nvme,serial=root,drive=root \
@@ -79,16 +101,25 @@ EOF
         -device virtio-blk-pci,drive=in,serial=in \
         -drive "file=$out/../out.tar,format=raw,if=none,id=out,cache=unsafe" \
         -device virtio-blk-pci,drive=out,serial=out \
-        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=$console quiet panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
+        -append "root=PARTUUID=c1c1c1c1-01 rootwait rw rootfstype=ext4 console=$console panic=-1 nokaslr audit=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0 fsck.mode=skip" \
         </dev/null >"$out/qemu.log" 2>&1 &
     qemu=$!
-    wait "$qemu" || code=$?
-    qemu=
-    [[ $code == 0 ]] || echo "QEMU ended with $code" >>"$out/qemu.log"
-    tar -xf "$out/../out.tar" -C "$out" 2>/dev/null || true
+}
+
+# guest_booted OUT: waits until the machine's console says that it has booted (vm/agent.sh). Fails if the
+# machine ends before it does, or takes longer than a boot may.
+guest_booted() {
+    local deadline=$((SECONDS + boot_limit)) running=1
+    until grep -q 'booted in [0-9]* ms' "$1/console.log"; do
+        # What it said last is looked at once more after its end.
+        [[ -n $running ]] && ((SECONDS < deadline)) || return 1
+        sleep 0.2
+        kill -0 "$qemu" 2>/dev/null || running=
+    done
 }
 
 guest_clean() {
     # To `timeout`, which passes it on and ends by force what does not end.
-    [[ -z $qemu ]] || { kill "$qemu" 2>/dev/null && wait "$qemu"; } || true
+    [[ -z $qemu ]] || { kill "$qemu" 2>/dev/null || true; wait "$qemu" || true; }
+    qemu=
 }
