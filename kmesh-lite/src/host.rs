@@ -11,10 +11,9 @@ mod this_host;
 mod unit_files;
 mod units;
 
-pub use addresses::own_addresses;
 pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
 pub use cgroup::{CgroupError, Cgroups, has_units, lock_holder, mounts};
 pub use facts::{Sight, facts, look};
-pub use this_host::this_host;
+pub use this_host::{look_again, this_host};
 pub use unit_files::names as unit_files;
 pub use units::{Change, Looked, Units, WatchError};

@@ -126,6 +126,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if self.meshes.source.may_have_changed() {
             drop(self.load(Trigger::Timer));
         } else if self.state.mesh.is_some() {
+            host::look_again(&mut self.meshes.host);
             drop(self.pass(Trigger::Timer));
             self.tell_status();
         }
@@ -147,12 +148,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// Gathers the facts. Tells whether cgroups that the mesh names came or went since the last look;
+    /// Gathers the facts, with the addresses that loading has seen. Tells whether cgroups that the mesh names came or went since the last look;
     /// from now on that is an event. Both meshes count, where the last one could not be applied.
     fn look(&mut self) -> bool {
         let meshes = self.state.mesh.iter().chain(&self.state.applied);
         let meshes: Vec<_> = meshes.map(Arc::clone).collect();
-        let sight = host::look(&mut self.units, meshes.iter().map(|mesh| &**mesh));
+        let named = meshes.iter().map(|mesh| &**mesh);
+        let sight = host::look(&self.meshes.host, &mut self.units, named);
         let special = |name| {
             meshes
                 .iter()
@@ -161,12 +163,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         for change in sight.changed.iter().filter(|change| special(&change.name)) {
             log_change(change);
         }
-        match sight.own_addresses {
-            Ok(addresses) => self.state.facts.own_addresses = addresses,
-            // The addresses of the last look are the best guess.
-            Err(error) => warn!("cannot list the addresses of this host: {error}"),
-        }
-        self.state.facts.cgroups = sight.cgroups;
+        self.state.facts = sight.facts;
         warn_once(&sight.blind, &mut self.state.blind_units);
         !sight.changed.is_empty()
     }

@@ -1,7 +1,7 @@
 //! The configuration, as the daemon sees it.
 
-use crate::config::{Fragments, Loaded, Loader, Origin};
-use crate::host::{WatchError, this_host};
+use crate::config::{Fragments, Host, Loaded, Loader, Origin};
+use crate::host::{WatchError, look_again};
 use crate::sources::Files;
 use std::path::PathBuf;
 
@@ -48,6 +48,8 @@ impl Source for Files {
 /// Meshes of a source, as this host is to run them.
 pub struct MeshSource<S> {
     pub source: S,
+    /// This host when it was last looked at.
+    pub host: Host,
     loader: Loader,
     /// Attach to these instead of what the configuration says; none: what it says.
     cgroups: Vec<PathBuf>,
@@ -57,19 +59,22 @@ impl<S: Source> MeshSource<S> {
     pub fn new(source: S, cgroups: Vec<PathBuf>) -> Self {
         Self {
             source,
+            host: Host::default(),
             loader: Loader::default(),
             cgroups,
         }
     }
 
     pub fn load(&mut self) -> Loaded {
-        let loaded = self.loader.load(&self.source.read(), &this_host());
+        look_again(&mut self.host);
+        let loaded = self.loader.load(&self.source.read(), &self.host);
         self.overridden(loaded)
     }
 
     /// What other fragments would mean.
-    pub fn load_other(&self, fragments: &Fragments) -> Loaded {
-        self.overridden(Loader::default().load(fragments, &this_host()))
+    pub fn load_other(&mut self, fragments: &Fragments) -> Loaded {
+        look_again(&mut self.host);
+        self.overridden(Loader::default().load(fragments, &self.host))
     }
 
     /// What the command line says about cgroups goes before what the configuration says.

@@ -1,41 +1,43 @@
 //! Facts about this host, gathered once a pass.
 
-use super::{Cgroups, Change, Units, WatchError, own_addresses};
-use crate::model::{Cgroup, CgroupRef, Facts, Mesh};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::IpAddr;
+use super::{Cgroups, Change, Units, WatchError};
+use crate::config::Host;
+use crate::model::{CgroupRef, Facts, Mesh};
 
 /// What looking at the host has shown.
 #[derive(Debug)]
 pub struct Sight {
-    pub own_addresses: io::Result<BTreeSet<IpAddr>>,
-    /// Cgroups by the names that the meshes have for them.
-    pub cgroups: BTreeMap<CgroupRef, Vec<Cgroup>>,
+    pub facts: Facts,
     /// Names that mean something else since the last look.
     pub changed: Vec<Change>,
     /// What cannot be watched; changes there are only found by the timer.
     pub blind: Vec<WatchError>,
 }
 
-/// Looks at everything that passes for `meshes` depend on. From now on a change of the cgroups is an
-/// event: call this before a pass acts upon what is found.
-pub fn look<'a>(units: &mut Units, meshes: impl IntoIterator<Item = &'a Mesh>) -> Sight {
+/// Looks at everything that passes for `meshes` depend on, beside what is known of `host`. From now on a
+/// change of the cgroups is an event: call this before a pass acts upon what is found.
+pub fn look<'a>(
+    host: &Host,
+    units: &mut Units,
+    meshes: impl IntoIterator<Item = &'a Mesh>,
+) -> Sight {
     let looked = units.look(meshes.into_iter().flat_map(names));
     Sight {
-        own_addresses: own_addresses(),
-        cgroups: looked.found,
+        facts: Facts {
+            own_addresses: host.own_addresses.clone(),
+            cgroups: looked.found,
+        },
         changed: looked.changed,
         blind: looked.blind,
     }
 }
 
 /// The facts for one mesh, without watching anything.
-pub fn facts(cgroups: &Cgroups, mesh: &Mesh) -> io::Result<Facts> {
-    Ok(Facts {
-        own_addresses: own_addresses()?,
+pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
+    Facts {
+        own_addresses: host.own_addresses.clone(),
         cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
-    })
+    }
 }
 
 /// The cgroups that a mesh names: of special callers, and those that are captured.

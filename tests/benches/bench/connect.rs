@@ -121,7 +121,7 @@ pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
     let mut kernel = Kernel::load(Limits::default(), KernelOptions::default())?;
     let mut mesh = mesh.clone();
     mesh.capture.cgroups = vec![cgroup.path().to_owned()];
-    let facts = host::facts(&Cgroups::find()?, &mesh)?;
+    let facts = host::facts(&host::this_host(), &Cgroups::find()?, &mesh);
     kernel.reconcile(&mesh, &facts)?;
     Ok(kernel)
 }

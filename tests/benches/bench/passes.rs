@@ -25,7 +25,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let mut kernel = times.time("load the programs", || {
         Kernel::load(Limits::default(), KernelOptions::default())
     })?;
-    let facts = host::facts(&Cgroups::find()?, &mesh)?;
+    let facts = host::facts(&host::this_host(), &Cgroups::find()?, &mesh);
     times.time("first pass", || kernel.reconcile(&mesh, &facts))?;
     for round in 0..effort.pick(1, 5) {
         times.time("pass with nothing to do", || {

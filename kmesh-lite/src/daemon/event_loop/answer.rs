@@ -82,11 +82,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         };
         match &loaded.mesh {
             Some(mesh) => {
-                let facts = host::facts(self.units.cgroups(), mesh);
-                let facts = facts.map_err(|error| {
-                    let error = format!("cannot list the addresses of this host: {error}");
-                    Failure::new(FailureKind::Failed, error)
-                })?;
+                let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 Ok(report::plan(&change))
             }
