@@ -14,6 +14,7 @@ mod event_loop;
 mod fake;
 pub mod headers;
 mod kernel;
+mod last_good;
 mod lock;
 mod settle;
 mod signals;
@@ -23,14 +24,15 @@ mod supervisor;
 mod tests;
 
 pub use datapath::{Blame, Datapath};
+pub use last_good::LastGood;
 pub use lock::{LockError, path as lock_path};
 pub use source::Source;
 pub use supervisor::Systemd;
 
-use crate::config::Origin;
+use crate::config::{Fragments, Origin};
 use crate::control::{Control, ControlError, Requests};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
-use crate::model::Limits;
+use crate::model::{CgroupRef, Limits};
 use event::{Event, Events};
 use event_loop::Daemon;
 use lock::Lock;
@@ -51,7 +53,7 @@ pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
 pub struct DaemonOptions {
     pub socket: PathBuf,
     /// Attach to these instead of what the file says; none: what the file says.
-    pub cgroups: Vec<PathBuf>,
+    pub cgroups: Vec<CgroupRef>,
     /// How often the kernel is compared with what it should hold.
     pub resync: Duration,
 }
@@ -113,19 +115,21 @@ pub struct Claim {
     lock: Lock,
 }
 
-/// Runs until a signal says stop. `datapath` is made after the configuration has been read, so that
+/// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after the configuration has been read, so that
 /// tables that fit from the start need not be replaced by larger ones.
 pub fn run<S: Source, D: Datapath>(
     options: DaemonOptions,
     claim: Claim,
     source: S,
+    (last_good, recalled): (LastGood, Option<Fragments>),
     datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
-    let mut meshes = MeshSource::new(source, options.cgroups);
+    let mut meshes = MeshSource::new(source, options.cgroups, last_good);
     meshes.source.watch(source_changed(sender.clone()))?;
-    let loaded = meshes.load();
-    let limits = loaded.mesh.as_ref().map(|mesh| mesh.limits);
+    let (loaded, before) = meshes.load_after(recalled);
+    let limits = loaded.mesh.as_ref().or(before.as_ref());
+    let limits = limits.map(|mesh| mesh.limits);
     let datapath = datapath(limits.unwrap_or_default())
         .map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
@@ -133,7 +137,9 @@ pub fn run<S: Source, D: Datapath>(
     let control = Control::listen(&options.socket, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
-    let ended = daemon.start(loaded).map(|()| daemon.run(&mut events));
+    let ended = daemon
+        .start(loaded, before)
+        .map(|()| daemon.run(&mut events));
     // Requests that still wait get to know, then the kernel is let go, then another may take over.
     drop(events);
     drop(control);

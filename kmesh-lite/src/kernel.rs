@@ -29,7 +29,7 @@ pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
 pub use store::{NoStore, Store};
 
-use crate::hooks::{Attached, HookOp, Missing};
+use crate::hooks::{self, Attached, HookOp, Wanted};
 use crate::host::{self, CgroupError, Cgroups, MissingCapabilities};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
@@ -40,6 +40,7 @@ use inherited::Inherited;
 use kmesh_lite_common::{Label, Settings};
 use links::Links;
 use object::{ByName, Object, Reuse};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -130,12 +131,6 @@ pub enum KernelError {
 impl From<MapsError> for KernelError {
     fn from(error: MapsError) -> Self {
         Self::Reconcile(error.into())
-    }
-}
-
-impl From<Missing> for KernelError {
-    fn from(error: Missing) -> Self {
-        Self::Hook(error.into())
     }
 }
 
@@ -254,8 +249,9 @@ impl Kernel {
         reconcile::change(self, mesh, facts)
     }
 
-    /// Makes programs of `mesh`, which the tables hold, special as soon as they begin to run. A pass
-    /// does that as well, but reads all tables first; it is still needed, to forget the old ones.
+    /// Captures programs of `mesh`, which the tables hold, and makes callers special as soon as they begin
+    /// to run. A pass does that as well, but reads all tables first; it is still needed, to forget the
+    /// old ones.
     pub fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
         let Some(written) = &mut self.written else {
             return Ok(());
@@ -275,7 +271,11 @@ impl Kernel {
             // They count at once, whatever the generation.
             self.object.maps.apply(op, 0)?;
         }
-        Ok(())
+        let attached = self.links.read(&self.object)?;
+        let mut plan = hooks::plan(&attached, &Wanted::by(mesh, facts));
+        let gone = self.links.claim(&self.cgroups, &plan.claims)?;
+        plan.leave_out(&gone);
+        Ok(self.links.make(&plan.make, &self.object)?)
     }
 
     /// Reads all tables.
@@ -338,7 +338,7 @@ impl Port for Kernel {
         Ok(self.links.read(&self.object)?)
     }
 
-    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<(), KernelError> {
+    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<BTreeSet<u64>, KernelError> {
         Ok(self.links.claim(&self.cgroups, cgroups)?)
     }
 

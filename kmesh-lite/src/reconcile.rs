@@ -7,11 +7,12 @@
 //! Most passes change the tables in place. Where there is no room for the difference, tables that have
 //! the room are filled beside them, and the links are switched over.
 
-use crate::hooks::{self, Attached, HookOp, HookPlan, Missing, Wanted};
+use crate::hooks::{self, Attached, HookOp, HookPlan, Wanted};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::{Plan, diff, drift, summary};
 use crate::tables::{Actual, BuildError, Dangling, Leftovers, Tables, build, check};
+use std::collections::BTreeSet;
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,7 @@ pub enum ReconcileError {
 /// The kernel, as a pass needs it.
 pub trait Port {
     type Maps: Maps;
-    type Error: From<ReconcileError> + From<MapsError> + From<Missing>;
+    type Error: From<ReconcileError> + From<MapsError>;
 
     /// The tables in charge, or those that will be once they hold a mesh.
     fn maps(&mut self) -> &mut Self::Maps;
@@ -52,8 +53,8 @@ pub trait Port {
 
     /// Reads back what is attached.
     fn attached(&mut self) -> Result<Attached, Self::Error>;
-    /// Keeps other daemons away from cgroups.
-    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<(), Self::Error>;
+    /// Keeps other daemons away from cgroups. Gives the ids of those that have gone meanwhile.
+    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<BTreeSet<u64>, Self::Error>;
     /// Makes links: all of them, or none.
     fn make_links(&mut self, ops: &[HookOp]) -> Result<(), Self::Error>;
     /// Lets go of links.
@@ -144,7 +145,7 @@ impl Change {
 
 /// Finds out what there is to do for `mesh`, and writes nothing.
 pub fn change<P: Port>(port: &mut P, mesh: &Mesh, facts: &Facts) -> Result<Change, P::Error> {
-    let wanted = Wanted::by(mesh, facts)?;
+    let wanted = Wanted::by(mesh, facts);
     let attached = port.attached()?;
     let limits = port.limits();
     let in_place = if limits.covers(mesh.limits) && port.can_go_on()? {
@@ -181,13 +182,14 @@ pub fn pass<P: Port>(
     written: &mut Option<Tables>,
 ) -> Result<Pass, P::Error> {
     let mut found = port.mend()?;
-    let change = change(port, mesh, facts)?;
+    let mut change = change(port, mesh, facts)?;
     if let Some(written) = &*written {
         found.extend(drift(written, &change.tables.actual));
         found.extend(hooks::drift(&change.attached, &change.wanted));
     }
     // What can be wrong with the cgroups is found before anything is written.
-    port.claim(&change.hooks.claims)?;
+    let gone = port.claim(&change.hooks.claims)?;
+    change.hooks.leave_out(&gone);
     *written = None;
 
     // Until the commit new links see what the others do: the old mesh. Tables that are not in charge

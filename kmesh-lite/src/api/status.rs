@@ -35,6 +35,10 @@ pub enum State {
     Keeping,
     /// The file is fine but could not be applied; it is tried again.
     Failing,
+    /// The file is fine and has no services.
+    Empty,
+    /// The file is fine, but no cgroup is there to be captured: programs are not routed.
+    Uncaptured,
     /// There is no daemon; the kernel goes on with what it has.
     Unattended,
 }
@@ -75,6 +79,9 @@ pub struct LastPass {
 pub struct DatapathStatus {
     /// Cgroups that the programs are attached to.
     pub attached: Vec<String>,
+    /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.
+    #[serde(default)]
+    pub absent: Vec<String>,
     /// Programs that are treated specially, by the file's names for them.
     #[serde(default)]
     pub callers: Vec<CallerStatus>,

@@ -1,8 +1,9 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, VerbResult, args};
-use crate::daemon::{self, DaemonOptions, Systemd, headers};
+use crate::daemon::{self, DaemonOptions, LastGood, Systemd, headers};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
+use crate::model::CgroupRef;
 use crate::sources::Files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,11 @@ pub fn run(args: args::Run) -> VerbResult {
     crate::log::init(args.log_level)?;
     let options = DaemonOptions {
         socket: absolute(&args.socket.path)?,
-        cgroups: args.cgroups.iter().map(|path| rooted(path)).collect(),
+        cgroups: args
+            .cgroups
+            .iter()
+            .map(|path| CgroupRef::Path(rooted(path)))
+            .collect(),
         resync: Duration::from_secs(args.resync),
     };
     let source = Files::new(absolute(&args.config)?);
@@ -25,8 +30,10 @@ pub fn run(args: args::Run) -> VerbResult {
     };
     // On a thread of its own: a client that waits for its server must not wait for a pass.
     let mut reader = None;
-    daemon::run(options, claim, source, |limits| {
-        let mut kernel = Kernel::take_over(limits, own, Systemd::descriptors())?;
+    let mut left = Systemd::descriptors();
+    let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
+    daemon::run(options, claim, source, last_good, |limits| {
+        let mut kernel = Kernel::take_over(limits, own, left)?;
         if let Some(records) = kernel.take_records() {
             reader = Some(
                 records

@@ -37,8 +37,8 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
 fn text(status: &Status, one: bool) -> String {
     let style = match status.state {
         State::Routing => GOOD,
-        State::Waiting | State::Keeping => WARN,
-        State::Failing | State::Unattended => ERROR,
+        State::Waiting | State::Keeping | State::Empty => WARN,
+        State::Failing | State::Uncaptured | State::Unattended => ERROR,
     };
     let config = status.config.as_ref();
     let problems = config.and_then(|config| config.problems.as_ref());

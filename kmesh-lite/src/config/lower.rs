@@ -73,6 +73,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
     let mesh = Mesh {
         node,
         vip_ranges,
+        allow_empty: settings::allow_empty(&merged),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),

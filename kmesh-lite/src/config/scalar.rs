@@ -97,10 +97,6 @@ scalar! {
         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
         |text, _| hostname(text);
 
-    /// A cgroup: its path below the cgroup v2 mount.
-    CgroupPath(PathBuf): "a path below the cgroup v2 mount that begins with `/`, like `/user.slice`",
-        "^/", |text, _| cgroup_path(text);
-
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
         r"^/|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",

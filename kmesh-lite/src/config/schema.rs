@@ -6,7 +6,7 @@ use super::endpoint::{EndpointText, LocalityText, SharedEndpoint, VipText};
 use super::port::PortText;
 use super::read::{At, List, Named, Required, text};
 use super::scalar::{
-    CgroupPath, CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
+    CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
 };
 use crate::model::{Header, Policy, Scope};
 use schemars::Schema;
@@ -61,15 +61,19 @@ text! {
         /// Where `vips = ["auto"]` takes addresses from: ranges in CIDR notation that nothing else
         /// uses. Default: `["240.64.0.0/16", "fd6b:6d65:7368::/64"]`.
         vip_ranges: Option<List<Cidr>>,
+        /// Whether a configuration without any service is meant. A change that takes the last service
+        /// away is not applied otherwise. Default: false.
+        allow_empty: Option<At<Flag>>,
     }
 }
 
 text! {
     /// Whose connections are handled.
     CaptureText "a table" {
-        /// Handle programs in these cgroups and below: paths below the cgroup v2 mount. Default:
-        /// `["/"]`, the whole host.
-        cgroups: Option<List<CgroupPath>>,
+        /// Handle programs in these cgroups and below: systemd units like `shop.service`, or cgroup
+        /// paths like `/user.slice`. Those that do not exist yet are waited for. Default: `["/"]`,
+        /// the whole host.
+        cgroups: Option<List<CgroupText>>,
         /// Leave these alone, although they are below one of `cgroups`: systemd units like
         /// `sshd.service`, or cgroup paths like `/machine.slice`. Default: none.
         bypass: Option<List<CgroupText>>,

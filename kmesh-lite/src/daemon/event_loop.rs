@@ -12,6 +12,7 @@ use super::supervisor::{News, Supervisor};
 use crate::config::Loaded;
 use crate::control::Request;
 use crate::host::{self, Change, Units, WatchError};
+use crate::model::Mesh;
 use log::{info, warn};
 use state::LoopState;
 use std::sync::Arc;
@@ -61,7 +62,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
-    pub fn start(&mut self, loaded: Loaded) -> Result<(), DaemonError> {
+    /// `before` is the last good mesh of the process before, where it is not that of the file.
+    pub fn start(&mut self, loaded: Loaded, before: Option<Mesh>) -> Result<(), DaemonError> {
+        self.state.mesh = before.map(Arc::new);
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
@@ -155,13 +158,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let meshes: Vec<_> = meshes.map(Arc::clone).collect();
         let named = meshes.iter().map(|mesh| &**mesh);
         let sight = host::look(&self.meshes.host, &mut self.units, named);
-        let special = |name| {
-            meshes
-                .iter()
-                .any(|mesh| mesh.callers().any(|(it, _)| it == name))
-        };
-        for change in sight.changed.iter().filter(|change| special(&change.name)) {
-            log_change(change);
+        for change in &sight.changed {
+            let mut meshes = meshes.iter();
+            let is_special = meshes.any(|mesh| mesh.callers().any(|(it, _)| *it == change.name));
+            log_change(change, is_special);
         }
         self.state.facts = sight.facts;
         warn_once(&sight.blind, &mut self.state.blind_units);
@@ -188,15 +188,22 @@ fn warn_once(blind: &[WatchError], said: &mut Vec<String>) {
     }
 }
 
-fn log_change(change: &Change) {
+/// `is_special`: the mesh names it as a caller, and not only to capture it.
+fn log_change(change: &Change, is_special: bool) {
     let name = &change.name;
     let paths: Vec<_> = change.found.iter().map(|it| it.path.display()).collect();
     match paths.as_slice() {
         [] if change.before => info!("{name} has stopped: it has no cgroup any more"),
         [] => warn!(
-            "{name} has no cgroup now: it is not running, or not by this name; as long as that is \
-             so, no connection is treated as its own"
+            "{name} has no cgroup now: it is not running, or not by this name; as long as that is so, {}",
+            if is_special {
+                "no connection is treated as its own"
+            } else {
+                "no connection of it is routed"
+            }
         ),
+        // The links tell.
+        _ if !is_special => {}
         [path] => info!("{name} is cgroup {path}"),
         [first, more @ ..] => info!("{name} is cgroup {first} and {} more", more.len()),
     }

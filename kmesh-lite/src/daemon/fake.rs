@@ -12,6 +12,7 @@ use crate::reconcile::{self, Change, Pass};
 use crate::tables::{Actual, Counters};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -193,6 +194,8 @@ impl Source for FakeSource {
         fragments
     }
 
+    fn expect(&mut self, _: &[Origin]) {}
+
     fn may_have_changed(&mut self) -> bool {
         false
     }
@@ -203,10 +206,11 @@ impl Source for FakeSource {
 }
 
 /// A configuration with one service of each line's name. A line like `sshd.service` is a unit to
-/// leave alone, and `bad` is an error.
+/// leave alone, `bad` is an error, and `allow_empty` says that it may be without services.
 pub fn toml(text: &str) -> String {
     let line = |line: &str| match line {
         "bad" => line.to_owned(),
+        "allow_empty" => "mesh.allow_empty = true".to_owned(),
         unit if unit.ends_with(".service") => format!("capture.bypass = ['{unit}']"),
         name => format!(
             "services.'{name}' = {{ vips = ['auto'], ports = [80], endpoints = ['10.0.0.1'] }}"
@@ -232,8 +236,10 @@ impl Supervisor for FakeSupervisor {
     }
 }
 
-/// A watch on a tree of folders in place of cgroups.
+/// A watch on a tree of folders in place of cgroups. It has the cgroup `/only`.
 pub fn units(folder: &Path, events: &Sender<Event>) -> Units {
-    let cgroups = Cgroups::at(&folder.join("cgroup"));
+    let mount = folder.join("cgroup");
+    fs::create_dir_all(mount.join("only")).unwrap();
+    let cgroups = Cgroups::at(&mount);
     Units::new(cgroups, cgroups_changed(events.clone())).unwrap()
 }

@@ -1,9 +1,10 @@
 //! The configuration, as the daemon sees it.
 
+use super::last_good::LastGood;
 use crate::config::{Fragments, Host, Loaded, Loader, Origin};
 use crate::host::{WatchError, look_again};
+use crate::model::{CgroupRef, Mesh};
 use crate::sources::Files;
-use std::path::PathBuf;
 
 /// Has the fragments of a configuration, and tells when they may have changed.
 pub trait Source {
@@ -15,6 +16,9 @@ pub trait Source {
 
     /// The fragments as they are now. A change that comes later is one that `changed` tells of.
     fn read(&mut self) -> Fragments;
+
+    /// What an earlier process had read last: a part of it that is missing now is missed.
+    fn expect(&mut self, origins: &[Origin]);
 
     /// Whether something may have changed that no call told of.
     fn may_have_changed(&mut self) -> bool;
@@ -36,6 +40,10 @@ impl Source for Files {
         self.read()
     }
 
+    fn expect(&mut self, origins: &[Origin]) {
+        self.expect(origins);
+    }
+
     fn may_have_changed(&mut self) -> bool {
         self.may_have_changed()
     }
@@ -51,14 +59,19 @@ pub struct MeshSource<S> {
     /// This host when it was last looked at.
     pub host: Host,
     loader: Loader,
+    /// What was read last.
+    fragments: Fragments,
+    last_good: LastGood,
     /// Attach to these instead of what the configuration says; none: what it says.
-    cgroups: Vec<PathBuf>,
+    cgroups: Vec<CgroupRef>,
 }
 
 impl<S: Source> MeshSource<S> {
-    pub fn new(source: S, cgroups: Vec<PathBuf>) -> Self {
+    pub fn new(source: S, cgroups: Vec<CgroupRef>, last_good: LastGood) -> Self {
         Self {
             source,
+            fragments: Fragments::default(),
+            last_good,
             host: Host::default(),
             loader: Loader::default(),
             cgroups,
@@ -67,8 +80,26 @@ impl<S: Source> MeshSource<S> {
 
     pub fn load(&mut self) -> Loaded {
         look_again(&mut self.host);
-        let loaded = self.loader.load(&self.source.read(), &self.host);
+        self.fragments = self.source.read();
+        let loaded = self.loader.load(&self.fragments, &self.host);
         self.overridden(loaded)
+    }
+
+    /// The same at the start, and the mesh that the process before had: where what is loaded cannot take
+    /// its place, that one goes on.
+    pub fn load_after(&mut self, recalled: Option<Fragments>) -> (Loaded, Option<Mesh>) {
+        let origins = recalled.as_ref().map(Fragments::origins);
+        self.source.expect(origins.unwrap_or_default());
+        let loaded = self.load();
+        let is_enough = |mesh: &Mesh| !mesh.services.is_empty() || mesh.allow_empty;
+        let recalled = recalled.filter(|_| !loaded.mesh.as_ref().is_some_and(is_enough));
+        let before = recalled.and_then(|fragments| self.load_other(&fragments).mesh);
+        (loaded, before)
+    }
+
+    /// What was loaded last is good: the process after this one is to know it.
+    pub fn keep(&mut self) {
+        self.last_good.keep(&self.fragments);
     }
 
     /// What other fragments would mean.

@@ -29,13 +29,13 @@ impl Fixture {
         let (events, queue) = mpsc::channel();
         let source = FakeSource::default();
         source.write("pay.ments\nweb");
-        let mut meshes = MeshSource::new(source.clone(), Vec::new());
+        let mut meshes = MeshSource::new(source.clone(), Vec::new(), LastGood::default());
         let loaded = meshes.load();
         let units = fake::units(folder.path(), &events);
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let datapath = FakeDatapath(Kernel::default());
         let mut daemon = Daemon::new(meshes, datapath, units, FakeSupervisor::default());
-        daemon.start(loaded).unwrap();
+        daemon.start(loaded, None).unwrap();
         Self {
             control: Some(Control::listen(&socket, requests(events.clone())).unwrap()),
             socket,
@@ -181,7 +181,15 @@ fn a_plan_may_be_large() {
     let fixture = Fixture::new();
     let blank = " ".repeat(22 << 20);
     let files = ["a.toml", "b.toml", "c.toml"];
-    let files = files.map(|path| json!({ "path": path, "text": blank }));
+    let texts = [
+        format!("{}{blank}", fake::toml("web")),
+        blank.clone(),
+        blank,
+    ];
+    let files = files.iter().zip(texts);
+    let files: Vec<_> = files
+        .map(|(path, text)| json!({ "path": path, "text": text }))
+        .collect();
     let files = json!({ "files": files });
     assert_eq!(fixture.post("/v1/plan", &files.to_string()).0, 200);
 }

@@ -6,7 +6,7 @@ use crate::control::ClientError;
 use crate::hooks::outermost;
 use crate::host::{CgroupError, Cgroups, lock_holder, mounts};
 use crate::log::chain;
-use crate::model::{Capture, Mesh};
+use crate::model::{Capture, CgroupRef, Mesh};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -20,35 +20,35 @@ pub struct CgroupTree {
 
 #[derive(Clone, Debug)]
 pub struct Captured {
+    /// Where it is; where it is not there, what it is called.
     pub path: PathBuf,
-    /// The folder of it, whether or not it is there.
-    folder: PathBuf,
     pub is_there: bool,
     /// The process that holds its lock, as a daemon does.
     pub holder: Option<u32>,
 }
 
 /// The cgroups that the arguments name, or else the daemon, or else the file.
-pub fn wanted(asked: Vec<PathBuf>, status: Option<&Status>, mesh: Option<&Mesh>) -> Vec<PathBuf> {
-    let attached = status.map_or(&[][..], |status| &status.datapath.attached);
+pub fn wanted(asked: Vec<PathBuf>, status: Option<&Status>, mesh: Option<&Mesh>) -> Vec<CgroupRef> {
+    if !asked.is_empty() {
+        return asked.into_iter().map(CgroupRef::Path).collect();
+    }
+    let datapath = status.map(|status| &status.datapath);
+    let held = datapath
+        .iter()
+        .flat_map(|it| it.attached.iter().chain(&it.absent));
+    let held: Vec<_> = held.map(|name| CgroupRef::from(name.as_str())).collect();
     match mesh {
-        _ if !asked.is_empty() => asked,
-        _ if !attached.is_empty() => attached.iter().map(PathBuf::from).collect(),
+        _ if !held.is_empty() => held,
         Some(mesh) => mesh.capture.cgroups.clone(),
         None => Capture::default().cgroups,
     }
 }
 
-pub fn look(wanted: &[PathBuf]) -> CgroupTree {
+pub fn look(wanted: &[CgroupRef]) -> CgroupTree {
     let tree = Cgroups::find();
-    let captured = tree.as_ref().map_or_else(
-        |_| Vec::new(),
-        |tree| {
-            let wanted = wanted.iter().map(|path| tree.path(path));
-            let captured = outermost(wanted.collect()).into_iter();
-            captured.map(|path| Captured::look(tree, path)).collect()
-        },
-    );
+    let captured = tree
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |tree| Captured::all(tree, wanted));
     CgroupTree {
         tree,
         hybrid: text("/proc/self/mountinfo")
@@ -58,6 +58,22 @@ pub fn look(wanted: &[PathBuf]) -> CgroupTree {
 }
 
 impl Captured {
+    /// Those that these names mean, and the names that mean nothing now.
+    fn all(tree: &Cgroups, wanted: &[CgroupRef]) -> Vec<Self> {
+        let found = tree.search(&wanted.iter().cloned().collect(), |_| ());
+        let there = found.values().flatten().map(|cgroup| cgroup.path.clone());
+        let there = outermost(there.collect()).into_iter();
+        let absent = found.iter().filter(|(_, found)| found.is_empty());
+        there
+            .map(|path| Self::look(tree, path))
+            .chain(absent.map(|(name, _)| Self {
+                path: name.to_string().into(),
+                is_there: false,
+                holder: None,
+            }))
+            .collect()
+    }
+
     pub fn look(tree: &Cgroups, path: PathBuf) -> Self {
         let folder = tree.folder(&path);
         Self {
@@ -66,7 +82,6 @@ impl Captured {
                 .ok()
                 .and_then(|folder| lock_holder(&folder)),
             path,
-            folder,
         }
     }
 }
@@ -117,12 +132,9 @@ fn captured(captured: &[Captured], runner: Runner) -> Check {
     let finding = |cgroup: &Captured| {
         let path = cgroup.path.display();
         match cgroup.holder {
-            _ if !cgroup.is_there => Finding::problem(
-                format!(
-                    "there is no cgroup {path} (looked at {})",
-                    cgroup.folder.display()
-                ),
-                "a reload fails until it is there: start what makes it, or take it out of [capture] cgroups",
+            _ if !cgroup.is_there => Finding::warning(
+                format!("{path} has no cgroup now, so no connection of it is routed"),
+                "start it, or mend its name in [capture] cgroups; it is attached to as soon as it is there",
             ),
             Some(holder) if runner != Runner::Somebody && runner != Runner::Process(holder) => {
                 Finding::problem(
@@ -142,7 +154,7 @@ fn captured(captured: &[Captured], runner: Runner) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict::{Fine, Problem, Unknown};
+    use crate::doctor::Verdict::{Fine, Problem, Unknown, Warning};
     use std::path::Path;
 
     #[test]
@@ -165,19 +177,18 @@ mod tests {
     fn captured_cgroups_are_there_and_nobody_elses() {
         let cgroup = |is_there, holder| Captured {
             path: "/web.slice".into(),
-            folder: "/sys/fs/cgroup/web.slice".into(),
             is_there,
             holder,
         };
         let verdict = |cgroup| captured(&[cgroup], Runner::Process(7)).verdict;
         assert_eq!(verdict(cgroup(true, None)), Fine);
         assert_eq!(verdict(cgroup(true, Some(7))), Fine);
-        assert_eq!(verdict(cgroup(false, None)), Problem);
+        assert_eq!(verdict(cgroup(false, None)), Warning);
         assert_eq!(verdict(cgroup(true, Some(8))), Problem);
         let held = [cgroup(true, Some(8))];
         assert_eq!(captured(&held, Runner::Nobody).verdict, Problem);
         assert_eq!(captured(&held, Runner::Somebody).verdict, Fine);
         let missing = captured(&[cgroup(true, None), cgroup(false, None)], Runner::Nobody);
-        assert!(missing.found.contains("/sys/fs/cgroup/web.slice"));
+        assert!(missing.found.contains("/web.slice"));
     }
 }

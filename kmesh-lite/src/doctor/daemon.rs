@@ -45,6 +45,11 @@ pub fn judge(status: &Result<Status, ClientError>) -> Check {
             verdict,
             "mend the file: `kmesh-lite check` shows what is wrong with it; it is applied as soon as it is saved",
         ),
+        State::Empty => Finding::warning(verdict, "add a service to the file"),
+        State::Uncaptured => Finding::problem(
+            verdict,
+            "start what is to be routed, or mend `[capture] cgroups`: the whole host is captured without it",
+        ),
         State::Failing | State::Unattended => Finding::problem(
             match &status.failure {
                 Some(failure) => format!("{verdict}: {failure}"),

@@ -1,7 +1,7 @@
 //! Which links are made, switched and let go of.
 
 use super::{Anchor, Attached, HOOKS, Hook, Link, LinkState, Need, Role, Wanted, of_cgroups};
-use crate::model::{Cgroup, CgroupRef, Facts, Mesh};
+use crate::model::{Cgroup, Facts, Mesh};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,12 +39,13 @@ pub struct HookPlan {
     pub drop: Vec<HookOp>,
 }
 
-/// A captured cgroup is not there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no cgroup {} below the mount of cgroup v2", .0.display())]
-pub struct Missing(pub PathBuf);
-
 impl HookPlan {
+    /// Leaves out cgroups that have gone since they were looked at: another pass follows.
+    pub fn leave_out(&mut self, gone: &BTreeSet<u64>) {
+        self.make
+            .retain(|op| !matches!(op, HookOp::Attach(_, cgroup) if gone.contains(&cgroup.id)));
+    }
+
     /// Operations that change the kernel.
     pub fn writes(&self) -> impl Iterator<Item = &HookOp> {
         let writes = |op: &&HookOp| !matches!(op, HookOp::Hold(_) | HookOp::Leave(_));
@@ -53,20 +54,19 @@ impl HookPlan {
 }
 
 impl Wanted {
-    /// What a mesh wants of the cgroups that are there.
-    pub fn by(mesh: &Mesh, facts: &Facts) -> Result<Self, Missing> {
-        let mut found = BTreeMap::new();
-        for path in &mesh.capture.cgroups {
-            let cgroups = facts.cgroups(&CgroupRef::Path(path.clone()));
-            let cgroup = cgroups.first().ok_or_else(|| Missing(path.clone()))?;
-            found.insert(cgroup.path.clone(), cgroup.clone());
-        }
-        let outermost = outermost(found.keys().cloned().collect());
-        found.retain(|path, _| outermost.contains(path));
-        Ok(Self {
-            cgroups: found.into_values().collect(),
+    /// What a mesh wants of the cgroups that are there. Another pass follows when more of them are.
+    pub fn by(mesh: &Mesh, facts: &Facts) -> Self {
+        let captured = mesh.capture.cgroups.iter();
+        let mut found: BTreeMap<_, _> = captured
+            .flat_map(|named| facts.cgroups(named))
+            .map(|cgroup| (&cgroup.path, cgroup))
+            .collect();
+        let outermost = outermost(found.keys().map(|path| path.to_path_buf()).collect());
+        found.retain(|path, _| outermost.contains(*path));
+        Self {
+            cgroups: found.into_values().cloned().collect(),
             headers: mesh.has_headers(),
-        })
+        }
     }
 
     fn wants(&self, hook: &Hook) -> bool {
@@ -198,6 +198,7 @@ impl fmt::Display for HookOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CgroupRef;
 
     fn cgroup(path: &str, id: u64) -> Cgroup {
         Cgroup {
@@ -348,8 +349,8 @@ mod tests {
         };
         let outermost = |paths: &[PathBuf]| {
             let mut mesh = Mesh::default();
-            mesh.capture.cgroups = paths.to_vec();
-            let wanted = Wanted::by(&mesh, &facts).unwrap().cgroups;
+            mesh.capture.cgroups = paths.iter().cloned().map(CgroupRef::Path).collect();
+            let wanted = Wanted::by(&mesh, &facts).cgroups;
             wanted.into_iter().map(|it| it.path).collect::<Vec<_>>()
         };
         assert_eq!(outermost(&paths), [PathBuf::from("/")]);

@@ -20,8 +20,6 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
-    #[error("no cgroup {path} (looked at {at})")]
-    Missing { path: PathBuf, at: PathBuf },
     #[error("cgroup {path} is handled by another kmesh-lite{}", holder(.pid))]
     Taken { path: PathBuf, pid: Option<u32> },
 }
@@ -82,34 +80,37 @@ impl Cgroups {
             .unwrap_or(path)
     }
 
-    /// Opens a cgroup and locks it against other daemons for as long as the file stays open.
-    pub fn claim(&self, path: &Path) -> Result<File, CgroupError> {
-        let at = self.folder(path);
-        let folder = File::open(&at).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => CgroupError::Missing {
-                path: path.to_owned(),
-                at: at.clone(),
-            },
-            _ => CgroupError::Read {
-                path: at.clone(),
-                source,
-            },
-        })?;
+    /// Opens a cgroup and locks it against other daemons for as long as the file stays open. None if the
+    /// cgroup is gone, whether or not another one has its path.
+    pub fn claim(&self, cgroup: &Cgroup) -> Result<Option<File>, CgroupError> {
+        let path = self.folder(&cgroup.path);
+        let open = |path: &Path| -> io::Result<(File, u64)> {
+            let folder = File::open(path)?;
+            let id = folder.metadata()?.ino();
+            Ok((folder, id))
+        };
+        let folder = match open(&path) {
+            Ok((folder, id)) if id == cgroup.id => folder,
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CgroupError::Read { path, source }),
+        };
         match folder.try_lock() {
-            Ok(()) => Ok(folder),
+            Ok(()) => Ok(Some(folder)),
             Err(fs::TryLockError::WouldBlock) => Err(CgroupError::Taken {
-                path: path.to_owned(),
+                path: cgroup.path.clone(),
                 pid: lock_holder(&folder),
             }),
-            Err(fs::TryLockError::Error(source)) => Err(CgroupError::Read { path: at, source }),
+            Err(fs::TryLockError::Error(source)) => Err(CgroupError::Read { path, source }),
         }
     }
 
     /// What each of `references` names now. `enter` is called with every folder in which one of them
     /// can appear, before it is read: a caller that watches it from then on misses nothing.
     ///
-    /// The cgroup of a unit is inside slices, or inside the service of a user's own systemd, never
-    /// deeper: what is inside containers and services is theirs, has any name, and may be thousands.
+    /// The cgroup of a unit is inside slices, never deeper: what is inside containers, services and a
+    /// user's own systemd is theirs, has any name, and may be thousands. None of them can take the name of
+    /// a unit of the host, and be treated as that unit.
     pub fn search(
         &self,
         references: &BTreeSet<CgroupRef>,
@@ -202,11 +203,9 @@ fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
-/// Whether units can be inside a cgroup of this name: a slice, or a user's own systemd.
+/// Whether units can be inside a cgroup of this name: it is a slice.
 pub fn has_units(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    let user = name.starts_with(b"user@") && name.ends_with(b".service");
-    user || name.ends_with(b".slice")
+    name.as_bytes().ends_with(b".slice")
 }
 
 /// Mount points of a kind of file system, from the text of /proc/self/mountinfo (proc(5)).

@@ -43,6 +43,5 @@ pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
 /// The cgroups that a mesh names: of special callers, and those that are captured.
 fn names(mesh: &Mesh) -> impl Iterator<Item = CgroupRef> {
     let callers = mesh.callers().map(|(name, _)| name.clone());
-    let captured = mesh.capture.cgroups.iter().cloned().map(CgroupRef::Path);
-    callers.chain(captured)
+    callers.chain(mesh.capture.cgroups.iter().cloned())
 }

@@ -5,7 +5,7 @@ use super::fault;
 use super::inherited::InheritedLink;
 use super::object::{LoadError, Object};
 use super::store::{self, Name, Store};
-use crate::hooks::{Anchor, Attached, HOOKS, Hook, HookOp, Link, LinkState, Missing, Need, Role};
+use crate::hooks::{Anchor, Attached, HOOKS, Hook, HookOp, Link, LinkState, Need, Role};
 use crate::host::{CgroupError, Cgroups};
 use crate::model::Cgroup;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +21,6 @@ use std::time::Instant;
 pub enum HookError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    #[error(transparent)]
-    Missing(#[from] Missing),
     #[error(transparent)]
     Program(#[from] LoadError),
     #[error("cannot look at the links of cgroup {cgroup}")]
@@ -57,7 +55,7 @@ pub enum HookError {
 pub struct Links {
     links: BTreeMap<u32, HeldLink>,
     /// Open for their locks, by id.
-    claims: BTreeMap<u64, (PathBuf, File)>,
+    claims: BTreeMap<u64, File>,
     store: Arc<dyn Store>,
 }
 
@@ -177,13 +175,25 @@ impl Links {
         })
     }
 
-    /// Opens and locks cgroups: no other daemon attaches to them meanwhile.
-    pub fn claim(&mut self, cgroups: &Cgroups, wanted: &[Cgroup]) -> Result<(), HookError> {
+    /// Opens and locks cgroups: no other daemon attaches to them meanwhile. Gives the ids of those that
+    /// have gone since they were looked at.
+    pub fn claim(
+        &mut self,
+        cgroups: &Cgroups,
+        wanted: &[Cgroup],
+    ) -> Result<BTreeSet<u64>, HookError> {
+        let mut gone = BTreeSet::new();
         for cgroup in wanted {
-            let folder = cgroups.claim(&cgroup.path)?;
-            self.claims.insert(cgroup.id, (cgroup.path.clone(), folder));
+            match cgroups.claim(cgroup)? {
+                Some(folder) => {
+                    self.claims.insert(cgroup.id, folder);
+                }
+                None => {
+                    gone.insert(cgroup.id);
+                }
+            }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Lets go of the cgroups that are not attached to: another daemon may have them.
@@ -290,7 +300,7 @@ impl Links {
             source,
         };
         let absent = || attach(io::ErrorKind::NotFound.into());
-        let (_, folder) = self.claims.get(&cgroup.id).ok_or_else(absent)?;
+        let folder = self.claims.get(&cgroup.id).ok_or_else(absent)?;
         let program = object.program(hook.name)?;
         let fd = bpf::link_create(program, folder.as_fd(), hook.attach_type).map_err(attach)?;
         fault::point();

@@ -12,6 +12,8 @@ pub struct Mesh {
     pub node: Place,
     /// Where automatic virtual addresses come from, sorted.
     pub vip_ranges: Vec<IpNetwork>,
+    /// Whether it may take the place of a mesh with services although it has none.
+    pub allow_empty: bool,
     pub capture: Capture,
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,

@@ -11,11 +11,16 @@ use kmesh_lite_common::{BackendId, Endpoint, Frontend, Service, ServiceId, Waypo
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// What the kernel holds, in the words of `mesh`: the last one that was applied, or an empty one.
-pub fn status(snapshot: &Snapshot, mesh: &Mesh, facts: &Facts) -> DatapathStatus {
+/// What the kernel holds, in the words of `mesh`: the last one that was applied, if there is one.
+pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> DatapathStatus {
     let attached = snapshot.attached.iter();
+    let captured = mesh.into_iter().flat_map(|mesh| &mesh.capture.cgroups);
+    let nothing = Mesh::default();
+    let mesh = mesh.unwrap_or(&nothing);
+    let absent = captured.filter(|name| facts.cgroups(name).is_empty());
     DatapathStatus {
         attached: attached.map(|path| path.display().to_string()).collect(),
+        absent: absent.map(ToString::to_string).collect(),
         callers: callers(mesh, facts),
         services: services(&snapshot.tables, &snapshot.counters, mesh),
         outcomes: outcomes(&snapshot.counters),
@@ -26,7 +31,7 @@ pub fn status(snapshot: &Snapshot, mesh: &Mesh, facts: &Facts) -> DatapathStatus
 /// The status of tables whose daemon does not run. Localities, endpoints of weight 0 and the units of
 /// special callers stay unknown, because only the file has them.
 pub fn unattended(snapshot: &Snapshot, name: Option<&str>) -> Result<Status, Failure> {
-    let mut datapath = status(snapshot, &Mesh::default(), &Facts::default());
+    let mut datapath = status(snapshot, None, &Facts::default());
     let verdict = format!(
         "the daemon is not running; the kernel goes on with {} services over {} endpoints",
         datapath.services.len(),

@@ -85,6 +85,16 @@ impl Files {
         &self.blind
     }
 
+    /// What an earlier process had read last: if the main file was among it, drop-ins alone are not all.
+    pub fn expect(&mut self, origins: &[Origin]) {
+        self.seen |= self.begins_with_main(origins);
+    }
+
+    fn begins_with_main(&self, origins: &[Origin]) -> bool {
+        let first = origins.first();
+        first.is_some_and(|origin| origin.as_path() == self.main)
+    }
+
     /// Whether the paths lead elsewhere than they did at the last look.
     fn look_again(&mut self) -> bool {
         let Some(watch) = &mut self.watch else {
@@ -117,8 +127,7 @@ impl Files {
                 Err(problem) => fragments.push(Err(problem)),
             }
         }
-        let first = fragments.origins().first();
-        let has_main = first.is_some_and(|origin| origin.as_path() == self.main);
+        let has_main = self.begins_with_main(fragments.origins());
         self.seen |= has_main;
         // Without its main file a configuration that had one is not whole: drop-ins alone would
         // take away all that the main file said.

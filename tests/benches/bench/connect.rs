@@ -10,7 +10,7 @@ use crate::rounds::{self, Batch, interleave};
 use crate::{Effort, Error};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
-use kmesh_lite::model::{Limits, Mesh};
+use kmesh_lite::model::{CgroupRef, Limits, Mesh};
 use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -120,7 +120,7 @@ pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error>
 pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
     let mut kernel = Kernel::load(Limits::default(), KernelOptions::default())?;
     let mut mesh = mesh.clone();
-    mesh.capture.cgroups = vec![cgroup.path().to_owned()];
+    mesh.capture.cgroups = vec![CgroupRef::Path(cgroup.path().to_owned())];
     let facts = host::facts(&host::this_host(), &Cgroups::find()?, &mesh);
     kernel.reconcile(&mesh, &facts)?;
     Ok(kernel)

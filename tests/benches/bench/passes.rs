@@ -9,7 +9,7 @@ use crate::rounds::quantile;
 use crate::{Effort, Error};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
-use kmesh_lite::model::{Limits, Mesh};
+use kmesh_lite::model::{CgroupRef, Limits, Mesh};
 use kmesh_lite::{plan, tables};
 use kmesh_lite_tests::cgroup::Cgroup;
 use nix::time::{ClockId, clock_gettime};
@@ -20,7 +20,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let cgroup = Cgroup::new("passes")?;
     let mut times = Times::default();
     let mut mesh = LARGE.mesh(8080);
-    mesh.capture.cgroups = vec![cgroup.path().to_owned()];
+    mesh.capture.cgroups = vec![CgroupRef::Path(cgroup.path().to_owned())];
     let changed = without_one(mesh.clone());
     let mut kernel = times.time("load the programs", || {
         Kernel::load(Limits::default(), KernelOptions::default())

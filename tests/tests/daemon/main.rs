@@ -2,6 +2,7 @@
 
 mod doctor;
 mod hitless;
+mod mistakes;
 mod run;
 mod unit_restart;
 mod waypoint_down;

@@ -129,13 +129,38 @@ fn a_cgroup_that_was_removed_and_made_again_is_captured_again() {
 }
 
 #[test]
-fn a_captured_cgroup_that_is_missing_is_named() {
-    let Some(_host) = Host::new() else { return };
+fn cgroups_that_are_there_are_captured_whatever_else_is_listed() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let there = host.cgroup.child("there").unwrap();
+    let later = host.cgroup.path().join("later");
+    let text = capture(&[there.path(), &later]);
     let mut mesh = Running::anywhere();
-    let error = mesh
-        .try_follow(&self::mesh(&capture(&[Path::new("/no/such/cgroup")])))
-        .unwrap_err();
-    assert!(error.to_string().contains("/no/such/cgroup"), "{error}");
+    mesh.reload(&text);
+    assert_eq!(there.run(vip).unwrap(), routed());
+    // What comes later does not wait for the pass that it causes.
+    let later = host.cgroup.child("later").unwrap();
+    assert_eq!(later.run(vip).unwrap(), OUTSIDE);
+    mesh.meet(&self::mesh(&text));
+    assert_eq!(later.run(vip).unwrap(), routed());
+    mesh.reload(&text);
+    assert_eq!(mesh.snapshot().unwrap().attached.len(), 2);
+}
+
+#[test]
+fn captured_units_are_captured_wherever_they_are() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let name = format!("y-{}.service", std::process::id());
+    let slice = host.cgroup.child("some.slice").unwrap();
+    let container = slice.child("pod.service").unwrap();
+    let (unit, twin) = (slice.child(&name).unwrap(), container.child(&name).unwrap());
+    let mut mesh = Running::anywhere();
+    mesh.reload(&capture(&[Path::new(&name)]));
+    assert_eq!(unit.run(vip).unwrap(), routed());
+    // What is inside a unit is its own, whatever it is called.
+    assert_eq!(twin.run(vip).unwrap(), OUTSIDE);
+    assert_eq!(slice.run(vip).unwrap(), OUTSIDE);
 }
 
 #[test]

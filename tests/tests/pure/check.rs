@@ -139,7 +139,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "node.name = 1",
         "mesh.vip_ranges = '10.0.0.0/8'",
         "mesh.vip_ranges = ['10.0.0.0']",
-        "capture.cgroups = ['user.slice']",
+        "capture.cgroups = ['user']",
         "capture.bypass = ['sshd']",
         "limits.endpoints = 0",
         "limits.endpoints = 16000001",

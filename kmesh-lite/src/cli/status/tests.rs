@@ -27,6 +27,7 @@ fn status() -> Status {
         last_reload: None,
         last_pass: None,
         datapath: DatapathStatus {
+            absent: Vec::new(),
             attached: vec!["/".to_owned()],
             callers: vec![
                 CallerStatus {

@@ -3,15 +3,16 @@
 use super::super::Host;
 use super::super::fragment::Fragment;
 use super::super::read::List;
-use super::super::scalar::CgroupPath;
+use super::super::scalar::CgroupText;
 use super::merge::Merged;
 use super::{Diagnostics, Spot, unit};
-use crate::model::Capture;
-use std::path::PathBuf;
+use crate::model::{Capture, CgroupRef};
 use std::sync::Arc;
 
 const ROUTED: &str =
     "name the unit as `systemctl` does: its connections are routed like any otherwise";
+const NOT_CAPTURED: &str =
+    "name the unit as `systemctl` does: its connections are not routed otherwise";
 
 pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capture {
     let mut capture = Capture::default();
@@ -19,7 +20,7 @@ pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capt
         return capture;
     };
     if let Some(written) = &text.cgroups {
-        capture.cgroups = cgroups(fragment, written, report);
+        capture.cgroups = cgroups(fragment, written, host, report);
     }
     if let Some(written) = &text.bypass {
         for item in &written.items {
@@ -37,9 +38,10 @@ pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capt
 /// Without those below others, whose programs are captured already.
 fn cgroups(
     fragment: &Arc<Fragment>,
-    written: &List<CgroupPath>,
+    written: &List<CgroupText>,
+    host: &Host,
     report: &mut Diagnostics,
-) -> Vec<PathBuf> {
+) -> Vec<CgroupRef> {
     if written.items.is_empty() && written.whole {
         let spot = Spot::new(fragment, written.span);
         let problem = spot.warning("nothing is captured");
@@ -47,20 +49,29 @@ fn cgroups(
     }
     let mut items: Vec<_> = written.items.iter().collect();
     items.sort_by(|a, b| (&a.value.0, a.span).cmp(&(&b.value.0, b.span)));
-    let mut kept: Vec<PathBuf> = Vec::new();
+    let mut kept: Vec<CgroupRef> = Vec::new();
     for item in items {
-        let path = &item.value.0;
-        match kept.iter().find(|above| path.starts_with(above)) {
+        let (spot, named) = (Spot::new(fragment, item.span), &item.value.0);
+        unit::check(spot, item, host, NOT_CAPTURED, report);
+        match kept.iter().find(|above| holds(above, named)) {
             Some(above) => {
                 let message = format!(
-                    "`{}` has no effect: `{}` is captured with all that is below it",
-                    path.display(),
-                    above.display()
+                    "`{named}` has no effect: `{above}` is captured with all that is below it"
                 );
-                report.push(Spot::new(fragment, item.span).warning(message));
+                report.push(spot.warning(message));
             }
-            None => kept.push(path.clone()),
+            None => kept.push(named.clone()),
         }
     }
     kept
+}
+
+/// Whether one cgroup is the other or above it, as far as their names tell. Every unit is below the root.
+fn holds(above: &CgroupRef, below: &CgroupRef) -> bool {
+    match (above, below) {
+        (CgroupRef::Path(above), CgroupRef::Path(below)) => below.starts_with(above),
+        (CgroupRef::Path(above), CgroupRef::Unit(_)) => above.as_os_str() == "/",
+        (CgroupRef::Unit(above), CgroupRef::Unit(below)) => above == below,
+        (CgroupRef::Unit(_), CgroupRef::Path(_)) => false,
+    }
 }

@@ -60,6 +60,11 @@ pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwor
     ranges
 }
 
+pub fn allow_empty(merged: &Merged<'_>) -> bool {
+    let written = merged.mesh.and_then(|(_, text)| text.allow_empty.as_ref());
+    written.is_some_and(|flag| flag.value.0)
+}
+
 pub fn limits(merged: &Merged<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some((_, text)) = merged.limits else {

@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use super::reload::{Applied, ReloadOutcome, Stopped};
+use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, Findings, PlanText, Reloaded,
     Status,
@@ -11,18 +12,16 @@ use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host;
-use crate::model::{Mesh, Protocol};
+use crate::model::Protocol;
 use crate::report::problems::{findings, invalid};
 use crate::report::{self};
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn status(&mut self, name: Option<&str>) -> Result<Status, Failure> {
-        let empty = Mesh::default();
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
-        let mesh = held.map_or(&empty, |mesh| mesh);
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
-        let mut datapath = report::status(&snapshot, mesh, &self.state.facts);
+        let mut datapath = report::status(&snapshot, held.map(|it| &**it), &self.state.facts);
         datapath.show_only(name)?;
         let state = &self.state;
         Ok(Status {
@@ -52,10 +51,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 took_ms: took.as_secs_f64() * 1e3,
                 problems: self.findings(),
             }),
-            Err(Stopped::Invalid) => {
+            Err(Stopped::Unusable(Unusable::Invalid)) => {
                 Err(invalid().with_problems(findings(&self.state.problems, false)))
             }
-            Err(Stopped::Absent) => Err(invalid()),
+            Err(Stopped::Unusable(_)) => Err(invalid()),
             Err(Stopped::Refused(error) | Stopped::Host(error)) => Err(failed::<D>(error)),
         }
     }
@@ -81,6 +80,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
         };
         match &loaded.mesh {
+            Some(mesh) if self.state.is_emptied_by(mesh) => Err(Failure::new(
+                FailureKind::InvalidConfiguration,
+                emptied(&name),
+            )),
             Some(mesh) => {
                 let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;

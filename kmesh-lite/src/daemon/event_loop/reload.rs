@@ -1,5 +1,6 @@
 //! Reading the configuration and making the kernel follow it.
 
+use super::state::Unusable;
 use super::{Daemon, Trigger, warn_once};
 use crate::api::{LastPass, LastReload, now};
 use crate::config::Loaded;
@@ -26,10 +27,8 @@ pub struct Applied {
 /// Why the kernel does not do what the file says now.
 #[derive(Debug)]
 pub enum Stopped<E> {
-    /// The file does not exist.
-    Absent,
-    /// The file has errors.
-    Invalid,
+    /// The file cannot be used.
+    Unusable(Unusable),
     /// It cannot be applied as it is.
     Refused(E),
     /// The host or the kernel is in the way.
@@ -47,20 +46,28 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn follow(&mut self, loaded: Loaded, trigger: Trigger) -> ReloadOutcome<D::Error> {
         warn_once(self.meshes.source.blind(), &mut self.state.blind);
         self.state.take(loaded);
-        if !self.state.current && matches!(trigger, Trigger::Signal | Trigger::Request) {
+        let is_asked = matches!(trigger, Trigger::Start | Trigger::Signal | Trigger::Request);
+        if self.state.unusable.is_some() && is_asked {
             // A caller that asks for a reload wants the kernel compared as well, even if the file has errors.
             drop(self.pass(trigger));
         }
-        let outcome = if self.state.current {
-            self.log_problems(Level::Warn, "the configuration has warnings or notes");
-            self.pass(trigger)
-        } else if self.state.present {
-            self.log_problems(Level::Error, &self.state.verdict());
-            Err(Stopped::Invalid)
-        } else {
-            self.log_once(Level::Warn, &self.state.verdict(), "");
-            Err(Stopped::Absent)
+        let outcome = match self.state.unusable {
+            None => {
+                self.log_problems(Level::Warn, "the configuration has warnings or notes");
+                self.pass(trigger)
+            }
+            Some(why) => {
+                let level = match why {
+                    Unusable::Absent => Level::Warn,
+                    Unusable::Invalid | Unusable::Emptied => Level::Error,
+                };
+                self.log_problems(level, &self.state.verdict());
+                Err(Stopped::Unusable(why))
+            }
         };
+        if outcome.is_ok() {
+            self.meshes.keep();
+        }
         self.state.last_reload = Some(LastReload {
             at: now(),
             trigger: trigger.as_str().to_owned(),
@@ -84,7 +91,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The same with the facts of the last look.
     pub(super) fn pass_with_facts(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
         let Some(mesh) = self.state.mesh.clone() else {
-            return Err(Stopped::Absent);
+            return Err(Stopped::Unusable(Unusable::Absent));
         };
         match self.reconcile(&mesh) {
             Ok(applied) => {
@@ -149,7 +156,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     fn log_problems(&mut self, level: Level, message: &str) {
         let text = render(&self.state.problems, false);
-        if text.is_empty() && level != Level::Error {
+        if text.is_empty() && self.state.unusable.is_none() {
             if self.state.logged.take().is_some() {
                 info!("{} is without problems again", self.state.name);
             }

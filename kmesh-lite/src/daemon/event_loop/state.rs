@@ -2,6 +2,7 @@
 
 use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
+use crate::hooks::Wanted;
 use crate::model::{Facts, Mesh};
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub struct LoopState {
     pub origins: Vec<Origin>,
     /// Everything there is to say about the configuration as last read.
     pub problems: Problems,
-    /// Whether the file as last read is what `mesh` holds.
-    pub current: bool,
+    /// Why the file as last read is not what `mesh` holds.
+    pub unusable: Option<Unusable>,
     /// Why the last pass failed.
     pub failure: Option<String>,
     pub last_reload: Option<LastReload>,
@@ -38,6 +39,17 @@ pub struct LoopState {
     started: String,
 }
 
+/// Why a configuration is not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// There is none, or a part of it is gone.
+    Absent,
+    /// It has errors.
+    Invalid,
+    /// It takes every service away, and does not say that this is meant.
+    Emptied,
+}
+
 impl LoopState {
     pub fn new(name: Origin, inherited: bool) -> Self {
         Self {
@@ -49,7 +61,7 @@ impl LoopState {
             present: false,
             origins: Vec::new(),
             problems: Problems::default(),
-            current: false,
+            unusable: None,
             failure: None,
             last_reload: None,
             last_pass: None,
@@ -66,48 +78,88 @@ impl LoopState {
         self.problems = loaded.problems;
         self.present = loaded.present;
         self.origins = loaded.origins;
-        self.current = loaded.mesh.is_some();
-        if let Some(mesh) = loaded.mesh {
-            self.mesh = Some(Arc::new(mesh));
-        }
+        self.unusable = match loaded.mesh {
+            Some(mesh) if self.is_emptied_by(&mesh) => Some(Unusable::Emptied),
+            Some(mesh) => {
+                self.mesh = Some(Arc::new(mesh));
+                None
+            }
+            None if self.present => Some(Unusable::Invalid),
+            None => Some(Unusable::Absent),
+        };
+    }
+
+    /// Whether `mesh` would take every service away and does not say that this is meant.
+    pub fn is_emptied_by(&self, mesh: &Mesh) -> bool {
+        let has_services = |mesh: &Arc<Mesh>| !mesh.services.is_empty();
+        mesh.services.is_empty()
+            && !mesh.allow_empty
+            && self.mesh.as_ref().is_some_and(has_services)
     }
 
     pub fn kind(&self) -> Kind {
-        match (&self.mesh, self.current) {
-            (None, _) if self.inherited => Kind::Keeping,
-            (None, _) => Kind::Waiting,
-            (Some(_), false) => Kind::Keeping,
-            (Some(_), true) if self.failure.is_some() => Kind::Failing,
-            (Some(_), true) => Kind::Routing,
+        match &self.mesh {
+            None if self.inherited => Kind::Keeping,
+            None => Kind::Waiting,
+            Some(_) if self.unusable.is_some() => Kind::Keeping,
+            Some(_) if self.failure.is_some() => Kind::Failing,
+            Some(mesh) if mesh.services.is_empty() => Kind::Empty,
+            Some(mesh) if Wanted::by(mesh, &self.facts).cgroups.is_empty() => Kind::Uncaptured,
+            Some(_) => Kind::Routing,
         }
     }
 
     /// How it goes, in one line.
     pub fn verdict(&self) -> String {
         let name = &self.name;
-        let trouble = if !self.present {
-            format!("{name} does not exist")
-        } else {
-            let errors = self.problems.count(Severity::Error);
-            format!("{name} has {}", plural(errors, "error"))
-        };
         let held = match self.applied {
             Some(_) => "keeping the last good state",
             None if self.inherited => "keeping what the daemon before left",
             None => "routing nothing yet",
         };
         match self.kind() {
-            Kind::Waiting | Kind::Keeping => format!("{held}: {trouble}"),
+            Kind::Waiting | Kind::Keeping => format!("{held}: {}", self.trouble()),
             Kind::Failing => format!(
                 "{held}: {name} cannot be applied: {}",
                 self.failure.as_deref().unwrap_or_default()
             ),
+            Kind::Empty => format!("routing nothing: {name} has no services"),
+            Kind::Uncaptured => match self.absent() {
+                None => format!("routing nothing: `[capture] cgroups` of {name} is empty"),
+                Some(absent) => format!("routing nothing: no captured cgroup is there ({absent})"),
+            },
             // Unattended is what others say of us.
             Kind::Routing | Kind::Unattended => {
                 let (services, endpoints) = self.counts();
-                format!("routing {services} over {endpoints}")
+                let absent = self.absent();
+                let absent = absent.map(|absent| format!("; {absent} is not there to be captured"));
+                format!(
+                    "routing {services} over {endpoints}{}",
+                    absent.unwrap_or_default()
+                )
             }
         }
+    }
+
+    /// Why the file cannot be used, in words.
+    fn trouble(&self) -> String {
+        let name = &self.name;
+        match self.unusable {
+            Some(Unusable::Emptied) => emptied(name),
+            Some(Unusable::Invalid) => {
+                let errors = self.problems.count(Severity::Error);
+                format!("{name} has {}", plural(errors, "error"))
+            }
+            Some(Unusable::Absent) | None => format!("{name} does not exist"),
+        }
+    }
+
+    /// Names of captured cgroups that are not there.
+    fn absent(&self) -> Option<String> {
+        let captured = self.mesh.iter().flat_map(|mesh| &mesh.capture.cgroups);
+        let absent = captured.filter(|name| self.facts.cgroups(name).is_empty());
+        let absent: Vec<_> = absent.map(ToString::to_string).collect();
+        (!absent.is_empty()).then(|| absent.join(", "))
     }
 
     fn counts(&self) -> (String, String) {
@@ -128,6 +180,13 @@ impl LoopState {
             started: self.started.clone(),
         }
     }
+}
+
+/// Why a configuration without services is not applied.
+pub fn emptied(name: &Origin) -> String {
+    format!(
+        "{name} takes every service away; if that is meant, set `allow_empty = true` under `[mesh]`"
+    )
 }
 
 fn plural(count: usize, what: &str) -> String {

@@ -1,9 +1,11 @@
 use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
 use crate::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status};
+use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
+use crate::daemon::LastGood;
+use crate::model::CgroupRef;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,22 +31,39 @@ impl Fixture {
     }
 
     fn try_start(text: Option<&str>, kernel: Kernel) -> Result<Self, DaemonError> {
+        Self::start_after(None, text, kernel)
+    }
+
+    /// Starts after a process that had applied another file.
+    fn start_after(
+        before: Option<&str>,
+        text: Option<&str>,
+        kernel: Kernel,
+    ) -> Result<Self, DaemonError> {
         let folder = tempfile::tempdir().unwrap();
         let (events, queue) = mpsc::channel();
         let source = FakeSource::default();
         if let Some(text) = text {
             source.write(text);
         }
-        let mut meshes = MeshSource::new(source.clone(), vec![PathBuf::from("/only")]);
+        let mut meshes = MeshSource::new(
+            source.clone(),
+            vec![CgroupRef::from("/only")],
+            LastGood::default(),
+        );
         let changed = crate::daemon::source_changed(events.clone());
         meshes.source.watch(changed).unwrap();
-        let loaded = meshes.load();
+        let before = before.map(|text| {
+            let fragment = (Origin::new("memory:mesh"), fake::toml(text));
+            Fragments::from_iter([fragment])
+        });
+        let (loaded, before) = meshes.load_after(before);
         let units = fake::units(folder.path(), &events);
         let supervisor = FakeSupervisor::default();
         let datapath = FakeDatapath(kernel.clone());
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
-        daemon.start(loaded)?;
+        daemon.start(loaded, before)?;
         Ok(Self {
             source,
             kernel,
@@ -109,7 +128,7 @@ fn cgroups_of_the_command_line_go_before_those_of_the_file() {
     let fixture = Fixture::start(Some("a"));
     let inside = fixture.kernel.inside();
     let capture = &inside.held.as_ref().unwrap().capture;
-    assert_eq!(capture.cgroups, [PathBuf::from("/only")]);
+    assert_eq!(capture.cgroups, [CgroupRef::from("/only")]);
 }
 
 #[test]
@@ -160,6 +179,67 @@ fn a_deleted_file_keeps_the_state() {
     });
     assert_eq!(fixture.status().state, Kind::Keeping);
     assert_eq!(fixture.kernel.services(), ["a"]);
+}
+
+#[test]
+fn a_change_that_takes_every_service_away_must_say_that_it_is_meant() {
+    let fixture = Fixture::start(Some("a"));
+    for empty in ["", "proxy.service"] {
+        fixture.write(empty);
+        let failure = fixture.reload().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
+        assert!(failure.error.contains("allow_empty"), "{}", failure.error);
+        let planned = fixture.ask(|reply| Request::Plan { texts: None, reply });
+        assert_eq!(planned.unwrap_err().kind, FailureKind::InvalidConfiguration);
+        let status = fixture.status();
+        assert_eq!(status.state, Kind::Keeping);
+        assert!(
+            status.verdict.contains("every service"),
+            "{}",
+            status.verdict
+        );
+        assert_eq!(fixture.kernel.services(), ["a"]);
+    }
+    fixture.write("allow_empty");
+    fixture.reload().unwrap();
+    assert_eq!(fixture.status().state, Kind::Empty);
+    assert_eq!(fixture.kernel.services(), [""; 0]);
+}
+
+#[test]
+fn a_host_may_begin_without_services() {
+    let fixture = Fixture::start(Some(""));
+    assert_eq!(fixture.status().state, Kind::Empty);
+    fixture.write("a");
+    fixture.until("the file is applied", |it| it.kernel.services() == ["a"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_keeps_what_the_process_before_had_applied() {
+    for unusable in [None, Some("bad"), Some("")] {
+        let fixture = Fixture::start_after(Some("a"), unusable, Kernel::default()).unwrap();
+        assert_eq!(fixture.status().state, Kind::Keeping, "{unusable:?}");
+        assert_eq!(fixture.kernel.services(), ["a"]);
+        fixture.kernel.inside().drift = vec!["service a was gone".to_owned()];
+        fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+        let pass = fixture.status().last_pass.unwrap();
+        assert_eq!(pass.drift, ["service a was gone"]);
+    }
+    let fixture = Fixture::start_after(Some("a"), Some("b"), Kernel::default()).unwrap();
+    assert_eq!(fixture.kernel.services(), ["b"]);
+}
+
+#[test]
+fn a_captured_cgroup_that_is_not_there_is_waited_for() {
+    let fixture = Fixture::start(Some("a"));
+    let only = fixture.folder.path().join("cgroup/only");
+    fs::remove_dir(&only).unwrap();
+    fixture.until("it is missed", |it| it.status().state == Kind::Uncaptured);
+    assert_eq!(fixture.status().datapath.absent, ["/only"]);
+    assert_eq!(fixture.reload().unwrap().operations, 0);
+    fs::create_dir(&only).unwrap();
+    fixture.until("it is found", |it| it.status().state == Kind::Routing);
+    assert!(fixture.status().datapath.absent.is_empty());
 }
 
 #[test]

@@ -21,10 +21,7 @@ impl Fixture {
         let tree = tempfile::tempdir().unwrap();
         let (sender, events) = mpsc::channel();
         let units = Units::new(Cgroups::at(tree.path()), move || sender.send(()).is_ok()).unwrap();
-        let named = named.iter().map(|name| match name.starts_with('/') {
-            true => CgroupRef::Path(name.into()),
-            false => CgroupRef::Unit((*name).to_owned()),
-        });
+        let named = named.iter().map(|name| CgroupRef::from(*name));
         let fixture = Self {
             tree,
             named: named.collect(),
@@ -99,8 +96,20 @@ fn a_unit_may_appear_in_slices_that_appear_themselves() {
     fixture.notices(&["/a.slice/a-b.slice/proxy.service"]);
     fixture.remove("a.slice");
     fixture.notices(&[]);
-    fixture.make("user.slice/user-1.slice/user@1.service/app.slice/proxy.service");
-    fixture.notices(&["/user.slice/user-1.slice/user@1.service/app.slice/proxy.service"]);
+    fixture.make("user.slice/user-1.slice/proxy.service");
+    fixture.notices(&["/user.slice/user-1.slice/proxy.service"]);
+}
+
+#[test]
+fn a_user_cannot_make_a_unit_of_the_host() {
+    let own = "user.slice/user-1.slice/user@1.service/app.slice/proxy.service";
+    let path = format!("/{own}");
+    let fixture = Fixture::new(&["proxy.service", &path], &[own]);
+    let units = fixture.units.borrow();
+    let found = |name: &CgroupRef| units.seen[name].len();
+    // By its path it is meant; by its name it is not.
+    assert_eq!(found(&CgroupRef::from(path.as_str())), 1);
+    assert_eq!(found(&CgroupRef::from("proxy.service")), 0);
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Changes that nobody can have meant, and a daemon that starts after one.
+
+use crate::PROGRAM;
+use kmesh_lite_tests::client::{address, call as reaches};
+use kmesh_lite_tests::daemon::Daemon;
+use kmesh_lite_tests::echo::Echo;
+use kmesh_lite_tests::host::{Host, limited};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs;
+
+const VIP: &str = "10.96.0.10:80";
+const OTHER: &str = "10.96.0.11:80";
+
+/// A service at a virtual address.
+fn service(name: &str, vip: &str) -> String {
+    format!(
+        "[services.{name}]\nvips = [\"{}\"]\nports = [\"80:8080\"]\nendpoints = [\"127.0.0.2\"]\n",
+        vip.trim_end_matches(":80")
+    )
+}
+
+fn status(daemon: &Daemon) -> Value {
+    daemon.json(&["status"])
+}
+
+#[test]
+fn a_cgroup_is_captured_each_time_it_appears() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let path = host.cgroup.path().join("app");
+    let text = limited(&service("web", VIP));
+    let mut daemon = Daemon::of_cgroup(PROGRAM, &path, &text);
+    for _ in 0..3 {
+        let status = status(&daemon);
+        assert_eq!(status["state"], "uncaptured");
+        assert_eq!(status["datapath"]["absent"][0], path.to_str().unwrap());
+        assert!(daemon.verb(&["reload"]).status.success());
+        let app = host.cgroup.child("app").unwrap();
+        // Nothing else makes a pass: the timer is an hour away.
+        daemon.wait_until("it is captured", |it| it.state() == "routing");
+        let reached = app.run(|| reaches(VIP)).unwrap();
+        assert_eq!(reached, Ok(address("127.0.0.2:8080")));
+        drop(app);
+        daemon.wait_until("it is missed", |it| it.state() == "uncaptured");
+    }
+}
+
+#[test]
+fn services_stay_until_the_file_says_that_none_is_meant() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let text = limited(&service("web", VIP));
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&text));
+    let commented = format!("# {}", text.replace('\n', "\n# "));
+    daemon.save(&commented);
+    let reload = daemon.verb(&["reload"]);
+    assert_eq!(reload.status.code(), Some(3));
+    let why = String::from_utf8_lossy(&reload.stderr);
+    assert!(
+        why.contains("takes every service away") && why.contains("allow_empty"),
+        "{why}"
+    );
+    assert_eq!(daemon.verb(&["plan"]).status.code(), Some(3));
+    for _ in 0..2 {
+        assert_eq!(daemon.state(), "keeping");
+        assert_eq!(reaches(VIP), Ok(address("127.0.0.2:8080")));
+        // A restart is no reason to believe it.
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        daemon.start_again(&[]);
+    }
+    daemon.save(&format!("mesh.allow_empty = true\n{commented}"));
+    assert!(daemon.verb(&["reload"]).status.success());
+    assert_eq!(daemon.state(), "empty");
+    assert_eq!(reaches(VIP), Err(Errno::ENETUNREACH));
+}
+
+#[test]
+fn a_main_file_that_went_is_missed_by_the_next_daemon_too() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let text = limited(&service("web", VIP));
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&text));
+    fs::create_dir(daemon.path("mesh.d")).unwrap();
+    fs::write(daemon.path("mesh.d/more.toml"), service("more", OTHER)).unwrap();
+    daemon.wait_until("the drop-in is applied", |_| reaches(OTHER).is_ok());
+    fs::remove_file(daemon.path("mesh.toml")).unwrap();
+    daemon.wait_until("the file is missed", |it| it.state() == "keeping");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    daemon.start_again(&[]);
+    assert_eq!(daemon.state(), "keeping");
+    for vip in [VIP, OTHER] {
+        assert_eq!(reaches(vip), Ok(address("127.0.0.2:8080")));
+    }
+    // The service was stopped: nothing is known of before, and the drop-in is all there is.
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    daemon.forget_everything();
+    daemon.start_again(&[]);
+    assert_eq!(daemon.state(), "routing");
+    assert_eq!(reaches(VIP), Err(Errno::ENETUNREACH));
+}
