@@ -54,19 +54,35 @@ pub fn command() -> clap::Command {
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
-    Fine = 0,
-    Failed = 1,
-    // 2 is wrong usage, by clap.
-    InvalidConfiguration = 3,
+    Fine,
+    Failed,
+    InvalidConfiguration,
     /// `plan --exit-code`: something to do.
-    Pending = 4,
+    Pending,
+    /// `status --exit-code`: one of the answers that Nagios knows.
+    Monitored(Severity),
+}
+
+/// How bad it is, as plugins of Nagios tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        // 2 is wrong usage, by clap.
+        Self::from(match exit {
+            Exit::Fine | Exit::Monitored(Severity::Ok) => 0,
+            Exit::Failed | Exit::Monitored(Severity::Warning) => 1,
+            Exit::Monitored(Severity::Critical) => 2,
+            Exit::InvalidConfiguration | Exit::Monitored(Severity::Unknown) => 3,
+            Exit::Pending => 4,
+        })
     }
 }
 

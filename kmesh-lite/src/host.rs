@@ -12,7 +12,7 @@ mod unit_files;
 mod units;
 
 pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
-pub use cgroup::{CgroupError, Cgroups, has_units, lock_holder, mounts};
+pub use cgroup::{CgroupError, Cgroups, Lineage, has_units, lock_holder, mounts};
 pub use facts::{Sight, facts, look};
 pub use this_host::{look_again, this_host};
 pub use unit_files::names as unit_files;

@@ -21,7 +21,7 @@ mod store;
 pub use inherited::Descriptors;
 pub use links::HookError;
 pub use object::{Abilities, LoadError};
-pub use observer::{ObserveError, Observer, instances};
+pub use observer::{ObserveError, Observer, Owner, owners};
 pub use probe::{
     AtHook, Level, at_hooks, has_bpf, has_loopback, has_membarrier, kept_for, names, probe,
 };
@@ -283,13 +283,18 @@ impl Kernel {
         Ok(self.object.maps.read()?)
     }
 
+    /// Cgroups that are attached to.
+    pub fn attached_to(&self) -> Vec<PathBuf> {
+        self.links.cgroups().into_iter().collect()
+    }
+
     /// Reads all tables and their counters.
     pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         let tables = self.read()?.tables;
         Ok(Snapshot {
             counters: self.object.maps.counters(&tables)?,
             limits: self.limits,
-            attached: self.links.cgroups().into_iter().collect(),
+            attached: self.attached_to(),
             tables,
         })
     }

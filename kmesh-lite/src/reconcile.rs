@@ -128,7 +128,10 @@ impl Change {
         let anew = self
             .anew
             .map(|_| "the tables are replaced by new ones, with every connection kept".to_owned());
-        anew.into_iter().chain(self.tables.summary()).collect()
+        anew.into_iter()
+            .chain(self.tables.summary())
+            .chain(self.hooks.summary())
+            .collect()
     }
 
     /// Every operation as a text: those of the tables in order, then those of the hooks.

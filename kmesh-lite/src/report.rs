@@ -3,13 +3,15 @@
 //! In: snapshots, tables and changes, with a daemon or without. Out: the types of `api`. Nothing here
 //! asks the kernel or the host for anything.
 
+mod caller;
 mod dump;
 mod explain;
 mod plan;
 pub mod problems;
 mod status;
 
+pub use caller::Client;
 pub use dump::dump;
 pub use explain::explain;
-pub use plan::plan;
+pub use plan::{absent, plan};
 pub use status::{status, unattended};

@@ -29,6 +29,9 @@ pub struct PlanText {
     pub summary: Vec<String>,
     /// Every operation, in the order in which it would be done. Empty: nothing to do.
     pub operations: Vec<String>,
+    /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.
+    #[serde(default)]
+    pub absent: Vec<String>,
 }
 
 /// `POST /v1/reload`.
@@ -39,6 +42,9 @@ pub struct Reloaded {
     pub summary: Vec<String>,
     /// What differed from what the daemon had last written, before this pass.
     pub drift: Vec<String>,
+    /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.
+    #[serde(default)]
+    pub absent: Vec<String>,
     /// Reading the kernel's tables, planning and applying.
     pub took_ms: f64,
     /// Warnings and notes on the configuration.

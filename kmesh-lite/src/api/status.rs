@@ -113,6 +113,9 @@ pub struct ServiceStatus {
     pub waypoint: Option<String>,
     /// Connects since the programs were loaded.
     pub connects: u64,
+    /// Whether connects to one of its addresses are refused, because the policy leaves no endpoint.
+    #[serde(default)]
+    pub refuses: bool,
     /// Nearest first; those without endpoints are left out.
     pub priorities: Vec<PriorityStatus>,
 }

@@ -21,7 +21,7 @@ Examples:
   kmesh-lite explain 10.96.0.10:80        where would a connect go, and why?
   kmesh-lite doctor                       it does not work: what is in the way?
 
-Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 invalid configuration.";
+Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 invalid configuration, 4 a plan has something to do.";
 
 /// A service mesh in the kernel for hosts without Kubernetes.
 ///
@@ -122,9 +122,21 @@ pub struct Reload {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite status                       everything
+  kmesh-lite status payments              one service, endpoint by endpoint
+  kmesh-lite status --exit-code           for Nagios and cron
+
+Exit codes: 0 there is a daemon, 1 there is none. With --exit-code they are those of a Nagios plugin:
+0 routing; 1 a file that is missing or has errors, or no services; 2 a file that cannot be applied, no
+captured cgroup, or no daemon; 3 this user cannot tell.")]
 pub struct Status {
     /// Only this service, endpoint by endpoint
     pub name: Option<String>,
+    /// Exit with what a Nagios plugin would: 0 routing, 1 warning, 2 critical, 3 unknown
+    #[arg(long)]
+    pub exit_code: bool,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
@@ -136,7 +148,9 @@ pub struct Status {
 Examples:
   kmesh-lite explain 10.96.0.10:80
   kmesh-lite explain '[fd00:96::10]:80'
-  kmesh-lite explain 10.96.0.53:53 --protocol udp")]
+  kmesh-lite explain 10.96.0.53:53 --protocol udp
+  kmesh-lite explain 10.96.0.10:80 --unit shop.service
+                                          for this program: is it captured, does it bypass the mesh?")]
 pub struct Explain {
     /// What a program would connect to
     #[arg(value_name = "ADDR:PORT", value_parser = address)]
@@ -144,9 +158,26 @@ pub struct Explain {
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
     #[command(flatten)]
+    pub client: Client,
+    #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
     pub format: Format,
+}
+
+/// The program that connects; one that is captured if none is named.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub struct Client {
+    /// As this systemd unit
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// As a program in this cgroup: its path below the cgroup v2 mount
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// As this process
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -2,13 +2,16 @@
 
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
+use super::run::rooted;
 use super::table::Table;
-use super::{Exit, VerbResult, args};
-use crate::api::{Explanation, Row, VerdictKind};
-use crate::model::Protocol;
-use crate::report;
+use super::{CliError, Exit, VerbResult, args};
+use crate::api::{Explanation, Failure, FailureKind, Row, VerdictKind};
+use crate::host::Cgroups;
+use crate::model::{CgroupRef, Protocol};
+use crate::report::{self, Client};
 use serde_json::Value;
 use std::fmt::Write;
+use std::fs;
 
 pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     let address = args.address.to_string();
@@ -16,13 +19,29 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
         args::Protocol::Tcp => ("tcp", Protocol::Tcp),
         args::Protocol::Udp => ("udp", Protocol::Udp),
     };
-    let query = [("address", address.as_str()), ("protocol", protocol)];
+    let cgroup = cgroup(&args.client)?;
+    let named = cgroup.as_ref().map(ToString::to_string);
+    let pid = args.client.pid.map(|pid| pid.to_string());
+    let mut query = vec![("address", address.as_str()), ("protocol", protocol)];
+    query.extend(named.as_deref().map(|cgroup| ("cgroup", cgroup)));
+    query.extend(pid.as_deref().map(|pid| ("pid", pid)));
     let explanation: Explanation = ask(
         args.socket.path,
         |daemon| daemon.get("explain", &query),
         |kernel| {
-            let actual = kernel.read().map_err(failed)?;
-            Ok(report::explain(&actual.tables, args.address, meant))
+            let mut client = Client::ANY;
+            if let Some(name) = &cgroup {
+                client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;
+            }
+            let tables = kernel.read().map_err(failed)?.tables;
+            let attached = kernel.attached();
+            Ok(report::explain(
+                &tables,
+                attached,
+                &client,
+                args.address,
+                meant,
+            ))
         },
     )?;
     if args.format.json {
@@ -31,6 +50,30 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
         output.text(&text(&explanation))?;
     }
     Ok(Exit::Fine)
+}
+
+/// The cgroup of the program that is meant, if one is.
+fn cgroup(client: &args::Client) -> Result<Option<CgroupRef>, CliError> {
+    let of_unit = client.unit.clone().map(CgroupRef::Unit);
+    let by_path = client.cgroup.as_deref().map(rooted).map(CgroupRef::Path);
+    let of_process = client.pid.map(of_process).transpose()?;
+    Ok(of_unit.or(by_path).or(of_process))
+}
+
+/// The cgroup of a process, from the line `0::/PATH` of cgroups(7).
+fn of_process(pid: u32) -> Result<CgroupRef, Failure> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::new(
+            FailureKind::NotFound,
+            format!("process {pid} has no cgroup: {why}"),
+        )
+    };
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let table = table.map_err(|error| failed(&error))?;
+    let mut lines = table.lines();
+    let path = lines.find_map(|line| line.strip_prefix("0::"));
+    let path = path.ok_or_else(|| failed(&"it is in none of version 2"))?;
+    Ok(CgroupRef::Path(path.into()))
 }
 
 fn text(explanation: &Explanation) -> String {

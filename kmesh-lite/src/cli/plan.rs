@@ -37,16 +37,24 @@ fn request(path: &Path, json: bool) -> Result<PlanRequest, CliError> {
 
 fn text(plan: &PlanText) -> String {
     let count = plan.operations.len();
-    if count == 0 {
-        return format!("{BOLD}nothing to do: the kernel holds what the file says{BOLD:#}\n");
-    }
-    let s = if count == 1 { "" } else { "s" };
-    let mut text = format!("{BOLD}{count} operation{s} to do{BOLD:#}\n");
+    let mut text = match count {
+        0 => format!("{BOLD}nothing to do: the kernel holds what the file says{BOLD:#}\n"),
+        1 => format!("{BOLD}1 operation to do{BOLD:#}\n"),
+        _ => format!("{BOLD}{count} operations to do{BOLD:#}\n"),
+    };
+    // Writing to a String cannot fail.
     for line in &plan.summary {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "  {line}");
     }
-    text.push('\n');
+    for name in &plan.absent {
+        let _ = writeln!(
+            text,
+            "  captured cgroup {name}: waiting, it is not there now"
+        );
+    }
+    if count > 0 {
+        text.push('\n');
+    }
     for (number, operation) in plan.operations.iter().enumerate() {
         let _ = writeln!(text, "  {FAINT}{:>4}{FAINT:#}  {operation}", number + 1);
     }

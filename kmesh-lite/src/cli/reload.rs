@@ -30,6 +30,12 @@ fn text(reloaded: &Reloaded) -> String {
     for line in &reloaded.summary {
         let _ = writeln!(text, "  {line}");
     }
+    for name in &reloaded.absent {
+        let _ = writeln!(
+            text,
+            "  captured cgroup {name}: waiting, it is not there now"
+        );
+    }
     for line in &reloaded.drift {
         let _ = writeln!(text, "  {WARN}drift{WARN:#} {line}");
     }

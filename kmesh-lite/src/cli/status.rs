@@ -3,8 +3,9 @@
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
-use super::{Exit, VerbResult, args};
+use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
+use crate::control::ClientError;
 use crate::report;
 use std::fmt::Write;
 
@@ -12,6 +13,34 @@ use std::fmt::Write;
 const MOST_ENDPOINTS: usize = 60;
 
 pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
+    let (monitored, json) = (args.exit_code, args.format.json);
+    match show(args, output) {
+        Ok(state) if monitored => Ok(Exit::Monitored(severity(state))),
+        Ok(State::Unattended) => Ok(Exit::Failed),
+        Ok(_) => Ok(Exit::Fine),
+        Err(error) if monitored => {
+            error.report(json, output);
+            let is_gone = matches!(error, CliError::Client(ClientError::NotRunning(_)));
+            Ok(Exit::Monitored(if is_gone {
+                Severity::Critical
+            } else {
+                Severity::Unknown
+            }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn severity(state: State) -> Severity {
+    match state {
+        State::Routing => Severity::Ok,
+        State::Waiting | State::Keeping | State::Empty => Severity::Warning,
+        State::Failing | State::Uncaptured | State::Unattended => Severity::Critical,
+    }
+}
+
+/// Prints the status. Gives the state.
+fn show(args: args::Status, output: &mut Output) -> Result<State, CliError> {
     let query: Vec<_> = args
         .name
         .iter()
@@ -27,27 +56,27 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
-    Ok(match status.state {
-        State::Unattended => Exit::Failed,
-        _ => Exit::Fine,
-    })
+    Ok(status.state)
 }
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
 fn text(status: &Status, one: bool) -> String {
-    let style = match status.state {
-        State::Routing => GOOD,
-        State::Waiting | State::Keeping | State::Empty => WARN,
-        State::Failing | State::Uncaptured | State::Unattended => ERROR,
+    let style = match severity(status.state) {
+        Severity::Ok => GOOD,
+        Severity::Warning => WARN,
+        Severity::Critical | Severity::Unknown => ERROR,
     };
     let config = status.config.as_ref();
     let problems = config.and_then(|config| config.problems.as_ref());
     let below = problems
         .filter(|_| status.state != State::Routing)
         .map_or("", |_| " (below)");
+    let problems = problems.map_or_else(String::new, |problems| {
+        format!("\n{}\n", problems.text.trim_end())
+    });
     let mut text = format!("{style}{}{style:#}{below}\n", status.verdict);
-    if let Some(problems) = problems {
-        let _ = write!(text, "\n{}\n", problems.text.trim_end());
+    if !one {
+        text += &problems;
     }
     let datapath = &status.datapath;
     if !datapath.services.is_empty() {
@@ -66,7 +95,9 @@ fn text(status: &Status, one: bool) -> String {
             );
         }
     }
-    if !one {
+    if one {
+        text += &problems;
+    } else {
         callers(&mut text, &datapath.callers);
         facts(&mut text, status);
         totals(&mut text, datapath);
@@ -79,7 +110,8 @@ fn heading(text: &mut String, heading: &str) {
 }
 
 fn services(services: &[ServiceStatus]) -> Table {
-    let mut table = Table::new(&["name", "frontends", "policy", ">endpoints", ">connects"]);
+    let columns = ["name", "frontends", "policy", ">endpoints", ">connects", ""];
+    let mut table = Table::new(&columns);
     for service in services {
         let endpoints: usize = service.priorities.iter().map(|p| p.endpoints.len()).sum();
         let mut policy = service.policy.clone();
@@ -95,6 +127,11 @@ fn services(services: &[ServiceStatus]) -> Table {
             policy,
             endpoints.to_string(),
             service.connects.to_string(),
+            if service.refuses {
+                format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
+            } else {
+                String::new()
+            },
         ]);
     }
     table
@@ -186,6 +223,9 @@ fn facts(text: &mut String, status: &Status) {
         );
     }
     fact("attached to", or_dash(&status.datapath.attached.join(" ")));
+    if !status.datapath.absent.is_empty() {
+        fact("waiting for", status.datapath.absent.join(" "));
+    }
     if let Some(about) = &status.daemon {
         fact(
             "version",

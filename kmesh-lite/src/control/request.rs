@@ -1,7 +1,7 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{Dump, Explanation, Failure, FileText, PlanText, Reloaded, Status};
-use crate::model::Protocol;
+use crate::model::{CgroupRef, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -26,6 +26,10 @@ pub enum Request {
     Explain {
         address: SocketAddr,
         protocol: Protocol,
+        /// The cgroup of the program that connects; any that is captured if none.
+        cgroup: Option<CgroupRef>,
+        /// The program's process, if one is meant.
+        pid: Option<u32>,
         reply: Reply<Explanation>,
     },
     Dump {

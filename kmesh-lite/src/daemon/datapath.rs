@@ -5,6 +5,7 @@ use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Pass};
 use crate::tables::Actual;
 use std::error::Error;
+use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
 pub trait Datapath {
@@ -26,6 +27,9 @@ pub trait Datapath {
 
     /// What `reconcile` would do.
     fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, Self::Error>;
+
+    /// Cgroups that are attached to.
+    fn attached_to(&self) -> Vec<PathBuf>;
 
     /// The tables that the kernel holds.
     fn read(&mut self) -> Result<Actual, Self::Error>;

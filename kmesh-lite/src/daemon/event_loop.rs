@@ -109,8 +109,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Explain {
                 address,
                 protocol,
+                cgroup,
+                pid,
                 reply,
-            } => drop(reply.send(self.explain(address, protocol))),
+            } => drop(reply.send(self.explain(address, protocol, cgroup, pid))),
             Request::Dump { reply } => drop(reply.send(self.dump())),
         }
     }

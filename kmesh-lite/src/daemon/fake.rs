@@ -13,7 +13,7 @@ use crate::tables::{Actual, Counters};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -97,6 +97,10 @@ impl Datapath for FakeDatapath {
         Ok(reconcile::prepare(&mut self.tables(), mesh, facts)
             .expect("a small mesh fits")
             .into())
+    }
+
+    fn attached_to(&self) -> Vec<PathBuf> {
+        vec!["/only".into()]
     }
 
     fn read(&mut self) -> Result<Actual, Broken> {

@@ -5,6 +5,7 @@ use crate::kernel::{Kernel, KernelError, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Pass, ReconcileError};
 use crate::tables::Actual;
+use std::path::PathBuf;
 
 impl Datapath for Kernel {
     type Error = KernelError;
@@ -23,6 +24,10 @@ impl Datapath for Kernel {
 
     fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, KernelError> {
         Kernel::change(self, mesh, facts)
+    }
+
+    fn attached_to(&self) -> Vec<PathBuf> {
+        Kernel::attached_to(self)
     }
 
     fn read(&mut self) -> Result<Actual, KernelError> {

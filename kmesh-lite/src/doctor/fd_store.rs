@@ -9,7 +9,8 @@ use crate::kernel::kept_for;
 /// How many descriptors a daemon that routes hands to the store, at least; None if none does.
 pub fn look(status: &Result<Status, ClientError>) -> Option<usize> {
     let attached = &status.as_ref().ok()?.datapath.attached;
-    (!attached.is_empty()).then(|| kept_for(attached.len()))
+    // One more is the last good configuration.
+    (!attached.is_empty()).then(|| kept_for(attached.len()) + 1)
 }
 
 pub fn judge(unit: &Result<UnitProperties, NoUnit>, least: Option<usize>) -> Check {

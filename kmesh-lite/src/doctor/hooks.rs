@@ -2,7 +2,8 @@
 
 use super::cgroup::CgroupTree;
 use super::{Check, Finding};
-use crate::kernel::{self, AtHook, Level};
+use crate::hooks::{Need, of_cgroups};
+use crate::kernel::{self, AtHook, Level, Owner};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -13,8 +14,8 @@ pub struct Occupants {
     hooks: Vec<AtHook>,
     /// Of all programs by id, as far as they may be known.
     names: BTreeMap<u32, String>,
-    /// The instance of kmesh-lite by the id of a program of it.
-    instances: BTreeMap<u32, u64>,
+    /// Whose a program of kmesh-lite is, by its id.
+    owners: BTreeMap<u32, Owner>,
     /// The instance that the checks are about.
     own: u64,
 }
@@ -66,7 +67,7 @@ pub fn look(cgroups: &CgroupTree, own: u64) -> Result<Occupants, Unseen> {
     Ok(Occupants {
         hooks,
         names: kernel::names().map_err(|_| denied())?,
-        instances: kernel::instances().map_err(|_| denied())?,
+        owners: kernel::owners().map_err(|_| denied())?,
         own,
     })
 }
@@ -84,6 +85,7 @@ pub fn judge(occupants: &Result<Occupants, Unseen>) -> Check {
         Ok(occupants) => {
             let hooks = occupants.hooks.iter();
             let mut findings: Vec<_> = hooks.flat_map(|hook| occupants.findings(hook)).collect();
+            findings.extend(occupants.ousted());
             if findings.is_empty() {
                 findings.push(Finding::fine("nobody else is at them"));
             }
@@ -112,7 +114,7 @@ impl Occupants {
         if let Some((level, program)) = blocker {
             findings.push(self.blocks(hook, level, program));
         }
-        let is_foreign = |program: &&u32| self.instances.get(program) != Some(&self.own);
+        let is_foreign = |program: &&u32| !self.is_ours(program);
         for level in &hook.levels {
             let is_told = |program: &&u32| blocker.is_some_and(|(_, blocker)| blocker == **program);
             let others = level.programs.iter().filter(is_foreign);
@@ -128,6 +130,50 @@ impl Occupants {
         let above = others.filter(|program| !is_attached(program));
         findings.extend(above.map(|program| self.shares(hook, Path::new("/.."), *program)));
         findings
+    }
+
+    /// Whether a program is of the daemon that the checks are about, or one that it keeps.
+    fn is_ours(&self, program: &u32) -> bool {
+        let owner = self.owners.get(program);
+        owner.is_some_and(|owner| matches!(owner, Owner::Earlier) || self.is_of_own(owner))
+    }
+
+    fn is_of_own(&self, owner: &Owner) -> bool {
+        *owner == Owner::Instance(self.own)
+    }
+
+    /// Hooks that have no program of the daemon, in a cgroup where other hooks have one.
+    fn ousted(&self) -> Vec<Finding> {
+        let has_ours = |hook: &AtHook| {
+            let programs = hook.levels.first().map_or(&[][..], |level| &level.programs);
+            let mut owners = programs.iter().filter_map(|id| self.owners.get(id));
+            owners.any(|owner| self.is_of_own(owner))
+        };
+        let always: Vec<_> = of_cgroups()
+            .filter(|hook| hook.need == Need::Always)
+            .map(|hook| hook.name)
+            .collect();
+        let ours = self.hooks.iter().filter(|hook| has_ours(hook));
+        let attached: Vec<_> = ours.map(path).collect();
+        let hooks = self.hooks.iter().filter(|hook| {
+            always.contains(&hook.hook) && !has_ours(hook) && attached.contains(&path(hook))
+        });
+        hooks.map(|hook| self.lost(hook)).collect()
+    }
+
+    fn lost(&self, hook: &AtHook) -> Finding {
+        let programs = hook.levels.first().map_or(&[][..], |level| &level.programs);
+        let others = programs.iter().filter(|id| !self.is_ours(id));
+        let others: Vec<_> = others.map(|id| self.describe(*id)).collect();
+        let place = format!("the hook of `{}` of cgroup {}", hook.hook, path(hook));
+        Finding::problem(
+            if others.is_empty() {
+                format!("{place} has lost our program: its link was detached")
+            } else {
+                format!("{} is in place of ours at {place}", others.join(" and "))
+            },
+            "`kmesh-lite reload` puts ours back; find out who takes it away (`bpftool link`, `journalctl`)",
+        )
     }
 
     fn blocks(&self, hook: &AtHook, level: &Level, program: u32) -> Finding {
@@ -148,7 +194,7 @@ impl Occupants {
     fn shares(&self, hook: &AtHook, cgroup: &Path, program: u32) -> Finding {
         let (at, name) = (cgroup.display(), hook.hook);
         let described = self.describe(program);
-        if self.instances.contains_key(&program) {
+        if self.owners.contains_key(&program) {
             return Finding::problem(
                 format!(
                     "{described} of another kmesh-lite is at the hook of `{name}` of cgroup {at}, so connects of {} are \
@@ -203,11 +249,12 @@ mod tests {
     use crate::doctor::Verdict::{Fine, Problem, Unknown, Warning};
 
     /// Instances of kmesh-lite that a program may belong to: the one of the checks, another, none.
-    const US: Option<u64> = Some(7);
-    const ANOTHER: Option<u64> = Some(8);
-    const OTHER: Option<u64> = None;
+    const US: Option<Owner> = Some(Owner::Instance(7));
+    const ANOTHER: Option<Owner> = Some(Owner::Instance(8));
+    const KEPT: Option<Owner> = Some(Owner::Earlier);
+    const OTHER: Option<Owner> = None;
 
-    type Owners = &'static [Option<u64>];
+    type Owners = &'static [Option<Owner>];
 
     /// A cgroup `/a/b` and those above it, each with how it shares the hook and whose programs it has.
     fn hook(levels: &[(Sharing, Owners)]) -> Occupants {
@@ -233,9 +280,9 @@ mod tests {
     }
 
     impl Occupants {
-        fn add(&mut self, id: u32, owner: Option<u64>) -> u32 {
+        fn add(&mut self, id: u32, owner: Option<Owner>) -> u32 {
             self.names.insert(id, "foreign".to_owned());
-            self.instances.extend(owner.map(|owner| (id, owner)));
+            self.owners.extend(owner.map(|owner| (id, owner)));
             id
         }
     }
@@ -247,6 +294,7 @@ mod tests {
         for (levels, verdict) in [
             (vec![nobody, nobody, nobody], Fine),
             (vec![(Multi, &[US][..]), nobody, nobody], Fine),
+            (vec![(Multi, &[US, KEPT][..]), nobody, nobody], Fine),
             (vec![(Multi, &[US, OTHER][..]), nobody, nobody], Warning),
             (vec![(Exclusive, &[OTHER][..]), nobody, nobody], Problem),
             (vec![(Override, &[OTHER][..]), nobody, nobody], Problem),
@@ -288,6 +336,29 @@ mod tests {
         let check = judge(&Ok(hook));
         assert_eq!(check.verdict, Warning);
         assert!(check.found.contains("id 99"), "{check:?}");
+    }
+
+    #[test]
+    fn a_hook_that_lost_our_program_is_a_problem_and_the_usurper_is_named() {
+        for (taken, found) in [
+            (&[][..], "detached"),
+            (&[OTHER][..], "`foreign` (id 10) is in place of ours"),
+            (&[KEPT][..], "detached"),
+        ] {
+            let mut hooks = hook(&[(Sharing::Multi, &[US])]);
+            let mut other = hook(&[(Sharing::Multi, taken)]).hooks.remove(0);
+            other.hook = "connect6";
+            for program in &mut other.levels[0].programs {
+                *program += 10;
+            }
+            hooks.hooks.push(other);
+            for (id, owner) in (10..).zip(taken) {
+                hooks.add(id, *owner);
+            }
+            let check = judge(&Ok(hooks));
+            assert_eq!(check.verdict, Problem, "{check:?}");
+            assert!(check.found.contains(found), "{check:?}");
+        }
     }
 
     #[test]

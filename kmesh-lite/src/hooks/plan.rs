@@ -46,6 +46,25 @@ impl HookPlan {
             .retain(|op| !matches!(op, HookOp::Attach(_, cgroup) if gone.contains(&cgroup.id)));
     }
 
+    /// The change in words: cgroups that begin and cease to be captured.
+    pub fn summary(&self) -> Vec<String> {
+        // The last hook of a cgroup that is attached is the one that makes it captured.
+        let is_last = |hook: &Hook| Some(hook) == of_cgroups().last();
+        let made = self.make.iter().filter_map(|op| match op {
+            HookOp::Attach(hook, cgroup) if is_last(hook) => Some(&cgroup.path),
+            _ => None,
+        });
+        let dropped = self.drop.iter().filter_map(|op| match op {
+            HookOp::Detach(link) if is_last(link.hook) => Some(&link.path),
+            _ => None,
+        });
+        let (made, dropped): (BTreeSet<_>, BTreeSet<_>) = (made.collect(), dropped.collect());
+        let line = |path: &PathBuf, what| format!("captured cgroup {}: {what}", path.display());
+        let gone = dropped.difference(&made).map(|path| line(path, "removed"));
+        let new = made.difference(&dropped).map(|path| line(path, "added"));
+        gone.chain(new).collect()
+    }
+
     /// Operations that change the kernel.
     pub fn writes(&self) -> impl Iterator<Item = &HookOp> {
         let writes = |op: &&HookOp| !matches!(op, HookOp::Hold(_) | HookOp::Leave(_));
@@ -289,6 +308,25 @@ mod tests {
                 "detach connect4 of cgroup /a",
             ]
         );
+    }
+
+    #[test]
+    fn words_are_about_cgroups_and_not_about_links() {
+        let (one, none) = (wanted(false), Wanted::default());
+        let summary = |attached, wanted| plan(&attached, wanted).summary();
+        let nothing = || Attached::default();
+        assert_eq!(summary(nothing(), &one), ["captured cgroup /a: added"]);
+        assert_eq!(
+            summary(settled(&one), &none),
+            ["captured cgroup /a: removed"]
+        );
+        assert!(summary(settled(&one), &one).is_empty());
+        // It has another id: that is the business of the kernel.
+        let mut anew = settled(&one);
+        for link in &mut anew.links {
+            (link.cgroup, link.state) = (6, LinkState::Detached);
+        }
+        assert!(summary(anew, &one).is_empty());
     }
 
     #[test]

@@ -28,6 +28,14 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
 }
 
+/// A cgroup and those above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    pub path: PathBuf,
+    /// Of every cgroup from the root to this one.
+    pub ids: Vec<u64>,
+}
+
 /// The cgroup v2 tree.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
@@ -150,6 +158,18 @@ impl Cgroups {
             }
         }
         found
+    }
+
+    /// The cgroup that a name means, with those above it. None if it is not there. Of several, the first.
+    pub fn lineage(&self, reference: &CgroupRef) -> Option<Lineage> {
+        let found = self.search(&BTreeSet::from([reference.clone()]), |_| ());
+        let path = found.into_values().flatten().next()?.path;
+        let above = path.ancestors().collect::<Vec<_>>().into_iter().rev();
+        let id = |path: &Path| Some(fs::metadata(self.folder(path)).ok()?.ino());
+        Some(Lineage {
+            ids: above.map(id).collect::<Option<_>>()?,
+            path,
+        })
     }
 
     /// Paths of the cgroups with these ids, as far as they are there and in sight.

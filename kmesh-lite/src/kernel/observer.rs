@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use super::bpf::{self, io_error};
-use super::object::{LoadError, SETTINGS, TABLES, Typed, adopt, kernel_maps};
+use super::object::{LoadError, SETTINGS, SOCKETS, TABLES, Typed, adopt, kernel_maps};
 use super::store::Group;
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
@@ -120,8 +120,16 @@ fn labels() -> Result<BTreeMap<u32, Label>, ObserveError> {
     Ok(labels)
 }
 
-/// Programs of kmesh-lite, whichever daemon's: by id, with the instance of the daemon.
-pub fn instances() -> Result<BTreeMap<u32, u64>, ObserveError> {
+/// The daemon that a program of kmesh-lite is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Instance(u64),
+    /// Some daemon of an earlier version, whose sockets only this program understands.
+    Earlier,
+}
+
+/// Programs of kmesh-lite, whichever daemon's, by id.
+pub fn owners() -> Result<BTreeMap<u32, Owner>, ObserveError> {
     let labels = labels()?;
     let programs = all_programs()?;
     // Some are about sockets only, and share what those remember with programs that have tables.
@@ -131,11 +139,34 @@ pub fn instances() -> Result<BTreeMap<u32, u64>, ObserveError> {
             maps.extend(used.iter().map(|map| (*map, label.instance)));
         }
     }
-    let instance = |used: &Vec<u32>| used.iter().find_map(|map| maps.get(map)).copied();
+    let earlier = socket_maps()?;
+    let owner = |used: &Vec<u32>| match used.iter().find_map(|map| maps.get(map)) {
+        Some(instance) => Some(Owner::Instance(*instance)),
+        None if used.iter().any(|map| earlier.contains(map)) => Some(Owner::Earlier),
+        None => None,
+    };
     Ok(programs
         .iter()
-        .filter_map(|(id, used)| Some((*id, instance(used)?)))
+        .filter_map(|(id, used)| Some((*id, owner(used)?)))
         .collect())
+}
+
+/// Ids of all maps that are called like ours about sockets.
+fn socket_maps() -> Result<BTreeSet<u32>, ObserveError> {
+    let mut found = BTreeSet::new();
+    for map in loaded_maps() {
+        let Some(map) = there(map)? else { continue };
+        if is_called(&SOCKETS, map.name()) {
+            found.insert(map.id());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the kernel has this name for one of these maps.
+fn is_called(maps: &[&str], name: &[u8]) -> bool {
+    let mut names = maps.iter();
+    names.any(|known| known.as_bytes()[..known.len().min(NAME_LENGTH)] == *name)
 }
 
 struct Program {
@@ -179,9 +210,7 @@ fn typed(ids: BTreeSet<u32>) -> Result<Typed, ObserveError> {
         let Some(map) = there(MapInfo::from_id(id))? else {
             continue;
         };
-        let known = TABLES
-            .iter()
-            .find(|name| name.as_bytes()[..name.len().min(NAME_LENGTH)] == *map.name());
+        let known = TABLES.iter().find(|known| is_called(&[*known], map.name()));
         if let (Some(known), Some(fd)) = (known, there(map.fd())?) {
             typed.insert(known, adopt(known, fd.as_fd())?);
         }

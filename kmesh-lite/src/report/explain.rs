@@ -1,7 +1,7 @@
 //! The decision of one connect, step by step.
 
+use super::caller::Client;
 use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
-use crate::model::Caller;
 use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
     AddressRow, Backend, Endpoint, Family, Frontend, Port, Protocol, Range, Service, ServiceId,
@@ -10,16 +10,36 @@ use kmesh_lite_common::{
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// Replays what the programs do with a connect from an ordinary process.
-pub fn explain(tables: &Tables, address: SocketAddr, protocol: Protocol) -> Explanation {
+/// Replays what the programs do with a connect of `client`, where they are `attached` to these cgroups.
+pub fn explain(
+    tables: &Tables,
+    attached: &[PathBuf],
+    client: &Client,
+    address: SocketAddr,
+    protocol: Protocol,
+) -> Explanation {
     let connect = Connect {
         address: address.ip().into(),
         port: Port::new(address.port()),
         protocol,
     };
-    let (verdict, found) = replay(tables, &connect, Caller::Ordinary, 0);
+    let caller_step = client.step(tables, attached);
+    if let Err(why) = client.captured(attached) {
+        return Explanation {
+            address: address.to_string(),
+            protocol: protocol.to_string(),
+            verdict: VerdictKind::Pass,
+            outcome: None,
+            text: format!("left alone: {why}"),
+            steps: caller_step.into_iter().collect(),
+            candidates: Vec::new(),
+        };
+    }
+    let (verdict, found) = replay(tables, &connect, client.treatment(tables), 0);
     let candidates = candidates(tables, &connect, &verdict, &found);
+    let steps = found.iter().map(|found| step(tables, &connect, found));
     Explanation {
         address: address.to_string(),
         protocol: protocol.to_string(),
@@ -30,10 +50,7 @@ pub fn explain(tables: &Tables, address: SocketAddr, protocol: Protocol) -> Expl
         },
         outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
         text: text(tables, &verdict, &candidates),
-        steps: found
-            .iter()
-            .map(|found| step(tables, &connect, found))
-            .collect(),
+        steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
     }
 }
@@ -90,7 +107,7 @@ fn step(tables: &Tables, connect: &Connect, found: &LookedUp) -> Step {
     }
 }
 
-fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
+pub fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
     let fields = match fields {
         serde_json::Value::Object(fields) => fields,
         _ => Row::new(),

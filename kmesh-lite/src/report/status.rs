@@ -7,20 +7,19 @@ use crate::api::{
 use crate::kernel::Snapshot;
 use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
 use crate::tables::{Counters, Tables, filled};
-use kmesh_lite_common::{BackendId, Endpoint, Frontend, Service, ServiceId, WaypointId};
+use kmesh_lite_common::{BackendId, Endpoint, Family, Frontend, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the kernel holds, in the words of `mesh`: the last one that was applied, if there is one.
 pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> DatapathStatus {
     let attached = snapshot.attached.iter();
-    let captured = mesh.into_iter().flat_map(|mesh| &mesh.capture.cgroups);
+    let absent = mesh.map_or_else(Vec::new, |mesh| super::absent(mesh, facts));
     let nothing = Mesh::default();
     let mesh = mesh.unwrap_or(&nothing);
-    let absent = captured.filter(|name| facts.cgroups(name).is_empty());
     DatapathStatus {
         attached: attached.map(|path| path.display().to_string()).collect(),
-        absent: absent.map(ToString::to_string).collect(),
+        absent,
         callers: callers(mesh, facts),
         services: services(&snapshot.tables, &snapshot.counters, mesh),
         outcomes: outcomes(&snapshot.counters),
@@ -125,6 +124,21 @@ fn frontend(frontend: &Frontend) -> String {
     }
 }
 
+/// Whether the policy leaves no endpoint for connects to a frontend.
+fn refuses(row: &Service, frontend: &Frontend) -> bool {
+    let ranges = match frontend.key.address.family() {
+        Family::V4 => &row.v4,
+        Family::V6 => &row.v6,
+    };
+    let nearest = filled(ranges).next().map(|(priority, _)| priority);
+    !nearest.is_some_and(|priority| is_in_use(row, 0, priority))
+}
+
+/// Whether new connections go to the endpoints at `priority`, the filled one of this number in order.
+fn is_in_use(row: &Service, order: usize, priority: usize) -> bool {
+    order == 0 && (priority == 0 || row.policy == Policy::Failover)
+}
+
 struct View<'a> {
     tables: &'a Tables,
     counters: &'a Counters,
@@ -135,6 +149,7 @@ struct View<'a> {
 impl View<'_> {
     fn service(&self, id: ServiceId, row: &Service, mut own: Vec<&Frontend>) -> ServiceStatus {
         own.sort_by_key(|frontend| frontend.key);
+        let refuses = row.waypoint.is_none() && own.iter().any(|frontend| refuses(row, frontend));
         let meant = self.mesh.services.get(row.name.as_str());
         let prefer = meant.iter().flat_map(|meant| &meant.prefer);
         let connects = self.counters.connects.services.get(&id);
@@ -145,6 +160,7 @@ impl View<'_> {
             prefer: prefer.map(ToString::to_string).collect(),
             waypoint: self.waypoint(row.waypoint),
             connects: connects.copied().unwrap_or_default(),
+            refuses,
             priorities: self.priorities(row, meant),
         }
     }
@@ -226,7 +242,7 @@ impl View<'_> {
         let mut members = Vec::new();
         for ranges in families {
             for (order, (priority, range)) in filled(ranges).enumerate() {
-                let in_use = order == 0 && (priority == 0 || row.policy == Policy::Failover);
+                let in_use = is_in_use(row, order, priority);
                 let rows = self.tables.endpoints.get(&range.first);
                 let rows = rows.into_iter().flatten();
                 members.extend(rows.map(|row| (priority, in_use, row)));

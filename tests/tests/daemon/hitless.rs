@@ -227,7 +227,7 @@ fn a_bad_file_at_the_start_changes_nothing_in_the_kernel() {
         assert_eq!(daemon.state(), "keeping");
         let verdict = daemon.json(&["status"])["verdict"].to_string();
         assert!(
-            verdict.contains("keeping what the daemon before left"),
+            verdict.contains("keeping the last good state"),
             "{verdict}"
         );
         fire.more();
@@ -252,12 +252,13 @@ fn another_layout_of_tables_takes_over_without_a_gap_and_back() {
             assert_eq!(daemon.state(), "routing");
             fire.more();
         }
-        // Until there is a file that can be applied, the tables of the other layout stay in charge.
+        // The last good configuration fills the tables of another layout where the file cannot.
         daemon.signal(Signal::SIGKILL);
         daemon.wait();
         daemon.save("services = 1");
         daemon.start_again(&[("KMESH_LITE_LAYOUT", "98")]);
         assert_eq!(daemon.state(), "keeping");
+        assert!(tables(&daemon).iter().all(|name| name.contains("-98-")));
         fire.more();
         daemon.save(&mesh("127.0.0.2"));
         daemon.wait_until("it routes", |daemon| daemon.state() == "routing");

@@ -1,6 +1,7 @@
 //! Changes that nobody can have meant, and a daemon that starts after one.
 
 use crate::PROGRAM;
+use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::client::{address, call as reaches};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
@@ -102,4 +103,79 @@ fn a_main_file_that_went_is_missed_by_the_next_daemon_too() {
     daemon.start_again(&[]);
     assert_eq!(daemon.state(), "routing");
     assert_eq!(reaches(VIP), Err(Errno::ENETUNREACH));
+}
+
+#[test]
+fn explain_answers_for_one_program() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let [inside, alone] = ["inside", "alone"].map(|name| host.cgroup.child(name).unwrap());
+    let bypass = format!("capture.bypass = [{:?}]\n", alone.path());
+    let daemon = Daemon::start(
+        PROGRAM,
+        &host,
+        Some(&limited(&(bypass + &service("web", VIP)))),
+    );
+    let asked = |cgroup: &Cgroup| {
+        let path = cgroup.path().to_str().unwrap();
+        let answer = daemon.json(&["explain", VIP, "--cgroup", path]);
+        assert_eq!(answer["steps"][0]["fields"]["cgroup"], path);
+        let verdict = answer["verdict"].as_str().unwrap().to_owned();
+        // Whatever is said, the kernel does it.
+        let reached = cgroup.run(|| reaches(VIP)).unwrap();
+        assert_eq!(verdict == "redirect", reached.is_ok(), "{answer:#}");
+        (verdict, answer["steps"][0]["fields"]["treatment"].clone())
+    };
+    assert_eq!(asked(&inside), ("redirect".to_owned(), "ordinary".into()));
+    assert_eq!(asked(&alone), ("pass".to_owned(), "bypass".into()));
+    // This process is above what is captured; some of its threads are not.
+    let pid = std::process::id().to_string();
+    let answer = daemon.json(&["explain", VIP, "--pid", &pid]);
+    assert_eq!(answer["verdict"], "pass");
+    assert_eq!(answer["steps"][0]["fields"]["captured"], false);
+    let nobody = daemon.verb(&["explain", VIP, "--unit", "no-such.service"]);
+    let why = String::from_utf8_lossy(&nobody.stderr);
+    assert!(
+        !nobody.status.success() && why.contains("no-such.service"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_monitor_is_told_how_bad_it_is() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let path = host.cgroup.path().join("app");
+    let text = limited(&service("web", VIP));
+    let mut daemon = Daemon::of_cgroup(PROGRAM, &path, &text);
+    let monitor = |daemon: &Daemon| daemon.verb(&["status", "--exit-code"]).status.code();
+    assert_eq!(monitor(&daemon), Some(2), "nothing is captured");
+    let _app = host.cgroup.child("app").unwrap();
+    daemon.wait_until("it routes", |it| monitor(it) == Some(0));
+    daemon.save("bad");
+    daemon.wait_until("it keeps", |it| monitor(it) == Some(1));
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    assert_eq!(monitor(&daemon), Some(2), "nobody runs");
+}
+
+#[test]
+fn a_service_that_refuses_is_marked() {
+    let Some(host) = Host::new() else { return };
+    let none = "[services.none]\nvips = [\"10.96.0.12\"]\nports = [80]\nendpoints = []\n";
+    let text = limited(&format!("{}{none}", service("web", VIP)));
+    let daemon = Daemon::start(PROGRAM, &host, Some(&text));
+    assert_eq!(reaches("10.96.0.12:80"), Err(Errno::EHOSTUNREACH));
+    let status = status(&daemon);
+    let services = status["datapath"]["services"].as_array().unwrap();
+    let refuses = |name| services.iter().find(|it| it["name"] == name).unwrap()["refuses"].clone();
+    assert_eq!(
+        (refuses("none"), refuses("web")),
+        (true.into(), false.into())
+    );
+    let text = daemon.verb(&["status"]).stdout;
+    assert_eq!(
+        String::from_utf8_lossy(&text).matches("refuses: ").count(),
+        1
+    );
 }

@@ -48,6 +48,7 @@ fn status() -> Status {
                 prefer: vec!["region".to_owned(), "zone".to_owned()],
                 waypoint: None,
                 connects: 1234,
+                refuses: false,
                 priorities: vec![
                     PriorityStatus {
                         priority: 0,

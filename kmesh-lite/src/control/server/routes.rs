@@ -5,7 +5,7 @@ use crate::api::{
     Dump, Explanation, Failure, FailureKind, PlanRequest, PlanText, Reloaded, Status,
 };
 use crate::control::{Reply, Request, Requests};
-use crate::model::Protocol;
+use crate::model::{CgroupRef, Protocol};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, Request as HttpRequest, State};
@@ -68,6 +68,8 @@ struct StatusQuery {
 struct ExplainQuery {
     address: String,
     protocol: Option<String>,
+    cgroup: Option<String>,
+    pid: Option<u32>,
 }
 
 async fn status(
@@ -101,6 +103,8 @@ async fn explain(
     let request = |reply| Request::Explain {
         address,
         protocol,
+        cgroup: query.cgroup.as_deref().map(CgroupRef::from),
+        pid: query.pid,
         reply,
     };
     ask(&requests, request).await

@@ -12,9 +12,9 @@ use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host;
-use crate::model::Protocol;
+use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self};
+use crate::report::{self, Client};
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
@@ -48,6 +48,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 operations: pass.operations,
                 summary: pass.summary,
                 drift: pass.drift,
+                absent: self.state.absent(),
                 took_ms: took.as_secs_f64() * 1e3,
                 problems: self.findings(),
             }),
@@ -87,7 +88,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Some(mesh) => {
                 let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
-                Ok(report::plan(&change))
+                Ok(report::plan(&change, mesh, &facts))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(
@@ -101,9 +102,23 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         &mut self,
         address: SocketAddr,
         protocol: Protocol,
+        cgroup: Option<CgroupRef>,
+        pid: Option<u32>,
     ) -> Result<Explanation, Failure> {
+        let mut client = Client::ANY;
+        if let Some(name) = &cgroup {
+            client = Client::of(name, self.units.cgroups().lineage(name))?;
+        }
+        client.is_daemon = pid == Some(std::process::id());
         let actual = self.datapath.read().map_err(failed::<D>)?;
-        Ok(report::explain(&actual.tables, address, protocol))
+        let attached = self.datapath.attached_to();
+        Ok(report::explain(
+            &actual.tables,
+            &attached,
+            &client,
+            address,
+            protocol,
+        ))
     }
 
     pub(super) fn dump(&mut self) -> Result<Dump, Failure> {

@@ -4,6 +4,7 @@ use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::hooks::Wanted;
 use crate::model::{Facts, Mesh};
+use crate::report::absent;
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -124,19 +125,18 @@ impl LoopState {
                 self.failure.as_deref().unwrap_or_default()
             ),
             Kind::Empty => format!("routing nothing: {name} has no services"),
-            Kind::Uncaptured => match self.absent() {
-                None => format!("routing nothing: `[capture] cgroups` of {name} is empty"),
-                Some(absent) => format!("routing nothing: no captured cgroup is there ({absent})"),
+            Kind::Uncaptured => match &*self.absent() {
+                [] => format!("routing nothing: `[capture] cgroups` of {name} is empty"),
+                absent => format!("routing nothing: waiting for cgroup {}", absent.join(", ")),
             },
             // Unattended is what others say of us.
             Kind::Routing | Kind::Unattended => {
                 let (services, endpoints) = self.counts();
-                let absent = self.absent();
-                let absent = absent.map(|absent| format!("; {absent} is not there to be captured"));
-                format!(
-                    "routing {services} over {endpoints}{}",
-                    absent.unwrap_or_default()
-                )
+                let absent = match &*self.absent() {
+                    [] => String::new(),
+                    absent => format!("; waiting for cgroup {}", absent.join(", ")),
+                };
+                format!("routing {services} over {endpoints}{absent}")
             }
         }
     }
@@ -155,11 +155,9 @@ impl LoopState {
     }
 
     /// Names of captured cgroups that are not there.
-    fn absent(&self) -> Option<String> {
-        let captured = self.mesh.iter().flat_map(|mesh| &mesh.capture.cgroups);
-        let absent = captured.filter(|name| self.facts.cgroups(name).is_empty());
-        let absent: Vec<_> = absent.map(ToString::to_string).collect();
-        (!absent.is_empty()).then(|| absent.join(", "))
+    pub fn absent(&self) -> Vec<String> {
+        let mesh = self.mesh.as_ref();
+        mesh.map_or_else(Vec::new, |mesh| absent(mesh, &self.facts))
     }
 
     fn counts(&self) -> (String, String) {
