@@ -65,7 +65,7 @@ guest_run() {
     # An emulated machine is slow: how many connects a second there are depends on what it runs on, and
     # some things take longer. There is time to leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
-export PACE=${PACE:-0.015} MIN_RATE=${MIN_RATE:-100} STOPPED=${STOPPED:-60}
+export PACE=${PACE:-0.015} MIN_RATE=${MIN_RATE:-50} STOPPED=${STOPPED:-60}
 export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
