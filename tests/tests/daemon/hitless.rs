@@ -226,10 +226,7 @@ fn a_bad_file_at_the_start_changes_nothing_in_the_kernel() {
         daemon.start_again(&[]);
         assert_eq!(daemon.state(), "keeping");
         let verdict = daemon.json(&["status"])["verdict"].to_string();
-        assert!(
-            verdict.contains("keeping the last good state"),
-            "{verdict}"
-        );
+        assert!(verdict.contains("keeping the last good state"), "{verdict}");
         fire.more();
         daemon.save(&mesh("127.0.0.3"));
         daemon.wait_until("it routes", |daemon| daemon.state() == "routing");

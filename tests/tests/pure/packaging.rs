@@ -84,3 +84,35 @@ fn the_unit_has_three_capabilities_and_nothing_outlives_a_stop() {
             .any(|call| call == "bpf")
     );
 }
+
+/// Pages lie in the package as they do here, beside the examples; what is not packaged has no relative link.
+#[test]
+fn links_of_the_packaged_pages_lead_somewhere() {
+    const PAGES: [&str; 5] = [
+        "README.md",
+        "INSTALL.md",
+        "OPERATING.md",
+        "JSON.md",
+        "ARCHITECTURE.md",
+    ];
+    let manifest = fs::read_to_string(file("kmesh-lite/Cargo.toml")).unwrap();
+    for page in PAGES {
+        assert_eq!(
+            manifest.matches(&format!("\"../{page}\"")).count(),
+            1,
+            "{page}"
+        );
+        let text = fs::read_to_string(file(page)).unwrap();
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://")) {
+            let (path, _) = link.split_once('#').unwrap_or((link, ""));
+            let is_packaged = path.is_empty()
+                || PAGES.contains(&path)
+                || (path.starts_with("examples-config/") && file(path).exists());
+            assert!(is_packaged, "{page} links to {link}");
+        }
+    }
+}
