@@ -13,6 +13,8 @@ man --warnings mesh.toml >/dev/null
 bash -n /usr/share/bash-completion/completions/kmesh-lite
 
 say "nothing stands in its way"
+web 8081
+systemctl reload "$unit"
 exits 0 kmesh-lite doctor
 echo "$output"
 is "$(head -n 1 <<<"$output")" fine
