@@ -32,9 +32,11 @@ EOF
 web 8081
 systemctl reload "$unit"
 rm "$config"
-kill -9 "$(main_pid)"
-is_back() { [[ $(state) == active && $(status_text) == keeping* ]]; }
+pid=$(main_pid)
+kill -9 "$pid"
+is_back() { [[ $(main_pid) != "$pid" && $(state) == active ]]; }
 until_true is_back
+has "$(status_text)" "keeping the last good state"
 is "$(ask 10.96.0.10 80)" one
 is "$(ask 10.96.0.25 25)" one
 rm -r /etc/kmesh/mesh.d
