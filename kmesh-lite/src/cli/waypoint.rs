@@ -121,7 +121,8 @@ fn allow_mesh(allowed: &mut Allowed, mesh: &Mesh) {
                 }
             }
             let endpoints = service.endpoints.iter();
-            let targets = endpoints.map(|endpoint| SocketAddr::new(endpoint.address, port.target));
+            let targets =
+                endpoints.map(|endpoint| SocketAddr::new(endpoint.address, endpoint.port(port)));
             allowed.addresses.extend(targets);
         }
     }
