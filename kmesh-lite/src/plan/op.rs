@@ -65,8 +65,11 @@ impl fmt::Display for Op {
         match self {
             Self::Put(row) => write!(f, "put {row}"),
             Self::Count(endpoints) => {
-                write!(f, "count the connects of new endpoints")?;
-                endpoints.iter().try_for_each(|id| write!(f, " {id}"))
+                let (number, s) = match endpoints.len() {
+                    1 => (1, ""),
+                    number => (number, "s"),
+                };
+                write!(f, "count the connects of {number} new endpoint{s}")
             }
             Self::PutRange(first, rows) => {
                 let end = u64::from(*first) + rows.len() as u64;

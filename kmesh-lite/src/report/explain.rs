@@ -205,6 +205,11 @@ fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
     let address = row
         .and_then(|row| tables.rows.backends.get(&row.own.backend?))
         .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
+    let own = row.map_or(0, |row| row.own.port.get());
+    let address = match own {
+        0 => address,
+        own => format!("{address} on its port {own}"),
+    };
     new(
         "endpoint",
         format!("a weighted draw, for example {address}"),

@@ -276,3 +276,6 @@ impl<'a> Meant<'a> {
         Some((self.service?, endpoint))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,10 @@ pub fn own_ports<'a>(
     frontends: impl IntoIterator<Item = &'a Frontend>,
     listed: &Listed,
 ) -> OwnPorts {
+    // So it is for nearly all of them.
+    if listed.ports.is_empty() {
+        return OwnPorts::new();
+    }
     let own = frontends.into_iter().filter_map(|frontend| {
         let port = listed.ports.get(usize::from(frontend.column))?.get();
         (port != 0).then_some(((frontend.key.port.get(), frontend.key.protocol), port))
