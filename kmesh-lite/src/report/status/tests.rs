@@ -20,7 +20,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
         attached: Vec::new(),
         tables,
     };
-    status(&snapshot, &mesh, &Facts::default()).services
+    status(&snapshot, Some(&mesh), &Facts::default()).services
 }
 
 fn endpoints(service: &ServiceStatus) -> Vec<(&str, u64)> {
