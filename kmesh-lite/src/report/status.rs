@@ -127,9 +127,11 @@ fn refuses(row: &Service, frontend: &Frontend) -> bool {
     !nearest.is_some_and(|priority| is_in_use(row, 0, priority))
 }
 
-/// Whether new connections go to the endpoints at `priority`, the filled one of this number in order.
+/// Whether new connections go to the endpoints at `priority`, the filled one of this number in order. A
+/// waypoint of the service takes them instead.
 fn is_in_use(row: &Service, order: usize, priority: usize) -> bool {
-    order == 0 && (priority == 0 || row.policy == Policy::Failover)
+    let allowed = priority == 0 || row.policy == Policy::Failover;
+    order == 0 && allowed && row.waypoint.is_none()
 }
 
 struct View<'a> {
@@ -228,7 +230,7 @@ impl View<'_> {
         let mut members = Vec::new();
         for ranges in families {
             for (order, (priority, range)) in filled(ranges).enumerate() {
-                let in_use = is_in_use(row, order, priority) && row.waypoint.is_none();
+                let in_use = is_in_use(row, order, priority);
                 let listed = self.tables.listed(range);
                 members.extend(listed.map(|listed| (Some(priority), in_use, listed)));
             }
