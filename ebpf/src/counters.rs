@@ -9,9 +9,9 @@ static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::ALL.l
 /// Connects by service, whatever became of them after the service was found.
 #[map]
 static SERVICE_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-/// Connects by backend chosen, through a waypoint or not.
+/// Connects by endpoint chosen, through the waypoint of its backend or not.
 #[map]
-static BACKEND_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static ENDPOINT_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counts one connect.
 #[inline(always)]
@@ -20,11 +20,11 @@ pub fn count(verdict: &Verdict) {
         add(&OUTCOMES, outcome as u32);
     }
     if let Verdict::Redirect(redirect) = verdict {
-        if let Some(service) = redirect.service {
+        if let Some(service) = redirect.chosen.service {
             add(&SERVICE_CONNECTS, service.index());
         }
-        if let Some(backend) = redirect.backend {
-            add(&BACKEND_CONNECTS, backend.index());
+        if let Some(endpoint) = redirect.chosen.endpoint {
+            add(&ENDPOINT_CONNECTS, endpoint.index());
         }
     }
 }

@@ -13,4 +13,4 @@ mod verdict;
 
 pub use decide::{Connect, decide};
 pub use lookup::Lookup;
-pub use verdict::{Outcome, PassReason, Redirect, Refuse, Verdict};
+pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Verdict};

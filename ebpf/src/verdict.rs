@@ -1,6 +1,6 @@
 //! What becomes of a connect, and how it is counted.
 
-use kmesh_lite_common::{Address, BackendId, Port, ServiceId, WaypointId};
+use kmesh_lite_common::{Address, BackendId, EndpointId, Port, ServiceId, WaypointId};
 
 /// What to do with a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,20 @@ pub enum PassReason {
 pub struct Redirect {
     pub address: Address,
     pub port: Port,
+    pub chosen: Chosen,
+    /// Set when `address` and `port` are those of a waypoint.
+    pub waypoint: Option<WaypointId>,
+}
+
+/// What was chosen on the way to where a connect goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
     /// `None` for a direct connect to a captured backend.
     pub service: Option<ServiceId>,
     /// `None` when the waypoint of the service chooses.
     pub backend: Option<BackendId>,
-    /// Set when `address` and `port` are those of a waypoint.
-    pub waypoint: Option<WaypointId>,
+    /// What the backend is to the service; `None` if either is.
+    pub endpoint: Option<EndpointId>,
 }
 
 /// Why a connect is refused.
@@ -136,7 +144,7 @@ impl Verdict {
             Self::Pass(PassReason::Bypass) => Outcome::PassBypass,
             Self::Pass(PassReason::UndeclaredPort) => Outcome::PassUndeclaredPort,
             Self::Pass(PassReason::Direct) => Outcome::PassDirect,
-            Self::Redirect(redirect) => match (redirect.waypoint, redirect.backend) {
+            Self::Redirect(redirect) => match (redirect.waypoint, redirect.chosen.backend) {
                 (None, _) => Outcome::Endpoint,
                 (Some(_), None) => Outcome::ServiceWaypoint,
                 (Some(_), Some(_)) => Outcome::BackendWaypoint,

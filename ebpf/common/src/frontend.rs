@@ -43,18 +43,19 @@ id!(
 pub struct Frontend {
     pub key: FrontendKey,
     pub service: Option<ServiceId>,
-    /// Port of the endpoint.
+    /// Port of the endpoints that have none of their own.
     pub target: Port,
-    zero: u16,
+    /// The column of the service's ranges that holds the endpoints' own ports for this frontend.
+    pub column: u16,
 }
 
 impl Frontend {
-    pub const fn new(key: FrontendKey, service: ServiceId, target: Port) -> Self {
+    pub const fn new(key: FrontendKey, service: ServiceId, target: Port, column: u16) -> Self {
         Self {
             key,
             service: Some(service),
             target,
-            zero: 0,
+            column,
         }
     }
 }

@@ -25,7 +25,7 @@ mod waypoint;
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
-pub use endpoint::{Endpoint, Range};
+pub use endpoint::{Endpoint, EndpointId, Member, Range};
 pub use event::{Event, EventKind, SINK};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use name::Name;
@@ -37,7 +37,7 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Event`], and the keys of sockets with a pending header.

@@ -12,7 +12,7 @@ pub const PRIORITIES: usize = 7;
 
 word!(
     /// Which priorities an endpoint may be picked from.
-    Policy: u32 {
+    Policy: u16 {
         /// Localities do not count; every endpoint is at priority 0.
         Random = 1 "random",
         /// Priority 0 or nothing.
@@ -28,14 +28,18 @@ word!(
 pub struct Service {
     pub name: Name,
     pub policy: Policy,
+    /// Number of columns in each range.
+    pub columns: u16,
     /// Where all of its connections go instead of to an endpoint.
     pub waypoint: Option<WaypointId>,
     /// Endpoints for clients that asked for an IPv4 address, by priority.
     pub v4: [Range; PRIORITIES],
     /// Endpoints for clients that asked for an IPv6 address, by priority.
     pub v6: [Range; PRIORITIES],
+    /// Endpoints of weight 0. They are here for their counters: no choice is made among them.
+    pub drained: Range,
 }
 
 impl Row for Service {}
 
-const _: () = assert!(size_of::<Service>() == 64 + 8 + 2 * PRIORITIES * 12);
+const _: () = assert!(size_of::<Service>() == 64 + 8 + (2 * PRIORITIES + 1) * 12);

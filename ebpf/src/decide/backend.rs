@@ -1,10 +1,10 @@
 //! From a backend to its address, or to its waypoint.
 
 use super::waypoint;
-use crate::{Connect, Lookup, PassReason, Redirect, Refuse, Verdict};
-use kmesh_lite_common::{BackendId, Caller, Port, ServiceId};
+use crate::{Chosen, Connect, Lookup, PassReason, Redirect, Refuse, Verdict};
+use kmesh_lite_common::{BackendId, Caller, Member, Port, ServiceId};
 
-/// A backend that a service chose.
+/// A backend that a service chose, as one of its endpoints.
 #[inline(always)]
 pub fn decide<L: Lookup>(
     tables: &L,
@@ -12,24 +12,31 @@ pub fn decide<L: Lookup>(
     caller: Caller,
     target: Port,
     service: ServiceId,
-    id: BackendId,
+    member: &Member,
 ) -> Verdict {
+    let Some(id) = member.backend else {
+        return Verdict::Refuse(Refuse::Dangling);
+    };
     let Some(backend) = tables.backend(id) else {
         return Verdict::Refuse(Refuse::Dangling);
+    };
+    let chosen = Chosen {
+        service: Some(service),
+        endpoint: member.endpoint,
+        backend: Some(id),
     };
     if let Some(waypoint) = backend.waypoint
         && caller != Caller::Waypoint
     {
-        return waypoint::decide(tables, connect, Some(service), Some(id), waypoint);
+        return waypoint::decide(tables, connect, chosen, waypoint);
     }
     if !connect.reaches(&backend.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     Verdict::Redirect(Redirect {
         address: backend.address,
-        port: target,
-        service: Some(service),
-        backend: Some(id),
+        port: member.port_or(target),
+        chosen,
         waypoint: None,
     })
 }
@@ -40,7 +47,11 @@ pub fn direct<L: Lookup>(tables: &L, connect: &Connect, caller: Caller, id: Back
     match tables.backend(id) {
         Some(backend) => match backend.waypoint {
             Some(waypoint) if caller != Caller::Waypoint => {
-                waypoint::decide(tables, connect, None, Some(id), waypoint)
+                let chosen = Chosen {
+                    backend: Some(id),
+                    ..Chosen::default()
+                };
+                waypoint::decide(tables, connect, chosen, waypoint)
             }
             _ => Verdict::Pass(PassReason::Direct),
         },

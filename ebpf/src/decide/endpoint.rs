@@ -2,35 +2,32 @@
 
 use super::backend;
 use crate::{Connect, Lookup, Refuse, Verdict};
-use kmesh_lite_common::{BackendId, Caller, Port, Range, ServiceId};
+use kmesh_lite_common::{Caller, Frontend, Member, Range, ServiceId};
 
 #[inline(always)]
 pub fn decide<L: Lookup>(
     tables: &L,
     connect: &Connect,
     caller: Caller,
-    target: Port,
+    frontend: &Frontend,
     service: ServiceId,
     range: &Range,
 ) -> Verdict {
-    match pick(tables, range) {
-        Some(id) => backend::decide(tables, connect, caller, target, service, id),
+    match pick(tables, range, frontend.column) {
+        Some(member) => backend::decide(tables, connect, caller, frontend.target, service, member),
         None => Verdict::Refuse(Refuse::Dangling),
     }
 }
 
 /// A weighted choice by alias table; its rows are described at [`kmesh_lite_common::Endpoint`].
 #[inline(always)]
-fn pick<L: Lookup>(tables: &L, range: &Range) -> Option<BackendId> {
-    let row = tables.endpoint(
-        range
-            .first
-            .wrapping_add(below(tables.random(), range.count)),
-    )?;
+fn pick<'a, L: Lookup>(tables: &'a L, range: &Range, column: u16) -> Option<&'a Member> {
+    let drawn = below(tables.random(), range.count);
+    let row = tables.endpoint(range.column(column).wrapping_add(drawn))?;
     if below(tables.random(), range.total) < row.keep {
-        row.backend
+        Some(&row.own)
     } else {
-        row.alias
+        Some(&row.alias)
     }
 }
 

@@ -15,7 +15,7 @@ pub fn decide<L: Lookup>(
         return Verdict::Refuse(Refuse::Dangling);
     };
     match tables.service(id) {
-        Some(row) => service::decide(tables, connect, caller, frontend.target, id, row),
+        Some(row) => service::decide(tables, connect, caller, frontend, id, row),
         None => Verdict::Refuse(Refuse::Dangling),
     }
 }

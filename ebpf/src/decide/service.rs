@@ -1,25 +1,29 @@
 //! From a service to its waypoint, or to the endpoints of one priority.
 
 use super::{endpoint, waypoint};
-use crate::{Connect, Lookup, Refuse, Verdict};
-use kmesh_lite_common::{Caller, Family, PRIORITIES, Policy, Port, Range, Service, ServiceId};
+use crate::{Chosen, Connect, Lookup, Refuse, Verdict};
+use kmesh_lite_common::{Caller, Family, Frontend, PRIORITIES, Policy, Range, Service, ServiceId};
 
 #[inline(always)]
 pub fn decide<L: Lookup>(
     tables: &L,
     connect: &Connect,
     caller: Caller,
-    target: Port,
+    frontend: &Frontend,
     id: ServiceId,
     service: &Service,
 ) -> Verdict {
     if let Some(waypoint) = service.waypoint
         && caller != Caller::Waypoint
     {
-        return waypoint::decide(tables, connect, Some(id), None, waypoint);
+        let chosen = Chosen {
+            service: Some(id),
+            ..Chosen::default()
+        };
+        return waypoint::decide(tables, connect, chosen, waypoint);
     }
     match usable(service, connect.address.family()) {
-        Some(range) => endpoint::decide(tables, connect, caller, target, id, &range),
+        Some(range) => endpoint::decide(tables, connect, caller, frontend, id, &range),
         None => Verdict::Refuse(Refuse::NoEndpoint),
     }
 }

@@ -1,16 +1,10 @@
 //! To a waypoint.
 
-use crate::{Connect, Lookup, Redirect, Refuse, Verdict};
-use kmesh_lite_common::{BackendId, Header, Protocol, ServiceId, WaypointId};
+use crate::{Chosen, Connect, Lookup, Redirect, Refuse, Verdict};
+use kmesh_lite_common::{Header, Protocol, WaypointId};
 
 #[inline(always)]
-pub fn decide<L: Lookup>(
-    tables: &L,
-    connect: &Connect,
-    service: Option<ServiceId>,
-    backend: Option<BackendId>,
-    id: WaypointId,
-) -> Verdict {
+pub fn decide<L: Lookup>(tables: &L, connect: &Connect, chosen: Chosen, id: WaypointId) -> Verdict {
     let Some(waypoint) = tables.waypoint(id) else {
         return Verdict::Refuse(Refuse::Dangling);
     };
@@ -23,8 +17,7 @@ pub fn decide<L: Lookup>(
     Verdict::Redirect(Redirect {
         address: waypoint.address,
         port: waypoint.port,
-        service,
-        backend,
+        chosen,
         waypoint: Some(id),
     })
 }

@@ -2,6 +2,7 @@
 
 use super::{Failure, FailureKind, Findings};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `GET /v1/status`.
@@ -123,20 +124,27 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PriorityStatus {
     pub priority: usize,
-    /// Whether new connections go to this priority.
+    /// Whether new connections of ordinary callers go to this priority. Where the service has a waypoint
+    /// they go there instead.
     pub in_use: bool,
     pub endpoints: Vec<EndpointStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndpointStatus {
+    /// The endpoint as the file could name it: the address, with ports if it has its own.
+    pub endpoint: String,
     pub address: String,
+    /// Ports of the service, as `80/tcp`, behind which the endpoint has its own port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
     /// `region/zone/subzone`; empty if unknown.
     pub locality: String,
     pub weight: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<String>,
-    /// Connects to this backend, through whichever service.
+    /// Connects that the service sent here since it has the endpoint, through the backend's waypoint or
+    /// not. Those of a waypoint count too.
     pub connects: u64,
 }
 

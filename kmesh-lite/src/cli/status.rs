@@ -141,7 +141,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
     let mut table = Table::new(&[
         "service",
         ">priority",
-        "address",
+        "endpoint",
         "locality",
         ">weight",
         ">connects",
@@ -160,7 +160,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
                 table.row([
                     service.name.clone(),
                     priority.priority.to_string(),
-                    endpoint.address.clone(),
+                    endpoint.endpoint.clone(),
                     or_dash(&endpoint.locality),
                     endpoint.weight.to_string(),
                     endpoint.connects.to_string(),

@@ -121,7 +121,8 @@ fn allow_mesh(allowed: &mut Allowed, mesh: &Mesh) {
                 }
             }
             let endpoints = service.endpoints.iter();
-            let targets = endpoints.map(|endpoint| SocketAddr::new(endpoint.address, port.target));
+            let targets =
+                endpoints.map(|endpoint| SocketAddr::new(endpoint.address, endpoint.port(port)));
             allowed.addresses.extend(targets);
         }
     }
@@ -150,6 +151,10 @@ mod tests {
         vips = ["10.96.0.10", "127.0.0.1"]
         ports = ["80:8080", { port = 53, protocol = "udp" }]
         endpoints = ["192.168.1.10", "db-1"]
+        [services.own-ports]
+        vips = ["10.96.0.11"]
+        ports = ["80:8080", "443:8443"]
+        endpoints = [{ address = "192.168.1.13", ports = { 80 = 8081 } }]
         [services.moving]
         vips = ["auto"]
         ports = ["443:8443"]
@@ -182,6 +187,8 @@ mod tests {
             "192.168.1.11:22",
             "240.64.0.77:443",
             "192.168.1.12:8443",
+            "192.168.1.13:8081",
+            "192.168.1.13:8443",
             "203.0.113.7:1",
         ] {
             assert!(
@@ -199,6 +206,7 @@ mod tests {
             "10.96.0.10:53",
             "127.0.0.1:22",
             "192.168.1.10:22",
+            "192.168.1.13:8080",
             "240.64.0.77:80",
             "10.0.0.5:15008",
             "192.168.1.11:0",

@@ -1,10 +1,11 @@
 //! Endpoints and virtual addresses, which have short forms.
 
+use super::port::OwnPortsText;
 use super::read::{At, Required};
 use super::read::{DocumentReader, Field, NAME, Read, Value, Wrong, text};
 use super::scalar::{
-    ADDRESS_PATTERN, Address, Label, LocalityPart, LocalityPath, LocalityRef, NameText, Weight,
-    address,
+    ADDRESS_PATTERN, Address, ENDPOINT_ADDRESS_PATTERN, EndpointAddress, Label, LocalityPart,
+    LocalityPath, LocalityRef, NameText, Weight, address, endpoint_address,
 };
 use super::suggest::quote;
 use crate::model::{Locality, Name};
@@ -17,10 +18,14 @@ text! {
     /// An endpoint of a service in its long form: an address or a name, and what differs from the
     /// defaults.
     EndpointTable "a table with `address` or `name`" {
-        /// Address of the endpoint. Either this or `name`.
-        address: Option<At<Address>>,
+        /// Address of the endpoint. Where the service has one port, the endpoint's own port may follow:
+        /// `10.0.0.1:8081`. Either this or `name`.
+        address: Option<At<EndpointAddress>>,
         /// An entry of `[endpoints]`. What is given here too counts for this service only.
         name: Option<At<NameText>>,
+        /// Ports of the service behind which this endpoint has a port of its own, with that port:
+        /// `{ 80 = 8081, "53/udp" = 5353 }`. Default: the targets that the service declares.
+        ports: Option<OwnPortsText>,
         /// Where it is: a name from `[localities]`, or `region/zone/subzone`.
         locality: Option<At<LocalityRef>>,
         /// The network it is in.
@@ -38,7 +43,8 @@ text! {
 text! {
     /// A backend that several services share, or whose own address is captured.
     SharedEndpoint "a table with `address`" {
-        /// Its address. No two entries have the same.
+        /// Its address, without a port. No two entries have the same. A service whose endpoint has a port
+        /// of its own says so where it names the entry: `{ name = "db-1", ports = { 80 = 8081 } }`.
         address: Required<At<Address>>,
         /// Where it is: a name from `[localities]`, or `region/zone/subzone`.
         locality: Option<At<LocalityRef>>,
@@ -59,7 +65,8 @@ text! {
 /// An endpoint of a service: an address, a name from `[endpoints]`, or a table.
 #[derive(Debug)]
 pub enum EndpointText {
-    Address(IpAddr),
+    /// With its port, if it has its own.
+    Address(IpAddr, Option<u16>),
     Name(Name),
     Table(Box<EndpointTable>),
 }
@@ -97,7 +104,7 @@ impl Read for EndpointText {
 fn short(text: &str) -> Result<EndpointText, Wrong> {
     // What looks like an address is one, if a wrong one: names that do are refused.
     if text.contains([':', '/']) || looks_like_v4(text) {
-        return address(text).map(EndpointText::Address);
+        return endpoint_address(text).map(|(ip, port)| EndpointText::Address(ip, port));
     }
     text.parse().map(EndpointText::Name).map_err(|error| {
         let message = format!("{} is neither an address nor a name: {error}", quote(text));
@@ -119,7 +126,11 @@ impl JsonSchema for EndpointText {
         json_schema!({
             "description": "An endpoint: an address, a name from `[endpoints]`, or a table.",
             "anyOf": [
-                { "type": "string", "pattern": ADDRESS_PATTERN, "description": "An address." },
+                {
+                    "type": "string",
+                    "pattern": ENDPOINT_ADDRESS_PATTERN,
+                    "description": "An address, with the endpoint's own port or without.",
+                },
                 {
                     "type": "string",
                     "pattern": super::read::NAME_PATTERN,

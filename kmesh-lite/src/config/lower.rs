@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod endpoint;
 mod merge;
+mod own_port;
 mod place;
 mod service;
 mod settings;

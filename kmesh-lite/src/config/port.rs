@@ -1,12 +1,13 @@
 //! Ports: `80`, `"80"`, `"80:8080"`, `"53:53/udp"`, `{ port = 80, target = 8080 }`.
 
 use super::choice::{Choice, choose};
-use super::read::{DocumentReader, Read, Required, Value, Wrong, text};
+use super::read::{At, DocumentReader, Read, Required, Value, Wrong, text};
 use super::scalar::{PortNumber, integer};
 use super::suggest::quote;
 use crate::model::{PortMapping, Protocol};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
+use std::fmt;
 use toml::de::DeValue;
 
 /// One port of a service.
@@ -93,6 +94,86 @@ fn mapping(port: u32, target: u32, protocol: Protocol) -> Option<PortMapping> {
         port: u16::try_from(port).ok()?,
         target: u16::try_from(target).ok()?,
     })
+}
+
+/// Ports of the service behind which an endpoint has its own: `{ 80 = 8081 }`.
+#[derive(Debug)]
+pub struct OwnPortsText {
+    pub items: Vec<(At<PortKey>, u16)>,
+}
+
+/// A port of the service: `80`, or `80/udp` where the protocol matters.
+#[derive(Clone, Copy, Debug)]
+pub struct PortKey {
+    pub port: u16,
+    pub protocol: Option<Protocol>,
+}
+
+impl PortKey {
+    /// Whether it means this port of the service.
+    pub fn means(&self, mapping: &PortMapping) -> bool {
+        let protocol = self.protocol.unwrap_or(mapping.protocol);
+        (self.port, protocol) == (mapping.port, mapping.protocol)
+    }
+}
+
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Some(protocol) => write!(f, "{}/{protocol}", self.port),
+            None => self.port.fmt(f),
+        }
+    }
+}
+
+impl Read for OwnPortsText {
+    const WHAT: &'static str =
+        "a table from ports of the service to ports of the endpoint, like `{ 80 = 8081 }`";
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let DeValue::Table(table) = value.get_ref() else {
+            reader.wrong_type(value, Self::WHAT);
+            return None;
+        };
+        let mut items = Vec::with_capacity(table.len());
+        for (key, value) in table {
+            let span = key.span().into();
+            let port = key_of(key.get_ref())
+                .map_err(|wrong| reader.wrong(span, wrong))
+                .ok();
+            let own = PortNumber::read(value, reader);
+            if let (Some(port), Some(own)) = (port, own) {
+                let key = At { span, value: port };
+                items.push((key, u16::try_from(own.0).ok()?));
+            }
+        }
+        (items.len() == table.len()).then_some(Self { items })
+    }
+}
+
+fn key_of(text: &str) -> Result<PortKey, Wrong> {
+    let (port, protocol) = match text.split_once('/') {
+        Some((port, protocol)) => (port, Some(choose(protocol)?)),
+        None => (text, None),
+    };
+    let port = number(text, port)
+        .map_err(|wrong| wrong.expected("a port of the service, like `80` or `\"53/udp\"`"))?;
+    Ok(PortKey { port, protocol })
+}
+
+impl JsonSchema for OwnPortsText {
+    fn schema_name() -> Cow<'static, str> {
+        "OwnPorts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Ports of the service, with the port that the endpoint has behind each.",
+            "type": "object",
+            "propertyNames": { "pattern": "^[0-9]{1,5}(/(tcp|udp))?$" },
+            "additionalProperties": { "type": "integer", "minimum": 1, "maximum": 65535 },
+        })
+    }
 }
 
 impl JsonSchema for PortText {

@@ -6,7 +6,7 @@ use crate::model::{CgroupRef, Limits, Locality, Name};
 use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeValue;
@@ -57,7 +57,14 @@ macro_rules! scalar {
 
 pub const ADDRESS_PATTERN: &str = "^[0-9.]+$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$";
 
+/// As [`ADDRESS_PATTERN`], which also allows an IPv4 address with a port.
+pub const ENDPOINT_ADDRESS_PATTERN: &str =
+    r"^[0-9.]+$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$|^\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}$";
+
 scalar! {
+    /// The address of an endpoint, and its port if it is written there.
+    EndpointAddress((IpAddr, Option<u16>)): "an address, or one with a port like `10.0.0.1:8081`",
+        ENDPOINT_ADDRESS_PATTERN, |text, _| endpoint_address(text);
     /// An IPv4 or IPv6 address of one host.
     Address(IpAddr): "an IPv4 or IPv6 address", ADDRESS_PATTERN, |text, _| address(text);
 
@@ -131,6 +138,23 @@ pub fn address(text: &str) -> Result<IpAddr, Wrong> {
                 })
             }
         },
+    }
+}
+
+/// An address that may have a port: `10.0.0.1`, `10.0.0.1:8081`, `[fd00::1]:8081`.
+pub fn endpoint_address(text: &str) -> Result<(IpAddr, Option<u16>), Wrong> {
+    let (ip, port) = match text.rsplit_once(':') {
+        Some((ip, port)) if ip.parse::<Ipv4Addr>().is_ok() => (ip, port),
+        Some((ip, port)) if ip.starts_with('[') && ip.ends_with(']') => {
+            (&ip[1..ip.len() - 1], port)
+        }
+        _ => return Ok((address(text)?, None)),
+    };
+    let ip = address(ip)?;
+    match port.parse() {
+        Ok(0) => Err(Wrong::new("port 0 cannot be connected to").expected(PortNumber::WHAT)),
+        Ok(port) if !text.contains('+') => Ok((ip, Some(port))),
+        _ => Err(Wrong::new(format!("{} is not a port", quote(port))).expected(PortNumber::WHAT)),
     }
 }
 

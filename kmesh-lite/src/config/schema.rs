@@ -89,7 +89,8 @@ text! {
         frontends: Option<Limit>,
         /// Services. Default: 10000.
         services: Option<Limit>,
-        /// Endpoints, counted in every service they belong to. Default: 100000.
+        /// Endpoints, counted in every service they belong to, and there once for each port of the service
+        /// behind which endpoints differ in their own ports. Default: 100000.
         endpoints: Option<Limit>,
         /// Distinct addresses of endpoints. Default: 100000.
         backends: Option<Limit>,
@@ -142,7 +143,9 @@ text! {
         prefer: Option<List<Choice<Scope>>>,
         /// An entry of `[waypoints]`: every connection to the service goes there.
         waypoint: Option<At<NameText>>,
-        /// Who serves: addresses, names from `[endpoints]`, or tables. Without any, connections are
+        /// Who serves: addresses, names from `[endpoints]`, or tables. Where the service has one port, an
+        /// address may have a port that takes the place of the declared one: `10.0.0.1:8081`. Servers that
+        /// share an address are endpoints with different ports. Without any endpoint, connections are
         /// refused. IPv4 endpoints serve the IPv4 addresses of the service, and its IPv6 addresses
         /// too if it has no IPv6 endpoint at all; IPv6 endpoints serve the IPv6 addresses.
         endpoints: Option<List<EndpointText>>,

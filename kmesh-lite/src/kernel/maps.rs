@@ -12,7 +12,7 @@ use crate::tables::{
     on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot};
+use kmesh_lite_common::{Caller, Endpoint, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
 use std::io;
 
@@ -23,6 +23,8 @@ pub struct KernelMaps {
     pub endpoints: Rows<Endpoint>,
     pub callers: HashMap<MapData, u64, Caller>,
     pub outcomes: Counts,
+    /// Connects by the counters of endpoints.
+    pub endpoint_connects: Counts,
     pub readers: Readers,
 }
 
@@ -114,12 +116,21 @@ impl KernelMaps {
                 sums.collect::<io::Result<_>>()
                     .map_err(error("read", "counters"))?
             }),
+            endpoints: tables
+                .endpoint_ids()
+                .into_iter()
+                // One that somebody else wrote may lead nowhere.
+                .filter(|id| id.index() < self.endpoint_connects.len())
+                .map(|id| Ok((id, counters::sum(&self.endpoint_connects, id.index())?)))
+                .collect::<io::Result<_>>()
+                .map_err(error("read", "counters"))?,
         })
     }
 
-    /// Carries counts over to the maps that replace these. Connects of the moment may be lost to the
-    /// count.
-    pub fn copy_counters(&self, to: &mut Self, tables: &Tables) -> Result<(), MapsError> {
+    /// Carries counts over to the maps that replace these, of what is in `tables` before and after.
+    /// Connects of the moment may be lost to the count.
+    pub fn copy_counters(&self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
+        let [before, after] = tables;
         let outcomes = 0..Outcome::ALL.len() as u32;
         counters::copy(&self.outcomes, &mut to.outcomes, outcomes)
             .map_err(error("copy", "counters"))?;
@@ -127,11 +138,15 @@ impl KernelMaps {
             let from = &T::part(&self.tables).connects;
             let to = &mut T::part_mut(&mut to.tables).connects;
             if let (Some(from), Some(to)) = (from, to) {
-                let ids = T::part(&tables.rows).keys().map(|id| T::index(*id));
+                let ids = T::part(&after.rows).keys().map(|id| T::index(*id));
                 counters::copy(from, to, ids).map_err(error("copy", "counters"))?;
             }
         });
-        Ok(())
+        // A number that is handed out again has not been set to zero here.
+        let (before, after) = (before.endpoint_ids(), after.endpoint_ids());
+        let indexes = before.intersection(&after).map(|id| id.index());
+        counters::copy(&self.endpoint_connects, &mut to.endpoint_connects, indexes)
+            .map_err(error("copy", "counters"))
     }
 
     fn deleted_key(&mut self) {
@@ -181,6 +196,11 @@ impl KernelMaps {
                     .zip(rows)
                     .try_for_each(|(index, row)| self.endpoints.set(index, *row))
             }
+            // A program that chose by the rows before may add one more to a number that was handed out
+            // again, which a counter of connects can bear.
+            Op::Count(ids) => ids
+                .iter()
+                .try_for_each(|id| counters::reset(&mut self.endpoint_connects, id.index())),
             Op::Commit => {
                 // On processors that reorder loads, a program could see the new generation and old
                 // rows. One that starts after a grace period cannot.
@@ -269,9 +289,9 @@ impl Maps for KernelMaps {
                 .map_err(|error| read("callers")(io_error(error)))?,
         };
         let endpoints = &self.endpoints;
-        Ok(assemble(contents, |range: Range| {
-            let end = range.first.checked_add(range.count)?;
-            (range.first..end)
+        Ok(assemble(contents, |first, length| {
+            let end = first.checked_add(length)?;
+            (first..end)
                 .map(|index| endpoints.get(index).ok())
                 .collect()
         }))

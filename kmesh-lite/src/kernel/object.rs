@@ -61,6 +61,7 @@ pub const SETTINGS: &str = "SETTINGS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const CALLERS: &str = "CALLERS";
 const OUTCOMES: &str = "OUTCOMES";
+const ENDPOINT_CONNECTS: &str = "ENDPOINT_CONNECTS";
 
 /// The maps that the mesh is turned into.
 pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -73,7 +74,10 @@ pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// The maps whose size follows from a limit, with the table of that limit.
 fn sized_maps() -> Vec<(&'static str, Table)> {
-    let mut maps = vec![(ENDPOINTS, Table::Endpoints)];
+    let mut maps = vec![
+        (ENDPOINTS, Table::Endpoints),
+        (ENDPOINT_CONNECTS, Table::Endpoints),
+    ];
     for_each_table!(T => {
         let of_table = [Some(T::MAP), T::KEYS, T::CONNECTS];
         maps.extend(of_table.into_iter().flatten().map(|map| (map, T::TABLE)));
@@ -251,6 +255,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         endpoints: rows(all, ENDPOINTS)?,
         callers: hash(all, CALLERS)?,
         outcomes: counters(all, OUTCOMES)?,
+        endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
     })
 }

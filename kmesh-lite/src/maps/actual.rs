@@ -1,7 +1,9 @@
 //! From the contents of the maps to the tables that count.
 
-use crate::tables::{Actual, ById, Declared, Each, Leftovers, Shape, Tables, each, for_each_table};
-use kmesh_lite_common::{Caller, Endpoint, Range, Settings, Slot, Stamp};
+use crate::tables::{
+    self, Actual, ById, Declared, Each, Leftovers, Shape, Tables, each, for_each_table,
+};
+use kmesh_lite_common::{Caller, Endpoint, Settings, Slot, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an implementation of [`super::Maps`] reads.
@@ -39,11 +41,11 @@ impl Shape for Read {
 /// go on counting from it.
 const ABSURD: u64 = 1 << 62;
 
-/// Sorts out what counts at the current generation. `endpoints` reads one range; it may be asked
-/// for rows that do not exist, if somebody else wrote to the tables.
+/// Sorts out what counts at the current generation. `endpoints` reads rows, from the first and as many as
+/// it is told; it may be asked for rows that do not exist, if somebody else wrote to the tables.
 pub fn assemble(
     mut contents: Contents,
-    endpoints: impl Fn(Range) -> Option<Vec<Endpoint>>,
+    endpoints: impl Fn(u32, u32) -> Option<Vec<Endpoint>>,
 ) -> Actual {
     let generation = match contents.settings.generation {
         sensible @ 0..ABSURD => sensible,
@@ -62,14 +64,15 @@ pub fn assemble(
 
     let mut ranges: BTreeMap<u32, Vec<Endpoint>> = BTreeMap::new();
     for service in rows.services.values() {
-        let used = service.v4.iter().chain(&service.v6);
-        for range in used.filter(|range| range.count > 0) {
+        for range in tables::ranges(service) {
+            let length = tables::length(range, service.columns);
             // Families mostly share their ranges.
             let known = ranges.get(&range.first);
-            if known.is_some_and(|rows| rows.len() == range.count as usize) {
+            if known.is_some_and(|rows| rows.len() == length) {
                 continue;
             }
-            if let Some(rows) = endpoints(*range) {
+            let length = u32::try_from(length).ok();
+            if let Some(rows) = length.and_then(|length| endpoints(range.first, length)) {
                 ranges.insert(range.first, rows);
             }
         }

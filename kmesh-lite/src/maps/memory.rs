@@ -6,7 +6,7 @@ use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Range,
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey,
     Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::Lookup;
@@ -86,14 +86,14 @@ impl Memory {
         }, else (self.endpoints.len(), 0))
     }
 
-    fn range(&self, range: Range) -> Option<Vec<Endpoint>> {
-        let end = range.first.checked_add(range.count)?;
+    fn rows(&self, first: u32, length: u32) -> Option<Vec<Endpoint>> {
+        let end = first.checked_add(length)?;
         let rows: Vec<_> = self
             .endpoints
-            .range(range.first..end)
+            .range(first..end)
             .map(|(_, row)| *row)
             .collect();
-        (rows.len() == range.count as usize).then_some(rows)
+        (rows.len() == length as usize).then_some(rows)
     }
 }
 
@@ -121,7 +121,7 @@ impl Maps for Memory {
             }),
             callers: self.callers.clone(),
         };
-        Ok(assemble(contents, |range| self.range(range)))
+        Ok(assemble(contents, |first, length| self.rows(first, length)))
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
@@ -144,6 +144,8 @@ impl Maps for Memory {
             Op::PutRange(first, rows) => {
                 self.endpoints.extend((*first..).zip(rows.iter().copied()));
             }
+            // Nobody connects through these tables.
+            Op::Count(_) => {}
             Op::Commit => self.settings.generation = generation,
             Op::Free(row) => {
                 self.drop_key(&row.key());

@@ -1,6 +1,6 @@
 //! Membership of a backend in a service.
 
-use super::Place;
+use super::{Place, PortMapping};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,8 +9,25 @@ use std::sync::Arc;
 pub struct Endpoint {
     /// The backend's address.
     pub address: IpAddr,
+    /// Ports of the service behind which this endpoint has another port than the service says. Sorted;
+    /// mostly empty.
+    pub ports: Vec<PortMapping>,
     /// Shared: a hundred thousand endpoints have few places.
     pub place: Arc<Place>,
     /// Share of new connections relative to the others at its priority; 0 for none.
     pub weight: u32,
+}
+
+impl Endpoint {
+    /// The endpoint's own port behind a port of its service.
+    pub fn own_port(&self, mapping: &PortMapping) -> Option<u16> {
+        let mut own = self.ports.iter();
+        own.find(|own| (own.protocol, own.port) == (mapping.protocol, mapping.port))
+            .map(|own| own.target)
+    }
+
+    /// The port that connects to a port of its service arrive at.
+    pub fn port(&self, mapping: &PortMapping) -> u16 {
+        self.own_port(mapping).unwrap_or(mapping.target)
+    }
 }

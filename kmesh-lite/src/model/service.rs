@@ -1,6 +1,7 @@
 //! Named sets of frontends and endpoints with one policy.
 
 use super::{Endpoint, Name, Policy, Protocol, Scope};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A service. Lists are sorted and without repetition, so that the order of a file cannot matter.
@@ -13,8 +14,75 @@ pub struct Service {
     /// Empty under `random`.
     pub prefer: Vec<Scope>,
     pub waypoint: Option<Name>,
-    /// By address.
+    /// By address and ports.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// The ways in which the endpoints of a service have ports of their own. Two ports of the service share a
+/// column if each endpoint has its own port behind both, the same one, or behind none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// The column of each port of the service, in order.
+    of_port: Vec<usize>,
+    /// One port of each column, by its place among the ports of the service.
+    example: Vec<usize>,
+}
+
+impl Columns {
+    /// How many there are; never none.
+    pub fn count(&self) -> usize {
+        self.example.len().max(1)
+    }
+}
+
+impl Service {
+    /// The columns of the ports of the endpoints. Where no endpoint has a port of its own there is one.
+    pub fn columns(&self) -> Columns {
+        let own: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|it| !it.ports.is_empty())
+            .collect();
+        let mut known: BTreeMap<Vec<Option<u16>>, usize> = BTreeMap::new();
+        let mut columns = Columns {
+            of_port: Vec::with_capacity(self.ports.len()),
+            example: Vec::new(),
+        };
+        for (place, mapping) in self.ports.iter().enumerate() {
+            let ports = own.iter().map(|endpoint| endpoint.own_port(mapping));
+            let column = *known.entry(ports.collect()).or_insert_with(|| {
+                columns.example.push(place);
+                columns.example.len() - 1
+            });
+            columns.of_port.push(column);
+        }
+        columns
+    }
+
+    /// Each port with its column.
+    pub fn ports_by_column<'a>(
+        &'a self,
+        columns: &'a Columns,
+    ) -> impl Iterator<Item = (&'a PortMapping, usize)> {
+        self.ports.iter().zip(columns.of_port.iter().copied())
+    }
+
+    /// The own ports of an endpoint by column; empty if it has none.
+    pub fn own_ports(&self, columns: &Columns, endpoint: &Endpoint) -> Vec<Option<u16>> {
+        if endpoint.ports.is_empty() {
+            return Vec::new();
+        }
+        let examples = columns
+            .example
+            .iter()
+            .filter_map(|place| self.ports.get(*place));
+        examples.map(|port| endpoint.own_port(port)).collect()
+    }
+
+    /// Rows that the service takes in the table of endpoints: one for each endpoint and column.
+    pub fn endpoint_rows(&self) -> usize {
+        self.endpoints.len() * self.columns().count()
+    }
 }
 
 /// A virtual address.

@@ -15,6 +15,14 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     let now = &actual.tables;
     let mut ops = clear(&actual.leftovers, desired);
     let cleared = ops.len();
+    // In tables that were never committed to, every counter is still zero.
+    if actual.generation > 0 && now.endpoints != desired.endpoints {
+        let (before, after) = (now.endpoint_ids(), desired.endpoint_ids());
+        let new: Vec<_> = after.difference(&before).copied().collect();
+        if !new.is_empty() {
+            ops.push(Op::Count(new));
+        }
+    }
     // Rows that a table loses, and whether programs find them by their keys.
     let mut gone: Vec<(bool, Vec<Row>)> = Vec::new();
     for_each_table!(T => {

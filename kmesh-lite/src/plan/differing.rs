@@ -1,6 +1,6 @@
 //! Differences between two states, found without looking anything up: both are in order.
 
-use crate::tables::Tables;
+use crate::tables::{self, Tables};
 use kmesh_lite_common::ServiceId;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +29,11 @@ pub fn unchanged_services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId
     }
     let same_range = |first: u32| {
         let rows = after.endpoints.get(&first).into_iter().flatten();
-        let mut ids = rows.filter_map(|row| row.backend);
+        let mut ids = rows.filter_map(|row| row.own.backend);
         !ranges.contains(&first) && (backends.is_empty() || ids.all(|id| !backends.contains(&id)))
     };
     let same = after.rows.services.iter().filter(|(id, row)| {
-        let mut used = row.v4.iter().chain(&row.v6).filter(|range| range.count > 0);
+        let mut used = tables::ranges(row);
         !services.contains(id) && !others.contains(id) && used.all(|range| same_range(range.first))
     });
     same.map(|(id, _)| *id).collect()

@@ -2,7 +2,7 @@
 
 use crate::model::Table;
 use crate::tables::{Key, Row};
-use kmesh_lite_common::{Caller, Endpoint};
+use kmesh_lite_common::{Caller, Endpoint, EndpointId};
 use std::fmt;
 
 /// One operation.
@@ -11,6 +11,8 @@ pub enum Op {
     /// Write the version of a row that counts from the plan's generation on; rows that are found by
     /// key get their key.
     Put(Row),
+    /// Begin to count the connects of these endpoints.
+    Count(Vec<EndpointId>),
     /// Write rows of the endpoint table, to which no service refers yet.
     PutRange(u32, Vec<Endpoint>),
     /// Say that the row is gone from the plan's generation on.
@@ -38,7 +40,7 @@ impl Op {
     pub fn table(&self) -> &'static str {
         match self {
             Self::Put(row) | Self::Retire(row) | Self::Free(row) => row.table().as_str(),
-            Self::PutRange(..) => Table::Endpoints.as_str(),
+            Self::PutRange(..) | Self::Count(_) => Table::Endpoints.as_str(),
             Self::FreeSlot(table, _) | Self::Scrub(table, _) => table.as_str(),
             Self::DropKey(key) => key.table().as_str(),
             Self::Commit | Self::CallerLevels(_) => "settings",
@@ -62,13 +64,23 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put(row) => write!(f, "put {row}"),
+            Self::Count(endpoints) => {
+                let (number, s) = match endpoints.len() {
+                    1 => (1, ""),
+                    number => (number, "s"),
+                };
+                write!(f, "count the connects of {number} new endpoint{s}")
+            }
             Self::PutRange(first, rows) => {
                 let end = u64::from(*first) + rows.len() as u64;
                 write!(f, "put endpoints [{first}..{end}]")?;
                 for row in rows {
-                    match row.backend {
+                    match row.own.backend {
                         Some(backend) => write!(f, " {backend}")?,
                         None => write!(f, " nothing")?,
+                    }
+                    if row.own.port.get() != 0 {
+                        write!(f, ":{}", row.own.port)?;
                     }
                     if row.weight != 1 {
                         write!(f, "*{}", row.weight)?;

@@ -1,8 +1,8 @@
 //! A change in words.
 
 use super::differing;
-use crate::tables::Tables;
-use kmesh_lite_common::{Endpoint, Frontend, Name, PRIORITIES, Range, Service, ServiceId, Speaker};
+use crate::tables::{Listed, Tables, filled, own_ports, title};
+use kmesh_lite_common::{Frontend, Name, Service, ServiceId, Speaker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -78,8 +78,8 @@ struct ServiceWords {
     waypoint: Option<String>,
     /// `address:port/protocol` to target port.
     frontends: BTreeMap<String, u16>,
-    /// By address: priority and weight.
-    endpoints: BTreeMap<String, (usize, u32)>,
+    /// By address and own ports: priority and weight. Endpoints of weight 0 have no priority.
+    endpoints: BTreeMap<String, (Option<usize>, u32)>,
 }
 
 impl View<'_> {
@@ -138,36 +138,30 @@ impl View<'_> {
             policy: row.policy.as_str(),
             waypoint: row.waypoint.and_then(|id| self.waypoint_name(id)),
             frontends: frontends.iter().map(frontend).collect(),
-            endpoints: self
-                .endpoints(&row.v4)
-                .chain(self.endpoints(&row.v6))
-                .collect(),
+            endpoints: self.endpoints(row, frontends),
         }
     }
 
     fn endpoints(
         &self,
-        ranges: &[Range; PRIORITIES],
-    ) -> impl Iterator<Item = (String, (usize, u32))> {
+        row: &Service,
+        frontends: &[&Frontend],
+    ) -> BTreeMap<String, (Option<usize>, u32)> {
+        let ranges = filled(&row.v4).chain(filled(&row.v6));
+        let ranges = ranges.map(|(priority, range)| (Some(priority), range));
         ranges
-            .iter()
-            .enumerate()
-            .filter(|(_, range)| range.count > 0)
-            .filter_map(|(priority, range)| Some((priority, self.0.endpoints.get(&range.first)?)))
-            .flat_map(move |(priority, rows)| {
-                rows.iter()
-                    .map(move |row| (self.backend(row), (priority, row.weight)))
-            })
+            .chain([(None, &row.drained)])
+            .flat_map(|(priority, range)| self.0.listed(range).map(move |it| (priority, it)))
+            .map(|(priority, it)| (self.endpoint(&it, frontends), (priority, it.weight)))
+            .collect()
     }
 
-    fn backend(&self, endpoint: &Endpoint) -> String {
-        endpoint
-            .backend
-            .and_then(|id| self.0.rows.backends.get(&id))
-            .map_or_else(
-                || "an unknown backend".to_owned(),
-                |row| row.address.to_string(),
-            )
+    fn endpoint(&self, listed: &Listed, frontends: &[&Frontend]) -> String {
+        let frontends = || frontends.iter().copied();
+        match self.0.address(listed) {
+            Some(address) => title(address, &own_ports(frontends(), listed), frontends()),
+            None => "an unknown backend".to_owned(),
+        }
     }
 }
 
@@ -205,8 +199,9 @@ impl ServiceWords {
             ));
         }
         let frontend = |key: &String, target: &u16| format!("frontend {key} to port {target}");
-        let endpoint = |key: &String, (priority, weight): &(usize, u32)| {
-            format!("endpoint {key} at priority {priority}, weight {weight}")
+        let endpoint = |key: &String, (priority, weight): &(Option<usize>, u32)| match priority {
+            Some(priority) => format!("endpoint {key} at priority {priority}, weight {weight}"),
+            None => format!("endpoint {key}, weight {weight}"),
         };
         entries(&self.frontends, &new.frontends, frontend, &mut changes);
         entries(&self.endpoints, &new.endpoints, endpoint, &mut changes);

@@ -3,7 +3,7 @@
 use crate::api::{Dump, DumpTable, Row};
 use crate::model::Table;
 use crate::tables::{Actual, Declared, Field, Fields, Noun, Tables, for_each_table};
-use kmesh_lite_common::{BackendId, LAYOUT_VERSION};
+use kmesh_lite_common::{BackendId, LAYOUT_VERSION, Port};
 use serde_json::{Value, json};
 
 /// Every table: rows stand before those that they refer to.
@@ -69,14 +69,18 @@ fn table(name: &str, rows: impl IntoIterator<Item = Value>) -> DumpTable {
 
 fn endpoints(tables: &Tables) -> impl Iterator<Item = Value> {
     let address = |id: Option<BackendId>| tables.name(Table::Backends, id?.index());
+    let port = |port: Port| Some(port.get()).filter(|port| *port != 0);
     tables.endpoints.iter().flat_map(move |(first, rows)| {
         (*first..).zip(rows).map(move |(index, row)| {
             json!({
                 "row": index,
-                "backend": address(row.backend),
+                "backend": address(row.own.backend),
+                "port": port(row.own.port),
+                "counter": row.own.endpoint.map(|id| id.index() + 1),
                 "weight": row.weight,
                 "keep": row.keep,
-                "alias": address(row.alias),
+                "alias": address(row.alias.backend),
+                "alias_port": port(row.alias.port),
             })
         })
     })

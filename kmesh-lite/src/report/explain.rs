@@ -203,8 +203,13 @@ fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range] {
 
 fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
     let address = row
-        .and_then(|row| tables.rows.backends.get(&row.backend?))
+        .and_then(|row| tables.rows.backends.get(&row.own.backend?))
         .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
+    let own = row.map_or(0, |row| row.own.port.get());
+    let address = match own {
+        0 => address,
+        own => format!("{address} on its port {own}"),
+    };
     new(
         "endpoint",
         format!("a weighted draw, for example {address}"),
@@ -262,15 +267,15 @@ fn candidates(
         LookedUp::Endpoint(index, _) => Some(*index),
         _ => None,
     });
-    let target = found.iter().find_map(|found| match found {
-        LookedUp::Frontend(Some(row)) => Some(row.target),
+    let frontend = found.iter().find_map(|found| match found {
+        LookedUp::Frontend(Some(row)) => Some(row),
         _ => None,
     });
     let service = found.iter().find_map(|found| match found {
         LookedUp::Service(_, Some(row)) => Some(row),
         _ => None,
     });
-    let (Some(drawn), Some(target), Some(service)) = (drawn, target, service) else {
+    let (Some(drawn), Some(frontend), Some(service)) = (drawn, frontend, service) else {
         // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
         return vec![Candidate {
             endpoint: asked.to_string(),
@@ -280,7 +285,10 @@ fn candidates(
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
-    let holds = |range: &Range| range.first <= drawn && drawn - range.first < range.count;
+    let holds = |range: &Range| {
+        let first = range.column(frontend.column);
+        first <= drawn && drawn - first < range.count
+    };
     let Some((priority, range)) = ranges(service, connect)
         .iter()
         .enumerate()
@@ -288,18 +296,18 @@ fn candidates(
     else {
         return Vec::new();
     };
+    let column = usize::from(frontend.column);
     tables
-        .endpoints
-        .get(&range.first)
-        .into_iter()
-        .flatten()
-        .filter_map(|row| {
-            let backend = tables.rows.backends.get(&row.backend?)?;
+        .listed(range)
+        .filter_map(|listed| {
+            let backend = tables.rows.backends.get(&listed.backend?)?;
+            let own = listed.ports.get(column).filter(|port| port.get() != 0);
+            let port = own.unwrap_or(&frontend.target).get();
             Some(Candidate {
-                endpoint: SocketAddr::new(backend.address.into(), target.get()).to_string(),
+                endpoint: SocketAddr::new(backend.address.into(), port).to_string(),
                 priority,
-                weight: row.weight,
-                share: f64::from(row.weight) / f64::from(range.total),
+                weight: listed.weight,
+                share: f64::from(listed.weight) / f64::from(range.total),
                 waypoint: backend.waypoint.map(|id| name(tables, id)),
             })
         })

@@ -6,8 +6,8 @@ use crate::api::{
 };
 use crate::kernel::Snapshot;
 use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
-use crate::tables::{Counters, Tables, filled};
-use kmesh_lite_common::{BackendId, Endpoint, Family, Frontend, Service, ServiceId, WaypointId};
+use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title};
+use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -97,7 +97,6 @@ fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceSta
         tables,
         counters,
         mesh,
-        backends: backends(tables),
     };
     let rows = tables.rows.services.iter();
     let mut services: Vec<_> = rows
@@ -105,12 +104,6 @@ fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceSta
         .collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
-}
-
-/// Ids of backends by their addresses.
-fn backends(tables: &Tables) -> BTreeMap<IpAddr, BackendId> {
-    let rows = tables.rows.backends.iter();
-    rows.map(|(id, row)| (row.address.into(), *id)).collect()
 }
 
 /// `address:port/protocol`, and the port of the endpoint where it is another.
@@ -134,16 +127,17 @@ fn refuses(row: &Service, frontend: &Frontend) -> bool {
     !nearest.is_some_and(|priority| is_in_use(row, 0, priority))
 }
 
-/// Whether new connections go to the endpoints at `priority`, the filled one of this number in order.
+/// Whether new connections go to the endpoints at `priority`, the filled one of this number in order. A
+/// waypoint of the service takes them instead.
 fn is_in_use(row: &Service, order: usize, priority: usize) -> bool {
-    order == 0 && (priority == 0 || row.policy == Policy::Failover)
+    let allowed = priority == 0 || row.policy == Policy::Failover;
+    order == 0 && allowed && row.waypoint.is_none()
 }
 
 struct View<'a> {
     tables: &'a Tables,
     counters: &'a Counters,
     mesh: &'a Mesh,
-    backends: BTreeMap<IpAddr, BackendId>,
 }
 
 impl View<'_> {
@@ -155,13 +149,13 @@ impl View<'_> {
         let connects = self.counters.connects.services.get(&id);
         ServiceStatus {
             name: row.name.to_string(),
-            frontends: own.into_iter().map(frontend).collect(),
+            frontends: own.iter().copied().map(frontend).collect(),
             policy: row.policy.to_string(),
             prefer: prefer.map(ToString::to_string).collect(),
             waypoint: self.waypoint(row.waypoint),
             connects: connects.copied().unwrap_or_default(),
             refuses,
-            priorities: self.priorities(row, meant),
+            priorities: self.priorities(row, meant, &own),
         }
     }
 
@@ -169,71 +163,65 @@ impl View<'_> {
         self.tables.name(Table::Waypoints, id?.index())
     }
 
-    fn priorities(&self, row: &Service, meant: Option<&model::Service>) -> Vec<PriorityStatus> {
+    fn priorities(
+        &self,
+        row: &Service,
+        meant: Option<&model::Service>,
+        frontends: &[&Frontend],
+    ) -> Vec<PriorityStatus> {
         let mut priorities: BTreeMap<usize, PriorityStatus> = BTreeMap::new();
-        let mut add = |priority, in_use, endpoint| {
-            let status = priorities
-                .entry(priority)
-                .or_insert_with(|| PriorityStatus {
-                    priority,
-                    ..PriorityStatus::default()
-                });
-            status.in_use |= in_use;
-            status.endpoints.push(endpoint);
-        };
-        let endpoints = meant.iter().flat_map(|meant| &meant.endpoints);
-        let places: BTreeMap<IpAddr, _> = endpoints
-            .clone()
-            .map(|endpoint| (endpoint.address, &endpoint.place))
-            .collect();
-        for (priority, in_use, endpoint) in self.members(row) {
-            if let Some(id) = endpoint.backend
-                && let Some(backend) = self.tables.rows.backends.get(&id)
-            {
-                let address = backend.address.into();
-                let place = places.get(&address);
-                let locality = place.map_or_else(String::new, |it| it.locality.to_string());
-                let status = self.endpoint(address, locality, endpoint.weight, Some(id));
-                add(priority, in_use, status);
-            }
-        }
-        // Endpoints that take no new connections have no row.
-        for endpoint in endpoints.filter(|endpoint| endpoint.weight == 0) {
-            let here = meant.map_or(0, |meant| match meant.policy {
-                Policy::Random => 0,
-                _ => priority(&meant.prefer, &self.mesh.node, &endpoint.place),
-            });
-            let id = self.backends.get(&endpoint.address).copied();
-            let locality = endpoint.place.locality.to_string();
-            add(
-                here,
-                false,
-                self.endpoint(endpoint.address, locality, 0, id),
-            );
+        let meant = Meant::new(meant);
+        for (priority, in_use, listed) in self.members(row) {
+            let Some(address) = self.tables.address(&listed) else {
+                continue;
+            };
+            let own = own_ports(frontends.iter().copied(), &listed);
+            let endpoint = meant.find(address, &own);
+            let priority = match (priority, endpoint) {
+                (Some(priority), _) => priority,
+                (None, Some((service, endpoint))) => self.priority(service, endpoint),
+                // Only the file knows the priority of an endpoint that takes no new connections.
+                (None, None) => continue,
+            };
+            let status = EndpointStatus {
+                endpoint: title(address, &own, frontends.iter().copied()),
+                address: address.to_string(),
+                ports: own.into_iter().map(named).collect(),
+                locality: endpoint
+                    .map_or_else(String::new, |(_, it)| it.place.locality.to_string()),
+                weight: listed.weight,
+                waypoint: self.behind(&listed),
+                connects: self.connects(&listed),
+            };
+            let of_priority = priorities.entry(priority).or_default();
+            of_priority.priority = priority;
+            of_priority.in_use |= in_use;
+            of_priority.endpoints.push(status);
         }
         priorities.into_values().collect()
     }
 
-    fn endpoint(
-        &self,
-        address: IpAddr,
-        locality: String,
-        weight: u32,
-        id: Option<BackendId>,
-    ) -> EndpointStatus {
-        let row = id.and_then(|id| self.tables.rows.backends.get(&id));
-        let connects = id.and_then(|id| self.counters.connects.backends.get(&id));
-        EndpointStatus {
-            address: address.to_string(),
-            locality,
-            weight,
-            waypoint: row.and_then(|row| self.waypoint(row.waypoint)),
-            connects: connects.copied().unwrap_or_default(),
+    fn priority(&self, service: &model::Service, endpoint: &model::Endpoint) -> usize {
+        match service.policy {
+            Policy::Random => 0,
+            _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
         }
     }
 
-    /// Endpoints with their priority, and whether new connections go to that priority.
-    fn members<'a>(&'a self, row: &'a Service) -> Vec<(usize, bool, &'a Endpoint)> {
+    /// The waypoint of an endpoint's backend.
+    fn behind(&self, listed: &Listed) -> Option<String> {
+        let row = self.tables.rows.backends.get(&listed.backend?)?;
+        self.waypoint(row.waypoint)
+    }
+
+    fn connects(&self, listed: &Listed) -> u64 {
+        let connects = listed.id.and_then(|id| self.counters.endpoints.get(&id));
+        connects.copied().unwrap_or_default()
+    }
+
+    /// Endpoints with their priority, and whether new connections go to that priority. Those of weight 0
+    /// have none.
+    fn members(&self, row: &Service) -> Vec<(Option<usize>, bool, Listed)> {
         let families: &[_] = if row.v4 == row.v6 {
             &[&row.v4]
         } else {
@@ -243,11 +231,53 @@ impl View<'_> {
         for ranges in families {
             for (order, (priority, range)) in filled(ranges).enumerate() {
                 let in_use = is_in_use(row, order, priority);
-                let rows = self.tables.endpoints.get(&range.first);
-                let rows = rows.into_iter().flatten();
-                members.extend(rows.map(|row| (priority, in_use, row)));
+                let listed = self.tables.listed(range);
+                members.extend(listed.map(|listed| (Some(priority), in_use, listed)));
             }
         }
+        let drained = self.tables.listed(&row.drained);
+        members.extend(drained.map(|listed| (None, false, listed)));
         members
     }
 }
+
+/// `80/tcp`, and the endpoint's own port behind it.
+fn named(((port, protocol), own): ((u16, Protocol), u16)) -> (String, u16) {
+    (format!("{port}/{protocol}"), own)
+}
+
+/// The endpoints of a service as the file has them, to be found by what the tables know of them.
+struct Meant<'a> {
+    service: Option<&'a model::Service>,
+    endpoints: BTreeMap<(IpAddr, OwnPorts), &'a model::Endpoint>,
+}
+
+impl<'a> Meant<'a> {
+    fn new(service: Option<&'a model::Service>) -> Self {
+        let endpoints = service.iter().flat_map(|service| &service.endpoints);
+        let own = |endpoint: &model::Endpoint| {
+            let ports = endpoint.ports.iter();
+            ports
+                .map(|own| ((own.port, own.protocol), own.target))
+                .collect()
+        };
+        Self {
+            service,
+            endpoints: endpoints
+                .map(|endpoint| ((endpoint.address, own(endpoint)), endpoint))
+                .collect(),
+        }
+    }
+
+    fn find(
+        &self,
+        address: IpAddr,
+        own: &OwnPorts,
+    ) -> Option<(&'a model::Service, &'a model::Endpoint)> {
+        let endpoint = self.endpoints.get(&(address, own.clone()))?;
+        Some((self.service?, endpoint))
+    }
+}
+
+#[cfg(test)]
+mod tests;

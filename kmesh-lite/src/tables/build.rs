@@ -2,10 +2,11 @@
 
 use super::auto::Vips;
 use super::declared::{ById, Declared, Each, Noun, Shape, each, for_each_table};
+use super::endpoint::{self, EndpointKey};
 use super::ids::Ids;
 use super::ranges::Ranges;
 use super::{Actual, Tables, auto, caller};
-use crate::model::{Facts, Mesh, Table};
+use crate::model::{Facts, Mesh, Service, Table};
 
 /// Why a valid mesh has no tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,7 @@ pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Tables, Buil
 
 fn check_limits(mesh: &Mesh, vips: &Vips) -> Result<(), BuildError> {
     let services = mesh.services.values();
-    let endpoints = services.map(|service| service.endpoints.len()).sum();
+    let endpoints = services.map(Service::endpoint_rows).sum();
     let mut needs = vec![(Table::Endpoints, endpoints)];
     for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
     // The first table that is too small is named, in the order in which rows are written.
@@ -55,6 +56,7 @@ pub struct Builder<'a> {
     pub facts: &'a Facts,
     pub actual: &'a Actual,
     pub ids: Each<Known>,
+    pub endpoint_ids: Ids<EndpointKey>,
     pub ranges: Ranges<'a>,
     pub rows: Each<ById>,
 }
@@ -80,6 +82,10 @@ impl<'a> Builder<'a> {
                 let rows = T::part(now).iter();
                 Ids::new(rows.map(|(id, row)| (T::key(row), T::index(*id))))
             }),
+            endpoint_ids: Ids::new(endpoint::known(
+                &actual.tables,
+                Table::Endpoints.rows(&mesh.limits),
+            )),
             ranges: Ranges::new(&actual.tables.endpoints),
             rows: Each::default(),
         }

@@ -1,6 +1,7 @@
 //! Whether every reference in the tables resolves.
 
 use super::Tables;
+use super::endpoint::{length, ranges};
 use kmesh_lite_common::{BackendId, Range};
 
 /// A reference to a row that is not there.
@@ -29,7 +30,8 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
     }
     let exists = |id: BackendId| backends.get(id.index() as usize) == Some(&true);
     for (first, rows) in &tables.endpoints {
-        for backend in rows.iter().flat_map(|row| [row.backend, row.alias]) {
+        let members = rows.iter().flat_map(|row| [row.own, row.alias]);
+        for backend in members.map(|member| member.backend) {
             if !backend.is_some_and(exists) {
                 return dangling(
                     format!("endpoint range at {first}"),
@@ -47,27 +49,23 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
         }
         let whole = |range: &&Range| {
             let rows = tables.endpoints.get(&range.first);
-            range.count == 0 || rows.is_some_and(|rows| rows.len() == range.count as usize)
+            rows.is_some_and(|rows| rows.len() == length(range, service.columns))
         };
-        if let Some(range) = service
-            .v4
-            .iter()
-            .chain(&service.v6)
-            .find(|range| !whole(range))
-        {
+        if let Some(range) = ranges(service).find(|range| !whole(range)) {
             return dangling(from(), format!("endpoint range at {}", range.first));
         }
     }
     for frontend in tables.rows.frontends.values() {
-        if !frontend
+        let key = frontend.key;
+        let from = || format!("frontend {}:{}", key.address, key.port);
+        let service = frontend
             .service
-            .is_some_and(|id| tables.rows.services.contains_key(&id))
-        {
-            let key = frontend.key;
-            return dangling(
-                format!("frontend {}:{}", key.address, key.port),
-                format!("service {:?}", frontend.service),
-            );
+            .and_then(|id| tables.rows.services.get(&id));
+        let Some(service) = service else {
+            return dangling(from(), format!("service {:?}", frontend.service));
+        };
+        if frontend.column >= service.columns {
+            return dangling(from(), format!("column {}", frontend.column));
         }
     }
     for row in tables.rows.addresses.values() {

@@ -1,6 +1,7 @@
 //! Counts of connects, as values.
 
 use super::declared::{Declared, Each, Shape};
+use kmesh_lite_common::EndpointId;
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 
@@ -8,9 +9,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// Connects that were sent to a service, and to a backend or its waypoint. Tables that are not
-    /// counted have none.
+    /// Connects that were sent to a service. Tables that are not counted have none.
     pub connects: Each<Connects>,
+    /// Connects that a service sent to an endpoint, or to the waypoint of its backend.
+    pub endpoints: BTreeMap<EndpointId, u64>,
 }
 
 /// Counts by id.

@@ -195,7 +195,7 @@ declare! { $
     Waypoints waypoints: Waypoint(WaypointId, Waypoint), key Name,
         map "WAYPOINTS";
     Backends backends: Backend(BackendId, Backend), key Address,
-        map "BACKENDS", connects "BACKEND_CONNECTS";
+        map "BACKENDS";
     Services services: Service(ServiceId, Service), key Name,
         map "SERVICES", connects "SERVICE_CONNECTS";
     Frontends frontends: Frontend(FrontendId, Frontend), key FrontendKey,

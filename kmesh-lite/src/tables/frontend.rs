@@ -34,7 +34,11 @@ impl Noun for Frontends {
     fn describe(row: &Frontend, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let service = row.service.map(|id| id.to_string());
         let service = service.as_deref().unwrap_or("nothing");
-        write!(f, " to service {service}, port {}", row.target)
+        write!(f, " to service {service}, port {}", row.target)?;
+        match row.column {
+            0 => Ok(()),
+            column => write!(f, ", column {column}"),
+        }
     }
 
     fn fields(row: &Frontend) -> Fields {
@@ -45,15 +49,22 @@ impl Noun for Frontends {
             ("protocol", Field::Text(row.key.protocol.to_string())),
             ("service", Field::Reference(service)),
             ("target", Field::Number(row.target.get().into())),
+            ("column", Field::Number(row.column.into())),
         ]
     }
 }
 
 impl Builder<'_> {
-    pub(super) fn frontend(&mut self, vip: IpAddr, port: &PortMapping, service: ServiceId) {
+    pub(super) fn frontend(
+        &mut self,
+        vip: IpAddr,
+        port: &PortMapping,
+        service: ServiceId,
+        column: u16,
+    ) {
         let key = FrontendKey::new(vip.into(), Port::new(port.port), port.protocol);
         let id = FrontendId::from_index(self.ids.frontends.index(key)).expect(ID);
-        let row = Frontend::new(key, service, Port::new(port.target));
+        let row = Frontend::new(key, service, Port::new(port.target), column);
         self.rows.frontends.insert(id, row);
     }
 }

@@ -62,12 +62,18 @@ impl<'a> Ranges<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kmesh_lite_common::{BackendId, EndpointId, Member};
 
     fn rows(length: usize, weight: u32) -> Vec<Endpoint> {
+        let nobody = Member::new(
+            BackendId::from_index(0).unwrap(),
+            EndpointId::from_index(0).unwrap(),
+            None,
+        );
         vec![
             Endpoint {
-                backend: None,
-                alias: None,
+                own: nobody,
+                alias: nobody,
                 keep: 0,
                 weight
             };

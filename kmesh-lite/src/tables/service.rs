@@ -1,12 +1,12 @@
 //! Rows of services, with the ranges of endpoints that they refer to.
 
-use super::alias;
 use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
+use super::endpoint::{Placing, length};
 use super::fields::{Field, Fields};
-use crate::model::{Endpoint, Family, Mesh, Name, Policy, Service, Table, priority};
-use kmesh_lite_common::{BackendId, PRIORITIES, Range, ServiceId};
+use crate::model::{Columns, Endpoint, Family, Mesh, Name, Policy, Service, Table, priority};
+use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -40,24 +40,44 @@ impl Noun for Services {
         };
         for (family, ranges) in families {
             for (priority, range) in filled(ranges) {
-                let end = u64::from(range.first) + u64::from(range.count);
-                write!(f, ",{family} priority {priority} [{}..{end}]", range.first)?;
+                write!(
+                    f,
+                    ",{family} priority {priority} {}",
+                    span(range, row.columns)
+                )?;
             }
         }
-        Ok(())
+        if row.drained.count > 0 {
+            write!(f, ", drained {}", span(&row.drained, row.columns))?;
+        }
+        match row.columns {
+            1 => Ok(()),
+            columns => write!(f, ", {columns} columns"),
+        }
     }
 
     fn fields(row: &Self::Row) -> Fields {
         let ranges = |ranges| Field::List(filled(ranges).map(range).collect());
         let waypoint = row.waypoint.map(|id| (Table::Waypoints, id.index()));
+        let drained = Some(&row.drained)
+            .filter(|range| range.count > 0)
+            .into_iter();
         vec![
             ("name", Field::Text(row.name.to_string())),
             ("policy", Field::Text(row.policy.to_string())),
             ("waypoint", Field::Reference(waypoint)),
             ("v4", ranges(&row.v4)),
             ("v6", ranges(&row.v6)),
+            ("drained", Field::List(drained.map(unranked).collect())),
+            ("columns", Field::Number(row.columns.into())),
         ]
     }
+}
+
+/// The rows of a range, in all columns.
+fn span(range: &Range, columns: u16) -> String {
+    let end = range.first as usize + length(range, columns);
+    format!("[{}..{end}]", range.first)
 }
 
 /// Priorities that have endpoints.
@@ -69,8 +89,12 @@ pub fn filled(ranges: &[Range; PRIORITIES]) -> impl Iterator<Item = (usize, &Ran
 }
 
 fn range((priority, range): (usize, &Range)) -> Fields {
+    let priority = ("priority", Field::Number(priority as u64));
+    [priority].into_iter().chain(unranked(range)).collect()
+}
+
+fn unranked(range: &Range) -> Fields {
     vec![
-        ("priority", Field::Number(priority as u64)),
         ("first", Field::Number(range.first.into())),
         ("count", Field::Number(range.count.into())),
         ("total_weight", Field::Number(range.total.into())),
@@ -82,69 +106,78 @@ impl Builder<'_> {
         let row_name = name.to_row();
         let id = ServiceId::from_index(self.ids.services.index(row_name)).expect(ID);
         let old = self.actual.tables.rows.services.get(&id);
-        let (v4, v6) = by_family(&service.endpoints);
-        let v4_ranges = self.priorities(service, &v4, old.map(|row| &row.v4));
+        let columns = service.columns();
+        let mut members = Members::default();
+        for endpoint in &service.endpoints {
+            let own_ports = service.own_ports(&columns, endpoint);
+            let placing = self.placing(id, own_ports, endpoint);
+            let priority = match service.policy {
+                Policy::Random => 0,
+                _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
+            };
+            members.add(endpoint, priority, placing);
+        }
+        let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
-        let v6_ranges = if v6.is_empty() {
-            v4_ranges
+        let v6 = if members.has_v6 {
+            self.priorities(&members.v6, &columns, old.map(|row| &row.v6))
         } else {
-            self.priorities(service, &v6, old.map(|row| &row.v6))
+            v4
         };
+        let drained = self.range(&members.drained, &columns, old.map(|row| row.drained.first));
         self.rows.services.insert(
             id,
             kmesh_lite_common::Service {
                 name: row_name,
                 policy: service.policy,
+                columns: columns.count() as u16,
                 waypoint: self.waypoint_id(&service.waypoint),
-                v4: v4_ranges,
-                v6: v6_ranges,
+                v4,
+                v6,
+                drained,
             },
         );
         for vip in vips {
-            for port in &service.ports {
-                self.frontend(*vip, port, id);
+            for (port, column) in service.ports_by_column(&columns) {
+                self.frontend(*vip, port, id, column as u16);
             }
             self.address(*vip);
         }
     }
 
-    /// One range for each priority, of the endpoints that take new connections.
-    pub(super) fn priorities(
+    /// One range for each priority.
+    fn priorities(
         &mut self,
-        service: &Service,
-        endpoints: &[&Endpoint],
+        members: &[Vec<Placing>; PRIORITIES],
+        columns: &Columns,
         old: Option<&[Range; PRIORITIES]>,
     ) -> [Range; PRIORITIES] {
-        let mut members: [Vec<(BackendId, u32)>; PRIORITIES] = Default::default();
-        for endpoint in endpoints.iter().filter(|endpoint| endpoint.weight > 0) {
-            let priority = match service.policy {
-                Policy::Random => 0,
-                _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
-            };
-            let index = self.ids.backends.index(endpoint.address.into());
-            members[priority].push((BackendId::from_index(index).expect(ID), endpoint.weight));
-        }
         let mut ranges = [Range::default(); PRIORITIES];
         for (priority, members) in members.iter().enumerate() {
-            if members.is_empty() {
-                continue;
-            }
-            let (rows, total) = alias::rows(members);
-            let count = rows.len() as u32;
-            let first = self.ranges.place(rows, old.map(|old| old[priority].first));
-            ranges[priority] = Range {
-                first,
-                count,
-                total,
-            };
+            ranges[priority] = self.range(members, columns, old.map(|old| old[priority].first));
         }
         ranges
     }
 }
 
-/// Endpoints for IPv4 clients, and for IPv6 clients.
-fn by_family(endpoints: &[Endpoint]) -> (Vec<&Endpoint>, Vec<&Endpoint>) {
-    endpoints
-        .iter()
-        .partition(|endpoint| Family::from(endpoint.address) == Family::V4)
+/// The endpoints of a service: those that take new connections by family and priority, and the others.
+#[derive(Default)]
+struct Members {
+    v4: [Vec<Placing>; PRIORITIES],
+    v6: [Vec<Placing>; PRIORITIES],
+    /// Whether any endpoint is of IPv6, whatever its weight.
+    has_v6: bool,
+    drained: Vec<Placing>,
+}
+
+impl Members {
+    fn add(&mut self, endpoint: &Endpoint, priority: usize, placing: Placing) {
+        let family = Family::from(endpoint.address);
+        self.has_v6 |= family == Family::V6;
+        match family {
+            _ if endpoint.weight == 0 => self.drained.push(placing),
+            Family::V4 => self.v4[priority].push(placing),
+            Family::V6 => self.v6[priority].push(placing),
+        }
+    }
 }

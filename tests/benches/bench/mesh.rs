@@ -57,6 +57,7 @@ impl Size {
 fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
     Endpoint {
         address: address.into(),
+        ports: Vec::new(),
         place: place.clone(),
         weight: 1,
     }

@@ -145,6 +145,8 @@ fn growing_tables_carry_every_counter_over() {
     let after = running.counts();
     assert_eq!(before.outcomes, after.outcomes);
     assert_eq!(before.connects, after.connects);
+    assert_eq!(before.endpoints.values().sum::<u64>(), 25);
+    assert_eq!(before.endpoints, after.endpoints);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod headers;
 mod loading;
 mod native;
 mod policy;
+mod ports;
 mod reload_under_fire;
 mod routing;
 mod server_first;

@@ -259,7 +259,7 @@ fn addresses_that_are_not_ours_are_untouched_and_not_counted() {
 }
 
 #[test]
-fn connects_are_counted_by_outcome_service_and_backend() {
+fn connects_are_counted_by_outcome_service_and_endpoint() {
     let Some(host) = Host::new() else { return };
     let _backends = Echo::everywhere(&[8080]);
     let mut mesh = host.run(&format!(
@@ -293,6 +293,6 @@ fn connects_are_counted_by_outcome_service_and_backend() {
         let expected = if row.name.as_str() == "web" { 3 } else { 0 };
         assert_eq!(counters.connects.services[&id], expected, "{}", row.name);
     }
-    let backends: Vec<_> = counters.connects.backends.values().collect();
-    assert_eq!(backends, [&3]);
+    let endpoints: Vec<_> = counters.endpoints.values().collect();
+    assert_eq!(endpoints, [&3]);
 }

@@ -8,6 +8,7 @@ use kmesh_lite::model::{Facts, Mesh};
 use kmesh_lite::sources::Files;
 use kmesh_lite::tables::Row;
 use kmesh_lite::tables::Tables;
+use kmesh_lite_common::Member;
 use kmesh_lite_tests::mesh::parse;
 use kmesh_lite_tests::pass::{pass, watched_pass};
 use std::collections::BTreeSet;
@@ -58,14 +59,25 @@ fn dump(tables: &Tables) -> String {
     addresses.for_each(|(id, row)| line(Row::Address(*id, *row)));
     for (first, rows) in &tables.endpoints {
         for (index, row) in (*first..).zip(rows) {
-            let id = |id: Option<kmesh_lite_common::BackendId>| {
-                id.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
+            let member = |member: Member| {
+                let backend = member.backend.map(|id| id.to_string());
+                let counter = member.endpoint.map(|id| id.to_string());
+                let nothing = || "nothing".to_owned();
+                let port = match member.port.get() {
+                    0 => String::new(),
+                    port => format!(":{port}"),
+                };
+                let backend = backend.unwrap_or_else(nothing);
+                format!(
+                    "{backend}{port} counter {}",
+                    counter.unwrap_or_else(nothing)
+                )
             };
-            let (backend, alias) = (id(row.backend), id(row.alias));
+            let (own, alias) = (member(row.own), member(row.alias));
             let (keep, weight) = (row.keep, row.weight);
             writeln!(
                 text,
-                "endpoint [{index}] backend {backend} below {keep}, else {alias}; weight {weight}"
+                "endpoint [{index}] backend {own} below {keep}, else {alias}; weight {weight}"
             )
             .expect("a string has room");
         }

@@ -5,7 +5,8 @@ use kmesh_lite::model::Facts;
 use kmesh_lite::reconcile::{apply, prepare};
 use kmesh_lite::tables::Row as PlanRow;
 use kmesh_lite_common::{
-    Address, AddressId, BackendId, Caller, Endpoint, FrontendId, FrontendKey, Row, Slot, Stamp,
+    Address, AddressId, BackendId, Caller, Endpoint, EndpointId, FrontendId, FrontendKey, Member,
+    Port, Row, Slot, Stamp,
 };
 use kmesh_lite_ebpf::decide;
 use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, plain, universe};
@@ -152,9 +153,15 @@ impl Tamper {
                 }
             },
             Self::Endpoint(at, [backend, alias, keep, weight]) => {
+                let member = |index: u32| {
+                    let index = index.min(u32::MAX - 1);
+                    let backend = BackendId::from_index(index).expect("not the last");
+                    let counter = EndpointId::from_index(index).expect("not the last");
+                    Member::new(backend, counter, Some(Port::new(index as u16)))
+                };
                 let row = Endpoint {
-                    backend: BackendId::from_index(*backend),
-                    alias: BackendId::from_index(*alias),
+                    own: member(*backend),
+                    alias: member(*alias),
                     keep: *keep,
                     weight: *weight,
                 };

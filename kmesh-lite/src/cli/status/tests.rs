@@ -5,11 +5,12 @@ use crate::api::{
 
 fn status() -> Status {
     let endpoint = |address: &str, locality: &str, weight, connects| EndpointStatus {
+        endpoint: address.to_owned(),
         address: address.to_owned(),
         locality: locality.to_owned(),
         weight,
         connects,
-        waypoint: None,
+        ..EndpointStatus::default()
     };
     Status {
         state: State::Routing,
@@ -104,7 +105,7 @@ services
   payments  10.96.0.10:80/tcp  failover by region, zone          2      1234
 
 endpoints
-  service   priority  address       locality    weight  connects
+  service   priority  endpoint      locality    weight  connects
   payments         0  192.168.1.10  eu-1/eu-1a       1      1200  in use
   payments         1  192.168.1.11  -               30        34
 

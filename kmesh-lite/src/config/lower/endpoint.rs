@@ -7,10 +7,11 @@ use super::super::scalar::Address;
 use super::super::span::Span;
 use super::address::unusable;
 use super::merge::{Entry, Merged};
+use super::own_port::ServicePorts;
 use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
-use crate::model::{Endpoint, Name};
+use crate::model::{Endpoint, Name, PortMapping};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -117,6 +118,7 @@ pub struct Item {
 pub fn of_service<'a>(
     fragment: &'a Arc<Fragment>,
     written: &'a [At<EndpointText>],
+    ports: &ServicePorts<'_>,
     shared: &SharedEndpoints<'a>,
     places: &mut PlaceTable<'a>,
     report: &mut Diagnostics,
@@ -124,11 +126,12 @@ pub fn of_service<'a>(
     let mut items = Vec::with_capacity(written.len());
     for At { span, value } in written {
         let found = match value {
-            EndpointText::Address(ip) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
+            EndpointText::Address(ip, _) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
             EndpointText::Name(name) => by_name(Spot::new(fragment, *span), name, shared, report),
             EndpointText::Table(table) => from_table(fragment, table, shared, report),
         };
-        let Some((address, place, weight)) = found else {
+        let own_ports = ports.own(Spot::new(fragment, *span), value, report);
+        let (Some((address, place, weight)), Some(own_ports)) = (found, own_ports) else {
             continue;
         };
         if !matches!(value, EndpointText::Name(_)) {
@@ -136,6 +139,7 @@ pub fn of_service<'a>(
         }
         let endpoint = Endpoint {
             address,
+            ports: own_ports,
             place: places.resolve(place, report),
             weight,
         };
@@ -144,20 +148,23 @@ pub fn of_service<'a>(
             span: *span,
         });
     }
-    items.sort_by_key(|item| (item.endpoint.address, item.span));
+    // A stable sort: those that are the same stay as they are written.
+    items.sort_by(|a, b| key(a).cmp(&key(b)));
     for pair in items.windows(2) {
-        if pair[0].endpoint.address == pair[1].endpoint.address {
+        if key(&pair[0]) == key(&pair[1]) {
             let first = Spot::new(fragment, pair[0].span).place();
-            let message = format!("`{}` is an endpoint twice", pair[1].endpoint.address);
+            let message = format!("`{}` is an endpoint twice", ports.title(&pair[1].endpoint));
             let problem = Spot::new(fragment, pair[1].span).error(message);
-            report.push(
-                problem
-                    .related(first, "first here")
-                    .help("give it a larger `weight` if it should get more connections"),
-            );
+            report.push(problem.related(first, "first here").help(
+                "give it a larger `weight` if it should get more connections, or each a port of its own if there are two servers",
+            ));
         }
     }
     items
+}
+
+fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
+    (item.endpoint.address, &item.endpoint.ports)
 }
 
 type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
@@ -171,7 +178,7 @@ fn from_table<'a>(
     let labels = [&table.network, &table.node, &table.cluster];
     let place = PlaceText::new(fragment, &table.locality, labels);
     let (address, defaults, weight) = match (&table.address, &table.name) {
-        (Some(address), _) => (address.value.0, PlaceText::default(), DEFAULT_WEIGHT),
+        (Some(address), _) => (address.value.0.0, PlaceText::default(), DEFAULT_WEIGHT),
         (None, Some(name)) => by_name(
             Spot::new(fragment, name.span),
             &name.value.0,
@@ -201,10 +208,10 @@ fn by_name<'a>(
 pub fn address_of(written: &EndpointText, shared: &SharedEndpoints<'_>) -> Option<IpAddr> {
     let named = |name: &Name| Some(shared.get(name.as_str())?.address?.value.0);
     match written {
-        EndpointText::Address(ip) => Some(*ip),
+        EndpointText::Address(ip, _) => Some(*ip),
         EndpointText::Name(name) => named(name),
         EndpointText::Table(table) => match (&table.address, &table.name) {
-            (Some(address), _) => Some(address.value.0),
+            (Some(address), _) => Some(address.value.0.0),
             (None, name) => named(&name.as_ref()?.value.0),
         },
     }

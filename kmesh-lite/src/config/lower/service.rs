@@ -9,6 +9,7 @@ use super::super::schema::ServiceText;
 use super::address::{Families, is_own, unusable};
 use super::endpoint::{self, Item, SharedEndpoints};
 use super::merge::Merged;
+use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
@@ -78,19 +79,25 @@ struct One<'c, 'a> {
 impl<'a> One<'_, 'a> {
     fn lower(&self, places: &mut PlaceTable<'a>, report: &mut Diagnostics) -> LoweredService<'a> {
         let written = self.text.endpoints.as_ref();
+        let ports = self.ports(report);
+        let service_ports = ServicePorts {
+            mappings: &ports,
+            whole: self.text.ports.0.as_ref().is_some_and(|list| list.whole),
+        };
         let items = endpoint::of_service(
             self.fragment,
             written.map_or(&[], |list| &list.items),
+            &service_ports,
             self.context.shared,
             places,
             report,
         );
+        service_ports.check_number(self.spot, &items, report);
         // What could not be read might be an endpoint of either family.
         let whole = self.text.sound
             && report.whole
             && written.is_none_or(|list| list.whole && list.items.len() == items.len());
         let vips = self.vips(&items, whole, report);
-        let ports = self.ports(report);
         let (policy, prefer) = self.policy(report);
         let waypoint = self.waypoint(&vips, &items, report);
         self.weights(&items, report);

@@ -1,0 +1,211 @@
+//! Rows of endpoints: what ranges hold, and what is read back from them.
+
+use super::Tables;
+use super::alias;
+use super::build::{Builder, ID};
+use crate::model::{self, Columns};
+use kmesh_lite_common::{
+    Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
+    ServiceId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+/// What an endpoint is known by, so that its counter stays its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    service: ServiceId,
+    address: Address,
+    /// As [`Listed::ports`].
+    ports: Vec<Port>,
+}
+
+/// An endpoint as the tables have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub backend: Option<BackendId>,
+    pub id: Option<EndpointId>,
+    pub weight: u32,
+    /// Its own ports by column, 0 where it has none; empty if it has none at all.
+    pub ports: Vec<Port>,
+}
+
+/// Ports of the service behind which an endpoint has its own, with that port.
+pub type OwnPorts = BTreeMap<(u16, Protocol), u16>;
+
+/// The ranges of a service that have rows.
+pub fn ranges(row: &Service) -> impl Iterator<Item = &Range> {
+    let all = row.v4.iter().chain(&row.v6).chain([&row.drained]);
+    all.filter(|range| range.count > 0)
+}
+
+/// How many rows a range has in all of its columns.
+pub fn length(range: &Range, columns: u16) -> usize {
+    range.count as usize * usize::from(columns)
+}
+
+/// Own ports in the form of a key: ports that are none are left out if all are.
+fn key_ports(ports: impl Iterator<Item = Port> + Clone) -> Vec<Port> {
+    if ports.clone().all(|port| port.get() == 0) {
+        Vec::new()
+    } else {
+        ports.collect()
+    }
+}
+
+impl Tables {
+    /// The endpoints of a range.
+    pub fn listed(&self, range: &Range) -> impl Iterator<Item = Listed> {
+        let rows = self.endpoints.get(&range.first);
+        let rows = rows.map_or(&[][..], Vec::as_slice);
+        let count = range.count as usize;
+        rows.iter().take(count).enumerate().map(move |(at, row)| {
+            let columns = rows[at..].iter().step_by(count);
+            Listed {
+                backend: row.own.backend,
+                id: row.own.endpoint,
+                weight: row.weight,
+                ports: key_ports(columns.map(|row| row.own.port)),
+            }
+        })
+    }
+
+    /// The address of an endpoint.
+    pub fn address(&self, listed: &Listed) -> Option<IpAddr> {
+        let row = self.rows.backends.get(&listed.backend?)?;
+        Some(row.address.into())
+    }
+
+    /// Every counter that an endpoint has, with the endpoint.
+    pub fn counted(&self) -> impl Iterator<Item = (EndpointKey, EndpointId)> {
+        self.rows.services.iter().flat_map(move |(id, row)| {
+            // Families mostly share their ranges.
+            let firsts: BTreeMap<_, _> = ranges(row).map(|range| (range.first, range)).collect();
+            let listed = firsts.into_values().flat_map(|range| self.listed(range));
+            listed.filter_map(move |listed| {
+                let address = self.address(&listed)?.into();
+                let key = EndpointKey {
+                    service: *id,
+                    address,
+                    ports: listed.ports,
+                };
+                Some((key, listed.id?))
+            })
+        })
+    }
+
+    /// The counters of all endpoints.
+    pub fn endpoint_ids(&self) -> BTreeSet<EndpointId> {
+        let rows = self.endpoints.values().flatten();
+        rows.filter_map(|row| row.own.endpoint).collect()
+    }
+}
+
+/// The counters that may go on counting what they count. One that two endpoints have, or that is beyond
+/// the table, was put there by somebody else.
+pub fn known(tables: &Tables, capacity: u32) -> Vec<(EndpointKey, u32)> {
+    let mut taken = BTreeSet::new();
+    let ids = tables.counted().map(|(key, id)| (key, id.index()));
+    ids.filter(|(_, index)| *index < capacity && taken.insert(*index))
+        .collect()
+}
+
+/// The own ports of an endpoint, out of the frontends of its service.
+pub fn own_ports<'a>(
+    frontends: impl IntoIterator<Item = &'a Frontend>,
+    listed: &Listed,
+) -> OwnPorts {
+    // So it is for nearly all of them.
+    if listed.ports.is_empty() {
+        return OwnPorts::new();
+    }
+    let own = frontends.into_iter().filter_map(|frontend| {
+        let port = listed.ports.get(usize::from(frontend.column))?.get();
+        (port != 0).then_some(((frontend.key.port.get(), frontend.key.protocol), port))
+    });
+    own.collect()
+}
+
+/// The endpoint as the file could name it: `address`, `address:port` where the service has one port, or
+/// `address (80 = 8081, 443 = 8443)`.
+pub fn title<'a>(
+    address: IpAddr,
+    own: &OwnPorts,
+    frontends: impl IntoIterator<Item = &'a Frontend>,
+) -> String {
+    let ports: BTreeSet<_> = own.values().collect();
+    let Some(port) = ports.first() else {
+        return address.to_string();
+    };
+    let of_service: BTreeSet<_> = frontends.into_iter().map(|it| it.key.port).collect();
+    if of_service.len() == 1 && ports.len() == 1 {
+        return SocketAddr::new(address, **port).to_string();
+    }
+    let own = own.iter().map(|((port, protocol), own)| match *protocol {
+        Protocol::Tcp => format!("{port} = {own}"),
+        protocol => format!("{port}/{protocol} = {own}"),
+    });
+    format!("{address} ({})", own.collect::<Vec<_>>().join(", "))
+}
+
+/// A member of a range that is about to be placed.
+pub struct Placing {
+    backend: BackendId,
+    endpoint: EndpointId,
+    /// By column; empty if it has none.
+    own_ports: Vec<Option<u16>>,
+    weight: u32,
+}
+
+impl Builder<'_> {
+    /// An endpoint with the ids that it has or gets.
+    pub(super) fn placing(
+        &mut self,
+        service: ServiceId,
+        own_ports: Vec<Option<u16>>,
+        endpoint: &model::Endpoint,
+    ) -> Placing {
+        let address = endpoint.address.into();
+        let backend = BackendId::from_index(self.ids.backends.index(address)).expect(ID);
+        let ports = own_ports.iter().map(|port| Port::new(port.unwrap_or(0)));
+        let key = EndpointKey {
+            service,
+            address,
+            ports: key_ports(ports),
+        };
+        Placing {
+            backend,
+            endpoint: EndpointId::from_index(self.endpoint_ids.index(key)).expect(ID),
+            own_ports,
+            weight: endpoint.weight,
+        }
+    }
+
+    /// One range, at `old` if its rows are there already.
+    pub(super) fn range(
+        &mut self,
+        members: &[Placing],
+        columns: &Columns,
+        old: Option<u32>,
+    ) -> Range {
+        if members.is_empty() {
+            return Range::default();
+        }
+        let (mut rows, mut total): (Vec<Endpoint>, u32) = (Vec::new(), 0);
+        for column in 0..columns.count() {
+            let of_column = members.iter().map(|it| {
+                let port = it.own_ports.get(column).copied().flatten();
+                let member = Member::new(it.backend, it.endpoint, port.map(Port::new));
+                (member, it.weight)
+            });
+            let placed;
+            (placed, total) = alias::rows(&of_column.collect::<Vec<_>>());
+            rows.extend(placed);
+        }
+        Range {
+            first: self.ranges.place(rows, old),
+            count: members.len() as u32,
+            total,
+        }
+    }
+}
