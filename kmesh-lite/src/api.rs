@@ -12,7 +12,7 @@ mod status;
 
 pub use check::Checked;
 pub use dump::{Dump, DumpTable, Row};
-pub use explain::{Candidate, Explanation, Step, VerdictKind};
+pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use plan::{FileText, PlanRequest, PlanText, Reloaded};
 pub use status::{

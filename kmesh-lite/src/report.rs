@@ -4,6 +4,7 @@
 //! asks the kernel or the host for anything.
 
 mod caller;
+mod candidates;
 mod dump;
 mod explain;
 mod plan;

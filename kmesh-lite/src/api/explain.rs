@@ -18,6 +18,17 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// Where a connect can end, with the share of each. Empty unless `verdict` is `redirect`.
     pub candidates: Vec<Candidate>,
+    /// Endpoints of the service where a connect cannot end now.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An endpoint that a connect cannot end at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Address and port of the endpoint.
+    pub endpoint: String,
+    pub why: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +53,7 @@ pub struct Step {
 /// One possible end of a connect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Address and port of the endpoint.
+    /// Address and port of the endpoint; of the waypoint where that chooses the endpoint.
     pub endpoint: String,
     pub priority: usize,
     pub weight: u32,

@@ -52,6 +52,9 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     Ok(Exit::Fine)
 }
 
+/// More endpoints than this are not shown.
+const MOST: usize = 60;
+
 /// The cgroup of the program that is meant, if one is.
 fn cgroup(client: &args::Client) -> Result<Option<CgroupRef>, CliError> {
     let of_unit = client.unit.clone().map(CgroupRef::Unit);
@@ -97,7 +100,7 @@ fn text(explanation: &Explanation) -> String {
     if !explanation.candidates.is_empty() {
         text.push('\n');
         let mut table = Table::new(&["endpoint", ">priority", ">weight", ">share", "waypoint"]);
-        for candidate in &explanation.candidates {
+        for candidate in explanation.candidates.iter().take(MOST) {
             table.row([
                 candidate.endpoint.clone(),
                 candidate.priority.to_string(),
@@ -107,12 +110,34 @@ fn text(explanation: &Explanation) -> String {
             ]);
         }
         table.write(&mut text);
+        more(&mut text, explanation.candidates.len());
+    }
+    if !explanation.left_out.is_empty() {
+        text.push('\n');
+        let mut table = Table::new(&["left out", "why"]);
+        for left_out in explanation.left_out.iter().take(MOST) {
+            table.row([left_out.endpoint.clone(), left_out.why.clone()]);
+        }
+        table.write(&mut text);
+        more(&mut text, explanation.left_out.len());
     }
     if let Some(outcome) = &explanation.outcome {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n  {FAINT}counted as {outcome}{FAINT:#}");
     }
     text
+}
+
+/// Says how many were not shown.
+fn more(text: &mut String, count: usize) {
+    if count > MOST {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "  {FAINT}and {} more; `--json` has all{FAINT:#}",
+            count - MOST
+        );
+    }
 }
 
 fn fields(row: &Row) -> String {

@@ -111,7 +111,7 @@ fn every_route_answers_in_its_documented_shape() {
     let (code, body) = fixture.post("/v1/plan", "");
     assert_eq!(
         (code, body),
-        (200, json!({"summary": [], "operations": []}))
+        (200, json!({"summary": [], "operations": [], "absent": []}))
     );
 
     let (code, body) = fixture.post("/v1/reload", "");

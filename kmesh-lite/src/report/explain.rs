@@ -1,11 +1,12 @@
 //! The decision of one connect, step by step.
 
 use super::caller::Client;
+use super::candidates::{Choice, candidates};
 use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
 use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
-    AddressRow, Backend, Endpoint, Family, Frontend, Port, Protocol, Range, Service, ServiceId,
-    Waypoint, WaypointId,
+    AddressRow, Backend, Endpoint, Family, Frontend, PRIORITIES, Port, Protocol, Range, Service,
+    ServiceId, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
@@ -35,10 +36,12 @@ pub fn explain(
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
             candidates: Vec::new(),
+            left_out: Vec::new(),
         };
     }
     let (verdict, found) = replay(tables, &connect, client.treatment(tables), 0);
-    let candidates = candidates(tables, &connect, &verdict, &found);
+    let choice = Choice::of(&connect, &found);
+    let candidates = candidates(tables, &verdict, choice.as_ref());
     let steps = found.iter().map(|found| step(tables, &connect, found));
     Explanation {
         address: address.to_string(),
@@ -52,6 +55,7 @@ pub fn explain(
         text: text(tables, &verdict, &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
+        left_out: choice.map_or_else(Vec::new, |choice| choice.left_out(tables, &connect)),
     }
 }
 
@@ -88,7 +92,7 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
     }
 }
 
-fn name(tables: &Tables, id: WaypointId) -> String {
+pub fn name(tables: &Tables, id: WaypointId) -> String {
     tables
         .rows
         .waypoints
@@ -194,7 +198,7 @@ fn service(tables: &Tables, connect: &Connect, id: ServiceId, row: Option<&Servi
     new("service", text, fields)
 }
 
-fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range] {
+pub fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range; PRIORITIES] {
     match connect.address.family() {
         Family::V4 => &row.v4,
         Family::V6 => &row.v6,
@@ -250,66 +254,4 @@ fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
             new("waypoint", text, fields)
         }
     }
-}
-
-/// Every place where the connect can end.
-fn candidates(
-    tables: &Tables,
-    connect: &Connect,
-    verdict: &Verdict,
-    found: &[LookedUp],
-) -> Vec<Candidate> {
-    let Verdict::Redirect(redirect) = verdict else {
-        return Vec::new();
-    };
-    let asked = SocketAddr::new(connect.address.into(), connect.port.get());
-    let drawn = found.iter().find_map(|found| match found {
-        LookedUp::Endpoint(index, _) => Some(*index),
-        _ => None,
-    });
-    let frontend = found.iter().find_map(|found| match found {
-        LookedUp::Frontend(Some(row)) => Some(row),
-        _ => None,
-    });
-    let service = found.iter().find_map(|found| match found {
-        LookedUp::Service(_, Some(row)) => Some(row),
-        _ => None,
-    });
-    let (Some(drawn), Some(frontend), Some(service)) = (drawn, frontend, service) else {
-        // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
-        return vec![Candidate {
-            endpoint: asked.to_string(),
-            priority: 0,
-            weight: 1,
-            share: 1.0,
-            waypoint: redirect.waypoint.map(|id| name(tables, id)),
-        }];
-    };
-    let holds = |range: &Range| {
-        let first = range.column(frontend.column);
-        first <= drawn && drawn - first < range.count
-    };
-    let Some((priority, range)) = ranges(service, connect)
-        .iter()
-        .enumerate()
-        .find(|(_, range)| holds(range))
-    else {
-        return Vec::new();
-    };
-    let column = usize::from(frontend.column);
-    tables
-        .listed(range)
-        .filter_map(|listed| {
-            let backend = tables.rows.backends.get(&listed.backend?)?;
-            let own = listed.ports.get(column).filter(|port| port.get() != 0);
-            let port = own.unwrap_or(&frontend.target).get();
-            Some(Candidate {
-                endpoint: SocketAddr::new(backend.address.into(), port).to_string(),
-                priority,
-                weight: listed.weight,
-                share: f64::from(listed.weight) / f64::from(range.total),
-                waypoint: backend.waypoint.map(|id| name(tables, id)),
-            })
-        })
-        .collect()
 }

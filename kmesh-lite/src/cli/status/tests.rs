@@ -131,7 +131,7 @@ capacity
 }
 
 #[test]
-fn problems_follow_the_verdict() {
+fn problems_follow_the_verdict_or_the_service_that_was_asked_for() {
     let mut status = status();
     status.state = State::Keeping;
     status.verdict = "keeping the last good state: mesh.toml has 1 error".to_owned();
@@ -140,10 +140,12 @@ fn problems_follow_the_verdict() {
         text: "error: unknown key `vip`\n".to_owned(),
         ..Findings::default()
     });
-    let text = plain(&status, true);
+    let text = plain(&status, false);
     let start = "keeping the last good state: mesh.toml has 1 error (below)\n\n\
                  error: unknown key `vip`\n\nservices\n";
     assert!(text.starts_with(start), "{text}");
+    let one = plain(&status, true);
+    assert!(one.ends_with("\n\nerror: unknown key `vip`\n"), "{one}");
 }
 
 #[test]

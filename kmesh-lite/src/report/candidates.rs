@@ -1,0 +1,219 @@
+//! Where a connect can end, and which endpoints of the service it cannot end at.
+
+use super::explain::{name, ranges};
+use crate::api::{Candidate, LeftOut};
+use crate::tables::{Listed, LookedUp, Tables, filled};
+use kmesh_lite_common::{Family, Frontend, Policy, Range, Service};
+use kmesh_lite_ebpf::{Connect, Verdict};
+use std::net::{IpAddr, SocketAddr};
+
+/// The choice that a connect met on its way.
+pub struct Choice<'a> {
+    frontend: &'a Frontend,
+    service: &'a Service,
+    /// The range that is drawn from, with its priority; none if the policy allows none.
+    drawn: Option<(usize, &'a Range)>,
+}
+
+impl<'a> Choice<'a> {
+    /// None if the connect ended before a choice, or without one.
+    pub fn of(connect: &Connect, found: &'a [LookedUp]) -> Option<Self> {
+        let frontend = found.iter().find_map(|found| match found {
+            LookedUp::Frontend(Some(row)) => Some(row),
+            _ => None,
+        })?;
+        let service = found.iter().find_map(|found| match found {
+            LookedUp::Service(_, Some(row)) => Some(row),
+            _ => None,
+        })?;
+        let drawn = found.iter().find_map(|found| match found {
+            LookedUp::Endpoint(index, _) => Some(*index),
+            _ => None,
+        });
+        let holds = |range: &Range, index: u32| {
+            let first = range.column(frontend.column);
+            first <= index && index - first < range.count
+        };
+        let ranges = ranges(service, connect).iter().enumerate();
+        let drawn = drawn.and_then(|index| ranges.clone().find(|(_, range)| holds(range, index)));
+        Some(Self {
+            frontend,
+            service,
+            drawn,
+        })
+    }
+
+    /// An endpoint with the port that this connect would go to.
+    fn target(&self, tables: &Tables, listed: &Listed) -> Option<SocketAddr> {
+        let own = listed.ports.get(usize::from(self.frontend.column));
+        let own = own.filter(|port| port.get() != 0);
+        let port = own.unwrap_or(&self.frontend.target).get();
+        Some(SocketAddr::new(tables.address(listed)?, port))
+    }
+
+    /// Endpoints that the connect cannot end at, each with the reason.
+    pub fn left_out(&self, tables: &Tables, connect: &Connect) -> Vec<LeftOut> {
+        // The waypoint chooses, and we do not know by what.
+        if self.service.waypoint.is_some() {
+            return Vec::new();
+        }
+        let mut left_out = Vec::new();
+        let mut add = |range: &Range, why: &str, of_family: Option<Family>| {
+            for listed in tables.listed(range) {
+                let Some(target) = self.target(tables, &listed) else {
+                    continue;
+                };
+                if of_family.is_none_or(|family| family == Family::from(target.ip())) {
+                    left_out.push(LeftOut {
+                        endpoint: target.to_string(),
+                        why: why.to_owned(),
+                    });
+                }
+            }
+        };
+        let used = self.drawn.map(|(priority, _)| priority);
+        for (priority, range) in filled(ranges(self.service, connect)) {
+            if Some(priority) != used {
+                let why = match self.service.policy {
+                    Policy::Failover => {
+                        format!("priority {priority}: only while no endpoint is nearer than that")
+                    }
+                    policy => format!("priority {priority}: the policy {policy} allows 0 only"),
+                };
+                add(range, &why, None);
+            }
+        }
+        let (other, family, why) = match connect.address.family() {
+            Family::V4 => (
+                &self.service.v6,
+                Family::V6,
+                "an IPv6 address, which clients of an IPv4 address cannot reach",
+            ),
+            Family::V6 => (
+                &self.service.v4,
+                Family::V4,
+                "an IPv4 address: clients of an IPv6 address get it only where no endpoint has an IPv6 one",
+            ),
+        };
+        if self.service.v4 != self.service.v6 {
+            for (_, range) in filled(other) {
+                add(range, why, Some(family));
+            }
+        }
+        add(&self.service.drained, "weight 0: it is drained", None);
+        left_out
+    }
+}
+
+/// Every place where the connect can end.
+pub fn candidates(
+    tables: &Tables,
+    verdict: &Verdict,
+    choice: Option<&Choice<'_>>,
+) -> Vec<Candidate> {
+    let Verdict::Redirect(redirect) = verdict else {
+        return Vec::new();
+    };
+    let Some((choice, (priority, range))) = choice.and_then(|it| Some((it, it.drawn?))) else {
+        // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
+        let address = IpAddr::from(redirect.address);
+        return vec![Candidate {
+            endpoint: SocketAddr::new(address, redirect.port.get()).to_string(),
+            priority: 0,
+            weight: 1,
+            share: 1.0,
+            waypoint: redirect.waypoint.map(|id| name(tables, id)),
+        }];
+    };
+    let candidate = |listed: Listed| {
+        let backend = tables.rows.backends.get(&listed.backend?)?;
+        Some(Candidate {
+            endpoint: choice.target(tables, &listed)?.to_string(),
+            priority,
+            weight: listed.weight,
+            share: f64::from(listed.weight) / f64::from(range.total),
+            waypoint: backend.waypoint.map(|id| name(tables, id)),
+        })
+    };
+    tables.listed(range).filter_map(candidate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::Explanation;
+    use crate::config::{Fragments, Host, Loader, Origin};
+    use crate::model::{Facts, Protocol};
+    use crate::report::{Client, explain};
+    use crate::tables::{Actual, build};
+
+    /// What becomes of a connect to `10.96.0.10:80` or `[fd00:96::10]:80`, on a node in `a/x`.
+    fn explained(policy: &str, endpoints: &str, address: &str) -> Explanation {
+        let text = format!(
+            "node.locality = 'a/x'
+             [waypoints.edge]
+             address = '10.0.0.5:15008'
+             header = 'none'
+             [services.web]
+             vips = ['10.96.0.10', 'fd00:96::10']
+             ports = ['80:8080']
+             {policy}
+             endpoints = [{endpoints}]"
+        );
+        let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
+        let loaded = Loader::default().load(&fragments, &Host::default());
+        let tables = build(&loaded.mesh.unwrap(), &Facts::default(), &Actual::default()).unwrap();
+        let attached = ["/".into()];
+        let address = address.parse().unwrap();
+        explain(&tables, &attached, &Client::ANY, address, Protocol::Tcp)
+    }
+
+    fn left_out(explanation: &Explanation) -> Vec<(&str, &str)> {
+        let left_out = explanation.left_out.iter();
+        left_out
+            .map(|it| (it.endpoint.as_str(), it.why.as_str()))
+            .collect()
+    }
+
+    const NEAR: &str = "{ address = '192.168.1.10', locality = 'a/x' }";
+    const FAR: &str = "{ address = '192.168.1.11:81', locality = 'b/y' }";
+    const DRAINED: &str = "{ address = '192.168.1.12', locality = 'a/x', weight = 0 }";
+
+    #[test]
+    fn an_endpoint_that_is_left_out_has_its_reason() {
+        let endpoints = [NEAR, FAR, DRAINED].join(", ");
+        let web = explained("policy = 'failover'", &endpoints, "10.96.0.10:80");
+        assert_eq!(web.candidates.len(), 1);
+        let found = left_out(&web);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].0, "192.168.1.11:81");
+        assert!(found[0].1.contains("nearer"), "{found:?}");
+        assert_eq!(found[1], ("192.168.1.12:8080", "weight 0: it is drained"));
+
+        let strict = explained(
+            "policy = 'strict'\nprefer = ['region']",
+            FAR,
+            "10.96.0.10:80",
+        );
+        assert!(strict.candidates.is_empty());
+        assert!(left_out(&strict)[0].1.contains("strict"), "{strict:?}");
+    }
+
+    #[test]
+    fn an_address_of_another_family_is_left_out() {
+        let both = "'192.168.1.10', 'fd00::10'";
+        let v4 = explained("", both, "10.96.0.10:80");
+        assert_eq!(left_out(&v4)[0].0, "[fd00::10]:8080");
+        let v6 = explained("", both, "[fd00:96::10]:80");
+        assert_eq!(left_out(&v6)[0].0, "192.168.1.10:8080");
+        // Where there is no IPv6 endpoint, IPv4 ones serve both.
+        let v6 = explained("", "'192.168.1.10'", "[fd00:96::10]:80");
+        assert_eq!((v6.candidates.len(), v6.left_out.len()), (1, 0));
+    }
+
+    #[test]
+    fn where_a_waypoint_chooses_the_connect_ends_there() {
+        let web = explained("waypoint = 'edge'", "'192.168.1.10'", "10.96.0.10:80");
+        assert_eq!(web.candidates[0].endpoint, "10.0.0.5:15008");
+        assert!(web.left_out.is_empty());
+    }
+}
