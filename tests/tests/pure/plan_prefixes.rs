@@ -139,11 +139,13 @@ fn one_more_endpoint_writes_one_range_and_one_service() {
     let plan = prepare(&mut maps, &after, &Facts::default()).unwrap().plan;
     match plan.ops.as_slice() {
         [
+            Op::Count(new),
             Op::PutRange(12_000, rows),
             Op::Put(Row::Service(_, service)),
             Op::Commit,
         ] => {
-            assert_eq!((rows.len(), service.name.as_str()), (31, "s200"));
+            let counts = (new.len(), rows.len());
+            assert_eq!((counts, service.name.as_str()), ((1, 31), "s200"));
         }
         _ => panic!("{plan}"),
     }
