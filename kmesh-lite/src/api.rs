@@ -11,7 +11,7 @@ mod plan;
 mod status;
 
 pub use check::Checked;
-pub use dump::{Dump, DumpTable, Row};
+pub use dump::Row;
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use plan::{FileText, PlanRequest, PlanText, Reloaded};

@@ -1,9 +1,11 @@
 //! The control socket: what can be asked, the server of it and its client.
 
 mod client;
+mod lock;
 mod request;
 mod server;
 
-pub use client::{Client, ClientError};
-pub use request::{Caller, Reply, Request, Requests};
+pub use client::{Client, ClientError, process};
+pub use lock::{Lock, LockError, holder_of as lock_holder, make_folder};
+pub use request::{Caller, Later, Reply, Request, Requests, Text};
 pub use server::{Control, ControlError};

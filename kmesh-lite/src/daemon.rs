@@ -15,7 +15,6 @@ mod fake;
 pub mod headers;
 mod kernel;
 mod last_good;
-mod lock;
 mod settle;
 mod signals;
 mod source;
@@ -25,21 +24,17 @@ mod tests;
 
 pub use datapath::{Blame, Datapath};
 pub use last_good::LastGood;
-pub use lock::{LockError, path as lock_path};
 pub use source::Source;
 pub use supervisor::Systemd;
 
 use crate::config::{Fragments, Origin};
-use crate::control::{Control, ControlError, Requests};
+use crate::control::{Control, ControlError, Lock, LockError, Requests, make_folder};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
 use crate::model::{CgroupRef, Limits};
 use event::{Event, Events};
 use event_loop::Daemon;
-use lock::Lock;
 use source::MeshSource;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -61,12 +56,6 @@ pub struct DaemonOptions {
 /// Why the daemon ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    #[error("cannot create the folder of the control socket, {}", .path.display())]
-    Folder {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error(transparent)]
@@ -88,19 +77,17 @@ pub enum DaemonError {
 }
 
 /// Refuses to be the second on a control socket. Held while the daemon runs; taken before the
-/// datapath is made, so that a second daemon never touches the kernel.
+/// datapath is made, so that a second daemon never touches the kernel. On a file system without room
+/// for the lock the daemon runs nevertheless, and takes the lock when it can.
 pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
-    if let Some(folder) = socket.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)
-            .map_err(|source| DaemonError::Folder {
-                path: folder.to_owned(),
-                source,
-            })?;
-    }
-    let lock = Lock::acquire(socket)?;
+    let lock = make_folder(socket).and_then(|()| Lock::acquire(socket));
+    let lock = match lock {
+        Err(error) if error.is_for_want_of_room() => {
+            log::warn!("running without a lock: {}", crate::log::chain(&error));
+            None
+        }
+        lock => Some(lock?),
+    };
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KMESH_LITE_COMMIT"));
     log::info!(
         "starting version {version} ({commit}) on {}",
@@ -112,7 +99,7 @@ pub fn claim(socket: &Path) -> Result<Claim, DaemonError> {
 /// The right to run on a control socket.
 #[derive(Debug)]
 pub struct Claim {
-    lock: Lock,
+    lock: Option<Lock>,
 }
 
 /// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after the configuration has been read, so that
@@ -134,7 +121,7 @@ pub fn run<S: Source, D: Datapath>(
         .map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
-    let control = Control::listen(&options.socket, requests(sender))?;
+    let control = Control::listen(&options.socket, claim.lock, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     let ended = daemon
@@ -142,10 +129,10 @@ pub fn run<S: Source, D: Datapath>(
         .map(|()| daemon.run(&mut events));
     // Requests that still wait get to know, then the kernel is let go, then another may take over.
     drop(events);
-    drop(control);
+    let lock = control.stop();
     drop(daemon);
     drop(signals);
-    drop(claim.lock);
+    drop(lock);
     ended
 }
 

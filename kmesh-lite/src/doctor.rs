@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 use unit::{NoUnit, UnitProperties};
 
+pub use unit::service_process;
+
 /// The daemon that the checks are about, and the host that it runs on, or would.
 pub struct Subject {
     socket: ControlSocket,
@@ -60,11 +62,15 @@ impl Subject {
         let answer = status.as_ref().ok();
         let pid = answer.and_then(|status| Some(status.daemon.as_ref()?.pid));
         let process = pid.or(socket.holder);
+        let unit = unit::look(process, socket.path == Path::new(SOCKET));
+        // Its files may be gone, and systemd knows it all the same.
+        let of_unit = || unit.as_ref().ok().and_then(unit::process);
+        let process = process.or_else(of_unit);
         let served = answer.and_then(|status| Some(status.config.as_ref()?.path.clone()));
         let config = config::look(config.or(served).unwrap_or(usual_config));
         Self {
             process,
-            unit: unit::look(process, socket.path == Path::new(SOCKET)),
+            unit,
             missing: host::missing(None, &NEEDED),
             cgroups: cgroup::look(&cgroup::wanted(cgroups, answer, config.mesh.as_ref())),
             socket,
@@ -90,8 +96,8 @@ impl Subject {
         checks.push(server_first::judge(&server_first::look(self)));
         checks.extend(unit::judge(&self.unit));
         checks.push(fd_store::judge(&self.unit, fd_store::look(&self.status)));
-        checks.push(socket::judge(&self.socket, &self.status));
-        checks.push(daemon::judge(&self.status));
+        checks.push(socket::judge(&self.socket, self.process, &self.status));
+        checks.push(daemon::judge(self.process, &self.status));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),
             &self.status,

@@ -1,22 +1,9 @@
 //! The kernel's tables.
+//!
+//! `GET /v1/dump` is `{"layout_version": N, "tables": [{"name": "...", "rows": [ROW, ...]}, ...]}`. No
+//! type holds all of it, because there may be millions of rows: both sides deal with one at a time.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Named values in reading order.
+/// A row in use: named values in reading order, with names beside ids.
 pub type Row = Map<String, Value>;
-
-/// `GET /v1/dump`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Dump {
-    /// Version of the tables' layout.
-    pub layout_version: u32,
-    pub tables: Vec<DumpTable>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DumpTable {
-    pub name: String,
-    /// Rows in use; ids are resolved to names beside them.
-    pub rows: Vec<Row>,
-}

@@ -1,60 +1,54 @@
 //! `dump`: the kernel's tables.
 
-use super::ask::{ask, failed};
-use super::explain::cell;
-use super::output::{BOLD, Output};
-use super::table::Table;
-use super::{Exit, VerbResult, args};
-use crate::api::{Dump, DumpTable};
-use crate::report;
-use std::fmt::Write;
+mod text;
 
+use super::ask::{ask, failed};
+use super::error::CliError;
+use super::output::{Output, WriteError};
+use super::{Exit, VerbResult, args};
+use crate::control::ClientError;
+use crate::report;
+use std::cell::RefCell;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::thread;
+
+/// Neither as JSON nor as text is all of it ever held: there may be millions of rows.
 pub fn run(args: args::Dump, output: &mut Output) -> VerbResult {
-    let dump: Dump = ask(
-        args.socket.path,
-        |daemon| daemon.get("dump", &[]),
-        |kernel| Ok(report::dump(&kernel.read().map_err(failed)?)),
-    )?;
+    let socket = args.socket.path;
     if args.format.json {
-        output.json(&dump)?;
-        return Ok(Exit::Fine);
+        let stdout = BufWriter::new(io::stdout().lock());
+        return write(socket, stdout).map(|()| Exit::Fine);
     }
-    for (number, table) in dump.tables.iter().enumerate() {
-        let gap = if number == 0 { "" } else { "\n" };
-        output.text(&format!("{gap}{}", text(table)))?;
+    let (reader, writer) = io::pipe().map_err(ClientError::Start)?;
+    let (made, shown) = thread::scope(|scope| {
+        // The writer goes with its thread, which ends the text.
+        let made = scope.spawn(move || write(socket, BufWriter::new(writer)));
+        let shown = text::show(reader, output);
+        (made.join(), shown)
+    });
+    match made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+        // Why nobody reads any more is the better reason.
+        Ok(()) | Err(CliError::Write(_)) => shown?,
+        Err(error) => return Err(error),
     }
     Ok(Exit::Fine)
 }
 
-fn text(table: &DumpTable) -> String {
-    let mut text = String::new();
-    let s = if table.rows.len() == 1 { "" } else { "s" };
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{BOLD}{}{BOLD:#} {} row{s}",
-        table.name,
-        table.rows.len()
-    );
-    if table.rows.is_empty() {
-        return text;
-    }
-    // Rows of a table may have different columns: in the order in which they first appear.
-    let mut columns: Vec<&str> = Vec::new();
-    for key in table.rows.iter().flat_map(|row| row.keys()) {
-        if !columns.contains(&key.as_str()) {
-            columns.push(key);
-        }
-    }
-    let mut aligned = Table::new(&columns);
-    for row in &table.rows {
-        let cells = columns.iter().map(|column| row.get(*column));
-        aligned.rows(
-            cells
-                .map(|value| value.map_or_else(String::new, cell))
-                .collect(),
-        );
-    }
-    aligned.write(&mut text);
-    text
+/// Writes the dump as JSON.
+fn write(socket: PathBuf, to: impl Write) -> Result<(), CliError> {
+    // Of the two, the second is called only where the first has written nothing.
+    let to = RefCell::new(to);
+    let written = ask(
+        socket,
+        |daemon| match daemon.copy("dump", &mut *to.borrow_mut()) {
+            Err(ClientError::Write(error)) => Ok(Err(error)),
+            copied => copied.map(Ok),
+        },
+        |kernel, _| {
+            let actual = kernel.read().map_err(failed)?;
+            Ok(report::dump(&actual, &mut *to.borrow_mut()))
+        },
+    )?;
+    written.map_err(|error| WriteError(error).into())
 }

@@ -28,7 +28,7 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     let explanation: Explanation = ask(
         args.socket.path,
         |daemon| daemon.get("explain", &query),
-        |kernel| {
+        |kernel, _| {
             let mut client = Client::ANY;
             if let Some(name) = &cgroup {
                 client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;

@@ -13,7 +13,7 @@ pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// Writing the output failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the output")]
-pub struct WriteError(#[source] io::Error);
+pub struct WriteError(#[source] pub io::Error);
 
 impl WriteError {
     /// Whether somebody did, and has seen enough.

@@ -4,6 +4,7 @@ use super::output::{GOOD, Output, WARN, complain};
 use super::{Exit, VerbResult, args};
 use crate::api::Reloaded;
 use crate::control::Client;
+use crate::report::first_few;
 use std::fmt::Write;
 
 pub fn run(args: args::Reload, output: &mut Output) -> VerbResult {
@@ -27,7 +28,7 @@ fn text(reloaded: &Reloaded) -> String {
     };
     // Writing to a String cannot fail.
     let _ = writeln!(text, " in {:.1} ms", reloaded.took_ms);
-    for line in &reloaded.summary {
+    for line in first_few(&reloaded.summary) {
         let _ = writeln!(text, "  {line}");
     }
     for name in &reloaded.absent {
@@ -36,7 +37,7 @@ fn text(reloaded: &Reloaded) -> String {
             "  captured cgroup {name}: waiting, it is not there now"
         );
     }
-    for line in &reloaded.drift {
+    for line in first_few(&reloaded.drift) {
         let _ = writeln!(text, "  {WARN}drift{WARN:#} {line}");
     }
     text

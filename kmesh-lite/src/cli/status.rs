@@ -6,7 +6,7 @@ use super::table::Table;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use crate::control::ClientError;
-use crate::report;
+use crate::report::{self, FEW};
 use std::fmt::Write;
 
 /// More endpoints than this are shown a service at a time.
@@ -49,7 +49,10 @@ fn show(args: args::Status, output: &mut Output) -> Result<State, CliError> {
     let status: Status = ask(
         args.socket.path,
         |daemon| daemon.get("status", &query),
-        |kernel| report::unattended(&kernel.snapshot().map_err(failed)?, args.name.as_deref()),
+        |kernel, why| {
+            let snapshot = kernel.snapshot().map_err(failed)?;
+            report::unattended(&snapshot, why, args.name.as_deref())
+        },
     )?;
     if args.format.json {
         output.json(&status)?;
@@ -215,6 +218,8 @@ fn facts(text: &mut String, status: &Status) {
     if let Some(pass) = &status.last_pass {
         let drift = match pass.drift.len() {
             0 => String::new(),
+            // Of more there are the first few, and a line that says so.
+            n if n > FEW => format!(", more than {FEW} things drifted"),
             n => format!(", {n} drifted"),
         };
         fact(

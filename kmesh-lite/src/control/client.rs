@@ -2,9 +2,9 @@
 
 use crate::api::Failure;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
 use serde::Serialize;
@@ -16,8 +16,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// Longer than the daemon takes to say that it is busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// For the daemon to answer anything at all: a thread that does nothing else does that.
+const GREETING: Duration = Duration::from_secs(3);
+/// For the loop to answer who only looks: afterwards the kernel is asked instead.
+const LOOKING: Duration = Duration::from_secs(15);
+/// For it to answer who wants something done. Longer than the daemon takes to say that it is busy.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// For the next piece of an answer that has begun.
+const PIECE: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +59,16 @@ pub enum ClientError {
     Request(#[source] hyper::http::Error),
     #[error("cannot write a request to the daemon as JSON")]
     Encode(#[source] serde_json::Error),
-    #[error("the daemon on {} did not answer in time", .0.display())]
-    Silent(PathBuf),
+    #[error(
+        "{} does not answer on {}: it hangs, is stopped by a signal, or is busy",
+        process(*.pid), .socket.display()
+    )]
+    Silent { socket: PathBuf, pid: Option<i32> },
+    /// Nothing else is asked then: half of an answer may have been shown.
+    #[error("the answer of {} broke off", process(*.pid))]
+    Broken { pid: Option<i32> },
+    #[error("cannot write the answer of the daemon")]
+    Write(#[source] io::Error),
     #[error("cannot understand the daemon's answer; is it of another version?")]
     Answer(#[source] serde_json::Error),
     /// The daemon's own words.
@@ -62,23 +76,32 @@ pub enum ClientError {
     Failure(#[from] Failure),
 }
 
+/// "process 7", as far as the kernel tells.
+pub fn process(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "the daemon".to_owned(), |pid| format!("process {pid}"))
+}
+
 /// A daemon by its control socket.
 pub struct Client {
     socket: PathBuf,
-    patience: Duration,
+    /// Instead of the usual times, which depend on what is asked.
+    patience: Option<Duration>,
 }
 
 impl Client {
     pub fn new(socket: PathBuf) -> Self {
         Self {
             socket,
-            patience: PATIENCE,
+            patience: None,
         }
     }
 
     /// Waits no longer than this for an answer.
     pub fn patient_for(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self {
+            patience: Some(patience),
+            ..self
+        }
     }
 
     /// Asks for `/v1/{what}` with query parameters.
@@ -93,7 +116,14 @@ impl Client {
             // Writing to a String cannot fail.
             let _ = write!(path, "{separator}{key}={}", escape(value));
         }
-        self.ask(Method::GET, &path, Bytes::new())
+        let mut text = Vec::new();
+        self.ask(Method::GET, &path, Bytes::new(), &mut text)?;
+        serde_json::from_slice(&text).map_err(ClientError::Answer)
+    }
+
+    /// The same where the answer is too long to be held: it is written as it comes.
+    pub fn copy(&self, what: &str, to: &mut dyn io::Write) -> Result<(), ClientError> {
+        self.ask(Method::GET, &format!("/v1/{what}"), Bytes::new(), to)
     }
 
     /// Posts to `/v1/{what}`, with a body or none.
@@ -108,52 +138,112 @@ impl Client {
                 .into(),
             None => Bytes::new(),
         };
-        self.ask(Method::POST, &format!("/v1/{what}"), body)
+        let mut text = Vec::new();
+        self.ask(Method::POST, &format!("/v1/{what}"), body, &mut text)?;
+        serde_json::from_slice(&text).map_err(ClientError::Answer)
     }
 
-    fn ask<T: DeserializeOwned>(
+    fn ask(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<T, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "kmesh-lite")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(ClientError::Request)?;
-        let (fine, bytes) = tokio::runtime::Builder::new_current_thread()
+        to: &mut dyn io::Write,
+    ) -> Result<(), ClientError> {
+        let patience = self.patience.unwrap_or(match method {
+            Method::GET => LOOKING,
+            _ => PATIENCE,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(ClientError::Start)?
-            .block_on(async { tokio::time::timeout(self.patience, self.exchange(request)).await })
-            .map_err(|_| ClientError::Silent(self.socket.clone()))??;
-        if fine {
-            return serde_json::from_slice(&bytes).map_err(ClientError::Answer);
-        }
-        let failure: Failure = serde_json::from_slice(&bytes).map_err(ClientError::Answer)?;
-        Err(failure.into())
+            .map_err(ClientError::Start)?;
+        runtime.block_on(async {
+            // A daemon that hangs does not even say that it knows no such path.
+            let greeting = request(Method::GET, "/v1", Bytes::new())?;
+            self.exchange(greeting, GREETING.min(patience)).await?;
+            let request = request(method, path, body)?;
+            let (response, pid) = self.exchange(request, patience).await?;
+            let fine = response.status().is_success();
+            let mut body = response.into_body();
+            if fine {
+                while let Some(piece) = self.piece(&mut body, pid).await? {
+                    to.write_all(&piece).map_err(ClientError::Write)?;
+                }
+                return to.flush().map_err(ClientError::Write);
+            }
+            let mut text = Vec::new();
+            while let Some(piece) = self.piece(&mut body, pid).await? {
+                text.extend_from_slice(&piece);
+            }
+            let failure: Failure = serde_json::from_slice(&text).map_err(ClientError::Answer)?;
+            Err(failure.into())
+        })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), ClientError> {
-        let talk = |source| ClientError::Talk {
+    /// The head of an answer, and who gives it.
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<(Response<Incoming>, Option<i32>), ClientError> {
+        // Before it waits for anything, a full queue of a daemon that accepts nobody included.
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(self.silent(None));
+            }
+            Err(error) => return Err(refused(&self.socket, error)),
+        };
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let response = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            // It ends with the exchange; its error is the exchange's error.
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        };
+        match tokio::time::timeout(patience, response).await {
+            Ok(Ok(response)) => Ok((response, pid)),
+            Ok(Err(source)) => Err(self.talk(source)),
+            Err(_) => Err(self.silent(pid)),
+        }
+    }
+
+    /// The next piece of a body, none at its end.
+    async fn piece(
+        &self,
+        body: &mut Incoming,
+        pid: Option<i32>,
+    ) -> Result<Option<Bytes>, ClientError> {
+        let frame = tokio::time::timeout(PIECE, body.frame()).await;
+        let frame = frame.map_err(|_| ClientError::Broken { pid })?;
+        let frame = frame.transpose().map_err(|source| self.talk(source))?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    fn talk(&self, source: hyper::Error) -> ClientError {
+        ClientError::Talk {
             socket: self.socket.clone(),
             source,
-        };
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| refused(&self.socket, source))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(talk)?;
-        // It ends with the exchange; its error is the exchange's error.
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(talk)?;
-        let fine = response.status().is_success();
-        let body = response.into_body().collect().await.map_err(talk)?;
-        Ok((fine, body.to_bytes()))
+        }
     }
+
+    fn silent(&self, pid: Option<i32>) -> ClientError {
+        ClientError::Silent {
+            socket: self.socket.clone(),
+            pid,
+        }
+    }
+}
+
+fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "kmesh-lite")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(ClientError::Request)
 }
 
 /// Why a connection failed, in the words of who can do something about it.
@@ -210,11 +300,11 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread::{self, JoinHandle};
 
-    /// Answers one request and gives its first line.
+    /// Answers a greeting and a request, and gives the first line of the latter.
     fn daemon(socket: &Path, status: &'static str, body: &Value) -> JoinHandle<String> {
         let listener = UnixListener::bind(socket).unwrap();
         let body = body.to_string();
-        thread::spawn(move || {
+        let answer = move |status: &str, body: &str| {
             let (mut stream, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let first = lines.next().unwrap().unwrap();
@@ -226,6 +316,10 @@ mod tests {
             )
             .unwrap();
             first
+        };
+        thread::spawn(move || {
+            answer("404 Not Found", "{}");
+            answer(status, &body)
         })
     }
 

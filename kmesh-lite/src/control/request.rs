@@ -1,7 +1,9 @@
 //! What can be asked of the daemon, with where the answer goes.
 
-use crate::api::{Dump, Explanation, Failure, FileText, PlanText, Reloaded, Status};
+use crate::api::{Explanation, Failure, FileText, PlanText, Reloaded, Status};
 use crate::model::{CgroupRef, Protocol};
+use std::fmt;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -12,7 +14,7 @@ pub enum Request {
     Status {
         /// One service; all if none.
         name: Option<String>,
-        reply: Reply<Status>,
+        reply: Reply<Later<Status>>,
     },
     Reload {
         caller: Caller,
@@ -33,12 +35,50 @@ pub enum Request {
         reply: Reply<Explanation>,
     },
     Dump {
-        reply: Reply<Dump>,
+        reply: Reply<Text>,
     },
 }
 
 /// Where an answer goes. Whoever asked may be gone.
 pub type Reply<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// An answer whose words are still to come: the loop copies the values, and others take their time.
+pub struct Later<T>(Box<dyn FnOnce() -> Result<T, Failure> + Send>);
+
+impl<T> Later<T> {
+    pub fn new(make: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Self {
+        Self(Box::new(make))
+    }
+
+    pub fn make(self) -> Result<T, Failure> {
+        (self.0)()
+    }
+}
+
+impl<T> fmt::Debug for Later<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Later")
+    }
+}
+
+/// An answer that is too long to be held: it is written as it is made.
+pub struct Text(Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>);
+
+impl Text {
+    pub fn new(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> Self {
+        Self(Box::new(write))
+    }
+
+    pub fn write(self, to: &mut dyn Write) -> io::Result<()> {
+        (self.0)(to)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Text")
+    }
+}
 
 /// The process that asked, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

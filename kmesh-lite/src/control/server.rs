@@ -12,31 +12,34 @@
 //! Who may do what: root and the daemon's own user everything; members of the socket's group read,
 //! and plan. Nobody can make the daemon open a file: a plan of another file comes with its text.
 //!
-//! The server has a thread of its own and only ever waits; the loop answers when it gets there.
-//! Requests, their size, their number and the time of each are bounded, so a slow client keeps
-//! nobody but itself waiting.
+//! The server has a thread of its own and only ever waits; the loop answers when it gets there, with
+//! values, and threads beside it make words of them. Each user has a number of connections, readers
+//! have answers made for them in turn, and root and the daemon's own user wait for none of them.
+//! Heads, bodies and reading have a time each, and a long answer is made no faster than it is read.
 
+mod body;
 mod peer;
+mod place;
 mod routes;
 mod serve;
+mod slots;
+mod stall;
 
-use super::Requests;
-use std::fs;
+use super::{Lock, LockError, Requests};
+use place::Place;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
-/// Read and write for the owner and the group.
-const MODE: u32 = 0o660;
+/// Threads that make words of values: a dump for a reader and one for root wait for those who read
+/// them, and the others do not wait.
+const WORDS: usize = 4;
 
 /// The socket, served until this is dropped.
 pub struct Control {
-    path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Lock>>>,
 }
 
 /// Why there is no control socket.
@@ -56,62 +59,68 @@ pub enum ControlError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("cannot start the thread of the control socket")]
     Thread(#[source] io::Error),
 }
 
+impl ControlError {
+    /// Whether it is only that the file system is full.
+    fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::Listen { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::Lock(error) => error.is_for_want_of_room(),
+            Self::Occupied(_) | Self::Remove { .. } | Self::Thread(_) => false,
+        }
+    }
+}
+
 impl Control {
-    /// Listens on `path`, whose lock we hold: a socket that is there is stale.
-    pub fn listen(path: &Path, requests: Requests) -> Result<Self, ControlError> {
-        remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(|source| ControlError::Listen {
-            path: path.to_owned(),
-            source,
-        })?;
-        let group = fs::set_permissions(path, fs::Permissions::from_mode(MODE))
-            .and_then(|()| listener.set_nonblocking(true))
-            .and_then(|()| fs::metadata(path))
-            .map_err(|source| ControlError::Listen {
-                path: path.to_owned(),
-                source,
-            })?
-            .gid();
+    /// Listens on `path`. Without a lock, which a full file system may be the reason for, the lock is
+    /// taken too; where there is no room, all of that is done when there is.
+    pub fn listen(
+        path: &Path,
+        lock: Option<Lock>,
+        requests: Requests,
+    ) -> Result<Self, ControlError> {
+        let mut place = Place::new(path, lock);
+        let bound = match place.mend() {
+            Err(error) if error.is_for_want_of_room() => place.mend_later(),
+            bound => bound?,
+        };
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(WORDS)
             .build()
             .map_err(ControlError::Thread)?;
         let thread = thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || runtime.block_on(serve::serve(listener, group, requests, stopped)))
+            .spawn(move || runtime.block_on(serve::serve(place, bound, requests, stopped)))
             .map_err(ControlError::Thread)?;
         Ok(Self {
-            path: path.to_owned(),
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// Removes the socket; nobody else may listen on it as long as the lock is held.
+    pub fn stop(mut self) -> Option<Lock> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<Lock> {
+        drop(self.stop.take());
+        self.thread.take()?.join().ok()?
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // First, so that nobody connects to what will not answer.
-        let _ = fs::remove_file(&self.path);
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn remove_stale(path: &Path) -> Result<(), ControlError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => Err(ControlError::Occupied(path.to_owned())),
-        Ok(_) => fs::remove_file(path).map_err(|source| ControlError::Remove {
-            path: path.to_owned(),
-            source,
-        }),
-        // Absent, or bind will say what is wrong.
-        Err(_) => Ok(()),
+        drop(self.end());
     }
 }

@@ -99,7 +99,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     fn request(&mut self, request: Request) {
         // The caller may have gone meanwhile: then the answer goes nowhere.
         match request {
-            Request::Status { name, reply } => drop(reply.send(self.status(name.as_deref()))),
+            Request::Status { name, reply } => drop(reply.send(self.status(name))),
             Request::Reload { caller, reply } => {
                 info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
                 let outcome = self.announced(Trigger::Request);

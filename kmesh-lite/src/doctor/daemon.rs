@@ -23,17 +23,25 @@ pub fn look(socket: &Path) -> Result<Status, ClientError> {
     })
 }
 
-pub fn judge(status: &Result<Status, ClientError>) -> Check {
-    let status = match status {
-        Ok(status) => status,
-        Err(ClientError::NotRunning(_)) => {
+/// `process` is the daemon's, by its lock or by systemd.
+pub fn judge(process: Option<u32>, status: &Result<Status, ClientError>) -> Check {
+    let status = match (status, process) {
+        (Ok(status), _) => status,
+        (Err(_), Some(process)) => {
+            return Finding::unknown(
+                format!("process {process} runs, but was not to be asked"),
+                "see `socket`",
+            )
+            .named("daemon");
+        }
+        (Err(ClientError::NotRunning(_)), None) => {
             return Finding::warning(
                 "no daemon runs, so nothing follows the file",
                 "`systemctl start kmesh-lite`; if it does not stay, `journalctl -u kmesh-lite -n 50` says why",
             )
             .named("daemon");
         }
-        Err(_) => {
+        (Err(_), None) => {
             return Finding::unknown("it was not to be asked", "see `socket`").named("daemon");
         }
     };
@@ -119,7 +127,10 @@ pub mod tests {
     }
 
     pub fn silent() -> Result<Status, ClientError> {
-        Err(ClientError::Silent("control.sock".into()))
+        Err(ClientError::Silent {
+            socket: "control.sock".into(),
+            pid: Some(7),
+        })
     }
 
     pub fn denied() -> Result<Status, ClientError> {
@@ -147,10 +158,13 @@ pub mod tests {
             (silent(), Unknown),
             (denied(), Unknown),
         ] {
-            let check = judge(&status);
+            let check = judge(None, &status);
             assert_eq!(check.verdict, verdict, "{status:?}");
         }
-        let failing = judge(&running(State::Failing));
+        let hidden = judge(Some(7), &nobody());
+        assert_eq!(hidden.verdict, Unknown);
+        assert!(!hidden.todo.unwrap().contains("systemctl"));
+        let failing = judge(None, &running(State::Failing));
         assert!(failing.found.contains("why it fails"), "{failing:?}");
     }
 }

@@ -1,7 +1,9 @@
 //! Whether the daemon can read the configuration, and who else can write it.
 
+use super::socket::{group_name, user_name};
 use super::{Check, Finding, Subject};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Permissions {
     /// If systemd or /proc names the user.
     daemon: Option<DaemonUser>,
+    /// Who asks; counts as the daemon's user where that is unknown.
+    asker: u32,
     /// Files and folders that are there; folders on the way come first.
     modes: Vec<FileMode>,
 }
@@ -31,6 +35,9 @@ struct FileMode {
     uid: u32,
     gid: u32,
     mode: u32,
+    /// Of the user and the group, where the host knows them.
+    owner: String,
+    group: String,
 }
 
 /// The part that a path plays for the daemon.
@@ -46,6 +53,7 @@ enum Role {
 const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
 const SEARCH: u32 = 0o1;
+const STICKY: u32 = 0o1000;
 
 impl DaemonUser {
     /// Whether the mode alone lets this user do that; lists of access rights are not looked at.
@@ -78,20 +86,59 @@ pub fn look(subject: &Subject) -> Permissions {
     let others = configuration.files.iter().map(PathBuf::as_path);
     let others = others.filter(|path| *path != file);
     paths.extend(others.map(|path| (path, Role::File)));
-    let mode = |(path, role): (&Path, Role)| {
+    let mut modes: Vec<_> = paths
+        .iter()
+        .filter_map(|(path, role)| FileMode::of(path, *role))
+        .collect();
+    // Links may lead elsewhere.
+    let real: BTreeSet<_> = paths.iter().flat_map(|(path, _)| ways(path)).collect();
+    for path in real {
+        if !paths.iter().any(|(known, _)| *known == path) {
+            modes.extend(FileMode::of(&path, Role::Way));
+        }
+    }
+    Permissions {
+        daemon: daemon(subject),
+        asker: nix::unistd::geteuid().as_raw(),
+        modes,
+    }
+}
+
+impl FileMode {
+    /// None if it is not there, or out of reach.
+    fn of(path: &Path, role: Role) -> Option<Self> {
         let about = path.metadata().ok()?;
-        Some(FileMode {
+        Some(Self {
             path: path.to_owned(),
             role,
             uid: about.uid(),
             gid: about.gid(),
             mode: about.mode(),
+            owner: user_name(about.uid()),
+            group: group_name(about.gid()),
         })
-    };
-    Permissions {
-        daemon: daemon(subject),
-        modes: paths.into_iter().filter_map(mode).collect(),
     }
+}
+
+/// Links that the kernel follows for one path.
+const MOST_LINKS: usize = 40;
+
+/// The folders through which a path leads, and those through which it leads after each link.
+fn ways(path: &Path) -> Vec<PathBuf> {
+    let mut ways = Vec::new();
+    let mut at = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Some(folder) = at.parent().and_then(|folder| folder.canonicalize().ok()) else {
+            break;
+        };
+        ways.extend(folder.ancestors().map(Path::to_owned));
+        match fs::read_link(&at) {
+            Ok(target) => at = folder.join(target),
+            // It is no link.
+            Err(_) => break,
+        }
+    }
+    ways
 }
 
 fn daemon(subject: &Subject) -> Option<DaemonUser> {
@@ -121,6 +168,7 @@ fn daemon(subject: &Subject) -> Option<DaemonUser> {
 
 pub fn judge(permissions: &Permissions) -> Check {
     let daemon = permissions.daemon.as_ref();
+    let trusted = [0, daemon.map_or(permissions.asker, |daemon| daemon.uid)];
     let mut findings = Vec::new();
     for file in &permissions.modes {
         let path = file.path.display();
@@ -147,28 +195,55 @@ pub fn judge(permissions: &Permissions) -> Check {
                 ),
             ));
         }
-        // A folder on the way may be one for everybody, such as /tmp.
-        if file.role != Role::Way && mode & WRITE != 0 {
-            findings.push(Finding::warning(
-                format!(
-                    "anybody can write {path} (mode {mode:04o}), and so send connections anywhere"
-                ),
-                format!("`chmod o-w {path}`"),
-            ));
-        }
+        findings.extend(writers(file, &trusted));
     }
     if findings.is_empty() {
         let any = permissions.modes.iter().any(|file| file.role == Role::File);
         findings.push(Finding::fine(match daemon {
             _ if !any => "no files are there".to_owned(),
             Some(daemon) => format!(
-                "{} can read them, and not everybody can write them",
+                "{} can read them, and nobody else can write them",
                 daemon.name
             ),
-            None => "not everybody can write them".to_owned(),
+            None => "nobody else can write them".to_owned(),
         }));
     }
     Check::of("config_permissions", findings)
+}
+
+/// Who may change the configuration by this file, beside those who are `trusted` to. They can send
+/// every connection of the host wherever they want.
+fn writers(file: &FileMode, trusted: &[u32]) -> Vec<Finding> {
+    let (path, mode) = (file.path.display(), file.mode & 0o7777);
+    let mut findings = Vec::new();
+    let mut warn = |who: String, todo: String| {
+        let found = format!("{who} can change the configuration, and so send connections anywhere");
+        findings.push(Finding::warning(found, todo));
+    };
+    if !trusted.contains(&file.uid) {
+        warn(
+            format!("{}, whose {path} is,", file.owner),
+            format!("`chown root {path}`, or keep the files in folders of root"),
+        );
+    }
+    // In a folder with this bit, which may be one for everybody, such as /tmp, entries belong to their
+    // owners. Drop-ins could be added to it all the same.
+    if file.role == Role::Way && mode & STICKY != 0 {
+        return findings;
+    }
+    if mode & WRITE != 0 {
+        warn(
+            format!("anybody (by {path}, mode {mode:04o})"),
+            format!("`chmod o-w {path}`"),
+        );
+    }
+    if mode >> 3 & WRITE != 0 && file.gid != 0 {
+        warn(
+            format!("the group {} (by {path}, mode {mode:04o})", file.group),
+            format!("`chmod g-w {path}`"),
+        );
+    }
+    findings
 }
 
 #[cfg(test)]
@@ -184,12 +259,15 @@ mod tests {
             uid,
             gid,
             mode,
+            owner: uid.to_string(),
+            group: gid.to_string(),
         }
     }
 
     fn judged(daemon: Option<&DaemonUser>, file: &FileMode) -> Verdict {
         let permissions = Permissions {
             daemon: daemon.cloned(),
+            asker: 0,
             modes: vec![file.clone()],
         };
         judge(&permissions).verdict
@@ -227,16 +305,36 @@ mod tests {
 
     #[test]
     fn nobody_else_is_to_write() {
-        for (role, mode, verdict) in [
-            (Role::File, 0o666, Warning),
-            (Role::File, 0o664, Fine),
-            (Role::Folder, 0o777, Warning),
+        for (role, uid, gid, mode, verdict) in [
+            (Role::File, 0, 0, 0o666, Warning),
+            (Role::File, 0, 0, 0o664, Fine),
+            (Role::File, 0, 44, 0o664, Warning),
+            (Role::File, 1000, 0, 0o644, Warning),
+            (Role::Folder, 0, 0, 0o777, Warning),
+            (Role::Folder, 0, 44, 0o775, Warning),
+            (Role::Folder, 1000, 0, 0o755, Warning),
             // Drop-ins could be added to it all the same.
-            (Role::Folder, 0o1777, Warning),
-            (Role::Way, 0o1777, Fine),
+            (Role::Folder, 0, 0, 0o1777, Warning),
+            (Role::Way, 0, 0, 0o1777, Fine),
+            (Role::Way, 0, 0, 0o777, Warning),
+            (Role::Way, 1000, 1000, 0o755, Warning),
         ] {
-            let judged = judged(None, &file(role, 0, 0, mode));
-            assert_eq!(judged, verdict, "{role:?} {mode:o}");
+            let judged = judged(None, &file(role, uid, gid, mode));
+            assert_eq!(judged, verdict, "{role:?} {uid}:{gid} {mode:o}");
         }
+    }
+
+    #[test]
+    fn a_link_leads_through_the_folders_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let (home, etc) = (root.join("home"), root.join("etc"));
+        fs::create_dir(&home).unwrap();
+        fs::create_dir(&etc).unwrap();
+        fs::write(home.join("real.toml"), "").unwrap();
+        std::os::unix::fs::symlink("../home/real.toml", etc.join("mesh.toml")).unwrap();
+        let ways = ways(&etc.join("mesh.toml"));
+        assert!(ways.contains(&home) && ways.contains(&etc), "{ways:?}");
+        assert!(ways.contains(&PathBuf::from("/")), "{ways:?}");
     }
 }

@@ -3,11 +3,9 @@
 use super::{Check, Finding};
 use crate::api::Status;
 use crate::control::ClientError::{self, Denied, NotRunning, Silent};
-use crate::daemon::lock_path;
-use crate::host::lock_holder;
+use crate::control::lock_holder;
 use crate::log::chain;
 use nix::unistd::{Gid, Group, Uid, User};
-use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +28,6 @@ struct SocketFile {
 }
 
 pub fn look(path: PathBuf) -> ControlSocket {
-    let lock = File::open(lock_path(&path));
     ControlSocket {
         file: path.metadata().ok().map(|about| SocketFile {
             is_socket: about.file_type().is_socket(),
@@ -38,29 +35,34 @@ pub fn look(path: PathBuf) -> ControlSocket {
             group: group_name(about.gid()),
             mode: about.mode(),
         }),
-        holder: lock.ok().and_then(|lock| lock_holder(&lock)),
+        holder: lock_holder(&path),
         path,
     }
 }
 
-fn user_name(uid: u32) -> String {
+pub fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-fn group_name(gid: u32) -> String {
+pub fn group_name(gid: u32) -> String {
     let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
     group.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
-pub fn judge(socket: &ControlSocket, status: &Result<Status, ClientError>) -> Check {
+/// `process` is the daemon's, by its lock or by systemd.
+pub fn judge(
+    socket: &ControlSocket,
+    process: Option<u32>,
+    status: &Result<Status, ClientError>,
+) -> Check {
     let path = socket.path.display();
     let Some(file) = &socket.file else {
-        return absent(&socket.path, socket.holder, status).named("socket");
+        return absent(&socket.path, process, status).named("socket");
     };
     let mode = file.mode & 0o777;
     let whose = format!("{path} ({}:{}, mode {mode:04o})", file.owner, file.group);
-    match (status, socket.holder) {
+    match (status, process) {
         _ if !file.is_socket => Finding::problem(
             format!("{path} is not a socket, and the daemon will not replace it"),
             format!("`rm {path}`, or name another with --socket"),
@@ -74,14 +76,14 @@ pub fn judge(socket: &ControlSocket, status: &Result<Status, ClientError>) -> Ch
         }
         (Ok(_), _) => other_version(&whose, "the daemon does not say what it is"),
         (Err(NotRunning(_)), None) => Finding::fine(format!("{whose} is left over, which does no harm")),
-        (Err(NotRunning(_) | Silent(_)), Some(holder)) => Finding::problem(
-            format!("{whose} is not answered, though process {holder} holds its lock"),
+        (Err(NotRunning(_) | Silent { .. }), Some(holder)) => Finding::problem(
+            format!("{whose} is not answered, though process {holder} runs"),
             format!(
                 "if it is stopping or starting, wait; if it hangs, `kill -9 {holder}`: systemd starts it again, and \
                  connects go on meanwhile (`journalctl -u kmesh-lite` may say why)"
             ),
         ),
-        (Err(Silent(_)), None) => Finding::problem(
+        (Err(Silent { .. }), None) => Finding::problem(
             format!("{whose} does not answer"),
             "see who listens there: `ss -lxp`",
         ),
@@ -112,8 +114,9 @@ fn absent(path: &Path, holder: Option<u32>, status: &Result<Status, ClientError>
             "run this as root",
         ),
         (_, Some(holder)) => Finding::problem(
-            format!("{path} is not there, though process {holder} holds its lock"),
-            "if it is starting or stopping, wait; otherwise `systemctl restart kmesh-lite` makes it anew",
+            format!("{path} is not there, though process {holder} runs"),
+            "ask again in a few seconds: the daemon makes it anew, unless it is stopping, or cannot, for which \
+             `journalctl -u kmesh-lite` has the reason",
         ),
         (_, None) => Finding::fine(format!("{path} is not there: no daemon runs on it")),
     }
@@ -161,17 +164,17 @@ mod tests {
             (nowhere(Some(7)), nobody(), Problem),
             (nowhere(None), denied(), Unknown),
         ] {
-            let check = judge(&socket, &status);
+            let check = judge(&socket, socket.holder, &status);
             assert_eq!(check.verdict, verdict, "{socket:?} {status:?}");
         }
         let mut file = there(0o644, None);
         file.file.as_mut().unwrap().is_socket = false;
-        assert_eq!(judge(&file, &nobody()).verdict, Problem);
+        assert_eq!(judge(&file, None, &nobody()).verdict, Problem);
     }
 
     #[test]
     fn a_user_who_may_not_ask_is_told_the_group() {
-        let check = judge(&there(0o660, None), &denied());
+        let check = judge(&there(0o660, None), None, &denied());
         assert!(check.todo.unwrap().contains("group kmesh"));
     }
 }

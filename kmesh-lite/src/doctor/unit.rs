@@ -72,6 +72,17 @@ pub fn look(process: Option<u32>, usual: bool) -> Result<UnitProperties, NoUnit>
     }
 }
 
+/// The process of the service, if it runs.
+pub fn process(unit: &UnitProperties) -> Option<u32> {
+    let pid = u32::try_from(unit.number("MainPID")?).ok()?;
+    (pid != 0).then_some(pid)
+}
+
+/// The process of the service on this host, as systemd knows it.
+pub fn service_process() -> Option<u32> {
+    process(&look(None, true).ok()?)
+}
+
 fn ask() -> Result<String, NoUnit> {
     let mut command = Command::new("systemctl");
     command

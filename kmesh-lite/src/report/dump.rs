@@ -1,39 +1,52 @@
 //! The kernel's tables, row by row, with names beside ids.
 
-use crate::api::{Dump, DumpTable, Row};
+use crate::api::Row;
 use crate::model::Table;
 use crate::tables::{Actual, Declared, Field, Fields, Noun, Tables, for_each_table};
 use kmesh_lite_common::{BackendId, LAYOUT_VERSION, Port};
 use serde_json::{Value, json};
+use std::io::{self, Write};
 
-/// Every table: rows stand before those that they refer to.
-pub fn dump(actual: &Actual) -> Dump {
+/// Writes every table as JSON, a row a line: rows stand before those that they refer to. Only one row
+/// is held at a time, because there may be millions.
+pub fn dump(actual: &Actual, to: &mut dyn Write) -> io::Result<()> {
     let tables = &actual.tables;
     let settings =
         json!({ "generation": actual.generation, "caller_levels": tables.caller_levels });
-    let mut of_slots = Vec::new();
+    let mut of_slots: Vec<(&str, Rows)> = Vec::new();
     for_each_table!(T => {
         if T::TABLE == Table::Services {
-            of_slots.push(table(Table::Endpoints.as_str(), endpoints(tables)));
+            of_slots.push((Table::Endpoints.as_str(), Box::new(endpoints(tables))));
         }
         let rows = T::part(&tables.rows).iter().map(|(id, row)| {
             let number = ("id".to_owned(), (T::index(*id) + 1).into());
             let columns = fields(tables, T::fields(row));
             Value::Object([number].into_iter().chain(columns).collect())
         });
-        of_slots.push(table(T::TABLE.as_str(), rows));
+        of_slots.push((T::TABLE.as_str(), Box::new(rows)));
     });
-    let of_slots = of_slots.into_iter().rev();
-    let all = [table("settings", [settings])].into_iter().chain(of_slots);
-    let others = [
-        table("callers", callers(tables)),
-        table("leftovers", leftovers(actual)),
+    let settings: Rows = Box::new([settings].into_iter());
+    let others: [(&str, Rows); 2] = [
+        ("callers", Box::new(callers(tables))),
+        ("leftovers", Box::new(leftovers(actual))),
     ];
-    Dump {
-        layout_version: LAYOUT_VERSION,
-        tables: all.chain(others).collect(),
+    let all = [("settings", settings)].into_iter();
+    let all = all.chain(of_slots.into_iter().rev()).chain(others);
+    write!(to, "{{\"layout_version\":{LAYOUT_VERSION},\"tables\":[")?;
+    for (number, (name, rows)) in all.enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        write!(to, "{comma}\n{{\"name\":\"{name}\",\"rows\":[")?;
+        for (number, row) in rows.enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(to, "{comma}\n{row}")?;
+        }
+        write!(to, "]}}")?;
     }
+    writeln!(to, "]}}")?;
+    to.flush()
 }
+
+type Rows<'a> = Box<dyn Iterator<Item = Value> + 'a>;
 
 fn fields(tables: &Tables, row: Fields) -> Row {
     let fields = row.into_iter();
@@ -53,17 +66,6 @@ fn value(tables: &Tables, field: Field) -> Value {
             let rows = rows.into_iter();
             rows.map(|row| Value::Object(fields(tables, row))).collect()
         }
-    }
-}
-
-fn table(name: &str, rows: impl IntoIterator<Item = Value>) -> DumpTable {
-    let rows = rows.into_iter().map(|row| match row {
-        Value::Object(row) => row,
-        _ => Row::new(),
-    });
-    DumpTable {
-        name: name.to_owned(),
-        rows: rows.collect(),
     }
 }
 

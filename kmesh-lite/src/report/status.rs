@@ -27,12 +27,13 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
     }
 }
 
-/// The status of tables whose daemon does not run. Localities, endpoints of weight 0 and the units of
+/// The status of tables whose daemon does not run or does not answer, as `why` says. Localities,
+/// endpoints of weight 0 and the units of
 /// special callers stay unknown, because only the file has them.
-pub fn unattended(snapshot: &Snapshot, name: Option<&str>) -> Result<Status, Failure> {
+pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<Status, Failure> {
     let mut datapath = status(snapshot, None, &Facts::default());
     let verdict = format!(
-        "the daemon is not running; the kernel goes on with {} services over {} endpoints",
+        "{why}; the kernel goes on with {} services over {} endpoints",
         datapath.services.len(),
         datapath.endpoints()
     );

@@ -4,6 +4,7 @@ mod doctor;
 mod hitless;
 mod mistakes;
 mod run;
+mod socket;
 mod unit_restart;
 mod waypoint_down;
 

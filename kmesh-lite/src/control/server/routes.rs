@@ -1,60 +1,57 @@
 //! What can be asked.
 
+use super::body;
 use super::peer::{Peer, Right};
-use crate::api::{
-    Dump, Explanation, Failure, FailureKind, PlanRequest, PlanText, Reloaded, Status,
-};
+use super::slots::{Length, Turn, Turns};
+use crate::api::{Failure, FailureKind, PlanRequest, Reloaded};
 use crate::control::{Reply, Request, Requests};
 use crate::model::{CgroupRef, Protocol};
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, Request as HttpRequest, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use serde::Deserialize;
+use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Of a request's body.
-const BODY_BYTES: usize = 64 * 1024;
-/// Of a plan's: 64 MiB of files, with what JSON adds to them.
+/// Of the body of a plan: 64 MiB of files, with what JSON adds to them.
 const PLAN_BYTES: usize = 96 * 1024 * 1024;
-/// At a time, because each may take that much.
-const PLANS: usize = 2;
+/// The same for who may only read, because the daemon parses what it is sent, which takes some
+/// forty times as much memory for a moment.
+const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
+/// For a body to arrive.
+const BODY: Duration = Duration::from_secs(10);
+/// For a turn.
+const TURN: Duration = Duration::from_secs(20);
 /// For the loop to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
-type Answer<T> = Result<Json<T>, Failure>;
-type Asker = State<Requests>;
+type Answer = Result<Response, Failure>;
+
+/// What answers are made with.
+#[derive(Clone)]
+pub struct Asker {
+    pub requests: Requests,
+    pub turns: Turns,
+}
 
 pub fn router(requests: Requests) -> Router {
-    let plans = Arc::new(Semaphore::new(PLANS));
-    let in_turn = move |request: HttpRequest, next: Next| {
-        let plans = Arc::clone(&plans);
-        async move {
-            let _permit = plans.acquire().await;
-            next.run(request).await
-        }
-    };
-    let plan = post(plan)
-        .layer(DefaultBodyLimit::max(PLAN_BYTES))
-        .layer(middleware::from_fn(in_turn));
+    let turns = Turns::new();
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
-        .route("/v1/plan", plan)
+        .route("/v1/plan", post(plan))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(requests)
+        .with_state(Asker { requests, turns })
 }
 
 #[derive(Deserialize)]
@@ -73,20 +70,22 @@ struct ExplainQuery {
 }
 
 async fn status(
-    State(requests): Asker,
+    State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<StatusQuery>, QueryRejection>,
-) -> Answer<Status> {
+) -> Answer {
     allow(peer, Right::Read)?;
     let name = parse(query)?.name;
-    ask(&requests, |reply| Request::Status { name, reply }).await
+    let turn = asker.turn(&peer, Length::Short).await?;
+    let later = asker.ask(|reply| Request::Status { name, reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
 }
 
 async fn explain(
-    State(requests): Asker,
+    State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
-) -> Answer<Explanation> {
+) -> Answer {
     allow(peer, Right::Read)?;
     let query = parse(query)?;
     let address: SocketAddr = query.address.parse().map_err(|_| {
@@ -107,22 +106,34 @@ async fn explain(
         pid: query.pid,
         reply,
     };
-    ask(&requests, request).await
+    let turn = asker.turn(&peer, Length::Short).await?;
+    let explanation = asker.ask(request).await?;
+    json(&explanation, turn)
 }
 
-async fn dump(State(requests): Asker, Extension(peer): Extension<Peer>) -> Answer<Dump> {
+/// Written while it is read: neither side ever holds all of it.
+async fn dump(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -> Answer {
     allow(peer, Right::Read)?;
-    ask(&requests, |reply| Request::Dump { reply }).await
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let text = asker.ask(|reply| Request::Dump { reply }).await?;
+    let (body, mut pieces) = body::streamed(turn);
+    tokio::task::spawn_blocking(move || {
+        let written = text.write(&mut pieces);
+        pieces.end(written);
+    });
+    Ok(of_json(body))
 }
 
 /// The body is read as JSON whatever its declared type: curl declares a form.
-async fn plan(
-    State(requests): Asker,
-    Extension(peer): Extension<Peer>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer<PlanText> {
+async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body: Body) -> Answer {
     allow(peer, Right::Read)?;
-    let body = body.map_err(|rejection| bad(rejection.body_text()))?;
+    // Before the body: bodies that wait for their turn would take memory.
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let most = match peer.right {
+        Right::Change => PLAN_BYTES,
+        Right::Read | Right::None => PLAN_BYTES_OF_READERS,
+    };
+    let body = receive(body, most).await?;
     let request = if body.is_empty() {
         PlanRequest::default()
     } else {
@@ -137,13 +148,18 @@ async fn plan(
     if texts.as_ref().is_some_and(Vec::is_empty) {
         return Err(bad("`files` is empty: leave it out for the daemon's own"));
     }
-    ask(&requests, |reply| Request::Plan { texts, reply }).await
+    let plan = asker.ask(|reply| Request::Plan { texts, reply }).await?;
+    json(&plan, turn)
 }
 
-async fn reload(State(requests): Asker, Extension(peer): Extension<Peer>) -> Answer<Reloaded> {
+async fn reload(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<Reloaded>, Failure> {
     allow(peer, Right::Change)?;
     let caller = peer.caller;
-    ask(&requests, |reply| Request::Reload { caller, reply }).await
+    let request = |reply| Request::Reload { caller, reply };
+    asker.ask(request).await.map(Json)
 }
 
 async fn unknown() -> Failure {
@@ -153,8 +169,52 @@ async fn unknown() -> Failure {
     )
 }
 
-async fn wrong_method() -> Failure {
-    bad("GET reads; /v1/plan and /v1/reload want POST")
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let allowed = match uri.path() {
+        "/v1/plan" | "/v1/reload" => "POST",
+        _ => "GET, HEAD",
+    };
+    let failure = bad(format!("{} takes {allowed}, not {method}", uri.path()));
+    let allow = [(header::ALLOW, allowed)];
+    (StatusCode::METHOD_NOT_ALLOWED, allow, Json(failure)).into_response()
+}
+
+/// The answer to a connection for which there is no slot.
+pub async fn crowded() -> Failure {
+    unavailable("too many requests of this user are under way; ask again when some are over")
+}
+
+/// All of a body, if it comes in time and is no longer than that. A longer one is read nevertheless,
+/// and not kept: a client that is still writing would not see the answer.
+async fn receive(mut body: Body, most: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    let all = async {
+        while let Some(frame) = body.frame().await {
+            let piece = frame?.into_data().unwrap_or_default();
+            length += piece.len();
+            if length <= most {
+                bytes.extend_from_slice(&piece);
+            }
+        }
+        Ok::<_, axum::Error>(())
+    };
+    match timeout(BODY, all).await {
+        Ok(Ok(())) if length <= most => Ok(bytes),
+        Ok(Ok(())) => Err(bad(format!(
+            "the body has {length} bytes, and {most} are the most{}",
+            if most < PLAN_BYTES {
+                "; root may have larger files planned"
+            } else {
+                ""
+            }
+        ))),
+        Ok(Err(error)) => Err(bad(format!("the body broke off: {error}"))),
+        Err(_) => Err(bad(format!(
+            "the body did not arrive within {} s",
+            BODY.as_secs()
+        ))),
+    }
 }
 
 fn allow(peer: Peer, needed: Right) -> Result<(), Failure> {
@@ -180,18 +240,49 @@ fn bad(error: impl Into<String>) -> Failure {
     Failure::new(FailureKind::BadRequest, error)
 }
 
-/// Puts a request into the loop's queue and waits for the answer.
-async fn ask<T>(requests: &Requests, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
-    let unavailable = |error| Failure::new(FailureKind::Unavailable, error);
-    let (reply, answer) = oneshot::channel();
-    if !requests(request(reply)) {
-        return Err(unavailable("the daemon is stopping"));
+fn unavailable(error: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Unavailable, error)
+}
+
+impl Asker {
+    /// Waits for the turn of this peer.
+    async fn turn(&self, peer: &Peer, length: Length) -> Result<Turn, Failure> {
+        let turn = timeout(TURN, self.turns.take(peer, length)).await;
+        turn.map_err(|_| unavailable("other answers are being read, which takes too long"))
     }
-    match timeout(ANSWER, answer).await {
-        Ok(Ok(answer)) => answer.map(Json),
-        Ok(Err(_)) => Err(unavailable("the daemon is stopping")),
-        Err(_) => Err(unavailable("the daemon is busy and did not answer in time")),
+
+    /// Puts a request into the loop's queue and waits for the answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        if !(self.requests)(request(reply)) {
+            return Err(unavailable("the daemon is stopping"));
+        }
+        match timeout(ANSWER, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(unavailable("the daemon is stopping")),
+            Err(_) => Err(unavailable("the daemon is busy and did not answer in time")),
+        }
     }
+}
+
+/// Makes an answer on a thread that may take long over it.
+async fn elsewhere(make: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| Err(unavailable("the daemon is stopping")))
+}
+
+fn json<T: Serialize>(value: &T, turn: Turn) -> Answer {
+    let text = serde_json::to_vec(value).map_err(|error| {
+        Failure::new(
+            FailureKind::Failed,
+            format!("cannot write the answer as JSON: {error}"),
+        )
+    })?;
+    Ok(of_json(body::whole(text, turn)))
+}
+
+fn of_json(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 impl IntoResponse for Failure {
@@ -212,13 +303,14 @@ impl IntoResponse for Failure {
 mod tests {
     use super::*;
     use crate::control::Caller;
+    use std::sync::Arc;
 
     fn peer(right: Right) -> Extension<Peer> {
         let caller = Caller { uid: 1, pid: None };
         Extension(Peer { caller, right })
     }
 
-    fn run<T>(answer: impl Future<Output = Answer<T>>) -> FailureKind {
+    fn run<T>(answer: impl Future<Output = Result<T, Failure>>) -> FailureKind {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -232,12 +324,17 @@ mod tests {
     #[test]
     fn the_group_reads_and_changes_nothing() {
         // Whatever gets as far as the queue finds that nobody listens.
-        let requests = || -> Asker { State(Arc::new(|_| false)) };
+        let requests = || {
+            State(Asker {
+                requests: Arc::new(|_| false),
+                turns: Turns::new(),
+            })
+        };
         let (passed, refused) = (FailureKind::Unavailable, FailureKind::Forbidden);
-        let own = || Ok(Bytes::new());
+        let own = Body::empty;
         let other = || {
             let body = br#"{"files": [{"path": "mesh.toml", "text": ""}]}"#;
-            Ok(Bytes::from_static(body))
+            Body::from(body.as_slice())
         };
 
         assert_eq!(run(dump(requests(), peer(Right::None))), refused);

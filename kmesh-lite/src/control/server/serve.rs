@@ -1,58 +1,69 @@
 //! Accepting connections and bounding what each may take.
 
-use super::peer::Peer;
+use super::peer::{Peer, Right};
+use super::place::{Bound, Place};
 use super::routes;
-use crate::control::Requests;
-use axum::Extension;
+use super::slots::Slots;
+use super::stall::Stalling;
+use crate::control::{Lock, Requests};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{debug, error};
-use std::os::unix::net::UnixListener;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-/// Connections at a time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 32;
+/// Connections that are told at a time that there is no slot for them; further ones are closed.
+const CROWD: usize = 32;
+/// For each of those.
+const CROWDED: Duration = Duration::from_secs(1);
 /// For the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
-/// For a whole connection, the longest answer of the loop and a slow reader included.
-const CONNECTION: Duration = Duration::from_secs(120);
+/// For a whole connection, with a turn, the loop's answer and the reading of it.
+const CONNECTION: Duration = Duration::from_secs(150);
+/// For a peer that reads nothing of what waits for it.
+const STALL: Duration = Duration::from_secs(10);
+/// Both for root and the daemon's own user, who may look at a dump page by page.
+const OWN_PATIENCE: Duration = Duration::from_secs(600);
+/// How often we look whether our files are there.
+const LOOK: Duration = Duration::from_secs(1);
 /// For answers that are on their way when we stop.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// The head of a request.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Serves until `stop` is dropped or used.
+/// Serves until `stop` is dropped or used, on `bound` and on what `place` makes after it.
 pub async fn serve(
-    listener: UnixListener,
-    group: u32,
+    mut place: Place,
+    bound: Option<Bound>,
     requests: Requests,
     mut stop: oneshot::Receiver<()>,
-) {
-    let listener = match tokio::net::UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            error!(error:%; "cannot serve the control socket");
-            return;
-        }
-    };
+) -> Option<Lock> {
+    let mut listener = bound.and_then(listen);
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let router = routes::router(requests);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut slots = Slots::new();
+    let crowd = Arc::new(Semaphore::new(CROWD));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let accept = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, stream) = tokio::select! {
+        let (stream, group) = tokio::select! {
             _ = &mut stop => break,
-            (permit, accepted) = accept => match accepted {
-                Ok((stream, _)) => (permit, stream),
+            _ = look.tick() => {
+                if let Some(bound) = place.mend_later() {
+                    listener = listen(bound);
+                }
+                continue;
+            }
+            accepted = accept(listener.as_ref()) => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: it passes.
                     debug!(error:%; "cannot accept on the control socket");
@@ -68,24 +79,66 @@ pub async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
-        connections.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .max_buf_size(HEAD_BYTES)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
-            match timeout(CONNECTION, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(error:%; "a connection to the control socket failed"),
-                Err(_) => debug!("a connection to the control socket took too long"),
-            }
-            drop(permit);
-        });
+        if let Some(slot) = slots.take(&peer) {
+            let (most, stall) = match peer.right {
+                Right::Change => (OWN_PATIENCE, OWN_PATIENCE),
+                Right::Read | Right::None => (CONNECTION, STALL),
+            };
+            let router = router.clone().layer(Extension(peer));
+            let stream = Stalling::new(stream, stall);
+            connections.spawn(async move {
+                converse(stream, router, most).await;
+                drop(slot);
+            });
+        } else if let Ok(place) = Arc::clone(&crowd).try_acquire_owned() {
+            let router = Router::new().fallback(routes::crowded);
+            let stream = Stalling::new(stream, CROWDED);
+            connections.spawn(async move {
+                converse(stream, router, CROWDED).await;
+                drop(place);
+            });
+        }
     }
+    // First, so that nobody connects to what will not answer.
+    let lock = place.leave();
     let _ = timeout(FAREWELL, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
+    lock
+}
+
+fn listen(Bound { listener, group }: Bound) -> Option<(UnixListener, u32)> {
+    match UnixListener::from_std(listener) {
+        Ok(listener) => Some((listener, group)),
+        Err(error) => {
+            error!(error:%; "cannot serve the control socket");
+            None
+        }
+    }
+}
+
+/// The next connection, with the group of its socket; never any if there is no socket.
+async fn accept(listener: Option<&(UnixListener, u32)>) -> io::Result<(UnixStream, u32)> {
+    match listener {
+        Some((listener, group)) => Ok((listener.accept().await?.0, *group)),
+        None => std::future::pending().await,
+    }
+}
+
+/// One request and its answer.
+async fn converse(stream: Stalling, router: Router, most: Duration) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(false)
+        // Whoever says that its request is over still reads.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(most, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(error:%; "a connection to the control socket failed"),
+        Err(_) => debug!("a connection to the control socket took too long"),
+    }
 }

@@ -4,10 +4,11 @@ use super::Daemon;
 use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
-    ConfigStatus, Dump, Explanation, Failure, FailureKind, FileText, Findings, PlanText, Reloaded,
-    Status,
+    ConfigStatus, DatapathStatus, Explanation, Failure, FailureKind, FileText, Findings, PlanText,
+    Reloaded, Status,
 };
 use crate::config::{Fragments, Origin};
+use crate::control::{Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
@@ -18,27 +19,37 @@ use crate::report::{self, Client};
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    pub(super) fn status(&mut self, name: Option<&str>) -> Result<Status, Failure> {
+    /// The snapshot is taken here; words are made of it where they keep nobody waiting.
+    pub(super) fn status(&mut self, name: Option<String>) -> Result<Later<Status>, Failure> {
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
-        let mut datapath = report::status(&snapshot, held.map(|it| &**it), &self.state.facts);
-        datapath.show_only(name)?;
+        let facts = self.state.facts.clone();
         let state = &self.state;
-        Ok(Status {
+        let problems = state.problems.clone();
+        let mut config = ConfigStatus {
+            path: state.name.as_path().to_owned(),
+            present: state.present,
+            files: state.origins.iter().map(|it| it.as_path().into()).collect(),
+            problems: None,
+        };
+        let mut status = Status {
             state: state.kind(),
             verdict: state.verdict(),
             failure: state.failure.clone(),
-            config: Some(ConfigStatus {
-                path: state.name.as_path().to_owned(),
-                present: state.present,
-                files: state.origins.iter().map(|it| it.as_path().into()).collect(),
-                problems: self.findings(),
-            }),
+            config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
-            datapath,
+            datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
-        })
+        };
+        Ok(Later::new(move || {
+            config.problems = (!problems.is_empty()).then(|| findings(&problems, false));
+            status.config = Some(config);
+            status.datapath = report::status(&snapshot, mesh.as_deref(), &facts);
+            status.datapath.show_only(name.as_deref())?;
+            Ok(status)
+        }))
     }
 
     pub(super) fn reloaded(&self, outcome: ReloadOutcome<D::Error>) -> Result<Reloaded, Failure> {
@@ -121,9 +132,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         ))
     }
 
-    pub(super) fn dump(&mut self) -> Result<Dump, Failure> {
+    pub(super) fn dump(&mut self) -> Result<Text, Failure> {
         let actual = self.datapath.read().map_err(failed::<D>)?;
-        Ok(report::dump(&actual))
+        Ok(Text::new(move |to| report::dump(&actual, to)))
     }
 }
 

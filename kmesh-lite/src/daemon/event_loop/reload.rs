@@ -10,6 +10,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
 use crate::reconcile::Pass;
 use crate::report::problems::render;
+use crate::report::{FEW, first_few};
 use log::{Level, debug, error, info, log, warn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +74,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             trigger: trigger.as_str().to_owned(),
             applied: outcome.is_ok(),
             summary: match &outcome {
-                Ok(applied) => applied.pass.summary.clone(),
+                Ok(applied) => first_few(&applied.pass.summary),
                 Err(_) => vec![self.state.verdict()],
             },
         });
@@ -148,7 +149,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.state.last_pass = Some(LastPass {
             at: now(),
             operations: pass.operations,
-            drift: pass.drift.clone(),
+            drift: first_few(&pass.drift),
             took_ms: applied.took.as_secs_f64() * 1e3,
         });
         log_pass(applied, trigger);
@@ -178,8 +179,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 }
 
 fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
-    for line in &pass.drift {
+    for line in first_few(&pass.drift) {
         warn!(trigger = trigger.as_str(); "drift: {line}");
+    }
+    for line in pass.drift.iter().skip(FEW) {
+        debug!(trigger = trigger.as_str(); "drift: {line}");
     }
     let quiet = pass.operations == 0 && pass.drift.is_empty() && pass.summary.is_empty();
     if quiet && matches!(trigger, Trigger::Timer | Trigger::Cgroup) {
@@ -190,7 +194,11 @@ fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
         trigger = trigger.as_str(), operations = pass.operations, took:?;
         "{}", if quiet { "nothing to change" } else { "applied" }
     );
-    for line in &pass.summary {
+    for line in first_few(&pass.summary) {
         info!("{line}");
+    }
+    // A service may have a hundred thousand endpoints.
+    for line in pass.summary.iter().skip(FEW) {
+        debug!("{line}");
     }
 }

@@ -81,8 +81,8 @@ impl Fixture {
     }
 
     fn status(&self) -> Status {
-        self.ask(|reply| Request::Status { name: None, reply })
-            .unwrap()
+        let later = self.ask(|reply| Request::Status { name: None, reply });
+        later.unwrap().make().unwrap()
     }
 
     fn reload(&self) -> Result<Reloaded, Failure> {
