@@ -20,7 +20,10 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
         Ok(_) => Ok(Exit::Fine),
         Err(error) if monitored => {
             error.report(json, output);
-            let is_gone = matches!(error, CliError::Client(ClientError::NotRunning(_)));
+            let is_gone = matches!(
+                error,
+                CliError::Client(ClientError::NotRunning(_) | ClientError::Silent { .. })
+            );
             Ok(Exit::Monitored(if is_gone {
                 Severity::Critical
             } else {
