@@ -76,6 +76,9 @@ fn readers_keep_neither_root_nor_other_readers_out() {
     drop((head, body));
 }
 
+/// Kilobytes for a dump and two statuses of readers, and a status of root.
+const BOUND: u64 = 48 * 1024;
+
 /// Kilobytes, by the name that /proc has for them.
 fn memory(daemon: &Daemon, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
@@ -116,6 +119,10 @@ fn answers_that_nobody_reads_take_no_memory() {
     let shown = String::from_utf8(daemon.verb(&["dump"]).stdout).unwrap();
     assert!(shown.contains("endpoints rows 1001 to 2000"), "{shown}");
 
+    // The log has the first lines of what was applied.
+    let log = daemon.log();
+    assert!(log.contains("and 90 more"), "{log}");
+
     // What one answer takes, which root's own may.
     assert!(daemon.verb(&["status", "--json"]).status.success());
     fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").unwrap();
@@ -132,9 +139,6 @@ fn answers_that_nobody_reads_take_no_memory() {
     let most = memory(&daemon, "VmHWM:");
     assert!(most < before + BOUND, "{before} kB became {most} kB");
 }
-
-/// Kilobytes for a dump and two statuses of a reader, and a status of root.
-const BOUND: u64 = 48 * 1024;
 
 #[test]
 fn a_client_that_has_said_all_is_answered() {
