@@ -62,7 +62,9 @@ impl<T> fmt::Debug for Later<T> {
 }
 
 /// An answer that is too long to be held: it is written as it is made.
-pub struct Text(Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>);
+pub struct Text(Box<Writing>);
+
+type Writing = dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send;
 
 impl Text {
     pub fn new(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> Self {
