@@ -5,6 +5,7 @@
 
 mod caller;
 mod candidates;
+mod contents;
 mod dump;
 mod explain;
 mod plan;
@@ -12,6 +13,7 @@ pub mod problems;
 mod status;
 
 pub use caller::Client;
+pub use contents::{contents, count};
 pub use dump::dump;
 pub use explain::explain;
 pub use plan::{absent, plan};

@@ -6,6 +6,8 @@ use super::{CliError, Exit, VerbResult, args};
 use crate::api::{Checked, Failure, FailureKind};
 use crate::config::{Fragments, Loaded, Loader, Problems};
 use crate::host::this_host;
+use crate::model::Mesh;
+use crate::report::contents;
 use crate::report::problems::{self, findings};
 use crate::sources::Files;
 use anstream::{AutoStream, ColorChoice};
@@ -26,6 +28,8 @@ pub fn run(args: args::Check, output: &mut Output) -> VerbResult {
                 .collect(),
             errors: findings.errors,
             problems: findings.list,
+            services: loaded.mesh.as_ref().map(|mesh| mesh.services.len()),
+            endpoints: loaded.mesh.as_ref().map(Mesh::endpoints),
             unsupported: [],
         })?;
         return Ok(if valid {
@@ -35,7 +39,13 @@ pub fn run(args: args::Check, output: &mut Output) -> VerbResult {
         });
     }
     warn_or_fail(&args.path, &loaded.problems, false)?;
-    output.text(&format!("{GOOD}{} is valid{GOOD:#}", args.path.display()))?;
+    let mesh = loaded.mesh.as_ref();
+    let holds = mesh.map(|mesh| contents(mesh, loaded.origins.len()));
+    output.text(&format!(
+        "{GOOD}{} is valid{GOOD:#}: {}",
+        args.path.display(),
+        holds.unwrap_or_default()
+    ))?;
     Ok(Exit::Fine)
 }
 

@@ -11,6 +11,7 @@ mod endpoint;
 mod merge;
 mod own_port;
 mod place;
+mod room;
 mod service;
 mod settings;
 mod unit;
@@ -81,6 +82,11 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
         services: service::into_model(services),
         backends,
     };
+    // What is not understood might be what makes it fit.
+    let clean = |problems: &[Problem]| problems.iter().all(|it| it.severity != Severity::Error);
+    if report.whole && clean(&report.problems) && files.iter().all(|file| clean(&file.problems)) {
+        room::check(&merged, &mesh, &mut report);
+    }
     (mesh, report.problems)
 }
 

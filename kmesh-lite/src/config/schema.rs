@@ -84,18 +84,18 @@ text! {
     /// Capacities of the kernel's tables.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
-        addresses: Option<Limit>,
+        addresses: Option<At<Limit>>,
         /// Virtual addresses times their ports. Default: 65536.
-        frontends: Option<Limit>,
+        frontends: Option<At<Limit>>,
         /// Services. Default: 10000.
-        services: Option<Limit>,
+        services: Option<At<Limit>>,
         /// Endpoints, counted in every service they belong to, and there once for each port of the service
         /// behind which endpoints differ in their own ports. Default: 100000.
-        endpoints: Option<Limit>,
+        endpoints: Option<At<Limit>>,
         /// Distinct addresses of endpoints. Default: 100000.
-        backends: Option<Limit>,
+        backends: Option<At<Limit>>,
         /// Waypoints. Default: 1024.
-        waypoints: Option<Limit>,
+        waypoints: Option<At<Limit>>,
     }
 }
 

@@ -175,6 +175,33 @@ fn the_schema_refuses_what_the_reader_refuses() {
     }
 }
 
+/// The daemon refuses what is beyond the limits, so it is no valid file, also where nobody wrote a limit.
+#[test]
+fn one_endpoint_more_than_the_default_limit_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("mesh.toml");
+    for (endpoints, said) in [
+        (100_000, None),
+        (
+            100_001,
+            Some("table `endpoints` is too small: the mesh needs 100001 rows, the limit is 100000"),
+        ),
+    ] {
+        let mut text =
+            "services.s = { vips = ['10.96.0.1'], ports = [80], endpoints = [".to_owned();
+        for n in 0..endpoints {
+            let [_, a, b, c] = u32::to_be_bytes(n);
+            text.push_str(&format!("'10.{a}.{b}.{c}',"));
+        }
+        text.push_str("] }\nlimits.backends = 200000\n");
+        fs::write(&main, text).unwrap();
+        let loaded = load(&main);
+        let errors: Vec<_> = loaded.problems.iter().map(|it| &*it.message).collect();
+        assert_eq!(errors, Vec::from_iter(said));
+        assert_eq!(loaded.mesh.is_some(), said.is_none());
+    }
+}
+
 /// Files are cut short by full disks and mangled by editors; the reader must say so and go on.
 #[test]
 fn no_damage_to_a_file_is_too_much() {
