@@ -26,7 +26,8 @@ impl Range {
     /// Where a column begins.
     #[inline(always)]
     pub const fn column(&self, column: u16) -> u32 {
-        self.first.wrapping_add(self.count.wrapping_mul(column as u32))
+        self.first
+            .wrapping_add(self.count.wrapping_mul(column as u32))
     }
 }
 

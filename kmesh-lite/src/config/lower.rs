@@ -8,12 +8,15 @@ mod backend;
 mod capture;
 mod check;
 mod endpoint;
+mod hidden;
 mod merge;
+mod nearness;
 mod own_port;
 mod place;
 mod room;
 mod service;
 mod settings;
+mod udp;
 mod unit;
 mod waypoint;
 
@@ -22,6 +25,7 @@ use super::fragment::{Fragment, Origin};
 use super::location::Location;
 use super::parse::Parsed;
 use super::problem::{Problem, Severity};
+use super::scalar::unresolved;
 use super::span::Span;
 use super::suggest::{did_you_mean, quote};
 use crate::model::Mesh;
@@ -124,7 +128,10 @@ impl Diagnostics {
         if !self.whole {
             return;
         }
+        // Endpoints have short forms, and a DNS name reads like the name of an entry.
+        let dns = || unresolved(name).filter(|_| table == "endpoints");
         let help = did_you_mean(name, known.keys().copied())
+            .or_else(dns)
             .unwrap_or_else(|| format!("define it under `[{table}]`"));
         let problem = spot.error(format!("unknown {what} {}", quote(name)));
         self.push(

@@ -6,7 +6,7 @@ use super::ids::Ids;
 use super::ranges::Ranges;
 use super::room::Shortage;
 use super::{Actual, Tables, auto, caller, room};
-use crate::model::{Facts, Mesh};
+use crate::model::{Facts, Mesh, Table};
 
 /// Why a valid mesh has no tables: everything that it has too little of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

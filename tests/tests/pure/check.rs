@@ -4,7 +4,7 @@
 //! all that is said about them. `KMESH_LITE_BLESS=1` rewrites the expectations.
 
 use kmesh_lite::config::{Host, Loaded, Severity, schema};
-use kmesh_lite::report::problems::{findings, render};
+use kmesh_lite::report::problems::{findings, render, summary};
 use kmesh_lite::sources::Files;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -46,6 +46,8 @@ fn every_file_gets_the_diagnostics_that_are_expected() {
         let mut said = render(&loaded.problems, false).replace(&folder, "");
         if said.is_empty() {
             said = "nothing\n".to_owned();
+        } else {
+            said.push_str(&format!("{}\n", summary(&loaded.problems)));
         }
         assert_eq!(loaded.mesh.is_none(), loaded.problems.has_errors());
         same_as_data(&loaded);
