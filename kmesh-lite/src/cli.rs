@@ -19,12 +19,14 @@ mod waypoint;
 
 use args::{Args, Verb};
 use clap::{CommandFactory, Parser};
+pub use completions::script as completion_script;
 pub use error::CliError;
 pub use output::Output;
 use std::process::ExitCode;
 
 /// Parses, does and reports.
 pub fn main() -> ExitCode {
+    completions::answer();
     let args = Args::parse();
     let json = args.verb.json();
     let mut output = Output::default();

@@ -9,9 +9,11 @@
 //!   way of `read`, going on after each problem;
 //! - `lower` merges the text types of all fragments and turns them into the model.
 
+mod cgroup;
 mod choice;
 mod decode;
 mod endpoint;
+mod foreign;
 mod fragment;
 mod fragments;
 mod loader;

@@ -5,6 +5,7 @@
 
 mod caller;
 mod candidates;
+mod contents;
 mod dump;
 mod explain;
 mod few;
@@ -13,6 +14,7 @@ pub mod problems;
 mod status;
 
 pub use caller::Client;
+pub use contents::{contents, count};
 pub use dump::dump;
 pub use explain::explain;
 pub use few::{FEW, first_few};

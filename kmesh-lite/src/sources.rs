@@ -4,4 +4,4 @@ mod file;
 mod files;
 mod watch;
 
-pub use files::Files;
+pub use files::{Files, elsewhere};

@@ -18,6 +18,7 @@ mod frontend;
 mod ids;
 mod ranges;
 mod replay;
+mod room;
 mod service;
 mod waypoint;
 
@@ -33,6 +34,7 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use replay::{LookedUp, replay};
+pub use room::{Shortage, shortages};
 pub use service::filled;
 
 use crate::model::Table;

@@ -13,6 +13,10 @@ pub struct Checked {
     pub files: Vec<PathBuf>,
     pub errors: usize,
     pub problems: Value,
+    /// How many services a valid configuration has; null for another.
+    pub services: Option<usize>,
+    /// How many endpoints a valid configuration has, counted in every service; null for another.
+    pub endpoints: Option<usize>,
     /// Valid parts that this version cannot run: there are none any more.
     pub unsupported: [Value; 0],
 }

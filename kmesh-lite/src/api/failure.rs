@@ -57,14 +57,6 @@ impl Findings {
     pub fn is_empty(&self) -> bool {
         self.errors == 0 && self.text.is_empty()
     }
-
-    /// "1 error", "2 errors".
-    pub fn count(&self) -> String {
-        match self.errors {
-            1 => "1 error".to_owned(),
-            n => format!("{n} errors"),
-        }
-    }
 }
 
 impl Failure {

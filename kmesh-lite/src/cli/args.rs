@@ -1,9 +1,10 @@
 //! The arguments as written.
 
+use super::completions;
 use crate::daemon::SOCKET;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::{ArgValueCandidates, Shell};
 use ipnetwork::IpNetwork;
 use log::LevelFilter;
 use std::net::SocketAddr;
@@ -87,10 +88,25 @@ pub struct Run {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite check                                  the file and its drop-ins
+  kmesh-lite check - < mesh.toml                    a file alone, from standard input
+  kmesh-lite check --with ./20-shop.toml            a drop-in before it is one
+  kmesh-lite check --with %s --as 20-shop.toml      the same from Ansible's `validate`, which gives it
+                                                    another name until it is valid
+
+Exit codes: 0 valid, 3 not valid.")]
 pub struct Check {
-    /// The file; drop-ins are read from mesh.d beside it
+    /// The file; drop-ins are read from mesh.d beside it. `-` reads standard input, and no drop-ins
     #[arg(value_name = "PATH", default_value = CONFIG)]
     pub path: PathBuf,
+    /// Judge this file as if it stood in mesh.d, in place of a drop-in of the same name; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// The name that the file of --with will have in mesh.d [default: its own]
+    #[arg(long = "as", value_name = "NAME", requires = "with", value_parser = drop_in)]
+    pub name: Option<String>,
     #[command(flatten)]
     pub format: Format,
 }
@@ -133,6 +149,7 @@ Exit codes: 0 there is a daemon, 1 there is none. With --exit-code they are thos
 captured cgroup, or no daemon; 3 this user cannot tell.")]
 pub struct Status {
     /// Only this service, endpoint by endpoint
+    #[arg(add = ArgValueCandidates::new(completions::services))]
     pub name: Option<String>,
     /// Exit with what a Nagios plugin would: 0 routing, 1 warning, 2 critical, 3 unknown
     #[arg(long)]
@@ -153,7 +170,7 @@ Examples:
                                           for this program: is it captured, does it bypass the mesh?")]
 pub struct Explain {
     /// What a program would connect to
-    #[arg(value_name = "ADDR:PORT", value_parser = address)]
+    #[arg(value_name = "ADDR:PORT", value_parser = address, add = ArgValueCandidates::new(completions::frontends))]
     pub address: SocketAddr,
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
@@ -332,6 +349,14 @@ fn version() -> String {
 fn level() -> impl TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"])
         .try_map(|text| text.parse::<LevelFilter>())
+}
+
+/// Other names are not read from mesh.d.
+fn drop_in(text: &str) -> Result<String, String> {
+    if text.ends_with(".toml") && !text.starts_with('.') && !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    Err("expected the name of a drop-in, such as 20-shop.toml".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -35,6 +35,8 @@ pub enum CliError {
         super::args::CONFIG
     )]
     NothingAllowed,
+    #[error("cannot make the completions")]
+    Completions(#[source] io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -49,12 +51,26 @@ impl From<ClientError> for CliError {
 }
 
 impl CliError {
-    /// Prints it; the chain of causes once. With `json`, what the daemon said goes to stdout as it is.
+    /// The failure as the daemon would say it.
+    fn failure(&self) -> Failure {
+        let kind = match self {
+            Self::Failure(failure) => return failure.clone(),
+            Self::Client(ClientError::NotRunning(_) | ClientError::Silent { .. }) => {
+                FailureKind::Unavailable
+            }
+            Self::Client(ClientError::Denied { .. }) => FailureKind::Forbidden,
+            _ => FailureKind::Failed,
+        };
+        Failure::new(kind, chain(self))
+    }
+
+    /// Prints it; the chain of causes once. With `json` it goes to stdout.
     pub fn report(&self, json: bool, output: &mut Output) -> Exit {
         match self {
             Self::Write(error) if error.is_end_of_reading() => return Exit::Fine,
-            Self::Failure(failure) if json => {
-                let _ = output.json(failure);
+            // Whoever asks for JSON gets JSON, whatever went wrong.
+            _ if json => {
+                let _ = output.json(&self.failure());
             }
             Self::Failure(Failure {
                 error,

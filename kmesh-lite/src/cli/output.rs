@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
 pub const BOLD: Style = Style::new().bold();
@@ -35,7 +36,7 @@ impl Output {
         } else {
             "\n"
         };
-        write!(stdout, "{text}{end}")
+        write!(stdout, "{}{end}", tame(text))
             .and_then(|()| stdout.flush())
             .map_err(WriteError)
     }
@@ -52,5 +53,44 @@ impl Output {
 
 /// Writes a line to stderr. If that fails, there is nobody to tell.
 pub fn complain(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", tame(text.trim_end()));
+}
+
+/// Escapes control characters, which can only come from outside, such as names of files. Styles stay.
+fn tame(text: &str) -> Cow<'_, str> {
+    let is_wild = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_wild) {
+        return Cow::Borrowed(text);
+    }
+    let mut tamed = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if is_wild(c) && !is_style(&text[at..]) {
+            tamed.extend(c.escape_default());
+        } else {
+            tamed.push(c);
+        }
+    }
+    Cow::Owned(tamed)
+}
+
+/// Whether text begins with a sequence that only colours what follows.
+fn is_style(text: &str) -> bool {
+    let parameters = text.strip_prefix("\u{1b}[");
+    let rest = parameters.map(|it| it.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    rest.is_some_and(|rest| rest.starts_with('m'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_cannot_command_a_terminal() {
+        let styled = format!("{BOLD}fine{BOLD:#}\n");
+        assert_eq!(tame(&styled), styled);
+        assert_eq!(
+            tame("a\u{1b}]0;b\u{7}\u{1b}[2Jc\r"),
+            r"a\u{1b}]0;b\u{7}\u{1b}[2Jc\r"
+        );
+    }
 }

@@ -25,9 +25,9 @@ pub fn run(args: args::Plan, output: &mut Output) -> VerbResult {
 /// What a file and its drop-ins say. They are read here, because the daemon may not be allowed to.
 fn request(path: &Path, json: bool) -> Result<PlanRequest, CliError> {
     let (fragments, loaded) = read(path)?;
-    warn_or_fail(path, &loaded.problems, json)?;
+    warn_or_fail(&path.display().to_string(), &loaded.problems, json)?;
     let texts = fragments.iter().map(|fragment| FileText {
-        path: fragment.origin().to_string(),
+        path: fragment.origin().as_path().to_string_lossy().into_owned(),
         text: fragment.text().to_owned(),
     });
     Ok(PlanRequest {

@@ -146,7 +146,7 @@ mod tests {
         vip_ranges = ["240.64.0.0/24"]
         [waypoints.edge]
         address = "10.0.0.5:15008"
-        header = "tlv"
+        header = "none"
         [services.shop]
         vips = ["10.96.0.10", "127.0.0.1"]
         ports = ["80:8080", { port = 53, protocol = "udp" }]

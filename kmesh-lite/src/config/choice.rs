@@ -13,6 +13,11 @@ pub trait Choices: Copy + 'static {
     const WHAT: &'static str;
     /// Each value with the word for it and its description.
     const ALL: &'static [(Self, &'static str, &'static str)];
+
+    /// What to write instead of a word of another system.
+    fn converted(_word: &str) -> Option<&'static str> {
+        None
+    }
 }
 
 /// One of the words of `T`.
@@ -39,6 +44,25 @@ impl Choices for Policy {
             "the nearest endpoints there are: those that match this host in the most leading scopes of `prefer`",
         ),
     ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        let plain = word.to_ascii_lowercase().replace(['-', '_'], "");
+        Some(match plain.as_str() {
+            "roundrobin" | "staticrr" | "rr" | "wrr" => {
+                "`random` spreads connections as evenly, by `weight`"
+            }
+            "leastconn" | "leastrequest" | "leasttime" | "lc" | "wlc" => {
+                "open connections are not counted here; `random` spreads new ones by `weight`"
+            }
+            "source" | "iphash" | "hash" | "ringhash" | "maglev" | "uri" => {
+                "clients are not tied to endpoints here; `random` spreads connections by `weight`"
+            }
+            "first" | "nearest" | "locality" | "backup" => {
+                "`failover` goes to the nearest endpoints"
+            }
+            _ => return None,
+        })
+    }
 }
 
 impl Choices for Header {
@@ -98,7 +122,11 @@ pub fn choose<T: Choices>(text: &str) -> Result<T, Wrong> {
         let what = T::WHAT.split(':').next().unwrap_or(T::WHAT);
         Wrong::new(format!("{} is not {what}", quote(text)))
             .expected(either(words.clone()))
-            .help(did_you_mean(text, words))
+            .help(
+                T::converted(text)
+                    .map(str::to_owned)
+                    .or_else(|| did_you_mean(text, words)),
+            )
     })
 }
 

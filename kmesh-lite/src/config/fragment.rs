@@ -1,7 +1,7 @@
 //! Pieces of configuration text, where they come from, and places in them.
 
 use super::decode::{Decoded, decode};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -23,9 +23,17 @@ impl Origin {
     }
 }
 
+/// Control characters are escaped: whoever may write a file's name must not write to terminals.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        for c in self.0.to_string_lossy().chars() {
+            if c.is_control() {
+                c.escape_default().fmt(f)?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +117,12 @@ impl fmt::Debug for Fragment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_name_is_no_command_to_a_terminal() {
+        let origin = Origin::new("/etc/mesh.d/\u{1b}]0;x\u{7}\nä.toml");
+        assert_eq!(origin.to_string(), "/etc/mesh.d/\\u{1b}]0;x\\u{7}\\nä.toml");
+    }
 
     #[test]
     fn columns_count_characters() {

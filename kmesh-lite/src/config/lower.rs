@@ -8,11 +8,15 @@ mod backend;
 mod capture;
 mod check;
 mod endpoint;
+mod hidden;
 mod merge;
+mod nearness;
 mod own_port;
 mod place;
+mod room;
 mod service;
 mod settings;
+mod udp;
 mod unit;
 mod waypoint;
 
@@ -21,6 +25,7 @@ use super::fragment::{Fragment, Origin};
 use super::location::Location;
 use super::parse::Parsed;
 use super::problem::{Problem, Severity};
+use super::scalar::unresolved;
 use super::span::Span;
 use super::suggest::{did_you_mean, quote};
 use crate::model::Mesh;
@@ -81,6 +86,11 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
         services: service::into_model(services),
         backends,
     };
+    // What is not understood might be what makes it fit.
+    let clean = |problems: &[Problem]| problems.iter().all(|it| it.severity != Severity::Error);
+    if report.whole && clean(&report.problems) && files.iter().all(|file| clean(&file.problems)) {
+        room::check(&merged, &mesh, &mut report);
+    }
     (mesh, report.problems)
 }
 
@@ -118,7 +128,10 @@ impl Diagnostics {
         if !self.whole {
             return;
         }
+        // Endpoints have short forms, and a DNS name reads like the name of an entry.
+        let dns = || unresolved(name).filter(|_| table == "endpoints");
         let help = did_you_mean(name, known.keys().copied())
+            .or_else(dns)
             .unwrap_or_else(|| format!("define it under `[{table}]`"));
         let problem = spot.error(format!("unknown {what} {}", quote(name)));
         self.push(

@@ -1,6 +1,7 @@
 //! From the text of one fragment to its text types.
 
 use super::decode::Damage;
+use super::foreign::guess;
 use super::fragment::Fragment;
 use super::location::Location;
 use super::problem::Problem;
@@ -46,6 +47,16 @@ pub fn parse(fragment: &Arc<Fragment>) -> Parsed {
     let mut reader = DocumentReader::new(fragment);
     let document = match DeTable::parse(text) {
         Ok(document) => document,
+        Err(_) if let Some((language, line)) = guess(text) => {
+            let message = format!("this looks like {}", language.name());
+            let problem = Problem::error(fragment, line.into(), message);
+            return Parsed {
+                fragment: Arc::clone(fragment),
+                text: None,
+                problems: vec![problem.expected("TOML").help(language.advice())],
+                whole: false,
+            };
+        }
         Err(first) => {
             let (document, errors) = recover(text, &first);
             problems.extend(

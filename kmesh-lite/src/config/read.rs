@@ -6,8 +6,9 @@
 
 use super::fragment::Fragment;
 use super::problem::Problem;
+use super::schema::belongs;
 use super::span::Span;
-use super::suggest::{did_you_mean, either, quote};
+use super::suggest::{closest, either, meant, quote};
 use crate::model::Name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -59,9 +60,15 @@ impl DocumentReader {
     /// A value of another type than the key takes.
     pub fn wrong_type(&mut self, value: &Value<'_>, expected: &str) {
         let help = match value.get_ref() {
-            DeValue::Array(items) if items.len() == 1 => Some("remove the brackets `[` and `]`"),
+            DeValue::String(text) if expected.starts_with(ARRAY) => Some(in_brackets(text)),
+            DeValue::Integer(_) | DeValue::Table(_) if expected.starts_with(ARRAY) => {
+                Some("put it in brackets, `[` and `]`".to_owned())
+            }
+            DeValue::Array(items) if items.len() == 1 => {
+                Some("remove the brackets `[` and `]`".to_owned())
+            }
             DeValue::Integer(_) | DeValue::Float(_) if expected.contains("string") => {
-                Some("put it in quotes")
+                Some("put it in quotes".to_owned())
             }
             _ => None,
         };
@@ -75,7 +82,7 @@ impl DocumentReader {
             DeValue::Table(_) => "this is a table".to_owned(),
         };
         let mut wrong = Wrong::new(message).expected(expected);
-        wrong.help = help.map(str::to_owned);
+        wrong.help = help;
         self.wrong(value.span().into(), wrong);
     }
 
@@ -87,11 +94,30 @@ impl DocumentReader {
     }
 
     fn unknown_key(&mut self, span: Span, key: &str, known: &'static [&'static str]) {
+        let near = closest(key, known.iter().copied());
+        let help = match near {
+            // One `s` is a slip, not another table.
+            Some(near) if near.strip_suffix('s') == Some(key) => Some(meant(near)),
+            _ => belongs(key).or_else(|| near.map(meant)),
+        };
         let wrong = Wrong::new(format!("unknown key {}", quote(key)))
             .expected(either(known.iter().copied()))
-            .help(did_you_mean(key, known.iter().copied()));
+            .help(help);
         self.wrong(span, wrong);
     }
+}
+
+const ARRAY: &str = "an array";
+
+/// How the items of a text are written as an array.
+fn in_brackets(text: &str) -> String {
+    let items = text.split([',', ' ']).filter(|item| !item.is_empty());
+    let items: Vec<_> = items.map(|item| format!("\"{item}\"")).collect();
+    let array = items.join(", ");
+    if array.len() > 100 || text.contains(char::is_control) {
+        return "put its items in brackets, `[` and `]`, each in quotes".to_owned();
+    }
+    format!("write `[{array}]`")
 }
 
 /// Why a value cannot be meant.
@@ -216,10 +242,10 @@ pub struct List<T> {
 }
 
 impl<T: Read> Read for List<T> {
-    const WHAT: &'static str = "an array";
+    const WHAT: &'static str = ARRAY;
 
     fn what() -> String {
-        format!("an array, each item {}", T::WHAT)
+        format!("{ARRAY}, each item {}", T::WHAT)
     }
 
     fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! Values that are one string or number: addresses, ranges, names, hostnames, cgroups.
 
+use super::cgroup::cgroup_ref;
 use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
 use super::suggest::quote;
 use crate::model::{CgroupRef, Limits, Locality, Name};
@@ -7,7 +8,6 @@ use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeValue;
 
@@ -83,20 +83,22 @@ scalar! {
     };
 
     /// A network, node or cluster.
-    Label(Arc<str>): "a word without control characters", r"^[^\x00-\x1f\x7f]+$",
+    Label(Arc<str>): "a word without control characters",
+        r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
         |text, reader| label(text).map(|label| reader.intern(label));
 
     /// A region, zone or subzone.
-    LocalityPart(Arc<str>): "a word without `/`", r"^[^/\x00-\x1f\x7f]+$",
+    LocalityPart(Arc<str>): "a word without `/`",
+        r"^[^/\s\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^/\s\x00-\x1f\x7f])?$",
         |text, reader| locality_part(text).map(|part| reader.intern(part));
 
     /// `region/zone/subzone`, `region/zone` or `region`.
     LocalityPath(Locality): "`region/zone/subzone`, `region/zone` or `region`",
-        r"^[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+){0,2}$", |text, _| locality(text);
+        r"^[^/\s\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^/\s\x00-\x1f\x7f])?(/[^/\s\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^/\s\x00-\x1f\x7f])?){0,2}$", |text, _| locality(text);
 
     /// A name from `[localities]`, or a locality in place: `region/zone/subzone` or `region/zone`.
     LocalityRef(Arc<str>): "a name from `[localities]`, or `region/zone/subzone`",
-        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$|^[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+){1,2}$",
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$|^[^/\s\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^/\s\x00-\x1f\x7f])?(/[^/\s\x00-\x1f\x7f]([^/\x00-\x1f\x7f]*[^/\s\x00-\x1f\x7f])?){1,2}$",
         |text, reader| locality_ref(text).map(|text| reader.intern(text));
 
     /// A DNS name in lower case.
@@ -134,7 +136,7 @@ pub fn address(text: &str) -> Result<IpAddr, Wrong> {
                 let bare = text.trim_matches(|c: char| "[] ".contains(c));
                 wrong(match bare.parse::<IpAddr>() {
                     Ok(ip) => Some(format!("did you mean `{ip}`?")),
-                    Err(_) => without_leading_zeros(text),
+                    Err(_) => without_leading_zeros(text).or_else(|| unresolved(text)),
                 })
             }
         },
@@ -156,6 +158,22 @@ pub fn endpoint_address(text: &str) -> Result<(IpAddr, Option<u16>), Wrong> {
         Ok(port) if !text.contains('+') => Ok((ip, Some(port))),
         _ => Err(Wrong::new(format!("{} is not a port", quote(port))).expected(PortNumber::WHAT)),
     }
+}
+
+/// What to do about a DNS name, with a port or without, where an address is expected.
+pub fn unresolved(text: &str) -> Option<String> {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some("write `127.0.0.1` or `::1`".to_owned());
+    }
+    // An address with a slip in it ends with a digit.
+    let (_, last) = host.rsplit_once('.')?;
+    let is_name = last.len() > 1
+        && last.starts_with(|c: char| c.is_ascii_alphabetic())
+        && hostname(&host.to_ascii_lowercase()).is_ok();
+    is_name.then(|| {
+        format!("DNS names are not looked up; write the address that `getent ahosts {host}` shows")
+    })
 }
 
 /// `010.0.0.1` is octal to some programs and decimal to others, so it is neither here.
@@ -198,7 +216,7 @@ fn socket(text: &str) -> Result<SocketAddr, Wrong> {
             let help = match text.parse::<IpAddr>() {
                 Ok(IpAddr::V4(v4)) => Some(format!("a port is missing: `{v4}:15008`")),
                 Ok(IpAddr::V6(v6)) => Some(format!("a port is missing: `[{v6}]:15008`")),
-                Err(_) => None,
+                Err(_) => unresolved(text),
             };
             let message = format!("{} is not an address and a port", quote(text));
             Err(Wrong::new(message).help(help))
@@ -218,6 +236,11 @@ fn label(text: &str) -> Result<&str, Wrong> {
             quote(text)
         )));
     }
+    // It would match nothing that is written without them.
+    if text.trim() != text {
+        let wrong = Wrong::new(format!("{} has blanks around it", quote(text)));
+        return Err(wrong.help(format!("did you mean {}?", quote(text.trim()))));
+    }
     Ok(text)
 }
 
@@ -230,6 +253,12 @@ fn locality_part(text: &str) -> Result<&str, Wrong> {
 
 pub fn locality(text: &str) -> Result<Locality, Wrong> {
     let wrong = || Wrong::new(format!("{} is not a locality", quote(text)));
+    if text.split('/').any(|part| part.trim() != part) {
+        let tight: Vec<_> = text.split('/').map(str::trim).collect();
+        let tight = tight.join("/");
+        let wrong = Wrong::new(format!("{} has blanks around a part", quote(text)));
+        return Err(wrong.help(format!("did you mean {}?", quote(&tight))));
+    }
     let mut parts = text.split('/').map(locality_part);
     let mut next = || {
         let part = parts.next().transpose().map_err(|_| wrong())?;
@@ -291,64 +320,6 @@ fn hostname(text: &str) -> Result<Box<str>, Wrong> {
         );
     }
     Ok(text.into())
-}
-
-fn cgroup_path(text: &str) -> Result<PathBuf, Wrong> {
-    let path = Path::new(text);
-    let wrong = |why: &str| Wrong::new(format!("{} is not a cgroup path: {why}", quote(text)));
-    if !path.is_absolute() {
-        return Err(wrong("it does not begin with `/`"));
-    }
-    if let Ok(below) = path.strip_prefix("/sys/fs/cgroup") {
-        let meant = Path::new("/").join(below);
-        return Err(
-            wrong("it names the mount too").help(format!("did you mean `{}`?", meant.display()))
-        );
-    }
-    if path.components().any(|part| part == Component::ParentDir) {
-        return Err(wrong("it has `..`"));
-    }
-    if text.contains('\0') {
-        return Err(wrong("it has a zero byte"));
-    }
-    // Rebuilt, so that `/a//b/` and `/a/b` are the same.
-    Ok(path.components().collect())
-}
-
-fn cgroup_ref(text: &str) -> Result<CgroupRef, Wrong> {
-    const SUFFIXES: [&str; 6] = ["service", "slice", "scope", "socket", "mount", "swap"];
-    if text.starts_with('/') {
-        return cgroup_path(text).map(CgroupRef::Path);
-    }
-    let wrong = |why: &str| {
-        Wrong::new(format!(
-            "{} is not a unit that can be named here: {why}",
-            quote(text)
-        ))
-    };
-    if text.contains('/') {
-        return Err(wrong("it has a `/`").help("a cgroup path begins with `/`".to_owned()));
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
-    if let Some(other) = text.chars().find(|c| !allowed(*c)) {
-        return Err(wrong(&format!("{other:?} is not allowed")));
-    }
-    match text.rsplit_once('.') {
-        Some((stem, suffix)) if !stem.is_empty() && SUFFIXES.contains(&suffix) => {
-            if stem.ends_with('@') {
-                return Err(wrong("it is a template")
-                    .help("name an instance, like `getty@tty1.service`".to_owned()));
-            }
-            Ok(CgroupRef::Unit(text.to_owned()))
-        }
-        Some((stem, suffix))
-            if ["timer", "target", "path", "device", "automount"].contains(&suffix) =>
-        {
-            Err(wrong(&format!("a {suffix} has no processes"))
-                .help(format!("did you mean `{stem}.service`?")))
-        }
-        _ => Err(wrong("its type is missing").help(format!("did you mean `{text}.service`?"))),
-    }
 }
 
 /// Reads an integer in `low..=high`.

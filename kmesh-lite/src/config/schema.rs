@@ -2,8 +2,10 @@
 //! descriptions of the JSON Schema and the man page.
 
 use super::choice::Choice;
-use super::endpoint::{EndpointText, LocalityText, SharedEndpoint, VipText};
-use super::port::PortText;
+use super::endpoint::{
+    EndpointTable, EndpointText, LocalityTable, LocalityText, SharedEndpoint, VipText,
+};
+use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, Required, text};
 use super::scalar::{
     CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
@@ -84,18 +86,18 @@ text! {
     /// Capacities of the kernel's tables.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
-        addresses: Option<Limit>,
+        addresses: Option<At<Limit>>,
         /// Virtual addresses times their ports. Default: 65536.
-        frontends: Option<Limit>,
+        frontends: Option<At<Limit>>,
         /// Services. Default: 10000.
-        services: Option<Limit>,
+        services: Option<At<Limit>>,
         /// Endpoints, counted in every service they belong to, and there once for each port of the service
         /// behind which endpoints differ in their own ports. Default: 100000.
-        endpoints: Option<Limit>,
+        endpoints: Option<At<Limit>>,
         /// Distinct addresses of endpoints. Default: 100000.
-        backends: Option<Limit>,
+        backends: Option<At<Limit>>,
         /// Waypoints. Default: 1024.
-        waypoints: Option<Limit>,
+        waypoints: Option<At<Limit>>,
     }
 }
 
@@ -152,6 +154,35 @@ text! {
     }
 }
 
+/// Every table of the file, as it is called, and its keys.
+const TABLES: [(&str, &[&str]); 11] = [
+    ("the top of the file", DocumentText::KEYS),
+    ("`[node]`", NodeText::KEYS),
+    ("`[mesh]`", MeshText::KEYS),
+    ("`[capture]`", CaptureText::KEYS),
+    ("`[limits]`", LimitsText::KEYS),
+    ("a service (`[services.NAME]`)", ServiceText::KEYS),
+    (
+        "an endpoint of a service (`endpoints = [{ ... }]`)",
+        EndpointTable::KEYS,
+    ),
+    ("an entry of `[endpoints]`", SharedEndpoint::KEYS),
+    ("a waypoint (`[waypoints.NAME]`)", WaypointText::KEYS),
+    ("a port of a service (`ports = [{ ... }]`)", PortTable::KEYS),
+    ("a locality (`[localities.NAME]`)", LocalityTable::KEYS),
+];
+
+/// Where a key belongs that stands somewhere else, if there is such a place.
+pub fn belongs(key: &str) -> Option<String> {
+    let tables = TABLES.iter().filter(|(_, keys)| keys.contains(&key));
+    let mut places: Vec<_> = tables.map(|(place, _)| *place).collect();
+    let last = places.pop()?;
+    Some(match places.is_empty() {
+        true => format!("`{key}` belongs to {last}"),
+        false => format!("`{key}` belongs to {}, or to {last}", places.join(", to ")),
+    })
+}
+
 /// The JSON Schema of the file, from the types that read it.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
@@ -186,10 +217,8 @@ fn without_null(schema: &mut Schema) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::endpoint::{EndpointTable, LocalityTable};
     use crate::config::fragment::{Fragment, Origin};
     use crate::config::parse::parse;
-    use crate::config::port::PortTable;
     use crate::config::problem::Problem;
     use std::collections::BTreeSet;
 

@@ -26,7 +26,12 @@ pub fn did_you_mean<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<String> {
-    closest(word, candidates).map(|closest| format!("did you mean `{closest}`?"))
+    closest(word, candidates).map(meant)
+}
+
+/// The help that names what was probably meant.
+pub fn meant(word: &str) -> String {
+    format!("did you mean `{word}`?")
 }
 
 /// Candidates as prose: "`a`, `b` or `c`".

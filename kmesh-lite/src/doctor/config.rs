@@ -4,6 +4,7 @@ use super::{Check, Finding};
 use crate::config::Severity;
 use crate::host::this_host;
 use crate::model::Mesh;
+use crate::report::{contents, count};
 use crate::sources::Files;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
@@ -65,10 +66,8 @@ pub fn look(file: PathBuf) -> Configuration {
 
 pub fn judge(configuration: &Configuration) -> Check {
     let path = configuration.file.display();
-    let services = configuration
-        .mesh
-        .as_ref()
-        .map_or(0, |mesh| mesh.services.len());
+    let mesh = configuration.mesh.as_ref();
+    let holds = mesh.map(|mesh| contents(mesh, configuration.files.len()));
     match &configuration.first {
         _ if !configuration.is_readable => {
             Finding::unknown(format!("this user may not read {path}"), "run this as root")
@@ -82,16 +81,11 @@ pub fn judge(configuration: &Configuration) -> Check {
             "write it (README.md has a first one), or name another with --config; a daemon waits for it",
         ),
         None => Finding::fine(format!(
-            "{path} is valid: {}, {}",
-            count(configuration.files.len(), "file"),
-            count(services, "service")
+            "{path} is valid: {}",
+            holds.unwrap_or_default()
         )),
     }
     .named("config")
-}
-
-fn count(number: usize, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -30,6 +30,12 @@ impl Mesh {
             .any(|waypoint| waypoint.header != Header::Nothing)
     }
 
+    /// How many endpoints there are, counted in every service that they belong to.
+    pub fn endpoints(&self) -> usize {
+        let services = self.services.values();
+        services.map(|service| service.endpoints.len()).sum()
+    }
+
     /// Cgroups whose processes are not ordinary callers. If one cgroup has several entries, the last one
     /// counts: a cgroup that is bypassed is not a waypoint.
     pub fn callers(&self) -> impl Iterator<Item = (&CgroupRef, Caller)> {

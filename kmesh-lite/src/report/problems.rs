@@ -1,5 +1,6 @@
 //! Problems of the configuration as text for people and as JSON for programs.
 
+use super::count;
 use crate::api::{Failure, FailureKind, Findings};
 use crate::config::{Fragment, Location, Problem, Problems, Severity};
 use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
@@ -23,9 +24,8 @@ const LONGEST_LINE: usize = 20_000;
 /// Why a configuration cannot be used. It is named as it was written: that is what a user can click
 /// on or compare.
 pub fn invalid(name: impl Display, problems: &Problems, color: bool) -> Failure {
-    let findings = findings(problems, color);
-    let error = format!("{name} has {}", findings.count());
-    Failure::new(FailureKind::InvalidConfiguration, error).with_problems(findings)
+    let error = format!("{name} has {}", summary(problems));
+    Failure::new(FailureKind::InvalidConfiguration, error).with_problems(findings(problems, color))
 }
 
 /// Problems in the shape of the API.
@@ -37,7 +37,7 @@ pub fn findings(problems: &Problems, color: bool) -> Findings {
     }
 }
 
-/// Every problem with its excerpt, and a last line that counts them. Empty without problems.
+/// Every problem with its excerpt. Their number stands where the text is used. Empty without problems.
 pub fn render(problems: &Problems, color: bool) -> String {
     if problems.is_empty() {
         return String::new();
@@ -57,8 +57,6 @@ pub fn render(problems: &Problems, color: bool) -> String {
     if problems.len() > SHOWN {
         text.push_str(&format!("... and {} more\n", problems.len() - SHOWN));
     }
-    text.push_str(&summary(problems));
-    text.push('\n');
     text
 }
 
@@ -73,12 +71,11 @@ fn shown(problems: &Problems) -> Vec<&Problem> {
 }
 
 /// "2 errors, 1 warning".
-fn summary(problems: &Problems) -> String {
+pub fn summary(problems: &Problems) -> String {
     let severities = [Severity::Error, Severity::Warning, Severity::Note].into_iter();
     let counts = severities.filter_map(|severity| match problems.count(severity) {
         0 => None,
-        1 => Some(format!("1 {severity}")),
-        n => Some(format!("{n} {severity}s")),
+        n => Some(count(n, severity.as_str())),
     });
     counts.collect::<Vec<_>>().join(", ")
 }
@@ -238,7 +235,7 @@ fn problem_json(problem: &Problem) -> Value {
 
 fn place_json(object: &mut Value, place: &Location) {
     let end = place.span.map(|span| place.fragment.position(span.end));
-    object["file"] = json!(place.origin().to_string());
+    object["file"] = json!(place.origin().as_path().to_string_lossy());
     object["line"] = json!(place.line());
     object["column"] = json!(place.column());
     object["end_line"] = json!(end.map(|(line, _)| line + 1));

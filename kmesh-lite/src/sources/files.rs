@@ -7,11 +7,28 @@ use crate::config::{
 };
 use crate::host::WatchError;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How often the paths may move while they are read before it is left to the next call.
 const LOOKS: usize = 4;
+
+/// The text of a file that stands elsewhere, or why there is none.
+pub fn elsewhere(path: &Path) -> Result<Arc<Fragment>, Box<Problem>> {
+    let origin = Origin::new(path);
+    match file::read(path, None) {
+        FileContent::Read(_, bytes) => fragment(origin, 0, bytes),
+        FileContent::Failed(problem) => Err(problem),
+        FileContent::NotAFile(what) => Err(Box::new(
+            Problem::unreadable(origin, format!("this is {what}")).expected("a file"),
+        )),
+        FileContent::Absent | FileContent::Same => Err(Box::new(Problem::unreadable(
+            origin,
+            "this file does not exist",
+        ))),
+    }
+}
 
 /// Reads `mesh.toml` and the files in `mesh.d/` beside it, each again only when it changed.
 pub struct Files {
@@ -24,6 +41,14 @@ pub struct Files {
     seen: bool,
     watch: Option<Watch>,
     blind: Vec<WatchError>,
+    candidate: Option<Candidate>,
+}
+
+/// A drop-in that is judged before it is one.
+struct Candidate {
+    /// Where it would stand.
+    place: PathBuf,
+    fragment: Result<Arc<Fragment>, Box<Problem>>,
 }
 
 impl Files {
@@ -38,7 +63,17 @@ impl Files {
             seen: false,
             watch: None,
             blind: Vec::new(),
+            candidate: None,
         }
+    }
+
+    /// From now on `fragment` counts as the drop-in of this name, in place of one that is there. It keeps
+    /// its own origin, which is where an operator can mend it.
+    pub fn try_out(&mut self, name: &OsStr, fragment: Result<Arc<Fragment>, Box<Problem>>) {
+        self.candidate = Some(Candidate {
+            place: self.drop_ins.join(name),
+            fragment,
+        });
     }
 
     pub fn main(&self) -> &Path {
@@ -112,8 +147,19 @@ impl Files {
             Ok(found) => paths.extend(found),
             Err(problem) => fragments.problems.push(*problem),
         }
+        if let Some(candidate) = &self.candidate {
+            // The order of files is that of their names, with the main file first.
+            let at = paths[1..].partition_point(|path| *path < candidate.place) + 1;
+            if paths.get(at) != Some(&candidate.place) {
+                paths.insert(at, candidate.place.clone());
+            }
+        }
         let mut before = std::mem::take(&mut self.known);
         for path in paths {
+            if let Some(candidate) = self.candidate.as_ref().filter(|it| it.place == path) {
+                fragments.push(candidate.fragment.clone());
+                continue;
+            }
             let old = before.remove(&path);
             match self.read_file(&path, old) {
                 Ok(None) => {}

@@ -1,28 +1,21 @@
 //! Automatic virtual addresses.
 
 use super::Tables;
+use super::room::Shortage;
 use crate::model::{Family, Mesh, Name, Service, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// A range of `[mesh] vip_ranges` has no address left.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no {family} address is left in `[mesh] vip_ranges` for service `{service}`: add a range")]
-pub struct Exhausted {
-    pub service: Name,
-    pub family: Family,
-}
-
 /// The virtual addresses of every service.
 pub type Vips = BTreeMap<Name, Vec<IpAddr>>;
 
-/// All virtual addresses of every service.
+/// All virtual addresses of every service, and the families of which there were too few.
 ///
 /// A service keeps the automatic addresses that it has in the kernel. New ones follow from its name
 /// alone, so that a host gives the same address after a reboot and another host gives the same one;
 /// where two names meet on one address, the later one in alphabetical order moves on by one.
-pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<Vips, Exhausted> {
+pub fn vips(mesh: &Mesh, actual: &Tables) -> (Vips, Vec<Shortage>) {
     let mut vips = Vips::new();
     for (name, service) in &mesh.services {
         let fixed: Vec<_> = service
@@ -43,7 +36,11 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<Vips, Exhausted> {
         .flat_map(|(name, service)| families(mesh, service).map(move |family| (name, family)))
         .collect();
     if wanted.is_empty() {
-        return Ok(vips);
+        return (vips, Vec::new());
+    }
+    let mut asked: BTreeMap<Family, usize> = BTreeMap::new();
+    for (_, family) in &wanted {
+        *asked.entry(*family).or_default() += 1;
     }
     let mut taken: BTreeSet<IpAddr> = mesh.backends.keys().copied().collect();
     taken.extend(vips.values().flatten());
@@ -76,15 +73,33 @@ pub fn vips(mesh: &Mesh, actual: &Tables) -> Result<Vips, Exhausted> {
             None => fresh.push((name, family)),
         }
     }
+    let mut exhausted: BTreeMap<Family, (&Name, usize)> = BTreeMap::new();
     for (name, family) in fresh {
-        let ip = first_free(mesh, family, name, &taken).ok_or_else(|| Exhausted {
-            service: name.clone(),
-            family,
-        })?;
-        taken.insert(ip);
-        vips.entry(name.clone()).or_default().push(ip);
+        // Where one service found nothing, no later one will.
+        if let Some((_, unserved)) = exhausted.get_mut(&family) {
+            *unserved += 1;
+            continue;
+        }
+        match first_free(mesh, family, name, &taken) {
+            Some(ip) => {
+                taken.insert(ip);
+                vips.entry(name.clone()).or_default().push(ip);
+            }
+            None => {
+                exhausted.insert(family, (name, 1));
+            }
+        }
     }
-    Ok(vips)
+    let shortages = exhausted.into_iter().map(|(family, (service, unserved))| {
+        let need = asked.get(&family).copied().unwrap_or_default();
+        Shortage::Vips {
+            family,
+            need,
+            room: need - unserved,
+            service: service.clone(),
+        }
+    });
+    (vips, shortages.collect())
 }
 
 /// Families in which a service can be reached: IPv4 needs an IPv4 endpoint (or none at all yet).

@@ -1,29 +1,32 @@
 //! The desired tables of a mesh.
 
-use super::auto::Vips;
-use super::declared::{ById, Declared, Each, Noun, Shape, each, for_each_table};
+use super::declared::{ById, Declared, Each, Noun, Shape, each};
 use super::endpoint::{self, EndpointKey};
 use super::ids::Ids;
 use super::ranges::Ranges;
-use super::{Actual, Tables, auto, caller};
-use crate::model::{Facts, Mesh, Service, Table};
+use super::room::Shortage;
+use super::{Actual, Tables, auto, caller, room};
+use crate::model::{Facts, Mesh, Table};
 
-/// Why a valid mesh has no tables.
+/// Why a valid mesh has no tables: everything that it has too little of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    #[error(
-        "table `{table}` is too small: the mesh needs {need} rows, the limit is {limit}; raise `[limits] {table}`"
-    )]
-    Capacity { table: Table, need: u64, limit: u64 },
-    #[error(transparent)]
-    Vips(#[from] auto::Exhausted),
+#[error("{}", sentences(.0))]
+pub struct BuildError(pub Vec<Shortage>);
+
+fn sentences(shortages: &[Shortage]) -> String {
+    let each = shortages.iter();
+    let each = each.map(|it| format!("{it}; {}", it.remedy()));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Builds the tables that `mesh` wants, keeping the ids and ranges of `actual` wherever they still
 /// name the same thing.
 pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Tables, BuildError> {
-    let vips = auto::vips(mesh, &actual.tables)?;
-    check_limits(mesh, &vips)?;
+    let (vips, exhausted) = auto::vips(mesh, &actual.tables);
+    let shortages = room::together(mesh, &vips, exhausted);
+    if !shortages.is_empty() {
+        return Err(BuildError(shortages));
+    }
     let mut builder = Builder::new(mesh, facts, actual);
     builder.waypoints();
     builder.backends();
@@ -32,22 +35,6 @@ pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Tables, Buil
     }
     builder.captured();
     Ok(builder.finish())
-}
-
-fn check_limits(mesh: &Mesh, vips: &Vips) -> Result<(), BuildError> {
-    let services = mesh.services.values();
-    let endpoints = services.map(Service::endpoint_rows).sum();
-    let mut needs = vec![(Table::Endpoints, endpoints)];
-    for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
-    // The first table that is too small is named, in the order in which rows are written.
-    needs.sort();
-    for (table, need) in needs {
-        let (need, limit) = (need as u64, u64::from(mesh.limits.of(table)));
-        if need > limit {
-            return Err(BuildError::Capacity { table, need, limit });
-        }
-    }
-    Ok(())
 }
 
 /// The tables as far as they are built.

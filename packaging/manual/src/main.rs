@@ -3,7 +3,7 @@
 //!
 //! The date in the pages is that of SOURCE_DATE_EPOCH, or today's.
 
-use clap_complete::Shell;
+use kmesh_lite::cli::completion_script;
 use kmesh_lite_manual::{Page, file, verbs};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
@@ -32,9 +32,12 @@ fn write(folder: &Path) -> io::Result<()> {
     }
     let completions = folder.join("completions");
     fs::create_dir_all(&completions)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut command = kmesh_lite::cli::command();
-        clap_complete::generate_to(shell, &mut command, "kmesh-lite", &completions)?;
+    for (shell, name) in [
+        ("bash", "kmesh-lite.bash"),
+        ("zsh", "_kmesh-lite"),
+        ("fish", "kmesh-lite.fish"),
+    ] {
+        fs::write(completions.join(name), completion_script(shell)?)?;
     }
     Ok(())
 }

@@ -128,16 +128,10 @@ fn every_table_and_key_is_in_the_page() {
 }
 
 #[test]
-fn completions_know_every_verb() {
+fn completions_ask_the_program() {
     let folder = written();
     for name in ["kmesh-lite.bash", "_kmesh-lite", "kmesh-lite.fish"] {
         let script = fs::read_to_string(folder.path().join("completions").join(name)).unwrap();
-        for verb in verbs::verbs(&kmesh_lite::cli::command()) {
-            assert!(
-                script.contains(verb.get_name()),
-                "{name}: {}",
-                verb.get_name()
-            );
-        }
+        assert!(script.contains("KMESH_LITE_COMPLETE"), "{name}: {script}");
     }
 }

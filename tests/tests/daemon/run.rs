@@ -300,3 +300,22 @@ fn reading_verbs_agree_with_the_kernel() {
     let dump: serde_json::Value = serde_json::from_slice(&curl.unwrap().stdout).unwrap();
     assert_eq!(dump, daemon.json(&["dump"]));
 }
+
+/// What the script of a shell asks when somebody presses the tabulator key.
+#[test]
+fn a_shell_gets_its_completions() {
+    for (words, known) in [
+        (&["kmesh-lite", "sta"][..], "status"),
+        (&["kmesh-lite", "check", "--wi"], "--with"),
+    ] {
+        let output = Command::new(PROGRAM)
+            .env("KMESH_LITE_COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+            .arg("--")
+            .args(words)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(known), "{output:?}");
+    }
+}

@@ -4,7 +4,7 @@
 //! all that is said about them. `KMESH_LITE_BLESS=1` rewrites the expectations.
 
 use kmesh_lite::config::{Host, Loaded, Severity, schema};
-use kmesh_lite::report::problems::{findings, render};
+use kmesh_lite::report::problems::{findings, render, summary};
 use kmesh_lite::sources::Files;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -46,6 +46,8 @@ fn every_file_gets_the_diagnostics_that_are_expected() {
         let mut said = render(&loaded.problems, false).replace(&folder, "");
         if said.is_empty() {
             said = "nothing\n".to_owned();
+        } else {
+            said.push_str(&format!("{}\n", summary(&loaded.problems)));
         }
         assert_eq!(loaded.mesh.is_none(), loaded.problems.has_errors());
         same_as_data(&loaded);
@@ -172,6 +174,33 @@ fn the_schema_refuses_what_the_reader_refuses() {
         let loaded = load(&folder.join("mesh.toml"));
         fs::remove_dir_all(&folder).unwrap();
         assert!(loaded.problems.has_errors(), "{bad}");
+    }
+}
+
+/// The daemon refuses what is beyond the limits, so it is no valid file, also where nobody wrote a limit.
+#[test]
+fn one_endpoint_more_than_the_default_limit_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("mesh.toml");
+    for (endpoints, said) in [
+        (100_000, None),
+        (
+            100_001,
+            Some("table `endpoints` is too small: the mesh needs 100001 rows, the limit is 100000"),
+        ),
+    ] {
+        let mut text =
+            "services.s = { vips = ['10.96.0.1'], ports = [80], endpoints = [".to_owned();
+        for n in 0..endpoints {
+            let [_, a, b, c] = u32::to_be_bytes(n);
+            text.push_str(&format!("'10.{a}.{b}.{c}',"));
+        }
+        text.push_str("] }\nlimits.backends = 200000\n");
+        fs::write(&main, text).unwrap();
+        let loaded = load(&main);
+        let errors: Vec<_> = loaded.problems.iter().map(|it| &*it.message).collect();
+        assert_eq!(errors, Vec::from_iter(said));
+        assert_eq!(loaded.mesh.is_some(), said.is_none());
     }
 }
 

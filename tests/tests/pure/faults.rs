@@ -5,7 +5,7 @@ use kmesh_lite::model::Table;
 use kmesh_lite::model::{Facts, Limits, Mesh};
 use kmesh_lite::plan::Op;
 use kmesh_lite::reconcile::{Prepared, ReconcileError, apply, prepare};
-use kmesh_lite::tables::BuildError;
+use kmesh_lite::tables::shortages;
 use kmesh_lite_tests::mesh::{Draft, connects, draft, facts, pair, tight, universe};
 use kmesh_lite_tests::pass::{answers, carry_out, filled, pass, settled, watched_pass};
 use proptest::prelude::*;
@@ -180,7 +180,9 @@ proptest! {
         };
         *limit = u32::try_from(rows - 1).unwrap();
         match prepare(maps, &mesh, &Facts::default()) {
-            Err(ReconcileError::Build(error @ BuildError::Capacity { .. })) => {
+            Err(ReconcileError::Build(error)) => {
+                // What `check` says without a kernel.
+                prop_assert_eq!(&error.0, &shortages(&mesh));
                 let text = error.to_string();
                 prop_assert!(text.contains(&format!("raise `[limits] {table}`")), "{}", text);
             }

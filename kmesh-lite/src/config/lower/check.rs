@@ -7,7 +7,7 @@ use super::address::{is_own, unusable};
 use super::endpoint::SharedEndpoints;
 use super::service::LoweredService;
 use super::waypoint::Waypoints;
-use super::{Diagnostics, Spot};
+use super::{Diagnostics, Spot, hidden, udp};
 use crate::model::{Backend, Protocol, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     waypoints_at_vips(mesh, &frontends, &vips, report);
     endpoints_at_vips(mesh, &vips, report);
     waypoint_cycles(mesh, report);
+    udp::check(mesh, report);
+    hidden::check(mesh, report);
 }
 
 /// A frontend: address, port, protocol.
@@ -196,11 +198,32 @@ fn endpoints_at_vips(
             report.push(
                 spot.warning(message)
                     .related(vip.place(), "the virtual address")
-                    .help("connections are routed once: they go to this address itself and not on to that service's endpoints"),
+                    .help(ONCE),
             );
         }
     }
+    for found in mesh.shared.values().filter(|it| it.waypoint.is_some()) {
+        let Some(address) = found.address else {
+            continue;
+        };
+        let ip = address.value.0;
+        let Some(vip) = vips.get(&ip).filter(|_| suspects.contains(&ip)) else {
+            continue;
+        };
+        let message = format!("the endpoint `{ip}` is a virtual address of a service");
+        report.push(
+            found
+                .entry
+                .at(address.span)
+                .warning(message)
+                .related(vip.place(), "the virtual address")
+                .help(ONCE),
+        );
+    }
 }
+
+const ONCE: &str = "connections are routed once: they go to this address itself and not on to that service's endpoints; \
+     and as the address of an endpoint it passes connections to undeclared ports, which are refused otherwise";
 
 /// A waypoint's host may be a captured endpoint itself; if that leads back, connections never
 /// arrive.

@@ -9,6 +9,7 @@ use super::super::schema::ServiceText;
 use super::address::{Families, is_own, unusable};
 use super::endpoint::{self, Item, SharedEndpoints};
 use super::merge::Merged;
+use super::nearness::{self, Failover};
 use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
@@ -105,6 +106,16 @@ impl<'a> One<'_, 'a> {
             self.families(&items, &vips, report);
             if waypoint.is_none() {
                 self.none_usable(&items, policy, &prefer, report);
+                if policy == Policy::Failover {
+                    let service = Failover {
+                        name: self.name.as_str(),
+                        policy: self.text.policy.as_ref().map_or(self.spot, |p| self.at(p)),
+                        prefer: &prefer,
+                        here: self.context.node,
+                        items: &items,
+                    };
+                    nearness::check(&service, report);
+                }
             }
         }
         let mut model_vips: Vec<_> = vips.iter().map(|(vip, _)| *vip).collect();

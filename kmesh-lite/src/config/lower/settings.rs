@@ -71,16 +71,16 @@ pub fn limits(merged: &Merged<'_>) -> Limits {
         return limits;
     };
     let pairs = [
-        (&mut limits.addresses, text.addresses),
-        (&mut limits.frontends, text.frontends),
-        (&mut limits.services, text.services),
-        (&mut limits.endpoints, text.endpoints),
-        (&mut limits.backends, text.backends),
-        (&mut limits.waypoints, text.waypoints),
+        (&mut limits.addresses, &text.addresses),
+        (&mut limits.frontends, &text.frontends),
+        (&mut limits.services, &text.services),
+        (&mut limits.endpoints, &text.endpoints),
+        (&mut limits.backends, &text.backends),
+        (&mut limits.waypoints, &text.waypoints),
     ];
     for (limit, written) in pairs {
         if let Some(written) = written {
-            *limit = written.0;
+            *limit = written.value.0;
         }
     }
     limits

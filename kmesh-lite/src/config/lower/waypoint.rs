@@ -33,7 +33,7 @@ pub fn lower<'a>(
     report: &mut Diagnostics,
 ) -> Waypoints<'a> {
     let waypoints = merged.waypoints.iter();
-    waypoints
+    let waypoints: Waypoints<'a> = waypoints
         .map(|(name, entry)| {
             let address = entry.text.and_then(|text| text.address.0.as_ref());
             if let Some(address) = address {
@@ -59,7 +59,38 @@ pub fn lower<'a>(
             };
             (*name, found)
         })
-        .collect()
+        .collect();
+    check_headers(&waypoints, report);
+    waypoints
+}
+
+/// A proxy that is told about the same connections in two ways probably misreads one of them.
+fn check_headers(waypoints: &Waypoints<'_>, report: &mut Diagnostics) {
+    let mut first: BTreeMap<_, (&LoweredWaypoint<'_>, Header)> = BTreeMap::new();
+    for found in waypoints.values() {
+        let (Some(address), Some(model)) = (found.address, &found.model) else {
+            continue;
+        };
+        let (other, header) = *first.entry(model.address).or_insert((found, model.header));
+        let Some(other_address) = other.address.filter(|_| header != model.header) else {
+            continue;
+        };
+        let mut spots = [
+            Spot::new(other.fragment, other_address.span),
+            Spot::new(found.fragment, address.span),
+        ];
+        if report.is_before(spots[1], spots[0]) {
+            spots.swap(0, 1);
+        }
+        let message = format!(
+            "the waypoints `{}` and `{}` have the same address and different headers (`{header}` and `{}`)",
+            other.entry, found.entry, model.header
+        );
+        let problem = spots[1].warning(message);
+        report.push(problem.related(spots[0].place(), "the same address").help(
+            "a proxy that expects one header misreads connections with another; `kmesh-lite waypoint` tells `tlv` and `proxy-v2` apart",
+        ));
+    }
 }
 
 fn model(text: &WaypointText) -> Option<Waypoint> {

@@ -3,13 +3,13 @@
 use super::state::Unusable;
 use super::{Daemon, Trigger, warn_once};
 use crate::api::{LastPass, LastReload, now};
-use crate::config::Loaded;
+use crate::config::{Loaded, Severity};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
 use crate::reconcile::Pass;
-use crate::report::problems::render;
+use crate::report::problems::{render, summary};
 use crate::report::{FEW, first_few};
 use log::{Level, debug, error, info, log, warn};
 use std::sync::Arc;
@@ -54,7 +54,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         let outcome = match self.state.unusable {
             None => {
-                self.log_problems(Level::Warn, "the configuration has warnings or notes");
+                // Notes ask for nothing.
+                let level = match self.state.problems.count(Severity::Warning) {
+                    0 => Level::Info,
+                    _ => Level::Warn,
+                };
+                let message = format!("the configuration has {}", summary(&self.state.problems));
+                self.log_problems(level, &message);
                 self.pass(trigger)
             }
             Some(why) => {

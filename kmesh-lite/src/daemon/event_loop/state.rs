@@ -4,7 +4,7 @@ use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::hooks::Wanted;
 use crate::model::{Facts, Mesh};
-use crate::report::absent;
+use crate::report::{absent, count};
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -148,7 +148,7 @@ impl LoopState {
             Some(Unusable::Emptied) => emptied(name),
             Some(Unusable::Invalid) => {
                 let errors = self.problems.count(Severity::Error);
-                format!("{name} has {}", plural(errors, "error"))
+                format!("{name} has {}", count(errors, "error"))
             }
             Some(Unusable::Absent) | None => format!("{name} does not exist"),
         }
@@ -161,12 +161,10 @@ impl LoopState {
     }
 
     fn counts(&self) -> (String, String) {
-        let services = || self.mesh.iter().flat_map(|mesh| mesh.services.values());
-        let endpoints = services().map(|service| service.endpoints.len()).sum();
-        (
-            plural(services().count(), "service"),
-            plural(endpoints, "endpoint"),
-        )
+        let mesh = self.mesh.as_ref();
+        let services = mesh.map_or(0, |mesh| mesh.services.len());
+        let endpoints = mesh.map_or(0, |mesh| mesh.endpoints());
+        (count(services, "service"), count(endpoints, "endpoint"))
     }
 
     pub fn about(&self) -> About {
@@ -185,11 +183,4 @@ pub fn emptied(name: &Origin) -> String {
     format!(
         "{name} takes every service away; if that is meant, set `allow_empty = true` under `[mesh]`"
     )
-}
-
-fn plural(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }

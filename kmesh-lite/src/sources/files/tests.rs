@@ -134,7 +134,7 @@ fn drop_ins_are_files_that_end_in_toml_and_do_not_begin_with_a_dot() {
     // systemd's way to mask a file.
     symlink("/dev/null", folder.join("c.toml")).unwrap();
     let loaded = load(&main);
-    assert!(render(&loaded.problems, false).ends_with("\n1 warning\n"));
+    assert_eq!(loaded.problems.count(Severity::Warning), 1);
     assert!(loaded.mesh.is_some());
 }
 
