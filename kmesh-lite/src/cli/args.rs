@@ -98,10 +98,10 @@ Examples:
 
 Exit codes: 0 valid, 3 not valid.")]
 pub struct Check {
-    /// The file; drop-ins are read from mesh.d beside it. `-` reads standard input, and no drop-ins
+    /// The file; drop-ins are read from mesh.d beside it. A hyphen reads standard input, and no drop-ins
     #[arg(value_name = "PATH", default_value = CONFIG)]
     pub path: PathBuf,
-    /// Judge this file as if it stood in mesh.d, in place of a drop-in of the same name; `-` is standard input
+    /// Judge this file as if it stood in mesh.d, in place of a drop-in of the same name; a hyphen is standard input
     #[arg(long, value_name = "FILE")]
     pub with: Option<PathBuf>,
     /// The name that the file of --with will have in mesh.d [default: its own]
