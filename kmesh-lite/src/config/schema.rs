@@ -131,7 +131,7 @@ text! {
         /// A loopback address or an address of this host is allowed: then only the ports declared
         /// here are captured, and all others pass.
         vips: Required<List<VipText>>,
-        /// DNS names of the service, in lower case.
+        /// DNS names of the service, in lower case. They do nothing yet: no DNS is answered here.
         hostnames: Option<List<Hostname>>,
         /// Ports that programs connect to, with the endpoints' port after a colon if it differs.
         /// Other ports of a virtual address refuse connections.

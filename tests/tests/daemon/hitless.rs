@@ -477,7 +477,10 @@ fn without_a_daemon_the_kernel_answers() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert_eq!(output.status.code(), Some(1), "{text}{complaint}");
-    assert!(complaint.contains("the daemon is not running"), "{complaint}");
+    assert!(
+        complaint.contains("the daemon is not running"),
+        "{complaint}"
+    );
     let verdict = "the daemon is not running; the kernel goes on with 2 services over 2 endpoints";
     assert!(text.starts_with(verdict), "{text}");
     let cgroup = host.cgroup.path().display().to_string();

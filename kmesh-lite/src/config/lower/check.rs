@@ -30,6 +30,21 @@ pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     waypoint_cycles(mesh, report);
     udp::check(mesh, report);
     hidden::check(mesh, report);
+    hostnames(mesh.services, report);
+}
+
+/// Says once that names are kept for later.
+fn hostnames(services: &[LoweredService<'_>], report: &mut Diagnostics) {
+    let named = services.iter().find_map(|service| {
+        let list = service.text.hostnames.as_ref()?;
+        (!list.items.is_empty()).then(|| Spot::new(service.fragment, list.span))
+    });
+    if let Some(spot) = named {
+        let problem = spot.note("`hostnames` do nothing yet: no DNS is answered here");
+        report.push(problem.help(
+            "programs use a virtual address, or a name that your own DNS or /etc/hosts leads there",
+        ));
+    }
 }
 
 /// A frontend: address, port, protocol.
