@@ -102,8 +102,9 @@ pub struct Claim {
     lock: Option<Lock>,
 }
 
-/// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after the configuration has been read, so that
-/// tables that fit from the start need not be replaced by larger ones.
+/// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after
+/// the configuration has been read, so that tables that fit from the start need not be replaced by
+/// larger ones.
 pub fn run<S: Source, D: Datapath>(
     options: DaemonOptions,
     claim: Claim,

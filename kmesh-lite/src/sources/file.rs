@@ -67,13 +67,9 @@ pub enum FileContent {
 pub fn read(path: &Path, before: Option<Version>) -> FileContent {
     match try_read(path, before) {
         Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.symlink_metadata() {
-            Ok(_) => {
-                let message = "this is a symbolic link to a file that does not exist";
-                let problem = Problem::unreadable(Origin::new(path), message);
-                FileContent::Failed(Box::new(problem.help_if(target(path))))
-            }
-            Err(_) => FileContent::Absent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match dangling(path, "file") {
+            Some(problem) => FileContent::Failed(problem),
+            None => FileContent::Absent,
         },
         Err(error) => FileContent::Failed(failed("read this file", path, &error)),
     }
@@ -126,6 +122,14 @@ fn not_a_file(meta: &Metadata) -> Option<&'static str> {
     }
 }
 
+/// The problem that a path is a symbolic link to nothing, if it is one.
+fn dangling(path: &Path, what: &str) -> Option<Box<Problem>> {
+    path.symlink_metadata().ok()?;
+    let message = format!("this is a symbolic link to a {what} that does not exist");
+    let problem = Problem::unreadable(Origin::new(path), message);
+    Some(Box::new(problem.help_if(target(path))))
+}
+
 /// Where a symbolic link points, as help.
 fn target(path: &Path) -> Option<String> {
     let target = path.read_link().ok()?;
@@ -160,12 +164,15 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// The drop-ins in a folder, sorted by name. An absent folder holds none.
+/// The drop-ins in a folder, sorted by name. An absent folder holds none; a link that leads nowhere is a
+/// mistake.
 pub fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     let failed = |error: io::Error| failed("list this folder", folder, &error);
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return dangling(folder, "folder").map_or(Ok(Vec::new()), Err);
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut found = Vec::new();

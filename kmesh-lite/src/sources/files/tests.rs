@@ -64,6 +64,18 @@ fn what_is_no_readable_file_is_one_clear_error() {
     assert!(only_error(&main).message.contains("does not exist"));
     fs::remove_file(&main).unwrap();
 
+    // A folder that is not mounted must not take the services of its drop-ins away.
+    let drop_ins = main.with_file_name("mesh.d");
+    fs::write(&main, "").unwrap();
+    symlink("gone", &drop_ins).unwrap();
+    let error = only_error(&main);
+    assert!(
+        error.message.contains("a folder that does not exist"),
+        "{error}"
+    );
+    fs::remove_file(&drop_ins).unwrap();
+    fs::remove_file(&main).unwrap();
+
     nix::unistd::mkfifo(&main, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(
         only_error(&main).message,
