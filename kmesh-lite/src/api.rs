@@ -7,6 +7,7 @@ mod check;
 mod dump;
 mod explain;
 mod failure;
+mod path;
 mod plan;
 mod status;
 

@@ -8,7 +8,7 @@ mod plan;
 pub use plan::{HookOp, HookPlan, drift, outermost, plan};
 
 use crate::model::Cgroup;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,6 +98,23 @@ pub struct Attached {
     pub pending_headers: bool,
 }
 
+impl Attached {
+    /// Cgroups whose connects are handled: every program that is always needed is attached to them, and no
+    /// other is in its place.
+    pub fn whole(&self) -> BTreeSet<PathBuf> {
+        let mut found: BTreeMap<&PathBuf, BTreeSet<&str>> = BTreeMap::new();
+        for link in self.links.iter().filter(|link| link.works()) {
+            found.entry(&link.path).or_default().insert(link.hook.name);
+        }
+        let is_whole = |hooks: &BTreeSet<&str>| {
+            let mut always = of_cgroups().filter(|hook| hook.need == Need::Always);
+            always.all(|hook| hooks.contains(hook.name))
+        };
+        found.retain(|_, hooks| is_whole(hooks));
+        found.into_keys().cloned().collect()
+    }
+}
+
 /// A link to a program, of ours or of the process before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -112,6 +129,17 @@ pub struct Link {
     /// Whether its program is about sockets that ours do not understand: then it is never switched, and
     /// ours is attached beside it.
     pub foreign: bool,
+}
+
+impl Link {
+    /// Whether it does what it is there for: that of the process before runs a program of its own.
+    fn works(&self) -> bool {
+        match self.role {
+            Role::Held => self.state == LinkState::Current,
+            Role::Inherited => self.state != LinkState::Detached,
+            Role::Lingering(_) | Role::Kept => false,
+        }
+    }
 }
 
 /// The state of a link, as the kernel tells it.

@@ -283,9 +283,10 @@ impl Kernel {
         Ok(self.object.maps.read()?)
     }
 
-    /// Cgroups that are attached to.
-    pub fn attached_to(&self) -> Vec<PathBuf> {
-        self.links.cgroups().into_iter().collect()
+    /// Cgroups whose connects are handled: every program is attached to them, and no other is in its place.
+    pub fn attached_to(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let attached = self.links.read(&self.object)?;
+        Ok(attached.whole().into_iter().collect())
     }
 
     /// Reads all tables and their counters.
@@ -294,7 +295,7 @@ impl Kernel {
         Ok(Snapshot {
             counters: self.object.maps.counters(&tables)?,
             limits: self.limits,
-            attached: self.attached_to(),
+            attached: self.attached_to()?,
             tables,
         })
     }

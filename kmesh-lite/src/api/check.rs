@@ -8,8 +8,10 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     pub valid: bool,
+    #[serde(serialize_with = "super::path::one")]
     pub path: PathBuf,
     /// Every file that was read.
+    #[serde(serialize_with = "super::path::all")]
     pub files: Vec<PathBuf>,
     pub errors: usize,
     pub problems: Value,

@@ -47,9 +47,11 @@ pub enum State {
 /// The file and its drop-ins as of the last time they were read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigStatus {
+    #[serde(serialize_with = "super::path::one")]
     pub path: PathBuf,
     pub present: bool,
     /// Every file that was read.
+    #[serde(serialize_with = "super::path::all")]
     pub files: Vec<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problems: Option<Findings>,

@@ -83,7 +83,8 @@ text! {
 }
 
 text! {
-    /// Capacities of the kernel's tables.
+    /// Capacities of the kernel's tables. Higher ones count as soon as the file is saved; lower ones
+    /// count when the service is started anew.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
         addresses: Option<At<Limit>>,

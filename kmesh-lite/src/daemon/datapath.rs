@@ -28,8 +28,8 @@ pub trait Datapath {
     /// What `reconcile` would do.
     fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, Self::Error>;
 
-    /// Cgroups that are attached to.
-    fn attached_to(&self) -> Vec<PathBuf>;
+    /// Cgroups whose connects are handled: every program is attached to them, and no other is in its place.
+    fn attached_to(&self) -> Result<Vec<PathBuf>, Self::Error>;
 
     /// The tables that the kernel holds.
     fn read(&mut self) -> Result<Actual, Self::Error>;

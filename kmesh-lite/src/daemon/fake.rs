@@ -34,6 +34,8 @@ pub struct Inside {
     /// What the next pass finds.
     pub drift: Vec<String>,
     pub dropped: bool,
+    /// Whether somebody detached the programs since the last pass.
+    pub detached: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +78,7 @@ impl Datapath for FakeDatapath {
         }
         let changed = inside.held.as_ref() != Some(mesh);
         inside.held = Some(mesh.clone());
+        inside.detached = false;
         let drift = std::mem::take(&mut inside.drift);
         let words = changed.then(|| "the mesh changed".to_owned());
         Ok(Pass {
@@ -99,8 +102,11 @@ impl Datapath for FakeDatapath {
             .into())
     }
 
-    fn attached_to(&self) -> Vec<PathBuf> {
-        vec!["/only".into()]
+    fn attached_to(&self) -> Result<Vec<PathBuf>, Broken> {
+        let inside = self.0.inside();
+        let held = inside.held.iter().filter(|_| !inside.detached);
+        let captured = held.flat_map(|mesh| &mesh.capture.cgroups);
+        Ok(captured.map(|name| name.to_string().into()).collect())
     }
 
     fn read(&mut self) -> Result<Actual, Broken> {

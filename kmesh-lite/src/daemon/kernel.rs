@@ -26,7 +26,7 @@ impl Datapath for Kernel {
         Kernel::change(self, mesh, facts)
     }
 
-    fn attached_to(&self) -> Vec<PathBuf> {
+    fn attached_to(&self) -> Result<Vec<PathBuf>, KernelError> {
         Kernel::attached_to(self)
     }
 

@@ -49,6 +49,11 @@ pub fn judge(process: Option<u32>, status: &Result<Status, ClientError>) -> Chec
     let verdict = status.verdict.clone();
     findings.push(match status.state {
         State::Routing => Finding::fine(verdict),
+        State::Keeping if status.config.as_ref().is_some_and(|it| !it.present) => Finding::warning(
+            verdict,
+            "put the file back, which may be empty where drop-ins say all; or stop and start the service, which then \
+             goes by what there is",
+        ),
         State::Waiting | State::Keeping => Finding::warning(
             verdict,
             "mend the file: `kmesh-lite check` shows what is wrong with it; it is applied as soon as it is saved",

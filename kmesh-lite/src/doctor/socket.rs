@@ -79,8 +79,9 @@ pub fn judge(
         (Err(NotRunning(_) | Silent { .. }), Some(holder)) => Finding::problem(
             format!("{whose} is not answered, though process {holder} runs"),
             format!(
-                "if it is stopping or starting, wait; if it hangs, `kill -9 {holder}`: systemd starts it again, and \
-                 connects go on meanwhile (`journalctl -u kmesh-lite` may say why)"
+                "if it is stopping or starting, wait; if it hangs, `kill -9 {holder}`: where systemd runs it, that \
+                 starts it again, and connects go on meanwhile (`journalctl -u kmesh-lite` may say why); elsewhere \
+                 the mesh ends with it"
             ),
         ),
         (Err(Silent { .. }), None) => Finding::problem(

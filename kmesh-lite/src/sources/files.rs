@@ -178,6 +178,14 @@ impl Files {
         // Without its main file a configuration that had one is not whole: drop-ins alone would
         // take away all that the main file said.
         fragments.incomplete = self.seen && !has_main;
+        if !has_main && !self.seen && !fragments.origins().is_empty() {
+            let location = Location::whole(Origin::new(&self.main));
+            let message = "this file does not exist, and only drop-ins are read: a daemon that has read it keeps what it said";
+            let problem = Problem::new(Severity::Note, location, message);
+            fragments.problems.push(problem.help_if(Some(
+                "put the file back, if there was one; it may be empty".to_owned(),
+            )));
+        }
         fragments
     }
 

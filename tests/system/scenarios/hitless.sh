@@ -130,7 +130,7 @@ broken() {
     until_true keeps
     mesh <<<"$good"
 }
-keeps() { [[ $(status_text) == "keeping what the daemon before left"* ]]; }
+keeps() { [[ $(status_text) == "keeping the last good state"* ]]; }
 under_fire "killed, then a bad file" broken
 
 say "without the daemon, root can still ask"

@@ -4,7 +4,7 @@
 dpkg -i "$deb"
 is "$(state)" active
 is "$(systemctl is-enabled "$unit")" enabled
-has "$(status_text)" "0 services"
+has "$(status_text)" "has no services"
 exits 0 kmesh-lite status
 
 say "the kernel follows the file"

@@ -9,7 +9,11 @@ use kmesh_lite_tests::host::{Host, limited};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 const VIP: &str = "10.96.0.10:80";
 const OTHER: &str = "10.96.0.11:80";
@@ -178,4 +182,57 @@ fn a_service_that_refuses_is_marked() {
         String::from_utf8_lossy(&text).matches("refuses: ").count(),
         1
     );
+}
+
+/// The links at a cgroup, by the hook: what bpftool calls it and the link's number.
+fn links(cgroup: &Cgroup) -> Vec<(String, String)> {
+    let id = fs::metadata(cgroup.folder()).unwrap().ino();
+    let output = Command::new("bpftool")
+        .args(["-j", "link", "show"])
+        .output();
+    let all: Vec<Value> = serde_json::from_slice(&output.expect("bpftool").stdout).unwrap();
+    let ours = all.iter().filter(|link| link["cgroup_id"] == id);
+    ours.map(|link| {
+        let hook = link["attach_type"].as_str().unwrap().to_owned();
+        (hook, link["id"].to_string())
+    })
+    .collect()
+}
+
+#[test]
+fn a_link_that_somebody_detached_is_back_before_status_and_explain_answer() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let daemon = Daemon::start(PROGRAM, &host, Some(&limited(&service("web", VIP))));
+    let routed = Ok(address("127.0.0.2:8080"));
+    for (verb, all) in [(&["status"][..], false), (&["explain", VIP], true)] {
+        assert_eq!(reaches(VIP), routed);
+        for (hook, id) in links(&host.cgroup) {
+            if all || hook == "cgroup_inet4_connect" {
+                let detach = Command::new("bpftool")
+                    .args(["link", "detach", "id", &id])
+                    .status();
+                assert!(detach.expect("bpftool").success());
+            }
+        }
+        assert_eq!(reaches(VIP), Err(Errno::ENETUNREACH));
+        assert!(daemon.verb(verb).status.success());
+        assert_eq!(reaches(VIP), routed);
+        let drift = &status(&daemon)["last_pass"]["drift"];
+        assert!(drift.to_string().contains("was detached"), "{drift}");
+    }
+}
+
+#[test]
+fn a_name_of_any_bytes_is_told() {
+    let Some(host) = Host::new() else { return };
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&limited(&service("web", VIP))));
+    fs::create_dir(daemon.path("mesh.d")).unwrap();
+    let name = OsStr::from_bytes(b"30\xff.toml");
+    fs::write(daemon.path("mesh.d").join(name), service("more", OTHER)).unwrap();
+    daemon.wait_until("the drop-in is applied", |it| {
+        status(it)["datapath"]["services"].as_array().unwrap().len() == 2
+    });
+    let file = status(&daemon)["config"]["files"][1].to_string();
+    assert!(file.contains("30\u{fffd}.toml"), "{file}");
 }

@@ -26,12 +26,6 @@ pub struct Place {
     said: Option<String>,
 }
 
-/// A socket that has just been made, and the group that may use it.
-pub struct Bound {
-    pub listener: UnixListener,
-    pub group: u32,
-}
-
 impl Place {
     pub fn new(path: &Path, lock: Option<Lock>) -> Self {
         Self {
@@ -43,7 +37,7 @@ impl Place {
     }
 
     /// Makes what is missing. Gives the socket if that was.
-    pub fn mend(&mut self) -> Result<Option<Bound>, ControlError> {
+    pub fn mend(&mut self) -> Result<Option<UnixListener>, ControlError> {
         if !self.lock.as_ref().is_some_and(Lock::is_there) {
             make_folder(&self.path)?;
             self.lock = Some(Lock::acquire(&self.path)?);
@@ -52,14 +46,20 @@ impl Place {
         if self.bound.is_some() && found.map(|it| (it.dev(), it.ino())) == self.bound {
             return Ok(None);
         }
-        let made = bind(&self.path);
-        let (bound, file) = made?;
+        let (listener, file) = bind(&self.path)?;
         self.bound = Some((file.dev(), file.ino()));
-        Ok(Some(bound))
+        Ok(Some(listener))
+    }
+
+    /// The group that may read: that of the socket, which root may have changed.
+    pub fn group(&self) -> u32 {
+        let found = fs::symlink_metadata(&self.path).ok();
+        let ours = found.filter(|it| Some((it.dev(), it.ino())) == self.bound);
+        ours.map_or_else(|| nix::unistd::getegid().as_raw(), |it| it.gid())
     }
 
     /// The same where nobody waits for the outcome: the log tells, once.
-    pub fn mend_later(&mut self) -> Option<Bound> {
+    pub fn mend_later(&mut self) -> Option<UnixListener> {
         let before = self.bound;
         match self.mend() {
             Ok(made) => {
@@ -95,7 +95,7 @@ impl Place {
 }
 
 /// Listens on `path`, whose lock we hold: a socket that is there is stale.
-fn bind(path: &Path) -> Result<(Bound, fs::Metadata), ControlError> {
+fn bind(path: &Path) -> Result<(UnixListener, fs::Metadata), ControlError> {
     remove_stale(path)?;
     let listen = |source| ControlError::Listen {
         path: path.to_owned(),
@@ -104,8 +104,7 @@ fn bind(path: &Path) -> Result<(Bound, fs::Metadata), ControlError> {
     let listener = UnixListener::bind(path).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let file = restrict(path).map_err(listen)?;
-    let group = file.gid();
-    Ok((Bound { listener, group }, file))
+    Ok((listener, file))
 }
 
 /// Gives the socket its mode, and nothing else that may be in its place by now.

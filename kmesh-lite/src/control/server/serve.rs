@@ -1,7 +1,7 @@
 //! Accepting connections and bounding what each may take.
 
 use super::peer::{Peer, Right};
-use super::place::{Bound, Place};
+use super::place::Place;
 use super::routes;
 use super::slots::Slots;
 use super::stall::Stalling;
@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{debug, error};
 use std::io;
+use std::os::unix::net;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -41,7 +42,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Serves until `stop` is dropped or used, on `bound` and on what `place` makes after it.
 pub async fn serve(
     mut place: Place,
-    bound: Option<Bound>,
+    bound: Option<net::UnixListener>,
     requests: Requests,
     mut stop: oneshot::Receiver<()>,
 ) -> Option<Lock> {
@@ -54,7 +55,7 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let (stream, group) = tokio::select! {
+        let stream = tokio::select! {
             _ = &mut stop => break,
             _ = look.tick() => {
                 if let Some(bound) = place.mend_later() {
@@ -72,7 +73,7 @@ pub async fn serve(
                 }
             },
         };
-        let peer = match Peer::of(&stream, group) {
+        let peer = match Peer::of(&stream, place.group()) {
             Ok(peer) => peer,
             Err(error) => {
                 debug!(error:%; "cannot tell who connected to the control socket");
@@ -108,9 +109,9 @@ pub async fn serve(
     lock
 }
 
-fn listen(Bound { listener, group }: Bound) -> Option<(UnixListener, u32)> {
+fn listen(listener: net::UnixListener) -> Option<UnixListener> {
     match UnixListener::from_std(listener) {
-        Ok(listener) => Some((listener, group)),
+        Ok(listener) => Some(listener),
         Err(error) => {
             error!(error:%; "cannot serve the control socket");
             None
@@ -118,10 +119,10 @@ fn listen(Bound { listener, group }: Bound) -> Option<(UnixListener, u32)> {
     }
 }
 
-/// The next connection, with the group of its socket; never any if there is no socket.
-async fn accept(listener: Option<&(UnixListener, u32)>) -> io::Result<(UnixStream, u32)> {
+/// The next connection; never any if there is no socket.
+async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
     match listener {
-        Some((listener, group)) => Ok((listener.accept().await?.0, *group)),
+        Some(listener) => Ok(listener.accept().await?.0),
         None => std::future::pending().await,
     }
 }

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The snapshot is taken here; words are made of it where they keep nobody waiting.
     pub(super) fn status(&mut self, name: Option<String>) -> Result<Later<Status>, Failure> {
+        self.put_links_back();
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
@@ -121,8 +122,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             client = Client::of(name, self.units.cgroups().lineage(name))?;
         }
         client.is_daemon = pid == Some(std::process::id());
+        self.put_links_back();
         let actual = self.datapath.read().map_err(failed::<D>)?;
-        let attached = self.datapath.attached_to();
+        let attached = self.datapath.attached_to().map_err(failed::<D>)?;
         Ok(report::explain(
             &actual.tables,
             &attached,

@@ -7,6 +7,7 @@ use crate::config::{Loaded, Severity};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
+use crate::hooks::Wanted;
 use crate::model::Mesh;
 use crate::reconcile::Pass;
 use crate::report::problems::{render, summary};
@@ -121,6 +122,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                     Blame::Host => Stopped::Host(failure),
                 })
             }
+        }
+    }
+
+    /// A pass if somebody detached programs since the last one: whoever asks how it goes is not told what
+    /// was true then.
+    pub(super) fn put_links_back(&mut self) {
+        let Some(held) = &self.state.applied else {
+            return;
+        };
+        let wanted = Wanted::by(held, &self.state.facts).cgroups;
+        // Where they cannot be read, the pass tells why.
+        let attached = self.datapath.attached_to().unwrap_or_default();
+        if wanted.iter().any(|cgroup| !attached.contains(&cgroup.path)) {
+            drop(self.pass(Trigger::Request));
+            self.tell_status();
         }
     }
 

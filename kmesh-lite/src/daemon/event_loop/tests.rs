@@ -243,6 +243,18 @@ fn a_captured_cgroup_that_is_not_there_is_waited_for() {
 }
 
 #[test]
+fn links_that_were_detached_are_back_before_anybody_is_told_how_it_goes() {
+    let fixture = Fixture::start(Some("a"));
+    let passes = fixture.kernel.inside().passes;
+    fixture.kernel.inside().detached = true;
+    assert_eq!(fixture.status().state, Kind::Routing);
+    assert_eq!(fixture.kernel.inside().passes, passes + 1);
+    assert!(!fixture.kernel.inside().detached);
+    fixture.status();
+    assert_eq!(fixture.kernel.inside().passes, passes + 1);
+}
+
+#[test]
 fn a_reload_carries_its_outcome() {
     let fixture = Fixture::start(Some("a"));
     assert_eq!(fixture.reload().unwrap().operations, 0);
