@@ -7,6 +7,9 @@ since() { [[ $(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1) == "$1" ]
 dpkg -i "$deb"
 is "$(state)" active
 is "$(systemctl is-enabled "$unit")" enabled
+# A mesh without services is something that doctor warns of.
+web 8081
+systemctl reload "$unit"
 
 say "what this kernel cannot do"
 # What is refused, how; what becomes of data that leaves before its header; and which checks are not fine.
