@@ -6,6 +6,7 @@ mod hitless;
 mod mistakes;
 mod run;
 mod socket;
+mod unattended;
 mod unit_restart;
 mod waypoint_down;
 
