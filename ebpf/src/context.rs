@@ -1,9 +1,11 @@
 //! Reading and rewriting the address in a socket context.
 
+use crate::socket;
+use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::{bpf_set_retval, bpf_skc_to_mptcp_sock};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Address, Port, Protocol};
+use kmesh_lite_common::{Address, Family, Port, Protocol};
 use kmesh_lite_ebpf::{Connect, Refuse};
 
 /// Set by the loader where the kernel lets these hooks choose the error of `connect()` (6.1 and
@@ -24,6 +26,8 @@ pub const REJECT: i32 = 0;
 pub trait Fields {
     fn address(ctx: &SockAddrContext) -> Address;
     fn set_address(ctx: &SockAddrContext, address: Address);
+    /// Where the socket is connected to.
+    fn peer(sk: *const bpf_sock) -> Address;
 }
 
 /// Hooks of IPv4 sockets.
@@ -42,6 +46,12 @@ impl Fields for V4 {
     fn set_address(ctx: &SockAddrContext, address: Address) {
         // SAFETY: as above. Volatile keeps it one store of the width that the verifier allows.
         unsafe { write_volatile(addr_of_mut!((*ctx.sock_addr).user_ip4), address.words()[3]) }
+    }
+
+    #[inline(always)]
+    fn peer(sk: *const bpf_sock) -> Address {
+        // SAFETY: a socket that the hook holds; the verifier checks the access.
+        Address::from_v4_word(unsafe { read_volatile(addr_of!((*sk).dst_ip4)) })
     }
 }
 
@@ -71,6 +81,19 @@ impl Fields for V6 {
             write_volatile(addr_of_mut!((*ctx.sock_addr).user_ip6[3]), d);
         }
     }
+
+    #[inline(always)]
+    fn peer(sk: *const bpf_sock) -> Address {
+        // SAFETY: as for IPv4.
+        Address::from_v6_words(unsafe {
+            [
+                read_volatile(addr_of!((*sk).dst_ip6[0])),
+                read_volatile(addr_of!((*sk).dst_ip6[1])),
+                read_volatile(addr_of!((*sk).dst_ip6[2])),
+                read_volatile(addr_of!((*sk).dst_ip6[3])),
+            ]
+        })
+    }
 }
 
 /// What the program asked for.
@@ -99,6 +122,54 @@ pub fn rewrite<F: Fields>(ctx: &SockAddrContext, address: Address, port: Port) {
     }
 }
 
+/// Whether a datagram is from where its socket is connected to.
+#[inline(always)]
+pub fn is_from_peer<F: Fields>(ctx: &SockAddrContext) -> bool {
+    let sk = socket_of(ctx);
+    // SAFETY: the hooks we attach to always have a socket. Ports as in `asked`; that of the socket is a
+    // field of 16 bits.
+    let (from, peer) = unsafe {
+        (
+            (*ctx.sock_addr).user_port as u16,
+            read_volatile(addr_of!((*sk).dst_port).cast::<u16>()),
+        )
+    };
+    from == peer && F::address(ctx) == F::peer(sk)
+}
+
+/// The socket of the call; the hooks we attach to always have one.
+#[inline(always)]
+pub fn socket_of(ctx: &SockAddrContext) -> *mut bpf_sock {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
+}
+
+/// Whether the socket reaches IPv6 addresses alone: IPV6_V6ONLY was set, or it is bound to one.
+#[inline(always)]
+pub fn is_for_v6_alone(ctx: &SockAddrContext) -> bool {
+    let sk = socket_of(ctx);
+    // SAFETY: as in `asked`.
+    let is_tcp = Protocol(unsafe { (*ctx.sock_addr).protocol } as u8) == Protocol::Tcp;
+    if socket::is_only_v6(sk, is_tcp) {
+        return true;
+    }
+    // A datagram socket that connected before has a source address of that time, and can still have
+    // another.
+    if !is_tcp {
+        return false;
+    }
+    // SAFETY: as in `Fields::peer`.
+    let source = Address::from_v6_words(unsafe {
+        [
+            read_volatile(addr_of!((*sk).src_ip6[0])),
+            read_volatile(addr_of!((*sk).src_ip6[1])),
+            read_volatile(addr_of!((*sk).src_ip6[2])),
+            read_volatile(addr_of!((*sk).src_ip6[3])),
+        ]
+    });
+    source.family() == Family::V6 && !source.is_unspecified()
+}
+
 /// Makes `connect()` fail with the error that fits.
 #[inline(always)]
 pub fn refuse(refuse: Refuse) -> i32 {
@@ -117,8 +188,6 @@ pub fn is_mptcp(ctx: &SockAddrContext) -> bool {
     if unsafe { read_volatile(addr_of!(KNOW_MPTCP)) } != 1 {
         return false;
     }
-    // SAFETY: the hooks we attach to always have a socket.
-    let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
-    // SAFETY: as above. Nothing is read through what it answers.
-    !unsafe { bpf_skc_to_mptcp_sock(sk.cast()) }.is_null()
+    // SAFETY: a socket that the hook holds. Nothing is read through what it answers.
+    !unsafe { bpf_skc_to_mptcp_sock(socket_of(ctx).cast()) }.is_null()
 }

@@ -19,15 +19,16 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Whether the socket can be sent to `address`. An IPv6 socket reaches IPv4 by a mapped address;
-    /// an IPv4 socket never reaches IPv6, and would silently connect to the low 32 bits if it were
-    /// told to.
+    /// Whether the socket can be sent to `address`. An IPv6 socket reaches IPv4 by a mapped address,
+    /// unless it is one for IPv6 alone; an IPv4 socket never reaches IPv6, and would silently connect
+    /// to the low 32 bits if it were told to.
     #[inline(always)]
-    fn reaches(&self, address: &Address) -> bool {
-        !matches!(
-            (self.address.family(), address.family()),
-            (Family::V4, Family::V6)
-        )
+    fn reaches<L: Lookup>(&self, tables: &L, address: &Address) -> bool {
+        match (self.address.family(), address.family()) {
+            (Family::V4, Family::V6) => false,
+            (Family::V6, Family::V4) => !tables.is_for_v6_alone(),
+            _ => true,
+        }
     }
 }
 

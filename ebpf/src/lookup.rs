@@ -16,6 +16,10 @@ pub trait Lookup {
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint>;
     /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
+    /// Whether the socket that is connecting reaches IPv6 addresses alone.
+    fn is_for_v6_alone(&self) -> bool {
+        false
+    }
     /// 32 even random bits, new ones at each call.
     fn random(&self) -> u32;
 }

@@ -5,12 +5,15 @@
 
 mod context;
 mod counters;
+mod events;
 mod maps;
 mod pending;
+mod socket;
 /// What the programs do.
 mod programs {
     pub mod connect;
     pub mod connections;
+    pub mod datagram;
     pub mod getpeername;
     pub mod header;
 }
@@ -19,6 +22,7 @@ use aya_ebpf::macros::{cgroup_sock_addr, sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockOpsContext};
 use context::{V4, V6};
 use programs::connect::connect;
+use programs::datagram::received;
 use programs::getpeername::getpeername;
 
 #[cgroup_sock_addr(connect4)]
@@ -39,6 +43,16 @@ pub fn getpeername4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(ctx: SockAddrContext) -> i32 {
     getpeername::<V6>(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    received::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    received::<V6>(&ctx)
 }
 
 /// Follows the connections of a cgroup.

@@ -1,5 +1,6 @@
 //! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
 
+use crate::context;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_sock};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::{
@@ -7,6 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
+use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
@@ -52,21 +54,22 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 #[btf_map]
 static ORIGINALS: SkStorage<Original> = SkStorage::new();
 
-/// The tables at one generation.
-pub struct Maps {
+/// The tables at one generation, for one connect.
+pub struct Maps<'a> {
     generation: u64,
+    ctx: &'a SockAddrContext,
 }
 
-impl Maps {
+impl<'a> Maps<'a> {
     /// Fixes the generation that this connect sees.
     #[inline(always)]
-    pub fn now() -> Self {
+    pub fn now(ctx: &'a SockAddrContext) -> Self {
         let generation = match SETTINGS.get_ptr(0) {
             // SAFETY: element 0 exists. Volatile: the daemon stores the next one at any time.
             Some(settings) => unsafe { read_volatile(addr_of!((*settings).generation)) },
             None => 0,
         };
-        Self { generation }
+        Self { generation, ctx }
     }
 
     #[inline(always)]
@@ -78,7 +81,7 @@ impl Maps {
     }
 }
 
-impl Lookup for Maps {
+impl Lookup for Maps<'_> {
     #[inline(always)]
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         // SAFETY: deleted elements are not reused before a grace period has passed.
@@ -142,6 +145,11 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
+    fn is_for_v6_alone(&self) -> bool {
+        context::is_for_v6_alone(self.ctx)
+    }
+
+    #[inline(always)]
     fn random(&self) -> u32 {
         // SAFETY: no arguments.
         unsafe { bpf_get_prandom_u32() }
@@ -153,6 +161,13 @@ impl Lookup for Maps {
 pub fn process() -> u32 {
     // SAFETY: no arguments.
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// The thread that is running, in the first pid namespace.
+#[inline(always)]
+pub fn thread() -> u32 {
+    // SAFETY: no arguments.
+    (unsafe { bpf_get_current_pid_tgid() }) as u32
 }
 
 /// Whether the daemon is what is running.

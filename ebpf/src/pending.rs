@@ -7,30 +7,38 @@
 //! 4. HDR_OPT_LEN, inside that same send: the header is out, the socket leaves [`PENDING`]. When
 //!    send() returns, nothing of ours is left on the socket.
 //!
+//! A connection that ends before its first send (a client may take it back by connecting to AF_UNSPEC,
+//! and connect elsewhere) ends all of this: the socket leaves [`PENDING`] when its state is CLOSE.
+//!
 //! Payload that is about to leave while the header is still pending (TCP Fast Open, a send that
 //! began before the connection stood) would be taken for a header by the waypoint. Then the socket
 //! is cut off: bound to an interface that does not exist, it cannot send another packet, not even
 //! the one being built.
 
 use crate::counters;
-use crate::maps::{EVENTS, PENDING};
+use crate::events::tell;
+use crate::maps::PENDING;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_ANY, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, BPF_TCP_SYN_SENT};
+use aya_ebpf::bindings::{
+    BPF_ANY, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, BPF_TCP_CLOSE,
+    BPF_TCP_SYN_SENT,
+};
 use aya_ebpf::helpers::generated::{
     bpf_get_socket_cookie, bpf_map_delete_elem, bpf_setsockopt, bpf_sock_hash_update,
 };
 use aya_ebpf::programs::SockOpsContext;
 use core::ptr::{addr_of, addr_of_mut};
-use kmesh_lite_common::{Event, EventKind, Header, Original, Speaker};
+use kmesh_lite_common::{EventKind, Header, Original, Probe, Speaker};
 use kmesh_lite_ebpf::Outcome;
 
-const ASK_ABOUT_SEGMENTS: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as u32;
+/// What we want to be asked about: segments that are built, and changes of the state.
+const ASK: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as u32 | BPF_SOCK_OPS_STATE_CB_FLAG as u32;
 
 /// A SYN is about to leave.
 #[inline(always)]
 pub fn connecting(ctx: &SockOpsContext, original: &Original) {
     if original.pending != Header::Nothing {
-        let _ = ctx.set_cb_flags((ctx.cb_flags() | ASK_ABOUT_SEGMENTS) as i32);
+        let _ = ctx.set_cb_flags((ctx.cb_flags() | ASK) as i32);
     }
 }
 
@@ -61,7 +69,11 @@ pub fn established(ctx: &SockOpsContext, original: &mut Original) {
 #[inline(always)]
 pub fn segment(ctx: &SockOpsContext, original: &mut Original) {
     if original.pending == Header::Nothing {
-        return release(ctx);
+        // The rest of a send that is being probed has to pass the program as well.
+        if original.probe == Probe::Idle {
+            release(ctx);
+        }
+        return;
     }
     // SAFETY: the context is valid while the program runs.
     let (asking, length, state) = unsafe {
@@ -81,10 +93,21 @@ pub fn segment(ctx: &SockOpsContext, original: &mut Original) {
     }
 }
 
+/// The connection enters another state.
+#[inline(always)]
+pub fn changed(ctx: &SockOpsContext, original: &mut Original) {
+    // SAFETY: the context is valid while the program runs.
+    let state = unsafe { (*ctx.ops).__bindgen_anon_1.args[1] };
+    if state == BPF_TCP_CLOSE {
+        original.pending = Header::Nothing;
+        release(ctx);
+    }
+}
+
 /// Lets go of the socket.
 #[inline(always)]
 fn release(ctx: &SockOpsContext) {
-    let _ = ctx.set_cb_flags((ctx.cb_flags() & !ASK_ABOUT_SEGMENTS) as i32);
+    let _ = ctx.set_cb_flags((ctx.cb_flags() & !ASK) as i32);
     let cookie = cookie(ctx);
     let map = addr_of!(PENDING).cast_mut().cast();
     // SAFETY: map and key. It fails if the socket is not there, which is what is wanted.
@@ -128,17 +151,4 @@ fn set(ctx: &SockOpsContext, level: i32, name: i32, value: i32) -> bool {
 fn cookie(ctx: &SockOpsContext) -> u64 {
     // SAFETY: a context of a kind that the helper takes.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
-}
-
-/// A full buffer loses the record; the counters do not.
-#[inline(always)]
-fn tell(cookie: u64, original: &Original, kind: EventKind) {
-    let event = Event {
-        cookie,
-        address: original.address,
-        port: original.port,
-        kind,
-        process: original.process,
-    };
-    let _ = EVENTS.output::<Event>(&event, 0);
 }

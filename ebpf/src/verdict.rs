@@ -49,11 +49,15 @@ pub struct Chosen {
 pub enum Refuse {
     /// No service declares the port of a virtual address.
     UndeclaredPort,
+    /// The same over UDP. Most of these send nothing: getaddrinfo() connects a datagram socket to
+    /// every address that it found, to learn which source address each would have.
+    UndeclaredUdpPort,
     /// The service has no endpoint that the policy allows.
     NoEndpoint,
     /// The tables contradict themselves: something else wrote to them.
     Dangling,
-    /// An IPv4 socket cannot reach the IPv6 address that was chosen.
+    /// The socket cannot reach the address that was chosen: an IPv4 socket none of IPv6, one for IPv6
+    /// alone none of IPv4.
     Family,
     /// The kernel had no memory to keep the original destination.
     NoMemory,
@@ -87,11 +91,17 @@ pub enum Outcome {
     CloseUnmappable = 15,
     /// One that could not be closed.
     HeaderLeaked = 16,
+    /// A connect over UDP to a port that no service declares.
+    RefuseUndeclaredUdpPort = 17,
+    /// A connection whose sends fail, because they use MSG_ZEROCOPY while the header is pending.
+    RefuseZeroCopy = 18,
+    /// The same, because kernel TLS was switched on while the header was pending.
+    RefuseEncrypted = 19,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -109,6 +119,9 @@ impl Outcome {
         Self::CloseEarlySend,
         Self::CloseUnmappable,
         Self::HeaderLeaked,
+        Self::RefuseUndeclaredUdpPort,
+        Self::RefuseZeroCopy,
+        Self::RefuseEncrypted,
     ];
 
     /// Name of the counter.
@@ -131,6 +144,9 @@ impl Outcome {
             Self::CloseEarlySend => "close_early_send",
             Self::CloseUnmappable => "close_unmappable",
             Self::HeaderLeaked => "header_leaked",
+            Self::RefuseUndeclaredUdpPort => "refuse_undeclared_udp_port",
+            Self::RefuseZeroCopy => "refuse_zero_copy",
+            Self::RefuseEncrypted => "refuse_encrypted",
         }
     }
 }
@@ -160,6 +176,7 @@ impl Refuse {
     pub const fn outcome(self) -> Outcome {
         match self {
             Self::UndeclaredPort => Outcome::RefuseUndeclaredPort,
+            Self::UndeclaredUdpPort => Outcome::RefuseUndeclaredUdpPort,
             Self::NoEndpoint => Outcome::RefuseNoEndpoint,
             Self::Dangling => Outcome::RefuseDangling,
             Self::Family => Outcome::RefuseFamily,
@@ -176,7 +193,7 @@ impl Refuse {
         const ECONNREFUSED: i32 = 111;
         const EHOSTUNREACH: i32 = 113;
         match self {
-            Self::UndeclaredPort => ECONNREFUSED,
+            Self::UndeclaredPort | Self::UndeclaredUdpPort => ECONNREFUSED,
             Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
             Self::NoMemory => ENOMEM,
             Self::Header => EOPNOTSUPP,

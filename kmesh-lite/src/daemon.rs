@@ -12,7 +12,8 @@ mod event;
 mod event_loop;
 #[cfg(test)]
 mod fake;
-pub mod headers;
+mod few_lines;
+mod headers;
 mod kernel;
 mod last_good;
 mod settle;
@@ -23,6 +24,7 @@ mod supervisor;
 mod tests;
 
 pub use datapath::{Blame, Datapath};
+pub use headers::Headers;
 pub use last_good::LastGood;
 pub use source::Source;
 pub use supervisor::Systemd;

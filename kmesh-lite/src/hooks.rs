@@ -40,21 +40,25 @@ pub enum Need {
     Always,
     /// While some waypoint gets a header: the hook costs every connection a little.
     Headers,
+    /// From the first service with UDP on, for as long as the cgroup is captured: the hook costs every
+    /// datagram a little, and a socket that is connected to such a service may live for any time.
+    Datagrams,
 }
 
-/// Every hook. The order is that of attaching: headers and peers' names before connects, so that no
-/// socket is redirected that would lack its header or whose name would be wrong.
-pub const HOOKS: [Hook; 6] = {
+/// Every hook. The order is that of attaching: headers and names of peers before connects, so that no
+/// socket is redirected that would lack its header or whose peer would have a wrong name.
+pub const HOOKS: [Hook; 8] = {
     use aya_obj::generated::bpf_attach_type::{
         BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_CONNECT,
-        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS, BPF_SK_MSG_VERDICT,
+        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS, BPF_CGROUP_UDP4_RECVMSG,
+        BPF_CGROUP_UDP6_RECVMSG, BPF_SK_MSG_VERDICT,
     };
-    const fn always(name: &'static str, attach_type: u32, remembers: bool) -> Hook {
+    const fn of_cgroup(name: &'static str, attach_type: u32, need: Need, remembers: bool) -> Hook {
         Hook {
             name,
             anchor: Anchor::Cgroup,
             attach_type,
-            need: Need::Always,
+            need,
             remembers,
         }
     }
@@ -66,17 +70,48 @@ pub const HOOKS: [Hook; 6] = {
             need: Need::Always,
             remembers: true,
         },
-        Hook {
-            name: "connections",
-            anchor: Anchor::Cgroup,
-            attach_type: BPF_CGROUP_SOCK_OPS as u32,
-            need: Need::Headers,
-            remembers: true,
-        },
-        always("getpeername4", BPF_CGROUP_INET4_GETPEERNAME as u32, true),
-        always("getpeername6", BPF_CGROUP_INET6_GETPEERNAME as u32, true),
-        always("connect4", BPF_CGROUP_INET4_CONNECT as u32, false),
-        always("connect6", BPF_CGROUP_INET6_CONNECT as u32, false),
+        of_cgroup(
+            "connections",
+            BPF_CGROUP_SOCK_OPS as u32,
+            Need::Headers,
+            true,
+        ),
+        of_cgroup(
+            "recvmsg4",
+            BPF_CGROUP_UDP4_RECVMSG as u32,
+            Need::Datagrams,
+            true,
+        ),
+        of_cgroup(
+            "recvmsg6",
+            BPF_CGROUP_UDP6_RECVMSG as u32,
+            Need::Datagrams,
+            true,
+        ),
+        of_cgroup(
+            "getpeername4",
+            BPF_CGROUP_INET4_GETPEERNAME as u32,
+            Need::Always,
+            true,
+        ),
+        of_cgroup(
+            "getpeername6",
+            BPF_CGROUP_INET6_GETPEERNAME as u32,
+            Need::Always,
+            true,
+        ),
+        of_cgroup(
+            "connect4",
+            BPF_CGROUP_INET4_CONNECT as u32,
+            Need::Always,
+            false,
+        ),
+        of_cgroup(
+            "connect6",
+            BPF_CGROUP_INET6_CONNECT as u32,
+            Need::Always,
+            false,
+        ),
     ]
 };
 
@@ -171,4 +206,6 @@ pub enum Role {
 pub struct Wanted {
     pub cgroups: Vec<Cgroup>,
     pub headers: bool,
+    /// Whether some service takes datagrams.
+    pub datagrams: bool,
 }

@@ -7,6 +7,7 @@
 mod bpf;
 mod counters;
 mod fault;
+mod fields;
 mod inherited;
 mod links;
 mod maps;

@@ -35,6 +35,13 @@ impl Address {
         self.words
     }
 
+    /// Whether it is the IPv6 address that stands for none.
+    #[inline(always)]
+    pub const fn is_unspecified(&self) -> bool {
+        let [a, b, c, d] = self.words;
+        a | b | c | d == 0
+    }
+
     /// The IPv4 address in network byte order, if it is one.
     #[inline(always)]
     pub const fn v4_word(&self) -> Option<u32> {

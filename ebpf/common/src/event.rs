@@ -13,6 +13,10 @@ word!(
         EarlySend = 3 "data was sent before the connection stood",
         /// Closed: the socket cannot be in a socket map, like one of MPTCP, or of another program's.
         Unmappable = 4 "the kernel cannot put a header on this kind of socket",
+        /// Its sends fail: the kernel would tell the program too early that its buffers are free.
+        ZeroCopy = 6 "it sends with MSG_ZEROCOPY while the header is pending",
+        /// Its sends fail: the header would be encrypted with what is sent.
+        Encrypted = 7 "kernel TLS was switched on while the header was pending",
         /// It should have been closed, but is bound to an interface by somebody else.
         Leaked = 5 "it could not be closed: data left without the header",
     }
@@ -26,7 +30,7 @@ pub const SINK: u64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
-    /// SO_COOKIE of the socket.
+    /// SO_COOKIE of the socket; 0 for one whose sends fail.
     pub cookie: u64,
     /// What the application asked for.
     pub address: Address,

@@ -12,6 +12,7 @@ mod backend;
 mod caller;
 mod endpoint;
 mod event;
+mod fields;
 mod frontend;
 mod name;
 mod original;
@@ -27,9 +28,10 @@ pub use backend::{Backend, BackendId};
 pub use caller::Caller;
 pub use endpoint::{Endpoint, EndpointId, Member, Range};
 pub use event::{Event, EventKind, SINK};
+pub use fields::{Bit, SocketFields};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use name::Name;
-pub use original::Original;
+pub use original::{Original, Probe};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
@@ -37,11 +39,11 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Event`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 1;
+pub const SOCKETS_VERSION: u32 = 2;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

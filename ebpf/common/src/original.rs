@@ -1,6 +1,6 @@
 //! What a redirected socket remembers.
 
-use crate::{Address, BackendId, Header, Port, ServiceId, Speaker, WaypointId};
+use crate::{Address, BackendId, Header, Port, ServiceId, Speaker, WaypointId, word};
 
 /// Value of the socket storage: where the application wanted to go, and what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,23 @@ pub struct Original {
     pub speaker: Speaker,
     /// The process that connected (thread group, first pid namespace), if a header is pending; else 0.
     pub process: u32,
+    /// The thread whose send the header was put before (first pid namespace); 0 before that.
+    pub sender: u32,
+    /// Whether that send has the flag MSG_ZEROCOPY, where that has to be found out.
+    pub probe: Probe,
+    /// How many numbers of zero-copy sends the socket had used up when the probe began.
+    pub ids: u32,
 }
 
-const _: () = assert!(size_of::<Original>() == 40);
+word!(
+    /// A send of a socket with SO_ZEROCOPY is known for one with MSG_ZEROCOPY by what its first bytes
+    /// do: they use up a number, or they do not.
+    Probe: u32 {
+        /// There is nothing to find out.
+        Idle = 0 "idle",
+        /// The first bytes are on their way.
+        Sent = 1 "sent",
+    }
+);
+
+const _: () = assert!(size_of::<Original>() == 52);

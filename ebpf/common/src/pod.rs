@@ -1,6 +1,6 @@
-//! Marks the keys of hash tables as plain data, for aya's map types.
+//! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
-use crate::{Address, Caller, FrontendKey, Name};
+use crate::{Address, Caller, FrontendKey, Name, SocketFields};
 
 macro_rules! plain {
     ($($plain:ty)+) => {
@@ -11,4 +11,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address FrontendKey Name Caller }
+plain! { Address FrontendKey Name Caller SocketFields }

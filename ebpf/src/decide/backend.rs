@@ -30,7 +30,7 @@ pub fn decide<L: Lookup>(
     {
         return waypoint::decide(tables, connect, chosen, waypoint);
     }
-    if !connect.reaches(&backend.address) {
+    if !connect.reaches(tables, &backend.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     Verdict::Redirect(Redirect {

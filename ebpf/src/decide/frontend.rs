@@ -2,7 +2,7 @@
 
 use super::{backend, service};
 use crate::{Connect, Lookup, PassReason, Refuse, Verdict};
-use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend};
+use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend, Protocol};
 
 #[inline(always)]
 pub fn decide<L: Lookup>(
@@ -29,7 +29,13 @@ pub fn undeclared<L: Lookup>(
 ) -> Verdict {
     match address.backend {
         Some(id) => backend::direct(tables, connect, caller, id),
-        None if address.kind == AddressKind::Virtual => Verdict::Refuse(Refuse::UndeclaredPort),
+        None if address.kind == AddressKind::Virtual => {
+            Verdict::Refuse(if connect.protocol == Protocol::Udp {
+                Refuse::UndeclaredUdpPort
+            } else {
+                Refuse::UndeclaredPort
+            })
+        }
         None => Verdict::Pass(PassReason::UndeclaredPort),
     }
 }

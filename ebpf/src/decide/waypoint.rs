@@ -8,7 +8,7 @@ pub fn decide<L: Lookup>(tables: &L, connect: &Connect, chosen: Chosen, id: Wayp
     let Some(waypoint) = tables.waypoint(id) else {
         return Verdict::Refuse(Refuse::Dangling);
     };
-    if !connect.reaches(&waypoint.address) {
+    if !connect.reaches(tables, &waypoint.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     if waypoint.header != Header::Nothing && connect.protocol != Protocol::Tcp {

@@ -4,13 +4,13 @@ use crate::context::{self, Fields, PROCEED};
 use crate::counters;
 use crate::maps::{self, Maps, original};
 use aya_ebpf::programs::SockAddrContext;
-use kmesh_lite_common::{Header, Original, Speaker};
+use kmesh_lite_common::{Header, Original, Probe, Speaker};
 use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
 
 #[inline(always)]
 pub fn connect<F: Fields>(ctx: &SockAddrContext) -> i32 {
     let asked = context::asked::<F>(ctx);
-    let tables = Maps::now();
+    let tables = Maps::now(ctx);
     match decide(&tables, &asked) {
         Verdict::Pass(pass) => {
             original::forget(ctx);
@@ -42,7 +42,7 @@ fn refuse(reason: Refuse) -> i32 {
 }
 
 #[inline(always)]
-fn remember(tables: &Maps, asked: &Connect, to: &Redirect) -> Original {
+fn remember(tables: &Maps<'_>, asked: &Connect, to: &Redirect) -> Original {
     let mut original = Original {
         address: asked.address,
         port: asked.port,
@@ -52,6 +52,9 @@ fn remember(tables: &Maps, asked: &Connect, to: &Redirect) -> Original {
         waypoint: to.waypoint,
         speaker: Speaker::Client,
         process: 0,
+        sender: 0,
+        probe: Probe::Idle,
+        ids: 0,
     };
     if let Some(waypoint) = to.waypoint.and_then(|id| tables.waypoint(id))
         && waypoint.header != Header::Nothing

@@ -4,8 +4,8 @@
 use crate::maps::original;
 use crate::pending;
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-    bpf_sock,
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_STATE_CB,
+    BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
 };
 use aya_ebpf::programs::SockOpsContext;
 
@@ -20,6 +20,7 @@ pub fn follow(ctx: &SockOpsContext) -> u32 {
     if op != BPF_SOCK_OPS_TCP_CONNECT_CB
         && op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
         && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB
+        && op != BPF_SOCK_OPS_STATE_CB
     {
         return DONE;
     }
@@ -30,6 +31,8 @@ pub fn follow(ctx: &SockOpsContext) -> u32 {
     };
     if op == BPF_SOCK_OPS_HDR_OPT_LEN_CB {
         pending::segment(ctx, original);
+    } else if op == BPF_SOCK_OPS_STATE_CB {
+        pending::changed(ctx, original);
     } else if op == BPF_SOCK_OPS_TCP_CONNECT_CB {
         pending::connecting(ctx, original);
     } else {

@@ -1,12 +1,15 @@
 //! sk_msg: the header before the first bytes that a socket with a pending header sends.
 
 use crate::counters;
+use crate::events::tell;
 use crate::maps::{self, PENDING, original};
+use crate::socket::Tcp;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::bindings::{BPF_F_INGRESS, bpf_sock};
+use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_pull_data};
 use aya_ebpf::programs::SkMsgContext;
 use core::ptr::{addr_of, read_volatile, write_volatile};
-use kmesh_lite_common::{Address, Header, Port, SINK, Speaker};
+use kmesh_lite_common::{Address, EventKind, Header, Original, Port, Probe, SINK, Speaker};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_ebpf::header::{Bytes, End, encode};
 
@@ -21,18 +24,32 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     // The daemon sends one byte, so that there is something to put the header before.
     let poke = original.speaker == Speaker::Server && maps::is_daemon();
     if original.pending == Header::Nothing {
-        return if poke { swallow(ctx) } else { SK_PASS };
+        return if poke {
+            swallow(ctx)
+        } else {
+            follow(ctx, Tcp::of(sk), original)
+        };
+    }
+    let socket = Tcp::of(sk);
+    if socket.is_some_and(Tcp::has_upper_layer) {
+        return fail(original, EventKind::Encrypted);
+    }
+    let zero_copy = socket.filter(|socket| !poke && socket.may_send_zero_copy());
+    let ids = zero_copy.and_then(Tcp::zero_copy_ids);
+    if zero_copy.is_some() && ids.is_none() {
+        // Sends with the flag use up no number at all.
+        return fail(original, EventKind::ZeroCopy);
     }
     let asked = End {
         address: original.address,
         port: original.port,
     };
-    let pushed = match encode(original.pending, &source(ctx), &asked) {
-        Some(Bytes::Tlv4(bytes)) => put(ctx, &bytes, poke),
-        Some(Bytes::Tlv6(bytes)) => put(ctx, &bytes, poke),
-        Some(Bytes::Proxy4(bytes)) => put(ctx, &bytes, poke),
-        Some(Bytes::Proxy6(bytes)) => put(ctx, &bytes, poke),
-        None => false,
+    let (pushed, length) = match encode(original.pending, &source(ctx), &asked) {
+        Some(Bytes::Tlv4(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
+        Some(Bytes::Tlv6(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
+        Some(Bytes::Proxy4(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
+        Some(Bytes::Proxy6(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
+        None => (false, 0),
     };
     if !pushed {
         // Out of memory. The kernel keeps to this verdict: every send() on the socket fails (EACCES).
@@ -40,7 +57,86 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     }
     original.pending = Header::Nothing;
     counters::count_outcome(Outcome::HeaderSent);
+    original.sender = maps::thread();
+    if poke {
+        return SK_PASS;
+    }
+    join(ctx);
+    match ids {
+        Some(ids) => probe(ctx, original, ids, length as u32),
+        None => SK_PASS,
+    }
+}
+
+/// Makes one piece of the header and what follows it, so that they leave in one segment. In a segment of
+/// its own the header would hold up what follows (Nagle) until a server that waits for more acknowledges
+/// it, which takes the server 40 ms.
+#[inline(always)]
+fn join(ctx: &SkMsgContext) {
+    const MOST: u32 = 16 * 1024;
+    let size = ctx.size();
+    // SAFETY: the context is valid while the program runs. Without memory the two stay apart.
+    unsafe { bpf_msg_pull_data(ctx.msg, 0, if size < MOST { size } else { MOST }, 0) };
+}
+
+/// Lets the first message leave from a socket that may send without a copy.
+///
+/// For each send() with MSG_ZEROCOPY the program is told later, by its number, that its buffer is free.
+/// In the kernel's code for sockets of a socket map each piece of a message uses up a number, so that a
+/// message of several pieces shifts those that follow, and buffers would be used again too early.
+/// Whether a send() has the flag is not to be seen. So the header leaves alone, and this program runs
+/// again before the rest: if a number is gone by then, the rest never leaves.
+#[inline(always)]
+fn probe(ctx: &SkMsgContext, original: &mut Original, ids: u32, header: u32) -> u32 {
+    if !is_one_piece(ctx) {
+        original.ids = ids;
+        original.probe = Probe::Sent;
+        // SAFETY: the context is valid while the program runs.
+        unsafe { bpf_msg_apply_bytes(ctx.msg, header) };
+    }
     SK_PASS
+}
+
+/// Lets a message leave that comes after the header: the rest of the send() that the header was put
+/// before, or one of another thread that began meanwhile. Later ones do not come here.
+#[inline(always)]
+fn follow(ctx: &SkMsgContext, socket: Option<Tcp>, original: &mut Original) -> u32 {
+    let Some(socket) = socket.filter(|socket| socket.may_send_zero_copy()) else {
+        return SK_PASS;
+    };
+    let ids = socket.zero_copy_ids();
+    if original.sender != maps::thread() {
+        // It cannot be probed: the number would be missing in the other threads' count.
+        return if ids.is_some() && is_one_piece(ctx) {
+            SK_PASS
+        } else {
+            fail(original, EventKind::ZeroCopy)
+        };
+    }
+    if original.probe == Probe::Sent {
+        if ids != Some(original.ids) {
+            return fail(original, EventKind::ZeroCopy);
+        }
+        original.probe = Probe::Idle;
+    }
+    SK_PASS
+}
+
+#[inline(always)]
+fn is_one_piece(ctx: &SkMsgContext) -> bool {
+    ctx.data_end() - ctx.data() >= ctx.size() as usize
+}
+
+/// Makes this send() fail, and each that follows: the kernel keeps to this verdict (EACCES).
+#[inline(always)]
+fn fail(original: &Original, kind: EventKind) -> u32 {
+    counters::count_outcome(if kind == EventKind::ZeroCopy {
+        Outcome::RefuseZeroCopy
+    } else {
+        Outcome::RefuseEncrypted
+    });
+    tell(0, original, kind);
+    SK_DROP
 }
 
 /// Takes the message off the socket, into the daemon's own. Not by SK_DROP: the kernel keeps to that

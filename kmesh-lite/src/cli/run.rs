@@ -1,7 +1,7 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, VerbResult, args};
-use crate::daemon::{self, DaemonOptions, LastGood, Systemd, headers};
+use crate::daemon::{self, DaemonOptions, Headers, LastGood, Systemd};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::model::CgroupRef;
 use crate::sources::Files;
@@ -35,9 +35,10 @@ pub fn run(args: args::Run) -> VerbResult {
     daemon::run(options, claim, source, last_good, |limits| {
         let mut kernel = Kernel::take_over(limits, own, left)?;
         if let Some(records) = kernel.take_records() {
+            let mut headers = Headers::default();
             reader = Some(
                 records
-                    .read(headers::decide)
+                    .read(move |event, sink| headers.decide(event, sink))
                     .map_err(KernelError::Records)?,
             );
         }

@@ -36,18 +36,7 @@ fn is_denial(error: &LoadError) -> bool {
 
 pub fn judge(programs: &Programs) -> Check {
     match programs {
-        Programs::Tried(Ok(Abilities {
-            choose_errno: true,
-            know_mptcp,
-        })) => Finding::fine(format!("the kernel takes them{}", mptcp(*know_mptcp))),
-        Programs::Tried(Ok(Abilities { know_mptcp, .. })) => Finding::warning(
-            format!(
-                "the kernel takes them, without bpf_set_retval: where a connect is refused, programs see \
-                 EPERM{}",
-                mptcp(*know_mptcp)
-            ),
-            "nothing, or use Linux 6.1 or newer, where programs see ECONNREFUSED or EHOSTUNREACH",
-        ),
+        Programs::Tried(Ok(abilities)) => loaded(*abilities),
         Programs::Tried(Err(LoadError::Skipped)) => Finding::problem(
             "this kmesh-lite was built without the eBPF programs (KMESH_LITE_EBPF=skip)",
             "install or build it with them: it can check files, not run",
@@ -61,11 +50,37 @@ pub fn judge(programs: &Programs) -> Check {
     .named("programs")
 }
 
-fn mptcp(known: bool) -> &'static str {
-    if known {
-        ""
+fn loaded(abilities: Abilities) -> Finding {
+    let Abilities {
+        choose_errno,
+        know_mptcp,
+        read_sockets,
+    } = abilities;
+    let lacks = [
+        (!choose_errno).then_some("without bpf_set_retval: where a connect is refused, programs see EPERM"),
+        (!know_mptcp).then_some(
+            "without bpf_skc_to_mptcp_sock: a Multipath TCP socket on its way to a waypoint with a header is closed, not refused",
+        ),
+        (!read_sockets).then_some(
+            "without bpf_skc_to_tcp_sock: a send with MSG_ZEROCOPY, or kernel TLS, before the header has left is not refused",
+        ),
+    ];
+    let lacks: Vec<_> = lacks.into_iter().flatten().collect();
+    let found = if lacks.is_empty() {
+        "the kernel takes them".to_owned()
     } else {
-        "; without bpf_skc_to_mptcp_sock: a Multipath TCP socket on its way to a waypoint with a header is closed, not refused"
+        format!("the kernel takes them, {}", lacks.join("; "))
+    };
+    match (choose_errno, read_sockets) {
+        (true, true) => Finding::fine(found),
+        (false, true) => Finding::warning(
+            found,
+            "nothing, or use Linux 6.1 or newer, where programs see ECONNREFUSED or EHOSTUNREACH",
+        ),
+        (_, false) => Finding::warning(
+            found,
+            "nothing, where no waypoint has a header; or use a kernel as distributions build it",
+        ),
     }
 }
 
@@ -104,6 +119,7 @@ pub mod tests {
         Programs::Tried(Ok(Abilities {
             choose_errno,
             know_mptcp,
+            read_sockets: true,
         }))
     }
 
@@ -130,6 +146,13 @@ pub mod tests {
         let old = judge(&loaded(false, false));
         assert_eq!(old.verdict, Warning);
         assert!(old.found.contains("EPERM"), "{old:?}");
+        let blind = judge(&Programs::Tried(Ok(Abilities {
+            choose_errno: true,
+            know_mptcp: true,
+            read_sockets: false,
+        })));
+        assert_eq!(blind.verdict, Warning);
+        assert!(blind.found.contains("MSG_ZEROCOPY"), "{blind:?}");
     }
 
     #[test]

@@ -85,11 +85,17 @@ impl Wanted {
         Self {
             cgroups: found.into_values().cloned().collect(),
             headers: mesh.has_headers(),
+            datagrams: mesh.has_datagrams(),
         }
     }
 
     fn wants(&self, hook: &Hook) -> bool {
-        hook.anchor == Anchor::Cgroup && (hook.need == Need::Always || self.headers)
+        hook.anchor == Anchor::Cgroup
+            && match hook.need {
+                Need::Always => true,
+                Need::Headers => self.headers,
+                Need::Datagrams => self.datagrams,
+            }
     }
 }
 
@@ -116,14 +122,20 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
         if !attached.claimed.contains(&cgroup.id) {
             plan.claims.push(cgroup.clone());
         }
-        for hook in of_cgroups().filter(|hook| wanted.wants(hook)) {
+        for hook in of_cgroups() {
             let serves = |link: &&Link| {
                 link.hook == hook
                     && link.cgroup == cgroup.id
                     && !link.foreign
                     && link.state != LinkState::Detached
             };
-            match attached.links.iter().find(serves) {
+            let there = attached.links.iter().find(serves);
+            // Sockets may be connected that need it, and nothing tells.
+            let stays = hook.need == Need::Datagrams && there.is_some();
+            if !wanted.wants(hook) && !stays {
+                continue;
+            }
+            match there {
                 Some(link) => {
                     used.insert(link.id);
                     match (link.state, link.role) {
@@ -231,6 +243,14 @@ mod tests {
         Wanted {
             cgroups: vec![cgroup("/a", 7)],
             headers,
+            datagrams: false,
+        }
+    }
+
+    fn with_datagrams() -> Wanted {
+        Wanted {
+            datagrams: true,
+            ..wanted(false)
         }
     }
 
@@ -274,11 +294,17 @@ mod tests {
 
     #[test]
     fn connects_are_hooked_last() {
-        let plan = plan(&Attached::default(), &wanted(true));
+        let all = Wanted {
+            datagrams: true,
+            ..wanted(true)
+        };
+        let plan = plan(&Attached::default(), &all);
         assert_eq!(
             texts(&plan),
             [
                 "attach connections to cgroup /a",
+                "attach recvmsg4 to cgroup /a",
+                "attach recvmsg6 to cgroup /a",
                 "attach getpeername4 to cgroup /a",
                 "attach getpeername6 to cgroup /a",
                 "attach connect4 to cgroup /a",
@@ -344,6 +370,14 @@ mod tests {
         let again = plan(&attached, &wanted(true));
         assert_eq!(texts(&again), ["hold connections of cgroup /a"]);
         assert_eq!(again.writes().count(), 0);
+    }
+
+    #[test]
+    fn links_for_datagrams_stay_while_their_cgroup_is_captured() {
+        let attached = settled(&with_datagrams());
+        assert_eq!(plan(&attached, &wanted(false)), HookPlan::default());
+        let uncaptured = plan(&attached, &Wanted::default());
+        assert_eq!(uncaptured.drop.len(), attached.links.len());
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Links {
                 cgroup,
                 role: match hook.need {
                     _ if !foreign => HeldRole::Inherited,
-                    Need::Always => HeldRole::Kept,
+                    Need::Always | Need::Datagrams => HeldRole::Kept,
                     // Connections that the process before left may still need it.
                     Need::Headers => HeldRole::Lingering(Instant::now()),
                 },

@@ -2,6 +2,7 @@
 
 use super::bpf::{self, io_error};
 use super::counters::Counts;
+use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
 use super::rows::Rows;
 use crate::hooks::{HOOKS, Hook};
@@ -10,7 +11,7 @@ use crate::tables::{Declared, each, for_each_table};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use kmesh_lite_common::{SINK, Settings};
+use kmesh_lite_common::{SINK, Settings, SocketFields};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::collections::BTreeMap;
 use std::io;
@@ -119,6 +120,8 @@ pub struct Abilities {
     pub choose_errno: bool,
     /// Tell sockets of Multipath TCP.
     pub know_mptcp: bool,
+    /// Read fields of sockets that no context shows.
+    pub read_sockets: bool,
 }
 
 /// LoadedObject programs with their maps.
@@ -268,33 +271,40 @@ fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Lo
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
     };
-    let all = Abilities {
+    let mut abilities = Abilities {
         choose_errno: true,
         know_mptcp: true,
+        read_sockets: true,
     };
-    match load(limits, reuse, all) {
+    // From what came last to the kernel to what came first.
+    let without: [fn(&mut Abilities); 3] = [
         // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
-        Err(error) if lacks(&error) => log::debug!("without bpf_skc_to_mptcp_sock: {error}"),
-        loaded => return loaded,
-    }
-    let old = Abilities {
-        know_mptcp: false,
-        ..all
-    };
-    match load(limits, reuse, old) {
+        |abilities| abilities.know_mptcp = false,
         // Before kernel 6.1 these hooks cannot choose the errno of connect().
-        Err(error) if lacks(&error) => log::debug!("without bpf_set_retval: {error}"),
-        loaded => return loaded,
+        |abilities| abilities.choose_errno = false,
+        |abilities| abilities.read_sockets = false,
+    ];
+    for take_away in without {
+        match load(limits, reuse, abilities) {
+            Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
+            loaded => return loaded.inspect(|_| warn(abilities)),
+        }
+        take_away(&mut abilities);
     }
-    let older = Abilities {
-        choose_errno: false,
-        ..old
-    };
-    let loaded = load(limits, reuse, older)?;
-    log::warn!(
-        "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
-    );
-    Ok(loaded)
+    load(limits, reuse, abilities).inspect(|_| warn(abilities))
+}
+
+fn warn(abilities: Abilities) {
+    if !abilities.choose_errno {
+        log::warn!(
+            "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
+        );
+    }
+    if !abilities.read_sockets {
+        log::warn!(
+            "this kernel does not show what a socket is set to: MSG_ZEROCOPY and kernel TLS cannot be told before a header"
+        );
+    }
 }
 
 fn load(
@@ -304,8 +314,14 @@ fn load(
 ) -> Result<LoadedObject, LoadError> {
     let choose_errno = u8::from(abilities.choose_errno);
     let know_mptcp = u8::from(abilities.know_mptcp);
+    let fields = if abilities.read_sockets {
+        *SOCKET_FIELDS
+    } else {
+        SocketFields::default()
+    };
     let mut loader = EbpfLoader::new();
     loader
+        .override_global("SOCKET_FIELDS", &fields, true)
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
     for (name, table) in sized_maps() {

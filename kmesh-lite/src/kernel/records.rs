@@ -31,11 +31,14 @@ impl Records {
     }
 
     /// Starts the thread, which calls `decide` with every record.
-    pub fn read(self, decide: impl Fn(&Event, &Sink) + Send + 'static) -> io::Result<Reader> {
+    pub fn read(
+        self,
+        mut decide: impl FnMut(&Event, &Sink) + Send + 'static,
+    ) -> io::Result<Reader> {
         let (stopped, stop) = io::pipe()?;
         let thread = thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || read(self, &decide, &stopped))?;
+            .spawn(move || read(self, &mut decide, &stopped))?;
         Ok(Reader {
             stop: Some(stop),
             thread: Some(thread),
@@ -54,7 +57,7 @@ impl Drop for Reader {
     }
 }
 
-fn read(records: Records, decide: &impl Fn(&Event, &Sink), stopped: &PipeReader) {
+fn read(records: Records, decide: &mut impl FnMut(&Event, &Sink), stopped: &PipeReader) {
     let Records { mut buffer, sink } = records;
     loop {
         while let Some(record) = buffer.next() {

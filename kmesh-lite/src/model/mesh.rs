@@ -1,6 +1,8 @@
 //! All that a configuration says.
 
-use super::{Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Service, Waypoint};
+use super::{
+    Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Protocol, Service, Waypoint,
+};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +30,12 @@ impl Mesh {
         self.waypoints
             .values()
             .any(|waypoint| waypoint.header != Header::Nothing)
+    }
+
+    /// Whether any service takes datagrams.
+    pub fn has_datagrams(&self) -> bool {
+        let mut ports = self.services.values().flat_map(|service| &service.ports);
+        ports.any(|port| port.protocol == Protocol::Udp)
     }
 
     /// How many endpoints there are, counted in every service that they belong to.

@@ -76,6 +76,9 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             several => format!("sent to one of {} endpoints", several.len()),
         },
         Verdict::Refuse(Refuse::UndeclaredPort) => "refused with ECONNREFUSED: no service declares the port".to_owned(),
+        Verdict::Refuse(Refuse::UndeclaredUdpPort) => {
+            "refused with ECONNREFUSED: no service declares the UDP port".to_owned()
+        }
         Verdict::Refuse(Refuse::NoEndpoint) => {
             "refused with EHOSTUNREACH: the service has no endpoint that its policy allows".to_owned()
         }

@@ -1,12 +1,15 @@
 //! A mesh in the kernel of this machine, and sockets of this process that connect through it.
 
 mod capture;
+mod datagrams;
 mod drift;
 mod getpeername;
 mod growth;
+mod header_again;
 mod header_closes;
 mod header_sends;
 mod headers;
+mod kernel_tls;
 mod loading;
 mod native;
 mod policy;
@@ -14,4 +17,6 @@ mod ports;
 mod reload_under_fire;
 mod routing;
 mod server_first;
+mod v6_only;
 mod waypoint;
+mod zero_copy;

@@ -73,34 +73,6 @@ fn ipv6_clients_get_ipv6_backends_and_ipv4_clients_ipv4_ones() {
     }
 }
 
-/// What the kernel does with IPV6_V6ONLY is its own: such a socket cannot reach an IPv4 backend,
-/// and we do not keep it from being sent there.
-#[test]
-fn v6only_clients_reach_ipv6_backends_and_are_told_so_by_the_kernel_if_there_are_none() {
-    let Some(host) = Host::new() else { return };
-    host.add(&["fd00:1::2"]);
-    let _backends = Echo::everywhere(&[8080]);
-    let _mesh = host.run(
-        r#"
-        [services.both]
-        vips = ["10.96.0.10", "fd00:96::10"]
-        ports = ["80:8080"]
-        endpoints = ["127.0.0.2", "fd00:1::2"]
-
-        [services.old]
-        vips = ["fd00:96::11"]
-        ports = ["80:8080"]
-        endpoints = ["127.0.0.2"]
-        "#,
-    );
-    let client = Client::tcp6().v6only();
-    assert_eq!(client.connect("[fd00:96::10]:80"), Ok(()));
-    assert_eq!(client.greeting(), address("[fd00:1::2]:8080"));
-    let client = Client::tcp6().v6only();
-    assert_eq!(client.connect("[fd00:96::11]:80"), Err(Errno::ENETUNREACH));
-    assert_eq!(Client::tcp6().connect("[fd00:96::11]:80"), Ok(()));
-}
-
 #[test]
 fn every_port_has_its_own_translation() {
     let Some(host) = Host::new() else { return };

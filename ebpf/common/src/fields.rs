@@ -1,0 +1,32 @@
+//! Where this kernel keeps what the programs read of a socket.
+
+/// One bit of a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Bit {
+    /// Of the field, in bytes from the beginning of `struct sock`.
+    pub offset: u32,
+    /// Which bit of it, from the least significant one.
+    pub number: u32,
+}
+
+/// Fields of the kernel's own structures that no context shows. Their places are not part of any
+/// interface, so the loader takes them from the kernel's BTF. An offset of zero is that of a field
+/// which this kernel does not have, or has in another size: nothing of interest is at the beginning.
+///
+/// Offsets count bytes from the beginning of `struct sock`, with which every kind of socket begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketFields {
+    /// SOCK_ZEROCOPY in `sock_common.skc_flags`, 8 bytes: SO_ZEROCOPY was set.
+    pub zero_copy: Bit,
+    /// `sock_common.skc_ipv6only` in its byte: IPV6_V6ONLY was set.
+    pub only_v6: Bit,
+    /// `sock.sk_zckey`, 4 bytes: how many ids of zero-copy sends were used up.
+    pub zero_copy_ids: u32,
+    /// `inet_connection_sock.icsk_ulp_ops`, a pointer: TLS, or what else was put on top of TCP.
+    pub upper_layer: u32,
+    /// 1 where a send with MSG_ZEROCOPY uses up an id for each piece that a program saw (6.5 and
+    /// newer); 0 where such a send uses up none.
+    pub ids_count_pieces: u32,
+}

@@ -1,0 +1,111 @@
+//! What the kernel's own structures say of a socket, beyond what contexts show.
+//!
+//! The loader finds out where this kernel keeps each field, and stores that in a read-only global. So
+//! the verifier sees constants, checks each access against the kernel's own types, and drops what
+//! follows from a field that is not there.
+
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::{
+    bpf_skc_to_tcp_sock, bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock,
+};
+use core::ptr::{addr_of, read_volatile};
+use kmesh_lite_common::{Bit, SocketFields};
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+static SOCKET_FIELDS: SocketFields = SocketFields {
+    zero_copy: NOWHERE,
+    only_v6: NOWHERE,
+    zero_copy_ids: 0,
+    upper_layer: 0,
+    ids_count_pieces: 0,
+};
+
+const NOWHERE: Bit = Bit {
+    offset: 0,
+    number: 0,
+};
+
+/// Reads a word of [`SOCKET_FIELDS`]. Volatile: the loader may have set it.
+macro_rules! field {
+    ($($name:ident).+) => {
+        // SAFETY: a read-only word of this program.
+        unsafe { read_volatile(addr_of!(SOCKET_FIELDS.$($name).+)) }
+    };
+}
+
+/// A socket of TCP, as the kernel knows it.
+#[derive(Clone, Copy)]
+pub struct Tcp(*const u8);
+
+impl Tcp {
+    /// None for a socket of another kind.
+    #[inline(always)]
+    pub fn of(sk: *mut bpf_sock) -> Option<Self> {
+        // Kernels whose fields are not known may not have the helper either.
+        if field!(zero_copy.offset) == 0 && field!(upper_layer) == 0 {
+            return None;
+        }
+        // SAFETY: a socket that the hook holds.
+        let socket = unsafe { bpf_skc_to_tcp_sock(sk.cast()) };
+        (!socket.is_null()).then_some(Self(socket.cast()))
+    }
+
+    /// Whether SO_ZEROCOPY was set: then sends may use MSG_ZEROCOPY.
+    #[inline(always)]
+    pub fn may_send_zero_copy(self) -> bool {
+        let offset = field!(zero_copy.offset);
+        if offset == 0 {
+            return false;
+        }
+        // SAFETY: the verifier knows that a field of this size is there.
+        let flags = unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        flags >> field!(zero_copy.number) & 1 == 1
+    }
+
+    /// How many ids of zero-copy sends were used up, and whether the sends that a program sees use up
+    /// any at all.
+    #[inline(always)]
+    pub fn zero_copy_ids(self) -> Option<u32> {
+        let offset = field!(zero_copy_ids);
+        if offset == 0 || field!(ids_count_pieces) != 1 {
+            return None;
+        }
+        // SAFETY: as above.
+        Some(unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) })
+    }
+
+    /// Whether something was put on top of TCP, like TLS.
+    #[inline(always)]
+    pub fn has_upper_layer(self) -> bool {
+        let offset = field!(upper_layer);
+        if offset == 0 {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) != 0 }
+    }
+}
+
+/// Whether IPV6_V6ONLY was set on an IPv6 socket.
+#[inline(always)]
+pub fn is_only_v6(sk: *mut bpf_sock, is_tcp: bool) -> bool {
+    let offset = field!(only_v6.offset);
+    if offset == 0 {
+        return false;
+    }
+    // SAFETY: a socket that the hook holds.
+    let socket: *const u8 = unsafe {
+        if is_tcp {
+            bpf_skc_to_tcp6_sock(sk.cast()).cast()
+        } else {
+            bpf_skc_to_udp6_sock(sk.cast()).cast()
+        }
+    };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: as above.
+    let byte = unsafe { read_volatile(socket.add(offset as usize)) };
+    byte >> field!(only_v6.number) & 1 == 1
+}
