@@ -19,7 +19,7 @@ KERNELS ?= 6.1 6.12
 APT_REACH := qemu-system-arm qemu-user-static
 GUESTS ?= bullseye trixie forky arm64
 # Modules of tests/tests/datapath that run there as well: they are quick enough under emulation.
-TESTS_VM := capture drift getpeername headers loading routing server_first waypoint
+TESTS_VM := capture datagrams drift getpeername header_again header_closes headers kernel_tls loading routing server_first v6_only waypoint zero_copy
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
 # What a .deb for others needs: it is linked by zig.

@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod fd_store;
 mod hooks;
+mod io_uring;
 mod kernel;
 mod links;
 mod permissions;
@@ -94,6 +95,7 @@ impl Subject {
         checks.push(config::judge(&self.config));
         checks.push(permissions::judge(&permissions::look(self)));
         checks.push(server_first::judge(&server_first::look(self)));
+        checks.push(io_uring::judge(&io_uring::look(self)));
         checks.extend(unit::judge(&self.unit));
         checks.push(fd_store::judge(&self.unit, fd_store::look(&self.status)));
         checks.push(socket::judge(&self.socket, self.process, &self.status));
