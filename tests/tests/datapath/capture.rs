@@ -51,6 +51,20 @@ fn programs(cgroup: &Cgroup) -> Vec<String> {
     text.lines().skip(1).map(str::to_owned).collect()
 }
 
+/// `waypoint-limits.md` says so: what counts is where the socket was made.
+#[test]
+fn a_socket_that_is_older_than_its_process_in_the_cgroup_is_not_routed() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let one = host.cgroup.child("one").unwrap();
+    let early = Client::tcp4();
+    let mut mesh = Running::anywhere();
+    mesh.reload(&capture(&[one.path()]));
+    let _inside = one.enter().unwrap();
+    assert_eq!(early.connect("10.96.0.10:80"), Err(Errno::ENETUNREACH));
+    assert_eq!(vip(), routed());
+}
+
 #[test]
 fn the_mesh_reaches_the_listed_cgroups_and_those_below_them() {
     let Some(host) = Host::new() else { return };

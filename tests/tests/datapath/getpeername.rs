@@ -66,6 +66,17 @@ fn the_peer_name_is_the_virtual_address_for_connected_udp() {
     }
 }
 
+/// README says so: what the connect hook keeps belongs to a subflow, which the hook for names cannot
+/// find.
+#[test]
+fn the_peer_name_of_multipath_tcp_is_the_endpoint() {
+    let Some(_mesh) = routed(MESH) else { return };
+    let client = Client::mptcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    assert_eq!(client.greeting(), address("127.0.0.2:8080"));
+    assert_eq!(client.peer(), Ok(address("127.0.0.2:8080")));
+}
+
 #[test]
 fn the_peer_name_is_untouched_for_addresses_that_are_not_ours() {
     let Some(_mesh) = routed(MESH) else { return };

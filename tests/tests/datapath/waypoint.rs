@@ -28,6 +28,28 @@ fn lands(to: SocketAddr) -> SocketAddr {
     client.greeting()
 }
 
+/// `waypoint-limits.md` says so: both connections would be between the same two ends.
+#[test]
+fn one_source_port_reaches_one_service_behind_a_waypoint() {
+    let Some((host, _backends)) = running() else {
+        return;
+    };
+    let _mesh = host.run(&mesh(""));
+    let first = Client::tcp4().bind("127.0.0.1:0");
+    assert_eq!(first.connect("10.96.0.10:80"), Ok(()));
+    let second = Client::tcp4();
+    second
+        .socket()
+        .set_reuse_address(true)
+        .expect("SO_REUSEADDR");
+    first
+        .socket()
+        .set_reuse_address(true)
+        .expect("SO_REUSEADDR");
+    let second = second.bind(&first.own().to_string());
+    assert_eq!(second.connect("10.96.0.12:80"), Err(Errno::EADDRNOTAVAIL));
+}
+
 #[test]
 fn the_waypoint_of_a_service_gets_clients_of_every_family() {
     let Some((host, _backends)) = running() else {
