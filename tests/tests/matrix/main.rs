@@ -1,4 +1,6 @@
 //! Programs that nobody here wrote, as clients, as servers and as waypoints of a mesh in the
 //! kernel. What is missing is skipped: `make test-matrix` fetches it, and prints a table of all.
 
+mod caddy;
 mod envoy;
+mod traefik;
