@@ -2,5 +2,12 @@
 //! kernel. What is missing is skipped: `make test-matrix` fetches it, and prints a table of all.
 
 mod caddy;
+mod clients;
 mod envoy;
+mod front;
+mod mail;
+mod postgresql;
+mod redis;
+mod resolvers;
 mod traefik;
+mod web;

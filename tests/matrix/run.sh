@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs programs that nobody here wrote against the mesh, and ends with a table of them.
+# usage: run.sh FOLDER [TEST]
+#
+# FOLDER holds what `make setup-matrix` unpacked. It is laid below the machine's own files where only these
+# tests see it: what is installed comes first, and the machine stays as it is. TEST is a part of the names of
+# tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [[ $1 == inside ]]; then
+    folder=$2
+    root=$folder/debian/root
+    if [[ -d $root ]]; then
+        # Users that packages make when they are installed.
+        for file in passwd group; do cp "/etc/$file" "$folder/$file"; done
+        id=64000
+        for name in dovecot dovenull opensmtpd opensmtpq postfix postdrop sshd; do
+            id=$((id + 1))
+            getent passwd $name >/dev/null || echo "$name:x:$id:$id::/nonexistent:/usr/sbin/nologin" >>"$folder/passwd"
+            getent group $name >/dev/null || echo "$name:x:$id:" >>"$folder/group"
+        done
+        for place in usr etc; do
+            mount -t overlay -o "lowerdir=/$place:$root/$place" overlay "/$place"
+        done
+        for file in passwd group; do mount --bind "$folder/$file" "/etc/$file"; done
+    fi
+    # Sockets of the machine's own servers are not there, nor are ours for others.
+    mount -t tmpfs tmpfs /run
+    # A test puts its own in this place, wherever it is.
+    resolv=$(realpath -m /etc/resolv.conf)
+    [[ -e $resolv ]] || { mkdir -p "${resolv%/*}" && touch "$resolv"; }
+    exec "${@:3}"
+fi
+
+mkdir -p "$1"
+folder=$(realpath "$1")
+rows=$folder/rows
+: >"$rows"
+tests=(cargo test --locked -p kmesh-lite-tests --test servers --test matrix --no-fail-fast)
+"${tests[@]}" --no-run
+export KMESH_LITE_MATRIX=$rows
+PATH=$folder/pip/envoy/_bin:$folder/pip/bin:$PATH:/usr/sbin:/usr/lib/jvm/default-java/bin
+status=0
+unshare --mount "$PWD/tests/matrix/run.sh" inside "$folder" "${tests[@]}" -- "${@:2}" || status=$?
+
+echo
+{
+    echo "program|version|role|mode|header|outcome|test"
+    sort -f "$rows"
+} | column -t -s '|'
+exit $status
