@@ -133,6 +133,7 @@ lint: ## Formatting, dependencies and clippy, warnings are errors
 	@packaging/setup-tools.sh $(TOOLS_LINT)
 	.ci/deny.sh
 	KMESH_LITE_EBPF=skip cargo clippy --locked --workspace --all-targets -- -D warnings
+	KMESH_LITE_EBPF=skip cargo clippy --locked -p kmesh-lite-tests --test matrix -- -D warnings
 	cargo clippy --locked --manifest-path ebpf/Cargo.toml --workspace -- -D warnings
 
 properties: setup ## Run the property tests again and again, with new cases: ROUNDS=10

@@ -20,13 +20,13 @@ if [[ $1 == inside ]]; then
             getent passwd $name >/dev/null || echo "$name:x:$id:$id::/nonexistent:/usr/sbin/nologin" >>"$folder/passwd"
             getent group $name >/dev/null || echo "$name:x:$id:" >>"$folder/group"
         done
-        for place in usr etc; do
+        for place in usr etc var; do
             mount -t overlay -o "lowerdir=/$place:$root/$place" overlay "/$place"
         done
         for file in passwd group; do mount --bind "$folder/$file" "/etc/$file"; done
     fi
-    # Sockets of the machine's own servers are not there, nor are ours for others.
-    mount -t tmpfs tmpfs /run
+    # Sockets and queues of the machine's own servers are not there, nor are ours for others.
+    for place in /run /var/spool; do mount -t tmpfs tmpfs "$place"; done
     # A test puts its own in this place, wherever it is.
     resolv=$(realpath -m /etc/resolv.conf)
     [[ -e $resolv ]] || { mkdir -p "${resolv%/*}" && touch "$resolv"; }

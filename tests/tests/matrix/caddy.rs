@@ -3,7 +3,7 @@
 
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
-use kmesh_lite_tests::page::{call, is_no_open_proxy, pages, passes_as};
+use kmesh_lite_tests::page::{call, is_no_open_proxy, pages, passes_as, who_asks};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, SIX, Unit, example, host};
 use std::fs;
 use std::process::Command;
@@ -58,7 +58,7 @@ fn caddy_routes_by_the_original_destination() {
         call(None, "[fd00:96::91]:80", search),
         call(Some(SIX), "[fd00:96::92]:80", &["[fd00:1::92]:8081"]),
     ];
-    passes_as(&mut proxy, &calls, true, |client, asked| {
+    passes_as(&mut proxy, &calls, who_asks, |client, asked| {
         format!("\"asked\":\"{asked}\",\"client\":\"{client}\"")
     });
     is_no_open_proxy("127.0.0.1:15008");

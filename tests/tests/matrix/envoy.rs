@@ -3,7 +3,7 @@
 
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
-use kmesh_lite_tests::page::{call, is_no_open_proxy, pages, passes_as};
+use kmesh_lite_tests::page::{call, is_no_open_proxy, nobody, pages, passes_as, who_asks};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, SIX, Unit, example, host};
 use std::fs;
 use std::net::SocketAddr;
@@ -61,31 +61,39 @@ fn envoy_routes_by_the_original_destination() {
     let shop: &[_] = &["192.168.1.80:8080", "192.168.1.81:8080"];
     let calls = [
         call(Some(FOUR), "10.96.0.80:80", shop),
-        call(None, "10.96.0.80:80", shop),
         call(None, "[fd00:96::80]:80", shop),
     ];
-    passes_as(&mut proxy, &calls, true, words("shop", "192.168.1.8"));
+    let upstream = words("shop", "192.168.1.8");
+    passes_as(&mut proxy, &calls, who_asks, &upstream);
+    // It does not pass 127.0.0.1 on, but an address of the host.
+    let calls = [call(None, "10.96.0.80:80", shop)];
+    passes_as(&mut proxy, &calls, |_| FOUR.to_owned(), &upstream);
     let search: &[_] = &["192.168.1.82:8081"];
     let calls = [
         call(Some(FOUR), "10.96.0.81:80", search),
         call(None, "[fd00:96::81]:80", search),
     ];
-    passes_as(&mut proxy, &calls, true, words("search", "10.96.0.81:80 "));
+    passes_as(
+        &mut proxy,
+        &calls,
+        who_asks,
+        words("search", "10.96.0.81:80 "),
+    );
     let ledger: &[_] = &["192.168.1.83:8080"];
     let calls = [
         call(Some(FOUR), "10.96.0.82:80", ledger),
         call(None, "[fd00:96::82]:80", ledger),
     ];
     let upstream = words("ledger", "192.168.1.83:8080 ");
-    passes_as(&mut proxy, &calls, false, upstream);
+    passes_as(&mut proxy, &calls, nobody, upstream);
     let archive: &[_] = &["192.168.1.84:8081", "192.168.1.85:8081"];
     let calls = [call(Some(FOUR), "10.96.0.83:80", archive)];
-    passes_as(&mut proxy, &calls, false, words("asked", "10.96.0.83:80 "));
+    passes_as(&mut proxy, &calls, nobody, words("asked", "10.96.0.83:80 "));
     let calls = [call(Some(SIX), "[fd00:96::83]:80", &["[fd00:1::84]:8081"])];
     passes_as(
         &mut proxy,
         &calls,
-        false,
+        nobody,
         words("asked", "[fd00:96::83]:80 "),
     );
     is_no_open_proxy("127.0.0.1:15008");

@@ -3,7 +3,7 @@
 
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
-use kmesh_lite_tests::page::{call, pages, passes_as};
+use kmesh_lite_tests::page::{call, nobody, pages, passes_as, who_asks};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, SIX, Unit, example, host};
 use std::fs;
 use std::process::Command;
@@ -56,7 +56,7 @@ fn traefik_passes_on_what_its_entry_points_are_for() {
         call(Some(SIX), "[fd00:96::96]:80", shop),
     ];
     // It does not say what was asked for, nor does it know.
-    passes_as(&mut proxy, &calls, true, |client, _| {
+    passes_as(&mut proxy, &calls, who_asks, |client, _| {
         format!("\"ClientAddr\":\"{client}\"")
     });
     // Of TCP it logs nothing.
@@ -65,6 +65,6 @@ fn traefik_passes_on_what_its_entry_points_are_for() {
         call(Some(FOUR), "10.96.0.97:80", ledger),
         call(None, "[fd00:96::97]:80", ledger),
     ];
-    passes_as(&mut proxy, &calls, false, |_, _| String::new());
+    passes_as(&mut proxy, &calls, nobody, |_, _| String::new());
     row.passed();
 }

@@ -3,7 +3,7 @@
 
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
-use kmesh_lite_tests::page::{call, gets_nothing, pages, passes_as};
+use kmesh_lite_tests::page::{call, gets_nothing, pages, passes_as, who_asks};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, host};
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn tells_who_asks(host: &Host, mut server: Proxy) {
         call(None, "10.96.0.70:80", shop),
         call(None, "[fd00:96::70]:80", shop),
     ];
-    passes_as(&mut server, &calls, true, |client, _| {
+    passes_as(&mut server, &calls, who_asks, |client, _| {
         format!("client={client} ")
     });
     gets_nothing(&[&format!("http://{LISTEN}/")]);
@@ -96,7 +96,8 @@ fn apache_tells_its_backend_who_asks() {
         ProxyPass / http://10.96.0.70:80/
     "#
     .to_owned();
-    for module in ["mpm_event", "authz_core", "proxy", "proxy_http", "remoteip"] {
+    // The last comes first, and `proxy` before what needs it.
+    for module in ["mpm_event", "authz_core", "remoteip", "proxy_http", "proxy"] {
         let file = format!("/usr/lib/apache2/modules/mod_{module}.so");
         text.insert_str(0, &format!("LoadModule {module}_module {file}\n"));
     }
@@ -189,7 +190,7 @@ fn varnish_routes_by_the_original_destination() {
         call(Some(FOUR), "10.96.0.71:80", &["192.168.1.71:8081"]),
     ];
     // Where a request went is what Varnish made of the destination; it logs to memory.
-    passes_as(&mut varnish, &calls, true, |_, _| String::new());
+    passes_as(&mut varnish, &calls, who_asks, |_, _| String::new());
     let url = format!("http://{LISTEN}/");
     gets_nothing(&[&url]);
     gets_nothing(&["--haproxy-protocol", &url]);
