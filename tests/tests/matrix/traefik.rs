@@ -1,9 +1,10 @@
 //! Traefik as a waypoint of a curl that knows nothing: the files of
 //! `examples-config/waypoint-traefik`.
 
+use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
-use kmesh_lite_tests::page::{call, nobody, pages, passes_as, who_asks};
+use kmesh_lite_tests::page::{call, curl, nobody, pages, passes_as, who_asks};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, SIX, Unit, example, host};
 use std::fs;
 use std::process::Command;
@@ -20,6 +21,8 @@ const BACKENDS: [&str; 4] = [
     "192.168.1.98",
 ];
 
+const LISTENS: [&str; 3] = ["127.0.0.1:15008", "[::1]:15008", "127.0.0.1:15009"];
+
 /// The files, but for the folder that belongs to the host's own Traefik.
 fn traefik(host: &Host) -> Proxy {
     let folder = tempfile::tempdir().unwrap();
@@ -31,8 +34,7 @@ fn traefik(host: &Host) -> Proxy {
     let mut command = Command::new("traefik");
     command.arg("--configFile").arg(&file);
     let unit = Unit::of_systemd(host, "traefik.service");
-    let listens = ["127.0.0.1:15008", "[::1]:15008", "127.0.0.1:15009"];
-    Proxy::start(unit, folder, &mut command, &listens)
+    Proxy::start(unit, folder, &mut command, &LISTENS)
 }
 
 #[test]
@@ -47,7 +49,16 @@ fn traefik_passes_on_what_its_entry_points_are_for() {
     pages(&[8080, 8081]);
     let mut proxy = traefik(&host);
     let text = fs::read_to_string(example("waypoint-traefik/mesh.toml")).unwrap();
-    let _mesh = host.run(&text);
+    let mut mesh = host.run(&text);
+    // It listens before it knows of the services.
+    for address in LISTENS {
+        let knows = || {
+            curl(&["--fail", &format!("http://{address}/")])
+                .status
+                .success()
+        };
+        proxy.wait(address, knows);
+    }
     let shop: &[_] = &["192.168.1.95:8080", "192.168.1.96:8080"];
     let calls = [
         call(Some(FOUR), "10.96.0.95:80", shop),
@@ -66,5 +77,7 @@ fn traefik_passes_on_what_its_entry_points_are_for() {
         call(None, "[fd00:96::97]:80", ledger),
     ];
     passes_as(&mut proxy, &calls, nobody, |_, _| String::new());
+    // It would also have taken connections without a header.
+    assert_eq!(mesh.outcomes().get(&Outcome::HeaderSent), Some(&6));
     row.passed();
 }
