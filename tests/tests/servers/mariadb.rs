@@ -1,6 +1,7 @@
 //! MariaDB behind a waypoint, and as one: its clients wait for its greeting.
 
 use crate::PROGRAM;
+use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::proxy::{Proxy, Unit, forwarder, haproxy, host};
@@ -158,8 +159,12 @@ fn mariadb_may_be_the_waypoint_itself() {
     let Some((host, _server)) = running(&[], "*") else {
         return;
     };
-    let _mesh = host.run_as_daemon(&mesh("192.168.1.66:3306", "proxy-v2", None));
+    let mut mesh = host.run_as_daemon(&mesh("192.168.1.66:3306", "proxy-v2", None));
     works();
     assert_eq!(ask("SELECT USER()"), format!("shop@{SERVER}\n"));
+    // It would also have taken connections without a header.
+    let outcomes = mesh.outcomes();
+    let sent = outcomes[&Outcome::HeaderSent];
+    assert_eq!(sent, outcomes[&Outcome::ServiceWaypoint]);
     row.passed();
 }
