@@ -2,8 +2,8 @@
 # Runs programs that nobody here wrote against the mesh, and ends with a table of them.
 # usage: run.sh FOLDER [TEST]
 #
-# FOLDER holds what `make setup-matrix` unpacked. It is laid below the machine's own files where only these
-# tests see it: what is installed comes first, and the machine stays as it is. TEST is a part of the names of
+# FOLDER holds what `make setup-matrix` unpacked. It is laid below the machine's own files, in a mount namespace
+# of these tests: what is installed comes first, and the machine stays as it is. TEST is a part of the names of
 # tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,28 +11,30 @@ cd "$(dirname "$0")/../.."
 if [[ $1 == inside ]]; then
     folder=$2
     root=$folder/debian/root
+    # Sockets of the machine's own servers are not there, nor are ours for others. What is written below the
+    # folders that are laid over is kept in memory.
+    mount -t tmpfs tmpfs /run
     if [[ -d $root ]]; then
+        for place in usr etc var; do
+            mkdir -p "/run/over/$place/"{upper,work}
+            mount -t overlay overlay "/$place" \
+                -o "lowerdir=/$place:$root/$place,upperdir=/run/over/$place/upper,workdir=/run/over/$place/work"
+        done
         # Users that packages make when they are installed.
-        for file in passwd group; do cp "/etc/$file" "$folder/$file"; done
         id=64000
         for name in dovecot dovenull opensmtpd opensmtpq postfix postdrop sshd; do
             id=$((id + 1))
-            getent passwd $name >/dev/null || echo "$name:x:$id:$id::/nonexistent:/usr/sbin/nologin" >>"$folder/passwd"
-            getent group $name >/dev/null || echo "$name:x:$id:" >>"$folder/group"
+            getent passwd $name >/dev/null || echo "$name:x:$id:$id::/nonexistent:/usr/sbin/nologin" >>/etc/passwd
+            getent group $name >/dev/null || echo "$name:x:$id:" >>/etc/group
         done
-        for place in usr etc var; do
-            mount -t overlay -o "lowerdir=/$place:$root/$place" overlay "/$place"
-        done
-        for file in passwd group; do mount --bind "$folder/$file" "/etc/$file"; done
     fi
-    # Sockets and queues of the machine's own servers are not there, nor are ours for others.
-    for place in /run /var/spool; do mount -t tmpfs tmpfs "$place"; done
     # A test puts its own in this place, wherever it is.
     resolv=$(realpath -m /etc/resolv.conf)
     [[ -e $resolv ]] || { mkdir -p "${resolv%/*}" && touch "$resolv"; }
     exec "${@:3}"
 fi
 
+[[ $EUID == 0 ]] || { echo "matrix: run as root, the tests make namespaces" >&2; exit 1; }
 mkdir -p "$1"
 folder=$(realpath "$1")
 rows=$folder/rows
