@@ -39,12 +39,19 @@ mkdir -p "$1"
 folder=$(realpath "$1")
 rows=$folder/rows
 : >"$rows"
-tests=(cargo test --locked -p kmesh-lite-tests --test servers --test matrix --no-fail-fast)
-"${tests[@]}" --no-run
+# What `cargo test` builds too, with the same features and search path: nothing is built twice.
+programs=$(cargo test --locked --workspace --test servers --test matrix --no-run --message-format=json | python3 -c '
+import json, sys
+for line in sys.stdin:
+    artifact = json.loads(line)
+    if artifact.get("executable") and artifact["target"]["name"] in ("servers", "matrix"):
+        print(artifact["executable"])')
 export KMESH_LITE_MATRIX=$rows
 PATH=$folder/pip/envoy/_bin:$folder/pip/bin:$PATH:/usr/sbin:/usr/lib/jvm/default-java/bin
 status=0
-unshare --mount "$PWD/tests/matrix/run.sh" inside "$folder" "${tests[@]}" -- "${@:2}" || status=$?
+for program in $programs; do
+    unshare --mount "$PWD/tests/matrix/run.sh" inside "$folder" "$program" "${@:2}" || status=1
+done
 
 echo
 {
