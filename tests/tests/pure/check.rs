@@ -111,7 +111,7 @@ fn as_json(file: &Path) -> Value {
 #[test]
 fn every_example_is_valid() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
-    assert!(examples().len() >= 13);
+    assert!(examples().len() >= 17);
     for example in examples() {
         // Whatever units the reader's host has.
         let host = Host {

@@ -1,6 +1,7 @@
 //! Programs that people use, which know nothing of the mesh.
 
 use kmesh_lite_tests::host::{Host, Running};
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::require;
 use kmesh_lite_tests::server::{Nginx, ends_with_us};
 use std::process::{Command, Output, Stdio};
@@ -43,6 +44,11 @@ fn output(program: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn curl_reaches_the_backend_and_sees_the_virtual_address() {
+    let program = Program {
+        name: "curl",
+        version: &["curl", "--version"],
+    };
+    let row = Row::of(program, ["client", "direct", "none"]);
     let Some((_host, _nginx, _mesh)) = served("curl") else {
         return;
     };
@@ -56,6 +62,7 @@ fn curl_reaches_the_backend_and_sees_the_virtual_address() {
         let text = output("curl", &options).replace("::ffff:", "");
         assert_eq!(text, format!("127.0.0.2:8080\n{peer}"), "{url}");
     }
+    row.passed();
 }
 
 #[test]

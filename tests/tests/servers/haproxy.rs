@@ -1,6 +1,7 @@
 //! HAProxy as a waypoint of a curl that knows nothing: the files of
 //! `examples-config/waypoint-haproxy`, as they are.
 
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::page::{call, is_no_open_proxy, pages, passes};
 use kmesh_lite_tests::proxy::{FOUR, SIX, Unit, example, haproxy, host};
 use std::fs;
@@ -16,6 +17,11 @@ const BACKENDS: [&str; 6] = [
 
 #[test]
 fn haproxy_routes_by_the_original_destination() {
+    let program = Program {
+        name: "HAProxy",
+        version: &["haproxy", "-v"],
+    };
+    let row = Row::of(program, ["waypoint", "http, tcp", "proxy-v2"]);
     let Some(host) = host(&["haproxy", "curl"], &BACKENDS) else {
         return;
     };
@@ -42,4 +48,5 @@ fn haproxy_routes_by_the_original_destination() {
     passes(&mut proxy, &calls, false);
     is_no_open_proxy("127.0.0.1:15008");
     is_no_open_proxy("[::1]:15008");
+    row.passed();
 }

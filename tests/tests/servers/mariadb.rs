@@ -1,7 +1,9 @@
 //! MariaDB behind a waypoint, and as one: its clients wait for its greeting.
 
 use crate::PROGRAM;
+use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::proxy::{Proxy, Unit, forwarder, haproxy, host};
 use kmesh_lite_tests::require;
 use kmesh_lite_tests::server::ends_with_us;
@@ -12,6 +14,11 @@ use std::process::{Command, Stdio};
 /// Where the server is, and from where HAProxy connects to it.
 const SERVER: &str = "192.168.1.66";
 const PROXY: &str = "192.168.1.67";
+
+const MARIADB: Program = Program {
+    name: "MariaDB",
+    version: &["mariadbd", "--version"],
+};
 
 /// Files of a server that takes logins over TCP, in a folder.
 fn install(folder: &Path) {
@@ -102,6 +109,8 @@ fn running(programs: &[&str], networks: &str) -> Option<(Host, Proxy)> {
 
 #[test]
 fn haproxy_passes_mariadb_on_and_tells_it_who_asks() {
+    let mode = "server first, behind HAProxy";
+    let row = Row::of(MARIADB, ["client, server", mode, "proxy-v2"]);
     let Some((host, _server)) = running(&["haproxy"], PROXY) else {
         return;
     };
@@ -123,10 +132,13 @@ fn haproxy_passes_mariadb_on_and_tells_it_who_asks() {
     // The client's own address, out of our header and through HAProxy's.
     assert_eq!(ask("SELECT USER()"), "shop@127.0.0.1\n");
     proxy.logs("asked=10.96.0.66:3306");
+    row.passed();
 }
 
 #[test]
 fn our_forwarder_passes_mariadb_on() {
+    let mode = "server first, behind kmesh-lite";
+    let row = Row::of(MARIADB, ["client, server", mode, "tlv, proxy-v2"]);
     let Some((host, _server)) = running(&[], "") else {
         return;
     };
@@ -137,15 +149,22 @@ fn our_forwarder_passes_mariadb_on() {
         let _mesh = host.run_as_daemon(&mesh("127.0.0.1:15008", header, Some(unit.path())));
         works();
     }
+    row.passed();
 }
 
 /// It reads the header itself: no proxy in between.
 #[test]
 fn mariadb_may_be_the_waypoint_itself() {
+    let row = Row::of(MARIADB, ["server, waypoint", "server first", "proxy-v2"]);
     let Some((host, _server)) = running(&[], "*") else {
         return;
     };
-    let _mesh = host.run_as_daemon(&mesh("192.168.1.66:3306", "proxy-v2", None));
+    let mut mesh = host.run_as_daemon(&mesh("192.168.1.66:3306", "proxy-v2", None));
     works();
     assert_eq!(ask("SELECT USER()"), format!("shop@{SERVER}\n"));
+    // It would also have taken connections without a header.
+    let outcomes = mesh.outcomes();
+    let sent = outcomes[&Outcome::HeaderSent];
+    assert_eq!(sent, outcomes[&Outcome::ServiceWaypoint]);
+    row.passed();
 }

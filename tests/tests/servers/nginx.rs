@@ -1,6 +1,7 @@
 //! nginx as a waypoint of a curl that knows nothing: the files of `examples-config/waypoint-nginx`.
 
 use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::page::{call, is_no_open_proxy, pages, passes};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, SIX, Unit, example, host};
 use std::fs;
@@ -33,6 +34,11 @@ fn nginx(host: &Host) -> Proxy {
 
 #[test]
 fn nginx_routes_by_the_original_destination() {
+    let program = Program {
+        name: "nginx",
+        version: &["nginx", "-v"],
+    };
+    let row = Row::of(program, ["waypoint", "stream, http", "proxy-v2"]);
     let backends = [
         "192.168.1.70",
         "192.168.1.71",
@@ -75,4 +81,5 @@ fn nginx_routes_by_the_original_destination() {
         is_no_open_proxy(&format!("127.0.0.1:{port}"));
         is_no_open_proxy(&format!("[::1]:{port}"));
     }
+    row.passed();
 }

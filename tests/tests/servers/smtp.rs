@@ -2,6 +2,7 @@
 
 use crate::PROGRAM;
 use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::page::curl;
 use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, example, forwarder, haproxy, host};
 use kmesh_lite_tests::require;
@@ -9,6 +10,11 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const OPENSMTPD: Program = Program {
+    name: "OpenSMTPD",
+    version: &["smtpd", "-h"],
+};
 
 /// An SMTP server, which speaks first.
 fn smtp(host: &Host) -> Proxy {
@@ -51,6 +57,8 @@ fn alone() -> Option<MutexGuard<'static, ()>> {
 
 #[test]
 fn haproxy_passes_smtp_on_although_the_client_waits() {
+    let mode = "server first, behind HAProxy";
+    let row = Row::of(OPENSMTPD, ["server", mode, "proxy-v2"]);
     let Some(host) = host(&["haproxy", "curl"], &["192.168.1.65"]) else {
         return;
     };
@@ -64,10 +72,13 @@ fn haproxy_passes_smtp_on_although_the_client_waits() {
     talks_smtp();
     proxy.logs("asked=10.96.0.65:25 backend=mail server=mail-1 ");
     assert!(proxy.log().contains(&format!("client={FOUR}:")));
+    row.passed();
 }
 
 #[test]
 fn our_forwarder_passes_smtp_on_although_the_client_waits() {
+    let mode = "server first, behind kmesh-lite";
+    let row = Row::of(OPENSMTPD, ["server", mode, "tlv, proxy-v2"]);
     let Some(host) = host(&["curl"], &["192.168.1.65"]) else {
         return;
     };
@@ -96,4 +107,5 @@ fn our_forwarder_passes_smtp_on_although_the_client_waits() {
         let _mesh = host.run_as_daemon(&text);
         talks_smtp();
     }
+    row.passed();
 }

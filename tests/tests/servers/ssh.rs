@@ -2,6 +2,7 @@
 
 use crate::PROGRAM;
 use kmesh_lite_tests::host::Host;
+use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::proxy::{FOUR, Proxy, Unit, forwarder, haproxy, host};
 use kmesh_lite_tests::require;
 use kmesh_lite_tests::server::ends_with_us;
@@ -11,6 +12,11 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 const SERVER: &str = "192.168.1.68";
+
+const SSH: Program = Program {
+    name: "OpenSSH",
+    version: &["ssh", "-V"],
+};
 
 /// The keys of a server and of a client who know each other.
 struct Keys(TempDir);
@@ -122,6 +128,8 @@ fn running(programs: &[&str]) -> Option<(Host, Keys, Proxy)> {
 
 #[test]
 fn haproxy_passes_ssh_on() {
+    let mode = "server first, behind HAProxy";
+    let row = Row::of(SSH, ["client, server", mode, "proxy-v2"]);
     let Some((host, keys, _server)) = running(&["haproxy"]) else {
         return;
     };
@@ -140,10 +148,13 @@ fn haproxy_passes_ssh_on() {
     let _mesh = host.run_as_daemon(&mesh("proxy-v2", &path));
     works(&keys);
     proxy.logs(&format!("client={FOUR} asked=10.96.0.68:22"));
+    row.passed();
 }
 
 #[test]
 fn our_forwarder_passes_ssh_on() {
+    let mode = "server first, behind kmesh-lite";
+    let row = Row::of(SSH, ["client, server", mode, "tlv, proxy-v2"]);
     let Some((host, keys, _server)) = running(&[]) else {
         return;
     };
@@ -154,4 +165,5 @@ fn our_forwarder_passes_ssh_on() {
         let _mesh = host.run_as_daemon(&mesh(header, unit.path()));
         works(&keys);
     }
+    row.passed();
 }
