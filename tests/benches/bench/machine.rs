@@ -69,12 +69,8 @@ pub struct OneCore {
 impl OneCore {
     pub fn pin() -> io::Result<Self> {
         let before = sched_getaffinity(THIS)?;
-        let allowed = |core: &usize| before.is_set(*core).unwrap_or(false);
-        // The last one: interrupts tend to go to the first.
-        let last = (0..CpuSet::count()).rfind(allowed);
-        let mut one = CpuSet::new();
-        one.set(last.unwrap_or_default())?;
-        sched_setaffinity(THIS, &one)?;
+        let (_, one) = split(&before)?;
+        stay_on(&one)?;
         let scheduled = schedule()?;
         let first = libc::sched_param { sched_priority: 1 };
         if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
@@ -90,11 +86,57 @@ impl OneCore {
 impl Drop for OneCore {
     fn drop(&mut self) {
         let normal = set_schedule(self.schedule);
-        let anywhere = sched_setaffinity(THIS, &self.before).map_err(io::Error::from);
+        let anywhere = stay_on(&self.before);
         for error in [normal, anywhere].into_iter().filter_map(Result::err) {
             eprintln!("cannot leave the one core: {error}");
         }
     }
+}
+
+/// The calling thread, and what it starts, stays off one core until this is dropped. Where there is
+/// only one, nothing is kept apart.
+pub struct SpareCore {
+    before: CpuSet,
+    spare: CpuSet,
+}
+
+impl SpareCore {
+    pub fn keep() -> io::Result<Self> {
+        let before = sched_getaffinity(THIS)?;
+        let (others, spare) = split(&before)?;
+        stay_on(&others)?;
+        Ok(Self { before, spare })
+    }
+
+    pub fn spare(&self) -> CpuSet {
+        self.spare
+    }
+}
+
+impl Drop for SpareCore {
+    fn drop(&mut self) {
+        if let Err(error) = stay_on(&self.before) {
+            eprintln!("cannot return to the spare core: {error}");
+        }
+    }
+}
+
+/// The calling thread runs nowhere else.
+pub fn stay_on(cores: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(THIS, cores)?)
+}
+
+/// The last of these cores, as interrupts tend to go to the first, and before it the others. The
+/// only one is both.
+fn split(cores: &CpuSet) -> io::Result<(CpuSet, CpuSet)> {
+    let allowed = |core: &usize| cores.is_set(*core).unwrap_or(false);
+    let last = (0..CpuSet::count()).rfind(allowed).unwrap_or_default();
+    let (mut others, mut one) = (*cores, CpuSet::new());
+    one.set(last)?;
+    if (0..last).any(|core| allowed(&core)) {
+        others.unset(last)?;
+    }
+    Ok((others, one))
 }
 
 fn schedule() -> io::Result<(libc::c_int, libc::sched_param)> {

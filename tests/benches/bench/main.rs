@@ -2,9 +2,10 @@
 //! proxies that do the same job.
 //!
 //! Nothing here fails for being slow: a goal that is not met is a line of the table. Arguments pick
-//! parts: `cargo bench -- headers`.
+//! parts: `cargo bench -- distance`.
 
 mod connect;
+mod distance;
 mod exchange;
 mod headers;
 mod machine;
@@ -39,10 +40,11 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("exchange", exchange::measure),
     Part::on_one_core("headers", headers::measure),
+    Part::on_all_cores("distance", distance::measure),
     Part::on_all_cores("passes", passes::measure),
     Part::on_all_cores("reload", reload::measure),
 ];
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some(server::ARGUMENT) => return exit(server::serve()),
+        Some(distance::backend::ARGUMENT) => return exit(distance::backend::serve()),
         _ => {}
     }
     let quick = std::env::var("KMESH_LITE_BENCH_QUICK").is_ok_and(|value| value == "1");
