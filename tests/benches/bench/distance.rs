@@ -73,7 +73,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     }
     let case = |exchange| -> Batch<'_> { Box::new(move || Exchange::batch(exchange)) };
     let mut cases: Vec<_> = exchanges.iter().flatten().map(case).collect();
-    let values = interleave(effort.pick(2, 30), &mut cases)?;
+    let values = interleave(effort.pick(2, 20), &mut cases)?;
     report.begin("first exchange with a waypoint over a line of 1 ms: what a header adds");
     report.add(rows(&exchanges, &values));
     Ok(())
