@@ -1,8 +1,9 @@
 //! What a header adds to the first exchange with a waypoint that is not on this host.
 //!
-//! Over a real distance it shows which segments wait for which acknowledgements; on loopback they
-//! hardly do. The client is in one network namespace, proxies and their backend in another, and a
-//! line between the two delays packets. One proxy is two waypoints, of which one has a header.
+//! A segment that waits for an acknowledgement waits for a round trip, which loopback does not have.
+//! So the client is in one network namespace, proxies and their backend are in another, and a line
+//! between the two delays packets. Each proxy is the waypoint of two services, which differ in the
+//! header alone.
 
 pub mod backend;
 mod line;
@@ -29,7 +30,7 @@ const FAR: Ipv4Addr = Ipv4Addr::new(10, 97, 0, 2);
 
 /// Exchanges of a batch.
 const BATCH: usize = 5;
-/// Nothing here takes so long, not even with a lost packet.
+/// An exchange that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What a header may add, in nanoseconds.
 const EXTRA: f64 = 100_000.0;
@@ -47,18 +48,18 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
         }
     };
     let _backend = Backend::start()?;
-    let (_proxies, waypoints) = waypoints::start(FAR, report)?;
+    let (_proxies, waypoints) = waypoints::start(FAR, report);
     let _near = NetNs::enter()?;
     let _line = Line::between([line::end(NEAR)?, far], ROUND_TRIP, core.spare())?;
 
     let (plain, meshed) = (Cgroup::new("plain")?, Cgroup::new("meshed")?);
-    let doors: Vec<_> = waypoints
+    let listeners: Vec<_> = waypoints
         .iter()
-        .flat_map(|waypoint| waypoint.doors.both())
+        .flat_map(|waypoint| waypoint.listeners.both())
         .zip(0..)
         .map(|((header, address), service)| (service, header, address))
         .collect();
-    let _kernel = follow(&mesh::behind(backend::PORT, &doors), &meshed)?;
+    let _kernel = follow(&mesh::behind(backend::PORT, &listeners), &meshed)?;
 
     let direct = Exchange {
         what: "direct".to_owned(),

@@ -110,7 +110,7 @@ fn run(effort: Effort, arguments: &[String]) -> Result<(), Error> {
     }
     report.conclude();
     if parts.len() < PARTS.len() {
-        println!("not written to a file, which is for the whole");
+        println!("not written to a file, because only parts were measured");
         return Ok(());
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../bench.json");

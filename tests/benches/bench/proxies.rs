@@ -1,5 +1,4 @@
-//! HAProxy and nginx in front of the server, each one process with one thread, as their packages
-//! configure them otherwise.
+//! Proxies, each one process with one thread, and otherwise configured as their packages do it.
 
 use crate::Error;
 use crate::process::Process;
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 
 pub const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/// And where it listens.
+/// HAProxy in front of a server of loopback, and where it listens.
 pub fn haproxy(server: u16) -> Result<(Proxy, SocketAddrV4), Error> {
     let address = free()?;
     let configuration = format!(
@@ -25,7 +24,7 @@ pub fn haproxy(server: u16) -> Result<(Proxy, SocketAddrV4), Error> {
     Ok((proxy, address))
 }
 
-/// And where it listens.
+/// nginx in front of a server of loopback, and where it listens.
 pub fn nginx(server: u16) -> Result<(Proxy, SocketAddrV4), Error> {
     let address = free()?;
     let configuration = format!(
@@ -37,7 +36,7 @@ pub fn nginx(server: u16) -> Result<(Proxy, SocketAddrV4), Error> {
     Ok((proxy, address))
 }
 
-/// A port that nobody has, of loopback.
+/// An address of loopback with a port that is free.
 fn free() -> io::Result<SocketAddrV4> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
@@ -52,7 +51,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// With a file of configuration, in a folder where it may write.
+    /// `file` is its configuration, in a folder where it may write.
     fn command(self, file: &Path) -> Command {
         match self {
             Self::HaProxy => {
@@ -90,7 +89,7 @@ impl Proxy {
         listens: &[SocketAddrV4],
     ) -> Result<Self, Error> {
         let folder = tempfile::tempdir()?;
-        // What is JSON is YAML as well, and only Envoy looks at the name.
+        // Only Envoy looks at the end of the name.
         let file = folder.path().join("proxy.yaml");
         fs::write(&file, configuration)?;
         let mut command = program.command(&file);

@@ -9,7 +9,7 @@ use std::thread;
 
 /// Argument that makes this program the server.
 pub const ARGUMENT: &str = "--serve-http";
-/// At every address of its network.
+/// It listens here, at every address of its network.
 pub const PORT: u16 = 8080;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -41,7 +41,7 @@ pub fn serve() -> Result<(), Error> {
     println!("listening");
     loop {
         let (stream, _) = listener.accept()?;
-        // A client that goes in the middle of a request is its own affair.
+        // It fails when a client goes in the middle of a request, which concerns nobody else.
         thread::spawn(move || answer(&stream));
     }
 }

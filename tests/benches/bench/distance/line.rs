@@ -1,8 +1,8 @@
 //! A line between two network namespaces on which every packet is under way for a while.
 //!
-//! Each end is a TUN device, and one thread carries packets from either to the other. One thread for
-//! both directions, because it spins while packets are under way: two would leave nothing to run on
-//! to the rest of a machine of two cores.
+//! Each end is a TUN device, and a thread carries packets between them. It sleeps while no packet is
+//! under way, and spins while one is. One thread serves both directions: two that spin would leave
+//! no core to the rest of a machine that has two.
 
 use crate::machine;
 use kmesh_lite_tests::netns::NetNs;
@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Each namespace has one.
+/// Its name in either namespace.
 const DEVICE: &str = "line";
 /// More than a device of this kind hands out at once.
 const PACKET: usize = 64 * 1024;
@@ -89,7 +89,7 @@ fn carry([near, far]: &[File; 2], delay: Duration, stop: &UnixStream) -> io::Res
     let mut events = [EpollEvent::empty(); 3];
     let mut directions = [Direction::new(near, far), Direction::new(far, near)];
     loop {
-        // One packet at most each time: a burst one way holds up nothing on the other.
+        // One packet at a time, so that a burst one way holds up nothing that is due on the other.
         for direction in &mut directions {
             direction.take(delay)?;
             direction.deliver()?;

@@ -1,8 +1,7 @@
-//! Proxies at the far end, with their defaults as far as those concern the way to them. Each waits
-//! for connections with a PROXY header and for those without one, for any TCP and for HTTP.
+//! Proxies at the far end. Each relays TCP and HTTP, and for either it has a listener that expects a
+//! PROXY header and one that does not. What concerns the sockets of clients is left at its default.
 
 use super::backend;
-use crate::Error;
 use crate::proxies::{NGINX_STREAM, Program, Proxy};
 use crate::report::Report;
 use kmesh_lite::model::Header;
@@ -12,20 +11,20 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// A proxy in one mode.
 pub struct Waypoint {
     pub name: &'static str,
-    pub doors: Doors,
+    pub listeners: Listeners,
 }
 
 /// Two listeners that differ in nothing else.
 #[derive(Clone, Copy)]
-pub struct Doors {
-    /// Where connections begin with what the client says.
+pub struct Listeners {
+    /// Here connections begin with what the client says.
     pub plain: SocketAddrV4,
-    /// Where they begin with a PROXY header.
+    /// Here they begin with a PROXY header.
     pub proxy_v2: SocketAddrV4,
 }
 
-impl Doors {
-    /// In a network where no port is taken.
+impl Listeners {
+    /// The caller's network has nothing else at these ports.
     fn at(address: Ipv4Addr, first: u16) -> Self {
         Self {
             plain: SocketAddrV4::new(address, first),
@@ -41,8 +40,8 @@ impl Doors {
     }
 }
 
-/// Starts those that are installed, in the network of the calling thread.
-pub fn start(address: Ipv4Addr, report: &mut Report) -> Result<(Vec<Proxy>, Vec<Waypoint>), Error> {
+/// Starts the proxies that are installed, in the network of the calling thread.
+pub fn start(address: Ipv4Addr, report: &mut Report) -> (Vec<Proxy>, Vec<Waypoint>) {
     let backend = SocketAddrV4::new(Ipv4Addr::LOCALHOST, backend::PORT);
     let kinds = [
         (Program::HaProxy, ["HAProxy tcp", "HAProxy http"], 15000),
@@ -51,7 +50,7 @@ pub fn start(address: Ipv4Addr, report: &mut Report) -> Result<(Vec<Proxy>, Vec<
     ];
     let (mut proxies, mut waypoints) = (Vec::new(), Vec::new());
     for (program, names, port) in kinds {
-        let [tcp, http] = [port, port + 2].map(|first| Doors::at(address, first));
+        let [tcp, http] = [port, port + 2].map(|first| Listeners::at(address, first));
         let configuration = match program {
             Program::HaProxy => haproxy(tcp, http, backend),
             Program::Nginx => nginx(tcp, http, backend),
@@ -62,18 +61,18 @@ pub fn start(address: Ipv4Addr, report: &mut Report) -> Result<(Vec<Proxy>, Vec<
             Ok(proxy) => {
                 proxies.push(proxy);
                 let [first, second] = names;
-                let waypoint = |name, doors| Waypoint { name, doors };
+                let waypoint = |name, listeners| Waypoint { name, listeners };
                 waypoints.extend([waypoint(first, tcp), waypoint(second, http)]);
             }
             Err(error) => report.skip(&names.join(" and "), error),
         }
     }
-    Ok((proxies, waypoints))
+    (proxies, waypoints)
 }
 
-fn haproxy(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
-    let listen = |mode, doors: Doors| {
-        let Doors { plain, proxy_v2 } = doors;
+fn haproxy(tcp: Listeners, http: Listeners, backend: SocketAddrV4) -> String {
+    let listen = |mode, listeners: Listeners| {
+        let Listeners { plain, proxy_v2 } = listeners;
         format!(
             "listen {mode}\n mode {mode}\n bind {plain}\n bind {proxy_v2} accept-proxy\n \
              server bench {backend}\n"
@@ -87,12 +86,12 @@ fn haproxy(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
     )
 }
 
-fn nginx(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
-    let listen = |Doors { plain, proxy_v2 }: Doors| {
+fn nginx(tcp: Listeners, http: Listeners, backend: SocketAddrV4) -> String {
+    let listen = |Listeners { plain, proxy_v2 }: Listeners| {
         format!("listen {plain}; listen {proxy_v2} proxy_protocol;")
     };
-    // It minds connections without a header, such as those that wait for it to listen. Bodies stay
-    // in memory: files are another matter.
+    // nginx logs an error for a connection without a header, and such connections find out whether
+    // it listens. Bodies stay in memory, because writing files would be measured with them.
     format!(
         "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\n\
          load_module {NGINX_STREAM};\nevents {{ worker_connections 1000; }}\n\
@@ -107,8 +106,8 @@ fn nginx(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
     )
 }
 
-/// Which is JSON, too.
-fn envoy(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
+/// JSON, which Envoy reads as YAML.
+fn envoy(tcp: Listeners, http: Listeners, backend: SocketAddrV4) -> String {
     let configured = |name: &str, kind: &str, mut fields: Value| {
         fields["@type"] = format!("type.googleapis.com/envoy.extensions.filters.{kind}").into();
         json!({ "name": name, "typed_config": fields })
@@ -152,10 +151,10 @@ fn envoy(tcp: Doors, http: Doors, backend: SocketAddrV4) -> String {
             "filter_chains": [{ "filters": [filter] }],
         })
     };
-    let listeners = [(tcp, &any), (http, &http_only)].map(|(doors, filter)| {
+    let listeners = [(tcp, &any), (http, &http_only)].map(|(listeners, filter)| {
         [
-            listener(doors.plain, &[], filter),
-            listener(doors.proxy_v2, &[&header], filter),
+            listener(listeners.plain, &[], filter),
+            listener(listeners.proxy_v2, &[&header], filter),
         ]
     });
     let endpoint = json!({ "endpoint": { "address": at(backend) } });
