@@ -59,53 +59,34 @@ impl Machine {
 }
 
 /// The calling thread, and what it starts, stays on one core until this is dropped: wake-ups across
-/// cores would be most of what is measured. Where that is allowed, it also goes before everything
-/// else there.
+/// cores would be most of what is measured.
 pub struct OneCore {
-    before: CpuSet,
-    schedule: (libc::c_int, libc::sched_param),
+    _first: First,
 }
 
 impl OneCore {
     pub fn pin() -> io::Result<Self> {
-        let before = sched_getaffinity(THIS)?;
-        let (_, one) = split(&before)?;
-        stay_on(&one)?;
-        let scheduled = schedule()?;
-        let first = libc::sched_param { sched_priority: 1 };
-        if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
-            println!("not before other processes of its core: {error}");
-        }
+        let (_, one) = split(&sched_getaffinity(THIS)?)?;
         Ok(Self {
-            before,
-            schedule: scheduled,
+            _first: First::on(&one)?,
         })
-    }
-}
-
-impl Drop for OneCore {
-    fn drop(&mut self) {
-        let normal = set_schedule(self.schedule);
-        let anywhere = stay_on(&self.before);
-        for error in [normal, anywhere].into_iter().filter_map(Result::err) {
-            eprintln!("cannot leave the one core: {error}");
-        }
     }
 }
 
 /// The calling thread, and what it starts, stays off one core until this is dropped. Where there is
 /// only one, nothing is kept apart.
 pub struct SpareCore {
-    before: CpuSet,
     spare: CpuSet,
+    _first: First,
 }
 
 impl SpareCore {
     pub fn keep() -> io::Result<Self> {
-        let before = sched_getaffinity(THIS)?;
-        let (others, spare) = split(&before)?;
-        stay_on(&others)?;
-        Ok(Self { before, spare })
+        let (others, spare) = split(&sched_getaffinity(THIS)?)?;
+        Ok(Self {
+            spare,
+            _first: First::on(&others)?,
+        })
     }
 
     pub fn spare(&self) -> CpuSet {
@@ -113,10 +94,34 @@ impl SpareCore {
     }
 }
 
-impl Drop for SpareCore {
+/// The calling thread, and what it starts, stays on some cores until this is dropped, and goes
+/// before everything else there where that is allowed.
+struct First {
+    cores: CpuSet,
+    schedule: (libc::c_int, libc::sched_param),
+}
+
+impl First {
+    fn on(cores: &CpuSet) -> io::Result<Self> {
+        let before = Self {
+            cores: sched_getaffinity(THIS)?,
+            schedule: schedule()?,
+        };
+        stay_on(cores)?;
+        let first = libc::sched_param { sched_priority: 1 };
+        if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
+            println!("not before other processes: {error}");
+        }
+        Ok(before)
+    }
+}
+
+impl Drop for First {
     fn drop(&mut self) {
-        if let Err(error) = stay_on(&self.before) {
-            eprintln!("cannot return to the spare core: {error}");
+        let normal = set_schedule(self.schedule);
+        let anywhere = stay_on(&self.cores);
+        for error in [normal, anywhere].into_iter().filter_map(Result::err) {
+            eprintln!("cannot go back to all cores: {error}");
         }
     }
 }
