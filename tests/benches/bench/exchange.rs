@@ -3,7 +3,7 @@
 
 use crate::connect::attach;
 use crate::mesh::{self, LARGE};
-use crate::proxies::Proxy;
+use crate::proxies;
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{self, Batch, Values, interleave};
 use crate::server::{ANSWER, Server, request};
@@ -37,8 +37,8 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
         SocketAddrV4::new(mesh::backend(0), server.port),
         mesh::vip(0),
     );
-    let haproxy = Proxy::haproxy(server.port);
-    let nginx = Proxy::nginx(server.port);
+    let haproxy = proxies::haproxy(server.port);
+    let nginx = proxies::nginx(server.port);
 
     let way = |name, cgroup, address, ours| Way {
         name,
@@ -53,7 +53,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     ];
     for (name, proxy) in [("HAProxy", &haproxy), ("nginx stream", &nginx)] {
         match proxy {
-            Ok(proxy) => ways.push(way(name, &plain, proxy.address, false)),
+            Ok((_, address)) => ways.push(way(name, &plain, *address, false)),
             Err(error) => report.skip(name, error),
         }
     }

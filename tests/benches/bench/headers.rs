@@ -11,7 +11,7 @@ use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{Values, interleave};
 use crate::server::{ANSWER, Server, request};
 use crate::{Effort, Error};
-use kmesh_lite::model::{Header, Mesh, Name, Speaker, Waypoint};
+use kmesh_lite::model::Header;
 use kmesh_lite_tests::cgroup::Cgroup;
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -29,13 +29,13 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let server = Server::start()?;
     let (plain, meshed) = (Cgroup::new("plain")?, Cgroup::new("meshed")?);
     let waypoints = [
-        (WITHOUT, Header::Nothing, server.port),
-        (TLV, Header::Tlv, server.tlv),
-        (PROXY_V2, Header::ProxyV2, server.proxy_v2),
+        (WITHOUT, Header::Nothing, at(server.port)),
+        (TLV, Header::Tlv, at(server.tlv)),
+        (PROXY_V2, Header::ProxyV2, at(server.proxy_v2)),
     ];
-    let _kernel = follow(&behind(server.port, &waypoints), &meshed)?;
+    let _kernel = follow(&mesh::behind(server.port, &waypoints), &meshed)?;
 
-    let direct = SocketAddrV4::new(mesh::backend(0), server.port);
+    let direct = at(server.port);
     let way = |name, cgroup, address, ours| Way {
         name,
         cgroup,
@@ -111,11 +111,9 @@ fn others(effort: Effort, report: &mut Report) -> Result<(), Error> {
         Cgroup::new("on")?,
     );
     let port = listener.port;
-    let without = behind(port, &[(WITHOUT, Header::Nothing, port)]);
-    let with = behind(
-        port,
-        &[(WITHOUT, Header::Nothing, port), (TLV, Header::Tlv, port)],
-    );
+    let nothing = (WITHOUT, Header::Nothing, at(port));
+    let without = mesh::behind(port, &[nothing]);
+    let with = mesh::behind(port, &[nothing, (TLV, Header::Tlv, at(port))]);
     let _kernels = [
         follow(&without, &off)?,
         follow(&without, &again)?,
@@ -157,26 +155,9 @@ fn others(effort: Effort, report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// A service without a waypoint, and one behind each of these: its number, header and port.
-fn behind(target: u16, waypoints: &[(u32, Header, u16)]) -> Mesh {
-    let size = mesh::Size {
-        services: 4,
-        ..SMALL
-    };
-    let mut mesh = size.mesh(target);
-    for (service, header, port) in waypoints {
-        let name: Name = mesh::name(*service).parse().expect("a name");
-        let waypoint = Waypoint {
-            address: SocketAddrV4::new(mesh::backend(0), *port).into(),
-            header: *header,
-            speaker: Speaker::Client,
-            unit: None,
-        };
-        let service = mesh.services.get_mut(&name).expect("one of the four");
-        service.waypoint = Some(name.clone());
-        mesh.waypoints.insert(name, waypoint);
-    }
-    mesh
+/// Where everything leads: to one address.
+fn at(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(mesh::backend(0), port)
 }
 
 /// That the header is what the server expects: it would wait for the rest of one that is too short.

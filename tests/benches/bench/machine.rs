@@ -59,42 +59,89 @@ impl Machine {
 }
 
 /// The calling thread, and what it starts, stays on one core until this is dropped: wake-ups across
-/// cores would be most of what is measured. Where that is allowed, it also goes before everything
-/// else there.
+/// cores would be most of what is measured.
 pub struct OneCore {
-    before: CpuSet,
-    schedule: (libc::c_int, libc::sched_param),
+    _first: First,
 }
 
 impl OneCore {
     pub fn pin() -> io::Result<Self> {
-        let before = sched_getaffinity(THIS)?;
-        let allowed = |core: &usize| before.is_set(*core).unwrap_or(false);
-        // The last one: interrupts tend to go to the first.
-        let last = (0..CpuSet::count()).rfind(allowed);
-        let mut one = CpuSet::new();
-        one.set(last.unwrap_or_default())?;
-        sched_setaffinity(THIS, &one)?;
-        let scheduled = schedule()?;
-        let first = libc::sched_param { sched_priority: 1 };
-        if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
-            println!("not before other processes of its core: {error}");
-        }
+        let (_, one) = split(&sched_getaffinity(THIS)?)?;
         Ok(Self {
-            before,
-            schedule: scheduled,
+            _first: First::on(&one)?,
         })
     }
 }
 
-impl Drop for OneCore {
+/// The calling thread, and what it starts, stays off one core until this is dropped. Where there is
+/// only one, nothing is kept apart.
+pub struct SpareCore {
+    spare: CpuSet,
+    _first: First,
+}
+
+impl SpareCore {
+    pub fn keep() -> io::Result<Self> {
+        let (others, spare) = split(&sched_getaffinity(THIS)?)?;
+        Ok(Self {
+            spare,
+            _first: First::on(&others)?,
+        })
+    }
+
+    pub fn spare(&self) -> CpuSet {
+        self.spare
+    }
+}
+
+/// The calling thread, and what it starts, stays on some cores until this is dropped, and goes
+/// before everything else there where that is allowed.
+struct First {
+    cores: CpuSet,
+    schedule: (libc::c_int, libc::sched_param),
+}
+
+impl First {
+    fn on(cores: &CpuSet) -> io::Result<Self> {
+        let before = Self {
+            cores: sched_getaffinity(THIS)?,
+            schedule: schedule()?,
+        };
+        stay_on(cores)?;
+        let first = libc::sched_param { sched_priority: 1 };
+        if let Err(error) = set_schedule((libc::SCHED_FIFO, first)) {
+            println!("not before other processes: {error}");
+        }
+        Ok(before)
+    }
+}
+
+impl Drop for First {
     fn drop(&mut self) {
         let normal = set_schedule(self.schedule);
-        let anywhere = sched_setaffinity(THIS, &self.before).map_err(io::Error::from);
+        let anywhere = stay_on(&self.cores);
         for error in [normal, anywhere].into_iter().filter_map(Result::err) {
-            eprintln!("cannot leave the one core: {error}");
+            eprintln!("cannot go back to all cores: {error}");
         }
     }
+}
+
+/// The calling thread runs nowhere else.
+pub fn stay_on(cores: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(THIS, cores)?)
+}
+
+/// The last of these cores, as interrupts tend to go to the first, and before it the others. The
+/// only one is both.
+fn split(cores: &CpuSet) -> io::Result<(CpuSet, CpuSet)> {
+    let allowed = |core: &usize| cores.is_set(*core).unwrap_or(false);
+    let last = (0..CpuSet::count()).rfind(allowed).unwrap_or_default();
+    let (mut others, mut one) = (*cores, CpuSet::new());
+    one.set(last)?;
+    if (0..last).any(|core| allowed(&core)) {
+        others.unset(last)?;
+    }
+    Ok((others, one))
 }
 
 fn schedule() -> io::Result<(libc::c_int, libc::sched_param)> {

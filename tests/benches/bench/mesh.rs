@@ -1,7 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Mesh, Place, Policy, PortMapping, Protocol, Service, Vip,
+    Backend, Endpoint, Header, Mesh, Name, Place, Policy, PortMapping, Protocol, Service, Speaker,
+    Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -52,6 +53,30 @@ impl Size {
         }
         mesh
     }
+}
+
+/// Services of which those with these numbers are behind a waypoint each, with this header and at
+/// this address. Any others have none.
+pub fn behind(target: u16, waypoints: &[(u32, Header, SocketAddrV4)]) -> Mesh {
+    let last = waypoints.iter().map(|(service, ..)| *service).max();
+    let size = Size {
+        services: last.unwrap_or_default() + 1,
+        ..SMALL
+    };
+    let mut mesh = size.mesh(target);
+    for (service, header, address) in waypoints {
+        let name: Name = name(*service).parse().expect("a name");
+        let waypoint = Waypoint {
+            address: (*address).into(),
+            header: *header,
+            speaker: Speaker::Client,
+            unit: None,
+        };
+        let service = mesh.services.get_mut(&name).expect("one of these");
+        service.waypoint = Some(name.clone());
+        mesh.waypoints.insert(name, waypoint);
+    }
+    mesh
 }
 
 fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
