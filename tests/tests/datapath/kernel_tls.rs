@@ -79,7 +79,21 @@ fn sends_fail_where_tls_was_switched_on_before_the_first_byte() {
     }
     let client = Client::tcp4();
     assert_eq!(client.connect(V4), Ok(()));
-    encrypt(client.socket()).expect("TLS");
+    match encrypt(client.socket()) {
+        Ok(()) => {}
+        // Newer kernels, and those with the same mend, refuse it themselves for a socket in a socket map.
+        Err(Errno::EINVAL) => {
+            client.send(b"in clear");
+            client.finish();
+            let heard = mesh.waypoint.heard();
+            assert_eq!(
+                (heard.header().len(), heard.payload()),
+                (28, &b"in clear"[..])
+            );
+            return;
+        }
+        Err(error) => panic!("TLS: {error}"),
+    }
     for _ in 0..2 {
         let sent = client.socket().send(b"a secret");
         let error = sent.expect_err("no header can go before it");
