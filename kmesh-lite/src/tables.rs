@@ -34,7 +34,7 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use replay::{LookedUp, replay};
-pub use room::{Shortage, shortages};
+pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;
 
 use crate::model::Table;

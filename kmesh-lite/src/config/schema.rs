@@ -84,7 +84,7 @@ text! {
 
 text! {
     /// Capacities of the kernel's tables. Higher ones count as soon as the file is saved; lower ones
-    /// count when the service is started anew.
+    /// count after the service was stopped and started; a restart takes over the tables that there are.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
         addresses: Option<At<Limit>>,

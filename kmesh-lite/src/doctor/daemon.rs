@@ -56,7 +56,8 @@ pub fn judge(process: Option<u32>, status: &Result<Status, ClientError>) -> Chec
         ),
         State::Waiting | State::Keeping => Finding::warning(
             verdict,
-            "mend the file: `kmesh-lite check` shows what is wrong with it; it is applied as soon as it is saved",
+            "mend what it says: `kmesh-lite check` shows what is wrong with a file that the daemon can read; it is applied as \
+             soon as it is saved",
         ),
         State::Empty => Finding::warning(verdict, "add a service to the file"),
         State::Uncaptured => Finding::problem(

@@ -37,7 +37,8 @@ pub fn judge(unit: &Result<UnitProperties, NoUnit>, least: Option<usize>) -> Che
                 "{kept} of {most} places are taken, where tables and links need {least}: a crash or restart \
                  interrupts routing"
             ),
-            "look for `cannot keep` in `journalctl -u kmesh-lite`; NotifyAccess=main is needed; then restart",
+            "look for `FileDescriptorStoreMax` and `cannot keep` in `journalctl -u kmesh-lite`: raise that number as it says, \
+             or set NotifyAccess=main (`systemctl edit kmesh-lite`); then restart",
         ),
         0 => Finding::fine(format!("empty, with room for {most}")),
         _ => Finding::fine(format!("{kept} of {most} places, links among them")),

@@ -56,7 +56,7 @@ pub fn judge(links: &Links, status: &Result<Status, ClientError>) -> Check {
             match holders {
                 _ if !is_gone => Finding::fine(format!("attached to {paths}")),
                 Some(holders) => Finding::fine(format!(
-                    "{paths} belong to process {}, which listens elsewhere, as in a container",
+                    "{paths} belong to process {}, whose control socket is not here: it was removed, is about to be made anew, or is in a container",
                     holders[0]
                 )),
                 None => Finding::problem(

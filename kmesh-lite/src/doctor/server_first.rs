@@ -54,8 +54,9 @@ pub fn judge(found: &ServerFirst) -> Check {
         ),
         Some(true) => Finding::problem(
             format!("the daemon lacks CAP_SYS_PTRACE, which waypoints with `server_first` need ({names})"),
-            "`systemctl edit kmesh-lite`: [Service] AmbientCapabilities=CAP_SYS_PTRACE and \
-             CapabilityBoundingSet=CAP_SYS_PTRACE add it; then restart",
+            "copy examples-config/systemd/server-first.conf of the documentation to \
+             /etc/systemd/system/kmesh-lite.service.d/: it adds AmbientCapabilities=CAP_SYS_PTRACE and what else is \
+             needed; then `systemctl daemon-reload` and restart",
         ),
         Some(false) => Finding::fine(format!("CAP_SYS_PTRACE is there for {names}")),
         None => Finding::unknown(

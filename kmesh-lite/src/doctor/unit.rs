@@ -213,11 +213,14 @@ fn state(unit: &Result<UnitProperties, NoUnit>) -> Check {
             "`journalctl -u kmesh-lite -n 50` says why; then `systemctl restart kmesh-lite`",
         ),
         "activating" if restarts > 0 => Finding::problem(
-            format!("{state}, restarted {restarts} times"),
+            format!("{state}, restarted {}", times(restarts)),
             "it does not stay up: `journalctl -u kmesh-lite -n 50` says why",
         ),
         _ if restarts > 0 => Finding::warning(
-            format!("{state}, restarted {restarts} times since it was started by hand"),
+            format!(
+                "{state}, restarted {} since it was started by hand",
+                times(restarts)
+            ),
             "`journalctl -u kmesh-lite` says why; `systemctl reset-failed kmesh-lite` counts anew",
         ),
         _ => Finding::fine(state),
@@ -269,6 +272,13 @@ fn capabilities(unit: &Result<UnitProperties, NoUnit>, needed: &[&str]) -> Check
 /// A check of a unit that is not there.
 pub fn unknown(name: &'static str) -> Check {
     Finding::unknown("systemd does not say", "see `unit`").named(name)
+}
+
+fn times(number: u64) -> String {
+    match number {
+        1 => "once".to_owned(),
+        several => format!("{several} times"),
+    }
 }
 
 #[cfg(test)]

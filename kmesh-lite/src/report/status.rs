@@ -1,5 +1,6 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
+use super::count;
 use crate::api::{
     CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PriorityStatus, ServiceStatus,
     State, Status, TableUse,
@@ -33,9 +34,9 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
 pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<Status, Failure> {
     let mut datapath = status(snapshot, None, &Facts::default());
     let verdict = format!(
-        "{why}; the kernel goes on with {} services over {} endpoints",
-        datapath.services.len(),
-        datapath.endpoints()
+        "{why}; the kernel goes on with {} over {}",
+        count(datapath.services.len(), "service"),
+        count(datapath.endpoints(), "endpoint")
     );
     datapath.show_only(name)?;
     Ok(Status {

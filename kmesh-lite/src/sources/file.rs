@@ -139,7 +139,8 @@ fn target(path: &Path) -> Option<String> {
 fn failed(operation: &str, path: &Path, error: &io::Error) -> Box<Problem> {
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied => Some(
-            "make it and the folders above readable for the user that kmesh-lite runs as"
+            "make it and the folders above readable for the user that kmesh-lite runs as; the packaged service sees \
+             nothing below /home and /root"
                 .to_owned(),
         ),
         _ if error.raw_os_error() == Some(nix::libc::ELOOP) => target(path),

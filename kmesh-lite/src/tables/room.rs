@@ -4,6 +4,7 @@ use super::Tables;
 use super::auto::{self, Vips};
 use super::declared::{Declared, Noun, for_each_table};
 use crate::model::{Family, Limits, Mesh, Name, Service, Table};
+use kmesh_lite_common::{Endpoint, Slot};
 use std::fmt;
 
 /// Something that a valid mesh needs more of than it says there is.
@@ -38,6 +39,14 @@ pub(super) fn together(mesh: &Mesh, vips: &Vips, exhausted: Vec<Shortage>) -> Ve
         (need > limit).then_some(Shortage::Rows { table, need, limit })
     });
     rows.chain(exhausted).collect()
+}
+
+/// What the tables take at least, in bytes: their rows, without keys and counters.
+pub fn least_bytes(limits: &Limits) -> u64 {
+    let rows = |table: Table, size: usize| u64::from(limits.of(table)) * 2 * size as u64;
+    let mut bytes = rows(Table::Endpoints, size_of::<Endpoint>());
+    for_each_table!(T => { bytes += rows(T::TABLE, size_of::<Slot<<T as Noun>::Row>>()) });
+    bytes
 }
 
 impl Shortage {

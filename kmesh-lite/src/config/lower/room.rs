@@ -6,7 +6,7 @@ use super::super::problem::{Problem, Severity};
 use super::merge::Merged;
 use super::{Diagnostics, Spot};
 use crate::model::{Mesh, Name, Table};
-use crate::tables::{Shortage, shortages};
+use crate::tables::{Shortage, least_bytes, shortages};
 
 pub fn check(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
     for shortage in shortages(mesh) {
@@ -30,6 +30,26 @@ pub fn check(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
             _ => problem,
         };
         report.push(problem.help(shortage.remedy()));
+    }
+    warn_of_much(merged, mesh, report);
+}
+
+/// Tables of more than this are hardly meant: every pass looks at all of them.
+const MUCH: u64 = 1 << 30;
+
+fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
+    let bytes = least_bytes(&mesh.limits);
+    if let Some((fragment, text)) = merged.limits
+        && bytes > MUCH
+    {
+        let megabytes = bytes >> 20;
+        let message =
+            format!("tables with these limits take more than {megabytes} MB of kernel memory");
+        let problem = Spot::new(fragment, text.span).warning(message);
+        report.push(problem.help(
+            "all of it is taken when the service starts, and every pass looks at all of it: a larger one than the \
+             mesh needs makes each change slow",
+        ));
     }
 }
 
