@@ -57,7 +57,7 @@ const MOST: usize = 60;
 
 /// The cgroup of the program that is meant, if one is.
 fn cgroup(client: &args::Client) -> Result<Option<CgroupRef>, CliError> {
-    let of_unit = client.unit.clone().map(CgroupRef::Unit);
+    let of_unit = client.unit.as_deref().map(unit).map(CgroupRef::Unit);
     let by_path = client.cgroup.as_deref().map(rooted).map(CgroupRef::Path);
     let of_process = client.pid.map(of_process).transpose()?;
     Ok(of_unit.or(by_path).or(of_process))
@@ -155,5 +155,14 @@ pub fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(","),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// The name of a unit; one without a type is a service, as in systemctl.
+fn unit(name: &str) -> String {
+    if name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("{name}.service")
     }
 }

@@ -137,12 +137,15 @@ fn explain_answers_for_one_program() {
     let answer = daemon.json(&["explain", VIP, "--pid", &pid]);
     assert_eq!(answer["verdict"], "pass");
     assert_eq!(answer["steps"][0]["fields"]["captured"], false);
-    let nobody = daemon.verb(&["explain", VIP, "--unit", "no-such.service"]);
-    let why = String::from_utf8_lossy(&nobody.stderr);
-    assert!(
-        !nobody.status.success() && why.contains("no-such.service"),
-        "{why}"
-    );
+    // A name without a type is that of a service.
+    for unit in ["no-such.service", "no-such"] {
+        let nobody = daemon.verb(&["explain", VIP, "--unit", unit]);
+        let why = String::from_utf8_lossy(&nobody.stderr);
+        assert!(
+            !nobody.status.success() && why.contains("no-such.service"),
+            "{why}"
+        );
+    }
 }
 
 #[test]
