@@ -310,11 +310,9 @@ mod tests {
             let first = lines.next().unwrap().unwrap();
             while !lines.next().unwrap().unwrap().is_empty() {}
             let length = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"
-            )
-            .unwrap();
+            // At once: the client goes as soon as the head tells it enough.
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(text.as_bytes()).unwrap();
             first
         };
         thread::spawn(move || {
