@@ -17,7 +17,7 @@ pub struct Original {
     pub speaker: Speaker,
     /// The process that connected (thread group, first pid namespace), if a header is pending; else 0.
     pub process: u32,
-    /// The thread whose send the header was put before (first pid namespace); 0 before that.
+    /// The thread whose send is being probed (first pid namespace); 0 before there was one.
     pub sender: u32,
     /// Whether that send has the flag MSG_ZEROCOPY, where that has to be found out.
     pub probe: Probe,

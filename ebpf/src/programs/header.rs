@@ -57,7 +57,6 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     }
     original.pending = Header::Nothing;
     counters::count_outcome(Outcome::HeaderSent);
-    original.sender = maps::thread();
     if poke {
         return SK_PASS;
     }
@@ -79,47 +78,54 @@ fn join(ctx: &SkMsgContext) {
     unsafe { bpf_msg_pull_data(ctx.msg, 0, if size < MOST { size } else { MOST }, 0) };
 }
 
-/// Lets the first message leave from a socket that may send without a copy.
+/// Lets a message leave from a socket that may send without a copy: `first` bytes of it, if it has
+/// several pieces, and then this program runs again.
 ///
 /// For each send() with MSG_ZEROCOPY the program is told later, by its number, that its buffer is free.
 /// In the kernel's code for sockets of a socket map each piece of a message uses up a number, so that a
 /// message of several pieces shifts those that follow, and buffers would be used again too early.
-/// Whether a send() has the flag is not to be seen. So the header leaves alone, and this program runs
-/// again before the rest: if a number is gone by then, the rest never leaves.
+/// Whether a send() has the flag is not to be seen. So a little of it leaves alone, the header of the
+/// first message and one byte of any other: if a number is gone by then, the rest never leaves.
 #[inline(always)]
-fn probe(ctx: &SkMsgContext, original: &mut Original, ids: u32, header: u32) -> u32 {
+fn probe(ctx: &SkMsgContext, original: &mut Original, ids: u32, first: u32) -> u32 {
     if !is_one_piece(ctx) {
         original.ids = ids;
+        original.sender = maps::thread();
         original.probe = Probe::Sent;
-        // SAFETY: the context is valid while the program runs.
-        unsafe { bpf_msg_apply_bytes(ctx.msg, header) };
+        apply_to(ctx, first);
     }
     SK_PASS
 }
 
-/// Lets a message leave that comes after the header: the rest of the send() that the header was put
-/// before, or one of another thread that began meanwhile. Later ones do not come here.
+/// Lets a message leave that comes after the header: the rest of what is probed, a send() of another
+/// thread that began before the header was out, or one that begins while another thread waits in a
+/// recv() that did. Later ones do not come here.
 #[inline(always)]
 fn follow(ctx: &SkMsgContext, socket: Option<Tcp>, original: &mut Original) -> u32 {
     let Some(socket) = socket.filter(|socket| socket.may_send_zero_copy()) else {
         return SK_PASS;
     };
-    let ids = socket.zero_copy_ids();
-    if original.sender != maps::thread() {
-        // It cannot be probed: the number would be missing in the other threads' count.
-        return if ids.is_some() && is_one_piece(ctx) {
-            SK_PASS
-        } else {
-            fail(original, EventKind::ZeroCopy)
-        };
-    }
-    if original.probe == Probe::Sent {
-        if ids != Some(original.ids) {
+    // The message still has the limit of its probe.
+    apply_to(ctx, 0);
+    let Some(ids) = socket.zero_copy_ids() else {
+        return fail(original, EventKind::ZeroCopy);
+    };
+    if original.probe == Probe::Sent && original.sender == maps::thread() {
+        if ids != original.ids {
             return fail(original, EventKind::ZeroCopy);
         }
         original.probe = Probe::Idle;
+        return SK_PASS;
     }
-    SK_PASS
+    probe(ctx, original, ids, 1)
+}
+
+/// Makes the verdict count for so many bytes of the message, after which the program runs again; 0 is
+/// all of it.
+#[inline(always)]
+fn apply_to(ctx: &SkMsgContext, bytes: u32) {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { bpf_msg_apply_bytes(ctx.msg, bytes) };
 }
 
 #[inline(always)]
