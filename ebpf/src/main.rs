@@ -2,12 +2,17 @@
 
 #![no_std]
 #![no_main]
+// The processor is experimental for inline assembly.
+#![feature(asm_experimental_arch)]
 
 mod context;
 mod counters;
 mod events;
 mod maps;
+mod original;
 mod pending;
+mod remember;
+mod slots;
 mod socket;
 /// What the programs do.
 mod programs {
@@ -16,10 +21,11 @@ mod programs {
     pub mod datagram;
     pub mod getpeername;
     pub mod header;
+    pub mod release;
 }
 
-use aya_ebpf::macros::{cgroup_sock_addr, sk_msg, sock_ops};
-use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockOpsContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops};
+use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockContext, SockOpsContext};
 use context::{V4, V6};
 use programs::connect::connect;
 use programs::datagram::received;
@@ -27,12 +33,29 @@ use programs::getpeername::getpeername;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    connect::<V4>(&ctx)
+    connect::<V4, true>(&ctx)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    connect::<V6>(&ctx)
+    connect::<V6, true>(&ctx)
+}
+
+/// [`connect4`] for kernels without the instruction by which a slot is taken (before 5.12): they refuse
+/// a program that has it, even where it is never reached.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4_plain(ctx: SockAddrContext) -> i32 {
+    connect::<V4, false>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6_plain(ctx: SockAddrContext) -> i32 {
+    connect::<V6, false>(&ctx)
+}
+
+#[cgroup_sock(sock_release)]
+pub fn released(ctx: SockContext) -> i32 {
+    programs::release::released(&ctx)
 }
 
 #[cgroup_sock_addr(getpeername4)]

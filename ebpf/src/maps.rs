@@ -1,18 +1,17 @@
 //! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
 
 use crate::context;
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_sock};
-use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
 };
-use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Original, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+    FrontendKey, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::Lookup;
 
@@ -50,9 +49,6 @@ pub static PENDING: SockHash<u64> = SockHash::with_max_entries(65536, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
-
-#[btf_map]
-static ORIGINALS: SkStorage<Original> = SkStorage::new();
 
 /// The tables at one generation, for one connect.
 pub struct Maps<'a> {
@@ -176,61 +172,5 @@ pub fn is_daemon() -> bool {
     match SETTINGS.get(0) {
         Some(settings) => settings.daemon != 0 && process() == settings.daemon,
         None => false,
-    }
-}
-
-/// The socket storage: what a redirected socket remembers.
-pub mod original {
-    use super::{ORIGINALS, Original, bpf_sock};
-    use aya_ebpf::helpers::generated::bpf_sk_storage_get;
-    use aya_ebpf::programs::SockAddrContext;
-    use core::ptr::{addr_of, null_mut};
-
-    /// Keeps `original` for the socket; false when the kernel has no memory for it.
-    #[inline(always)]
-    pub fn keep(ctx: &SockAddrContext, mut original: Original) -> bool {
-        // SAFETY: the hooks we attach to always have a socket.
-        let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
-        if kept.is_null() {
-            return false;
-        }
-        // SAFETY: storage of this socket. A socket that connects again has an older original here.
-        unsafe { *kept = original };
-        true
-    }
-
-    /// What the socket remembers.
-    #[inline(always)]
-    pub fn get(ctx: &SockAddrContext) -> Option<Original> {
-        // SAFETY: as in `keep`.
-        let kept = unsafe { ORIGINALS.get_ptr_mut(ctx) };
-        // SAFETY: checked for null; the storage lives as long as the socket.
-        (!kept.is_null()).then(|| unsafe { *kept })
-    }
-
-    /// Makes a socket that connects again forget its first destination.
-    #[inline(always)]
-    pub fn forget(ctx: &SockAddrContext) {
-        // SAFETY: as in `keep`.
-        if unsafe { ORIGINALS.get_ptr_mut(ctx) }.is_null() {
-            return;
-        }
-        // SAFETY: the context of a sock_addr program is valid while it runs.
-        let sk: *mut bpf_sock = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
-        // SAFETY: a socket of the hook. It can only fail if the storage is gone already.
-        let _ = unsafe { ORIGINALS.delete(sk) };
-    }
-
-    /// What the socket of another kind of hook remembers; `sk` may be null.
-    #[inline(always)]
-    pub fn of(sk: *mut bpf_sock) -> Option<&'static mut Original> {
-        if sk.is_null() {
-            return None;
-        }
-        let map = addr_of!(ORIGINALS).cast_mut();
-        // SAFETY: a socket that the hook holds.
-        let kept = unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), null_mut(), 0) };
-        // SAFETY: null or storage that lives as long as the socket, whose lock the hooks hold.
-        unsafe { kept.cast::<Original>().as_mut() }
     }
 }

@@ -18,6 +18,9 @@ static SOCKET_FIELDS: SocketFields = SocketFields {
     only_v6: NOWHERE,
     zero_copy_ids: 0,
     upper_layer: 0,
+    of_kernel: NOWHERE,
+    cookie: 0,
+    storage: 0,
     ids_count_pieces: 0,
 };
 
@@ -73,6 +76,26 @@ impl Tcp {
         }
         // SAFETY: as above.
         Some(unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) })
+    }
+
+    /// Whether the socket has a cookie, whether programs keep something with it, and whether it is one
+    /// of the kernel's own; `None` where this kernel does not show it.
+    #[inline(always)]
+    pub fn past(self) -> Option<(bool, bool, bool)> {
+        let (cookie, storage) = (field!(cookie), field!(storage));
+        let of_kernel = field!(of_kernel.offset);
+        if cookie == 0 || storage == 0 || of_kernel == 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe {
+            let byte = read_volatile(self.0.add(of_kernel as usize));
+            Some((
+                read_volatile(self.0.add(cookie as usize).cast::<u64>()) != 0,
+                read_volatile(self.0.add(storage as usize).cast::<u64>()) != 0,
+                byte >> field!(of_kernel.number) & 1 == 1,
+            ))
+        }
     }
 
     /// Whether something was put on top of TCP, like TLS.

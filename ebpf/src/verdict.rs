@@ -97,11 +97,13 @@ pub enum Outcome {
     RefuseZeroCopy = 18,
     /// The same, because kernel TLS was switched on while the header was pending.
     RefuseEncrypted = 19,
+    /// A connection that is not in the connection table, because other connections have its slots.
+    Unlisted = 20,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -122,6 +124,7 @@ impl Outcome {
         Self::RefuseUndeclaredUdpPort,
         Self::RefuseZeroCopy,
         Self::RefuseEncrypted,
+        Self::Unlisted,
     ];
 
     /// Name of the counter.
@@ -147,6 +150,7 @@ impl Outcome {
             Self::RefuseUndeclaredUdpPort => "refuse_undeclared_udp_port",
             Self::RefuseZeroCopy => "refuse_zero_copy",
             Self::RefuseEncrypted => "refuse_encrypted",
+            Self::Unlisted => "unlisted",
         }
     }
 }

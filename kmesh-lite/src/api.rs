@@ -4,6 +4,7 @@
 //! name; times are RFC 3339 in UTC. Texts are for people and may change; decide by the other fields.
 
 mod check;
+mod connections;
 mod dump;
 mod explain;
 mod failure;
@@ -12,10 +13,11 @@ mod plan;
 mod status;
 
 pub use check::Checked;
+pub use connections::{ConnectionStatus, Connections};
 pub use dump::Row;
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
-pub use plan::{FileText, PlanRequest, PlanText, Reloaded};
+pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass,
     LastReload, PriorityStatus, ServiceStatus, State, Status, TableUse,

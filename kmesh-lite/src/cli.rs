@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod check;
 mod completions;
+mod connections;
 mod doctor;
 mod dump;
 mod error;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(args, &mut output),
         Verb::Reload(args) => reload::run(args, &mut output),
         Verb::Status(args) => status::run(args, &mut output),
+        Verb::Connections(args) => connections::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),

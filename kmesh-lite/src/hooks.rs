@@ -45,13 +45,13 @@ pub enum Need {
     Datagrams,
 }
 
-/// Every hook. The order is that of attaching: headers and names of peers before connects, so that no
-/// socket is redirected that would lack its header or whose peer would have a wrong name.
-pub const HOOKS: [Hook; 8] = {
+/// Every hook. The order is that of attaching: connects come last, so that no socket is redirected that
+/// would lack its header, whose peer would have a wrong name, or whose end nobody would see.
+pub const HOOKS: [Hook; 9] = {
     use aya_obj::generated::bpf_attach_type::{
-        BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_CONNECT,
-        BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS, BPF_CGROUP_UDP4_RECVMSG,
-        BPF_CGROUP_UDP6_RECVMSG, BPF_SK_MSG_VERDICT,
+        BPF_CGROUP_INET_SOCK_RELEASE, BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME,
+        BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS,
+        BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP6_RECVMSG, BPF_SK_MSG_VERDICT,
     };
     const fn of_cgroup(name: &'static str, attach_type: u32, need: Need, remembers: bool) -> Hook {
         Hook {
@@ -97,6 +97,12 @@ pub const HOOKS: [Hook; 8] = {
         of_cgroup(
             "getpeername6",
             BPF_CGROUP_INET6_GETPEERNAME as u32,
+            Need::Always,
+            true,
+        ),
+        of_cgroup(
+            "released",
+            BPF_CGROUP_INET_SOCK_RELEASE as u32,
             Need::Always,
             true,
         ),

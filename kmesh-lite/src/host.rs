@@ -6,6 +6,7 @@
 mod addresses;
 mod capability;
 mod cgroup;
+mod clock;
 mod facts;
 mod this_host;
 mod unit_files;
@@ -13,6 +14,7 @@ mod units;
 
 pub use capability::{FOR_SERVER_FIRST, MissingCapabilities, NEEDED, check, missing};
 pub use cgroup::{CgroupError, Cgroups, Lineage, has_units, lock_holder, mounts};
+pub use clock::monotonic;
 pub use facts::{Sight, facts, look};
 pub use this_host::{look_again, this_host};
 pub use unit_files::names as unit_files;

@@ -5,6 +5,7 @@
 //! nowhere else.
 
 mod bpf;
+mod connections;
 mod counters;
 mod fault;
 mod fields;
@@ -19,6 +20,7 @@ mod rows;
 mod server_first;
 mod store;
 
+pub use connections::Living;
 pub use inherited::Descriptors;
 pub use links::HookError;
 pub use object::{Abilities, LoadError};
@@ -37,6 +39,7 @@ use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Pass, Port, ReconcileError};
 use crate::tables::{self, Actual, Counters, Tables};
+use connections::ConnectionTable;
 use inherited::Inherited;
 use kmesh_lite_common::{Label, Settings};
 use links::Links;
@@ -110,6 +113,7 @@ pub struct Kernel {
     written: Option<Tables>,
     /// What programs tell of sockets, until somebody takes it.
     records: Option<Records>,
+    connections: Option<ConnectionTable>,
 }
 
 /// Why the kernel does not follow.
@@ -127,6 +131,8 @@ pub enum KernelError {
     Reconcile(#[from] ReconcileError),
     #[error("cannot listen to the programs")]
     Records(#[source] std::io::Error),
+    #[error("cannot read the connection table")]
+    Connections(#[source] std::io::Error),
 }
 
 impl From<MapsError> for KernelError {
@@ -143,6 +149,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Cgroups that the programs are attached to.
     pub attached: Vec<PathBuf>,
+    /// The connections that programs of these cgroups hold.
+    pub connections: Vec<Living>,
 }
 
 impl Kernel {
@@ -212,7 +220,16 @@ impl Kernel {
         for name in &left.foreign {
             store::release(&*store, name);
         }
-        let limits = if filled { object.maps.limits() } else { limits };
+        let table = object.connections()?;
+        let connections = table.as_ref().map_or(0, ConnectionTable::limit);
+        let limits = if filled {
+            object.maps.limits(connections)
+        } else {
+            Limits {
+                connections,
+                ..limits
+            }
+        };
         Ok(Self {
             cgroups,
             options,
@@ -223,6 +240,7 @@ impl Kernel {
             superseded: left.superseded,
             written: None,
             records: Some(records),
+            connections: table,
         })
     }
 
@@ -297,8 +315,16 @@ impl Kernel {
             counters: self.object.maps.counters(&tables)?,
             limits: self.limits,
             attached: self.attached_to()?,
+            connections: self.connections()?,
             tables,
         })
+    }
+
+    /// The connections in the connection table.
+    pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
+        let listed = self.connections.as_ref().map(ConnectionTable::list);
+        let listed = listed.transpose().map_err(KernelError::Connections)?;
+        Ok(listed.unwrap_or_default())
     }
 
     fn release_superseded(&mut self) {
@@ -380,7 +406,7 @@ impl Port for Kernel {
         }
         self.superseded
             .extend(std::mem::replace(&mut self.tables_kept, kept));
-        self.limits = object.maps.limits();
+        self.limits = object.maps.limits(self.limits.connections);
         self.object = object;
         Ok(())
     }

@@ -5,15 +5,19 @@
 
 mod caller;
 mod candidates;
+mod connections;
 mod contents;
 mod dump;
 mod explain;
 mod few;
+mod open;
 mod plan;
 pub mod problems;
 mod status;
+mod titles;
 
 pub use caller::Client;
+pub use connections::connections;
 pub use contents::{contents, count};
 pub use dump::dump;
 pub use explain::explain;

@@ -26,6 +26,12 @@ pub struct SocketFields {
     pub zero_copy_ids: u32,
     /// `inet_connection_sock.icsk_ulp_ops`, a pointer: TLS, or what else was put on top of TCP.
     pub upper_layer: u32,
+    /// `sock.sk_kern_sock` in its byte: the socket is the kernel's own.
+    pub of_kernel: Bit,
+    /// `sock_common.skc_cookie`, 8 bytes: 0 as long as nobody has asked for SO_COOKIE.
+    pub cookie: u32,
+    /// `sock.sk_bpf_storage`, a pointer: null where no program has kept anything with the socket.
+    pub storage: u32,
     /// 1 where a send with MSG_ZEROCOPY uses up an id for each piece that a program saw (6.5 and
     /// newer); 0 where such a send uses up none.
     pub ids_count_pieces: u32,

@@ -10,6 +10,7 @@
 mod addr;
 mod backend;
 mod caller;
+mod connection;
 mod endpoint;
 mod event;
 mod fields;
@@ -26,6 +27,7 @@ mod waypoint;
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
+pub use connection::{Bucket, Connection, PLACES};
 pub use endpoint::{Endpoint, EndpointId, Member, Range};
 pub use event::{Event, EventKind, SINK};
 pub use fields::{Bit, SocketFields};
@@ -39,11 +41,11 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
-/// [`Original`], [`Event`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 2;
+/// [`Original`], [`Connection`], [`Event`], and the keys of sockets with a pending header.
+pub const SOCKETS_VERSION: u32 = 3;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -1,7 +1,7 @@
 //! sock_ops: what becomes of the connections of a cgroup. The program only tells the stages of a
 //! connection apart; each part that acts at a stage has a function for it.
 
-use crate::maps::original;
+use crate::original;
 use crate::pending;
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_STATE_CB,

@@ -2,7 +2,8 @@
 
 use crate::counters;
 use crate::events::tell;
-use crate::maps::{self, PENDING, original};
+use crate::maps::{self, PENDING};
+use crate::original;
 use crate::socket::Tcp;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::bindings::{BPF_F_INGRESS, bpf_sock};

@@ -32,6 +32,18 @@ pub struct PlanText {
     /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.
     #[serde(default)]
     pub absent: Vec<String>,
+    /// Endpoints with open connections that would take no new ones. What is open goes on.
+    #[serde(default)]
+    pub leaving: Vec<Leaving>,
+}
+
+/// An endpoint that is about to go, or to be drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    pub service: String,
+    /// The endpoint as the file could name it.
+    pub endpoint: String,
+    pub open_connections: u64,
 }
 
 /// `POST /v1/reload`.

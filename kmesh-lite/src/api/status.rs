@@ -116,6 +116,9 @@ pub struct ServiceStatus {
     pub waypoint: Option<String>,
     /// Connects since the programs were loaded.
     pub connects: u64,
+    /// Connections whose sockets programs hold now, as far as they are listed.
+    #[serde(default)]
+    pub open_connections: u64,
     /// Whether connects to one of its addresses are refused, because the policy leaves no endpoint.
     #[serde(default)]
     pub refuses: bool,
@@ -148,6 +151,9 @@ pub struct EndpointStatus {
     /// Connects that the service sent here since it has the endpoint, through the backend's waypoint or
     /// not. Those of a waypoint count too.
     pub connects: u64,
+    /// Those of them whose sockets programs hold now, as far as they are listed.
+    #[serde(default)]
+    pub open_connections: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,6 +47,8 @@ pub enum Verb {
     Reload(Reload),
     /// Show how the mesh is
     Status(Status),
+    /// List the open connections
+    Connections(Connections),
     /// Replay the kernel's decision for an address on the live tables
     Explain(Explain),
     /// Print the kernel's tables
@@ -154,6 +156,25 @@ pub struct Status {
     /// Exit with what a Nagios plugin would: 0 routing, 1 warning, 2 critical, 3 unknown
     #[arg(long)]
     pub exit_code: bool,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite connections                  every open connection, oldest first
+  kmesh-lite connections payments         those of one service
+  kmesh-lite connections --json | jq '.connections[] | select(.unit == \"shop.service\")'
+
+A connection is listed from connect() until the last program that holds its socket lets go of it. A
+connect that failed is listed as well, for as long as the program keeps its socket.")]
+pub struct Connections {
+    /// Only those of this service
+    #[arg(add = ArgValueCandidates::new(completions::services))]
+    pub name: Option<String>,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
@@ -329,6 +350,7 @@ impl Verb {
             Self::Plan(args) => args.format.json,
             Self::Reload(args) => args.format.json,
             Self::Status(args) => args.format.json,
+            Self::Connections(args) => args.format.json,
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,

@@ -52,6 +52,17 @@ fn text(plan: &PlanText) -> String {
             "  captured cgroup {name}: waiting, it is not there now"
         );
     }
+    for leaving in &plan.leaving {
+        let (s, goes) = match leaving.open_connections {
+            1 => ("", "goes"),
+            _ => ("s", "go"),
+        };
+        let _ = writeln!(
+            text,
+            "  service {}: {} open connection{s} of endpoint {} {goes} on, and no new ones come",
+            leaving.service, leaving.open_connections, leaving.endpoint
+        );
+    }
     if count > 0 {
         text.push('\n');
     }

@@ -116,7 +116,15 @@ fn heading(text: &mut String, heading: &str) {
 }
 
 fn services(services: &[ServiceStatus]) -> Table {
-    let columns = ["name", "frontends", "policy", ">endpoints", ">connects", ""];
+    let columns = [
+        "name",
+        "frontends",
+        "policy",
+        ">endpoints",
+        ">connects",
+        ">open",
+        "",
+    ];
     let mut table = Table::new(&columns);
     for service in services {
         let endpoints: usize = service.priorities.iter().map(|p| p.endpoints.len()).sum();
@@ -133,6 +141,7 @@ fn services(services: &[ServiceStatus]) -> Table {
             policy,
             endpoints.to_string(),
             service.connects.to_string(),
+            service.open_connections.to_string(),
             if service.refuses {
                 format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
             } else {
@@ -151,6 +160,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         "locality",
         ">weight",
         ">connects",
+        ">open",
         "",
     ]);
     for service in services {
@@ -170,6 +180,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
                     or_dash(&endpoint.locality),
                     endpoint.weight.to_string(),
                     endpoint.connects.to_string(),
+                    endpoint.open_connections.to_string(),
                     notes.join(", "),
                 ]);
             }

@@ -99,6 +99,9 @@ text! {
         backends: Option<At<Limit>>,
         /// Waypoints. Default: 1024.
         waypoints: Option<At<Limit>>,
+        /// Living connections that are listed and counted. More of them work as well, at a higher price.
+        /// Counts after the service was stopped and started. Default: 65536.
+        connections: Option<At<Limit>>,
     }
 }
 

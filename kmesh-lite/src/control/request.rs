@@ -1,6 +1,6 @@
 //! What can be asked of the daemon, with where the answer goes.
 
-use crate::api::{Explanation, Failure, FileText, PlanText, Reloaded, Status};
+use crate::api::{Connections, Explanation, Failure, FileText, PlanText, Reloaded, Status};
 use crate::model::{CgroupRef, Protocol};
 use std::fmt;
 use std::io::{self, Write};
@@ -33,6 +33,11 @@ pub enum Request {
         /// The program's process, if one is meant.
         pid: Option<u32>,
         reply: Reply<Explanation>,
+    },
+    Connections {
+        /// Of one service; all if none.
+        name: Option<String>,
+        reply: Reply<Later<Connections>>,
     },
     Dump {
         reply: Reply<Text>,

@@ -1,6 +1,6 @@
 //! The kernel side, as the daemon sees it: values in, values out.
 
-use crate::kernel::Snapshot;
+use crate::kernel::{Living, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Pass};
 use crate::tables::Actual;
@@ -36,6 +36,9 @@ pub trait Datapath {
 
     /// The tables, with everything that there is to tell of them.
     fn snapshot(&mut self) -> Result<Snapshot, Self::Error>;
+
+    /// The connections that programs hold.
+    fn connections(&self) -> Result<Vec<Living>, Self::Error>;
 
     /// The part that has to be mended. It decides the exit code of `reload`, and whether a first pass that fails
     /// ends the daemon.

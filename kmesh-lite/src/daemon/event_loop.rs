@@ -113,6 +113,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 pid,
                 reply,
             } => drop(reply.send(self.explain(address, protocol, cgroup, pid))),
+            Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
             Request::Dump { reply } => drop(reply.send(self.dump())),
         }
     }

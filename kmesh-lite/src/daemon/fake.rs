@@ -5,7 +5,7 @@ use super::supervisor::{News, Supervisor};
 use super::{Blame, Datapath, Source, cgroups_changed};
 use crate::config::{Fragments, Origin, fragment};
 use crate::host::{Cgroups, Units, WatchError};
-use crate::kernel::Snapshot;
+use crate::kernel::{Living, Snapshot};
 use crate::maps::{Maps, Memory};
 use crate::model::{Facts, Limits, Mesh};
 use crate::reconcile::{self, Change, Pass};
@@ -125,6 +125,10 @@ impl Datapath for FakeDatapath {
             },
             ..Snapshot::default()
         })
+    }
+
+    fn connections(&self) -> Result<Vec<Living>, Broken> {
+        Ok(Vec::new())
     }
 
     fn blame(error: &Broken) -> Blame {

@@ -1,7 +1,7 @@
 //! The kernel as the daemon's datapath.
 
 use super::datapath::{Blame, Datapath};
-use crate::kernel::{Kernel, KernelError, Snapshot};
+use crate::kernel::{Kernel, KernelError, Living, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Pass, ReconcileError};
 use crate::tables::Actual;
@@ -36,6 +36,10 @@ impl Datapath for Kernel {
 
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         Kernel::snapshot(self)
+    }
+
+    fn connections(&self) -> Result<Vec<Living>, KernelError> {
+        Kernel::connections(self)
     }
 
     fn blame(error: &KernelError) -> Blame {

@@ -54,12 +54,16 @@ fn loaded(abilities: Abilities) -> Finding {
     let Abilities {
         choose_errno,
         know_mptcp,
+        table_connections,
         read_sockets,
     } = abilities;
     let lacks = [
         (!choose_errno).then_some("without bpf_set_retval: where a connect is refused, programs see EPERM"),
         (!know_mptcp).then_some(
             "without bpf_skc_to_mptcp_sock: a Multipath TCP socket on its way to a waypoint with a header is closed, not refused",
+        ),
+        (!table_connections).then_some(
+            "without atomic cmpxchg: connects cost more, and connections are not listed",
         ),
         (!read_sockets).then_some(
             "without bpf_skc_to_tcp_sock: a send with MSG_ZEROCOPY, or kernel TLS, before the header has left is not refused",
@@ -119,6 +123,7 @@ pub mod tests {
         Programs::Tried(Ok(Abilities {
             choose_errno,
             know_mptcp,
+            table_connections: true,
             read_sockets: true,
         }))
     }
@@ -149,10 +154,12 @@ pub mod tests {
         let blind = judge(&Programs::Tried(Ok(Abilities {
             choose_errno: true,
             know_mptcp: true,
+            table_connections: false,
             read_sockets: false,
         })));
         assert_eq!(blind.verdict, Warning);
         assert!(blind.found.contains("MSG_ZEROCOPY"), "{blind:?}");
+        assert!(blind.found.contains("not listed"), "{blind:?}");
     }
 
     #[test]

@@ -202,6 +202,12 @@ pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(map.info().map_err(io_error)?.id())
 }
 
+/// How many elements a map has room for.
+pub fn map_rows(map: BorrowedFd<'_>) -> io::Result<u32> {
+    let map = MapData::from_fd(map.try_clone_to_owned()?).map_err(io_error)?;
+    Ok(map.info().map_err(io_error)?.max_entries())
+}
+
 /// An error unless the descriptor is of this kind: `bpf-link` or `bpf-map`, as /proc names it.
 pub fn expect_kind(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
     let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;

@@ -41,19 +41,24 @@ impl Types {
             offset: whole("sock_common", "skc_flags", 8),
             number: self.enumerator("sock_flags", "SOCK_ZEROCOPY").unwrap_or(0),
         };
-        let only_v6 = self.field("sock_common", "skc_ipv6only");
-        let only_v6 = only_v6.filter(|field| field.size == 1);
+        let bit = |structure, field| {
+            let field = self.field(structure, field).filter(|field| field.size == 1);
+            field.map_or_else(Bit::default, |field| Bit {
+                offset: field.from / 8,
+                number: field.from % 8,
+            })
+        };
         SocketFields {
             zero_copy: if zero_copy.number == 0 {
                 Bit::default()
             } else {
                 zero_copy
             },
-            only_v6: only_v6.map_or_else(Bit::default, |field| Bit {
-                offset: field.from / 8,
-                number: field.from % 8,
-            }),
+            only_v6: bit("sock_common", "skc_ipv6only"),
             zero_copy_ids: whole("sock", "sk_zckey", 4),
+            of_kernel: bit("sock", "sk_kern_sock"),
+            cookie: whole("sock_common", "skc_cookie", 8),
+            storage: whole("sock", "sk_bpf_storage", 8),
             upper_layer: whole("inet_connection_sock", "icsk_ulp_ops", 8),
             // This function sends without such ids, and went when pieces began to be sent like any other.
             ids_count_pieces: u32::from(!self.has_function("do_tcp_sendpages")),
@@ -148,6 +153,9 @@ mod tests {
             fields.only_v6.offset,
             fields.zero_copy_ids,
             fields.upper_layer,
+            fields.of_kernel.offset,
+            fields.cookie,
+            fields.storage,
         ] {
             assert_ne!(offset, 0, "{fields:?}");
         }

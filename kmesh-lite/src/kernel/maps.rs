@@ -94,9 +94,9 @@ impl KernelMaps {
         Ok(wrong)
     }
 
-    /// The limits that these tables were made for.
-    pub fn limits(&self) -> Limits {
-        Limits::each(|table| Table::limit_of(self.capacity(table)))
+    /// The limits that these tables were made for, beside a connection table for so many.
+    pub fn limits(&self, connections: u32) -> Limits {
+        Limits::each(|table| Table::limit_of(self.capacity(table)), connections)
     }
 
     /// Reads the counters of everything in `tables`.

@@ -1,6 +1,7 @@
 //! The programs and their maps, loaded.
 
 use super::bpf::{self, io_error};
+use super::connections::{self, ConnectionTable};
 use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
@@ -11,7 +12,7 @@ use crate::tables::{Declared, each, for_each_table};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use kmesh_lite_common::{SINK, Settings, SocketFields};
+use kmesh_lite_common::{PLACES, SINK, Settings, SocketFields};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::collections::BTreeMap;
 use std::io;
@@ -89,12 +90,14 @@ fn sized_maps() -> Vec<(&'static str, Table)> {
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
 
-/// Maps that outlive the tables: what sockets remember, which of them have a header pending, and
-/// what is told about them.
-pub const SOCKETS: [&str; 3] = [ORIGINALS, PENDING, EVENTS];
+/// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
+/// which of them have a header pending, and what is told about them.
+pub const SOCKETS: [&str; 5] = [ORIGINALS, PENDING, EVENTS, BUCKETS, CONNECTIONS];
 const ORIGINALS: &str = "ORIGINALS";
 const PENDING: &str = "PENDING";
 const EVENTS: &str = "EVENTS";
+pub const BUCKETS: &str = "BUCKETS";
+pub const CONNECTIONS: &str = "CONNECTIONS";
 
 /// Maps by their names in the object.
 pub type ByName = BTreeMap<&'static str, OwnedFd>;
@@ -120,8 +123,21 @@ pub struct Abilities {
     pub choose_errno: bool,
     /// Tell sockets of Multipath TCP.
     pub know_mptcp: bool,
+    /// Keep connections in the connection table: otherwise each socket remembers its own.
+    pub table_connections: bool,
     /// Read fields of sockets that no context shows.
     pub read_sockets: bool,
+}
+
+impl Abilities {
+    /// The program in the object that serves a hook.
+    fn program(self, hook: &'static str) -> &'static str {
+        match hook {
+            "connect4" if !self.table_connections => "connect4_plain",
+            "connect6" if !self.table_connections => "connect6_plain",
+            hook => hook,
+        }
+    }
 }
 
 /// LoadedObject programs with their maps.
@@ -190,6 +206,16 @@ impl Object {
         inserted.map_err(|error| map_error(PENDING)(io_error(error)))
     }
 
+    /// The connection table; none where the kernel cannot have one.
+    pub fn connections(&self) -> Result<Option<ConnectionTable>, LoadError> {
+        if !self.abilities.table_connections {
+            return Ok(None);
+        }
+        let (buckets, rows) = (self.socket_map(BUCKETS)?, self.socket_map(CONNECTIONS)?);
+        let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
+        Ok(Some(table))
+    }
+
     /// Whether no socket has a header pending.
     pub fn has_no_pending_header(&self) -> bool {
         let is_sink = |key| matches!(key, Ok(SINK));
@@ -221,28 +247,30 @@ impl Object {
         })
     }
 
-    /// The number of a program in the kernel.
+    /// The number of the program of a hook in the kernel.
     pub fn program_id(&self, name: &'static str) -> Result<u32, LoadError> {
-        let program = self.ebpf.program(name).ok_or(LoadError::Absent {
-            kind: "program",
-            name,
-        })?;
-        let about = program
+        let about = self
+            .loaded(name)?
             .info()
             .map_err(|source| LoadError::Program { name, source })?;
         Ok(about.id())
     }
 
-    /// A program by its name.
+    /// The program of a hook.
     pub fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
-        let program = self.ebpf.program(name).ok_or(LoadError::Absent {
-            kind: "program",
-            name,
-        })?;
-        let fd = program
+        let fd = self
+            .loaded(name)?
             .fd()
             .map_err(|source| LoadError::Program { name, source })?;
         Ok(fd.as_fd())
+    }
+
+    fn loaded(&self, name: &'static str) -> Result<&Program, LoadError> {
+        let program = self.ebpf.program(self.abilities.program(name));
+        program.ok_or(LoadError::Absent {
+            kind: "program",
+            name,
+        })
     }
 }
 
@@ -274,14 +302,18 @@ fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Lo
     let mut abilities = Abilities {
         choose_errno: true,
         know_mptcp: true,
+        // Nothing tells of the end of a socket of the kernel's own, so these have to be told from others.
+        table_connections: SOCKET_FIELDS.of_kernel.offset != 0,
         read_sockets: true,
     };
     // From what came last to the kernel to what came first.
-    let without: [fn(&mut Abilities); 3] = [
+    let without: [fn(&mut Abilities); 4] = [
         // Without CONFIG_MPTCP there are no such sockets; an older kernel closes them instead.
         |abilities| abilities.know_mptcp = false,
         // Before kernel 6.1 these hooks cannot choose the errno of connect().
         |abilities| abilities.choose_errno = false,
+        // Before kernel 5.12 a slot cannot be taken.
+        |abilities| abilities.table_connections = false,
         |abilities| abilities.read_sockets = false,
     ];
     for take_away in without {
@@ -298,6 +330,11 @@ fn warn(abilities: Abilities) {
     if !abilities.choose_errno {
         log::warn!(
             "this kernel cannot choose the error of connect(): refused connects fail with EPERM"
+        );
+    }
+    if !abilities.table_connections {
+        log::warn!(
+            "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, and connections cannot be listed"
         );
     }
     if !abilities.read_sockets {
@@ -319,15 +356,27 @@ fn load(
     } else {
         SocketFields::default()
     };
+    let buckets = if abilities.table_connections {
+        match reuse.get(BUCKETS) {
+            Some(there) => bpf::map_rows(there).map_err(map_error(BUCKETS))?,
+            None => connections::buckets(limits),
+        }
+    } else {
+        0
+    };
     let mut loader = EbpfLoader::new();
     loader
         .override_global("SOCKET_FIELDS", &fields, true)
+        .override_global("BUCKET_COUNT", &buckets, true)
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
-    for (name, table) in sized_maps() {
+    let of_tables = sized_maps().into_iter();
+    let of_tables = of_tables.map(|(name, table)| (name, table.rows(limits)));
+    let of_sockets = [(BUCKETS, buckets), (CONNECTIONS, buckets * PLACES)];
+    for (name, rows) in of_tables.chain(of_sockets) {
         // A map that another one will replace can be small.
         let there = reuse.get(name).is_some();
-        loader.map_max_entries(name, if there { 1 } else { table.rows(limits) });
+        loader.map_max_entries(name, if there { 1 } else { rows.max(1) });
     }
     let mut ebpf = loader.load(OBJECT)?;
     let mut maps = BTreeMap::new();
@@ -353,11 +402,14 @@ fn load(
         maps.insert(name, map);
     }
     for Hook { name, .. } in &HOOKS {
-        let program = ebpf.program_mut(name).ok_or(LoadError::Absent {
-            kind: "program",
-            name,
-        })?;
+        let program = ebpf
+            .program_mut(abilities.program(name))
+            .ok_or(LoadError::Absent {
+                kind: "program",
+                name,
+            })?;
         let loaded = match program {
+            Program::CgroupSock(program) => program.load(),
             Program::CgroupSockAddr(program) => program.load(),
             Program::SockOps(program) => program.load(),
             Program::SkMsg(program) => program.load(),

@@ -2,7 +2,10 @@
 
 use super::Snapshot;
 use super::bpf::{self, io_error};
-use super::object::{LoadError, SETTINGS, SOCKETS, TABLES, Typed, adopt, kernel_maps};
+use super::connections::{ConnectionTable, Living};
+use super::object::{
+    BUCKETS, CONNECTIONS, LoadError, SETTINGS, SOCKETS, TABLES, Typed, adopt, kernel_maps,
+};
 use super::store::Group;
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 /// The tables in charge, to be read. Nothing is written.
 pub struct Observer {
     maps: super::maps::KernelMaps,
+    connections: Option<ConnectionTable>,
     attached: Vec<PathBuf>,
 }
 
@@ -71,10 +75,11 @@ impl Observer {
         let own = programs
             .values()
             .filter(|program| program.settings == settings);
-        let ids = own.flat_map(|program| &program.maps).copied().collect();
+        let ids: BTreeSet<_> = own.flat_map(|program| &program.maps).copied().collect();
         let paths = Cgroups::find()?.paths(cgroups.into_iter());
         Ok(Some(Self {
-            maps: kernel_maps(&mut typed(ids)?)?,
+            connections: connections(&ids)?,
+            maps: kernel_maps(&mut typed(&ids)?)?,
             attached: paths.into_values().collect(),
         }))
     }
@@ -89,10 +94,24 @@ impl Observer {
         let tables = self.read()?.tables;
         Ok(Snapshot {
             counters: self.maps.counters(&tables)?,
-            limits: self.maps.limits(),
+            limits: self
+                .maps
+                .limits(self.connections.as_ref().map_or(0, ConnectionTable::limit)),
             attached: self.attached.clone(),
+            connections: self.connections()?,
             tables,
         })
+    }
+
+    /// The connections in the connection table.
+    pub fn connections(&self) -> Result<Vec<Living>, MapsError> {
+        let listed = self.connections.as_ref().map(ConnectionTable::list);
+        let listed = listed.transpose().map_err(|source| MapsError {
+            operation: "read",
+            table: "connections",
+            source,
+        })?;
+        Ok(listed.unwrap_or_default())
     }
 
     /// Cgroups that are attached to.
@@ -203,11 +222,30 @@ fn all_programs() -> Result<BTreeMap<u32, Vec<u32>>, ObserveError> {
     Ok(programs)
 }
 
+/// The connection table, where the programs have one.
+fn connections(ids: &BTreeSet<u32>) -> Result<Option<ConnectionTable>, ObserveError> {
+    let find = |name: &'static str| {
+        for id in ids {
+            if let Some(map) = there(MapInfo::from_id(*id))?
+                && is_called(&[name], map.name())
+            {
+                return there(map.fd());
+            }
+        }
+        Ok(None)
+    };
+    let (Some(buckets), Some(rows)) = (find(BUCKETS)?, find(CONNECTIONS)?) else {
+        return Ok(None);
+    };
+    let table = ConnectionTable::new(buckets.as_fd(), rows.as_fd());
+    table.map(Some).map_err(ObserveError::List)
+}
+
 /// Maps under the names that they have in the object.
-fn typed(ids: BTreeSet<u32>) -> Result<Typed, ObserveError> {
+fn typed(ids: &BTreeSet<u32>) -> Result<Typed, ObserveError> {
     let mut typed = Typed::new();
     for id in ids {
-        let Some(map) = there(MapInfo::from_id(id))? else {
+        let Some(map) = there(MapInfo::from_id(*id))? else {
             continue;
         };
         let known = TABLES.iter().find(|known| is_called(&[*known], map.name()));

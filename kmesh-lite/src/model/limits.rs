@@ -27,13 +27,17 @@ macro_rules! tables {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Limits {
             $($(#[$doc])* pub $key: u32,)+
+            /// Living connections that have a slot of the connection table. It belongs to no mesh, and
+            /// has the size that it was made with.
+            pub connections: u32,
         }
 
         impl Limits {
-            /// The limits that `limit` gives.
-            pub fn each(limit: impl Fn(Table) -> u32) -> Self {
+            /// The limits that `limit` gives, for so many connections.
+            pub fn each(limit: impl Fn(Table) -> u32, connections: u32) -> Self {
                 Self {
                     $($key: limit(Table::$table),)+
+                    connections,
                 }
             }
 
@@ -49,6 +53,7 @@ macro_rules! tables {
             fn default() -> Self {
                 Self {
                     $($key: $default,)+
+                    connections: 65_536,
                 }
             }
         }
@@ -71,12 +76,16 @@ impl Limits {
 
     /// The larger of each.
     pub fn max(self, other: Self) -> Self {
-        Self::each(|table| self.of(table).max(other.of(table)))
+        Self::each(
+            |table| self.of(table).max(other.of(table)),
+            self.connections.max(other.connections),
+        )
     }
 
-    /// Whether every limit is at least the other's.
+    /// Whether every table of a mesh has at least the limit that the other gives it.
     pub fn covers(self, other: Self) -> bool {
-        self.max(other) == self
+        let covers = |table: &Table| self.of(*table) >= other.of(*table);
+        Table::ALL.iter().all(covers)
     }
 }
 

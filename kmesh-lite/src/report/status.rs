@@ -1,12 +1,13 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
 use super::count;
+use super::open::Open;
 use crate::api::{
     CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PriorityStatus, ServiceStatus,
     State, Status, TableUse,
 };
 use crate::kernel::Snapshot;
-use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
+use crate::model::{self, CgroupRef, Facts, Mesh, Policy, Table, priority};
 use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title};
 use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +23,9 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
         attached: attached.map(|path| path.display().to_string()).collect(),
         absent,
         callers: callers(mesh, facts),
-        services: services(&snapshot.tables, &snapshot.counters, mesh),
+        services: services(snapshot, mesh),
         outcomes: outcomes(&snapshot.counters),
-        capacity: capacity(&snapshot.tables, &snapshot.limits),
+        capacity: capacity(snapshot),
     }
 }
 
@@ -59,13 +60,19 @@ fn outcomes(counters: &Counters) -> Vec<Counter> {
     counters.outcomes.iter().map(counter).collect()
 }
 
-fn capacity(tables: &Tables, limits: &Limits) -> Vec<TableUse> {
+fn capacity(snapshot: &Snapshot) -> Vec<TableUse> {
+    let limits = &snapshot.limits;
     let used = |table: &Table| TableUse {
         table: table.to_string(),
-        used: tables.count(*table) as u32,
+        used: snapshot.tables.count(*table) as u32,
         limit: limits.of(*table),
     };
-    Table::ALL.iter().map(used).collect()
+    let connections = TableUse {
+        table: "connections".to_owned(),
+        used: snapshot.connections.len() as u32,
+        limit: limits.connections,
+    };
+    Table::ALL.iter().map(used).chain([connections]).collect()
 }
 
 /// Callers that are treated specially, and where those run now.
@@ -88,7 +95,8 @@ fn callers(mesh: &Mesh, facts: &Facts) -> Vec<CallerStatus> {
 }
 
 /// Services by name.
-fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceStatus> {
+fn services(snapshot: &Snapshot, mesh: &Mesh) -> Vec<ServiceStatus> {
+    let tables = &snapshot.tables;
     let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
     for frontend in tables.rows.frontends.values() {
         if let Some(service) = frontend.service {
@@ -97,7 +105,8 @@ fn services(tables: &Tables, counters: &Counters, mesh: &Mesh) -> Vec<ServiceSta
     }
     let view = View {
         tables,
-        counters,
+        counters: &snapshot.counters,
+        open: Open::count(&snapshot.connections),
         mesh,
     };
     let rows = tables.rows.services.iter();
@@ -139,6 +148,7 @@ fn is_in_use(row: &Service, order: usize, priority: usize) -> bool {
 struct View<'a> {
     tables: &'a Tables,
     counters: &'a Counters,
+    open: Open,
     mesh: &'a Mesh,
 }
 
@@ -156,6 +166,7 @@ impl View<'_> {
             prefer: prefer.map(ToString::to_string).collect(),
             waypoint: self.waypoint(row.waypoint),
             connects: connects.copied().unwrap_or_default(),
+            open_connections: self.open.of_service(id),
             refuses,
             priorities: self.priorities(row, meant, &own),
         }
@@ -194,6 +205,7 @@ impl View<'_> {
                 weight: listed.weight,
                 waypoint: self.behind(&listed),
                 connects: self.connects(&listed),
+                open_connections: self.open.of_endpoint(listed.id),
             };
             let of_priority = priorities.entry(priority).or_default();
             of_priority.priority = priority;

@@ -41,6 +41,7 @@ fn limits(of: u32) -> Limits {
         endpoints: of,
         backends: of,
         waypoints: of,
+        connections: LIMITS.connections,
     }
 }
 

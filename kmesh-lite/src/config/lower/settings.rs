@@ -77,6 +77,7 @@ pub fn limits(merged: &Merged<'_>) -> Limits {
         (&mut limits.endpoints, &text.endpoints),
         (&mut limits.backends, &text.backends),
         (&mut limits.waypoints, &text.waypoints),
+        (&mut limits.connections, &text.connections),
     ];
     for (limit, written) in pairs {
         if let Some(written) = written {

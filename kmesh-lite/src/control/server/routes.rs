@@ -45,6 +45,7 @@ pub fn router(requests: Requests) -> Router {
     let turns = Turns::new();
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/connections", get(connections))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
         .route("/v1/plan", post(plan))
@@ -56,7 +57,7 @@ pub fn router(requests: Requests) -> Router {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StatusQuery {
+struct NameQuery {
     name: Option<String>,
 }
 
@@ -72,12 +73,25 @@ struct ExplainQuery {
 async fn status(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
-    query: Result<Query<StatusQuery>, QueryRejection>,
+    query: Result<Query<NameQuery>, QueryRejection>,
 ) -> Answer {
     allow(peer, Right::Read)?;
     let name = parse(query)?.name;
     let turn = asker.turn(&peer, Length::Short).await?;
     let later = asker.ask(|reply| Request::Status { name, reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
+async fn connections(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<NameQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let name = parse(query)?.name;
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let request = |reply| Request::Connections { name, reply };
+    let later = asker.ask(request).await?;
     elsewhere(move || json(&later.make()?, turn)).await
 }
 
@@ -165,7 +179,7 @@ async fn reload(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/explain, /v1/dump, /v1/plan and /v1/reload",
+        "there is /v1/status, /v1/connections, /v1/explain, /v1/dump, /v1/plan and /v1/reload",
     )
 }
 

@@ -4,18 +4,19 @@ use super::Daemon;
 use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
-    ConfigStatus, DatapathStatus, Explanation, Failure, FailureKind, FileText, Findings, PlanText,
-    Reloaded, Status,
+    ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
+    Findings, PlanText, Reloaded, Status,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::host;
+use crate::host::{self, Cgroups, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Client};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
@@ -100,7 +101,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Some(mesh) => {
                 let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
-                Ok(report::plan(&change, mesh, &facts))
+                let connections = self.datapath.connections().map_err(failed::<D>)?;
+                Ok(report::plan(&change, mesh, &facts, &connections))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(
@@ -132,6 +134,20 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             address,
             protocol,
         ))
+    }
+
+    pub(super) fn connections(
+        &mut self,
+        name: Option<String>,
+    ) -> Result<Later<Connections>, Failure> {
+        let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+        let now = monotonic();
+        Ok(Later::new(move || {
+            // There may be thousands of cgroups to look at.
+            let ids = snapshot.connections.iter().map(|it| it.connection.cgroup);
+            let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
+            report::connections(&snapshot, &cgroups, now, name.as_deref())
+        }))
     }
 
     pub(super) fn dump(&mut self) -> Result<Text, Failure> {

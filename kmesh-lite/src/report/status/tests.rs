@@ -18,6 +18,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
         },
         limits: mesh.limits,
         attached: Vec::new(),
+        connections: Vec::new(),
         tables,
     };
     status(&snapshot, Some(&mesh), &Facts::default()).services

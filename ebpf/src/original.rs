@@ -1,0 +1,60 @@
+//! What a socket remembers by itself, in its own storage in the kernel: where it wanted to go while a
+//! header is pending, or where the connection table has no slot for it.
+
+use crate::context;
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::SockAddrContext;
+use core::ptr::{addr_of, null_mut};
+use kmesh_lite_common::Original;
+
+#[btf_map]
+static ORIGINALS: SkStorage<Original> = SkStorage::new();
+
+/// Keeps `original` for the socket; false when the kernel has no memory for it.
+#[inline(always)]
+pub fn keep(ctx: &SockAddrContext, mut original: Original) -> bool {
+    // SAFETY: the hooks we attach to always have a socket.
+    let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
+    if kept.is_null() {
+        return false;
+    }
+    // SAFETY: storage of this socket. A socket that connects again has an older original here.
+    unsafe { *kept = original };
+    true
+}
+
+/// What the socket remembers.
+#[inline(always)]
+pub fn get(ctx: &SockAddrContext) -> Option<Original> {
+    // SAFETY: as in `keep`.
+    let kept = unsafe { ORIGINALS.get_ptr_mut(ctx) };
+    // SAFETY: checked for null; the storage lives as long as the socket.
+    (!kept.is_null()).then(|| unsafe { *kept })
+}
+
+/// Makes a socket that connects again forget its first destination.
+#[inline(always)]
+pub fn forget(ctx: &SockAddrContext) {
+    // SAFETY: as in `keep`.
+    if unsafe { ORIGINALS.get_ptr_mut(ctx) }.is_null() {
+        return;
+    }
+    // SAFETY: a socket of the hook. It can only fail if the storage is gone already.
+    let _ = unsafe { ORIGINALS.delete(context::socket_of(ctx)) };
+}
+
+/// What the socket of another kind of hook remembers; `sk` may be null.
+#[inline(always)]
+pub fn of(sk: *mut bpf_sock) -> Option<&'static mut Original> {
+    if sk.is_null() {
+        return None;
+    }
+    let map = addr_of!(ORIGINALS).cast_mut();
+    // SAFETY: a socket that the hook holds.
+    let kept = unsafe { bpf_sk_storage_get(map.cast(), sk.cast(), null_mut(), 0) };
+    // SAFETY: null or storage that lives as long as the socket, whose lock the hooks hold.
+    unsafe { kept.cast::<Original>().as_mut() }
+}

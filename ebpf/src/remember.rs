@@ -1,0 +1,134 @@
+//! What a socket remembers of its connect, wherever that is kept: in a slot of the connection table, or
+//! in the socket's own storage. The storage costs more than everything else that a connect does, so it
+//! is for sockets that find no slot, for those with a pending header, and for kernels that cannot have
+//! the table.
+
+use crate::context;
+use crate::counters;
+use crate::maps;
+use crate::original;
+use crate::slots;
+use crate::socket::Tcp;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_get_socket_cookie,
+    bpf_ktime_get_coarse_ns,
+};
+use aya_ebpf::programs::SockAddrContext;
+use kmesh_lite_common::{Address, Connection, Header, Original, Port, Protocol};
+use kmesh_lite_ebpf::{Connect, Outcome};
+
+/// The cgroup of the kernel's own threads, and of programs where nothing sorts them into others.
+const ROOT: u64 = 1;
+
+/// What a socket may have kept of an earlier connect.
+#[derive(Clone, Copy)]
+pub struct Past {
+    /// It may have a slot.
+    slot: bool,
+    /// It may have something in its storage.
+    storage: bool,
+    /// Nothing would tell of its end: it is one of the kernel's own, or may be.
+    endless: bool,
+}
+
+/// What there can be of the socket's earlier connects. Most sockets connect once, so most of the time a
+/// look at two words of the socket tells that there is nothing.
+#[inline(always)]
+pub fn past(ctx: &SockAddrContext, asked: &Connect) -> Past {
+    if asked.protocol == Protocol::Tcp
+        && let Some(socket) = Tcp::of(context::socket_of(ctx))
+        && let Some((has_cookie, has_storage, of_kernel)) = socket.past()
+    {
+        return Past {
+            slot: has_cookie,
+            storage: has_storage,
+            endless: of_kernel,
+        };
+    }
+    Past {
+        slot: true,
+        storage: true,
+        // SAFETY: no arguments.
+        endless: unsafe { bpf_get_current_cgroup_id() } == ROOT,
+    }
+}
+
+/// Keeps what is to be known of a connection that is sent elsewhere; false when the kernel has no memory
+/// for it.
+#[inline(always)]
+pub fn keep<const TABLE: bool>(
+    ctx: &SockAddrContext,
+    past: Past,
+    connection: &mut Connection,
+    original: Original,
+) -> bool {
+    let mut listed = false;
+    if TABLE && slots::exist() && !past.endless {
+        let cookie = cookie(ctx);
+        complete(connection, cookie);
+        listed = slots::keep(cookie, connection);
+        if !listed {
+            counters::count_outcome(Outcome::Unlisted);
+        }
+    }
+    if !listed || original.pending != Header::Nothing {
+        return original::keep(ctx, original);
+    }
+    if past.storage {
+        original::forget(ctx);
+    }
+    true
+}
+
+/// Fills in who connects, and when.
+#[inline(always)]
+fn complete(connection: &mut Connection, cookie: u64) {
+    connection.owner = cookie as u32;
+    connection.process = maps::process();
+    // SAFETY: no arguments.
+    unsafe {
+        connection.since = bpf_ktime_get_coarse_ns();
+        connection.cgroup = bpf_get_current_cgroup_id();
+        connection.user = bpf_get_current_uid_gid() as u32;
+    }
+}
+
+/// Makes a socket that connects elsewhere forget its first destination.
+#[inline(always)]
+pub fn forget(ctx: &SockAddrContext, past: Past) {
+    if past.slot && slots::exist() {
+        slots::free(cookie(ctx));
+    }
+    if past.storage {
+        original::forget(ctx);
+    }
+}
+
+/// What the application asked for when it connected the socket, if it was sent elsewhere.
+#[inline(always)]
+pub fn asked(ctx: &SockAddrContext) -> Option<(Address, Port)> {
+    if slots::exist()
+        && let Some(connection) = slots::get(cookie(ctx))
+    {
+        return Some((connection.address, connection.port));
+    }
+    let original = original::get(ctx)?;
+    Some((original.address, original.port))
+}
+
+/// The program lets go of a socket.
+#[inline(always)]
+pub fn end(sk: *mut bpf_sock) {
+    if slots::exist() {
+        // SAFETY: the context of a program that the helper takes.
+        slots::free(unsafe { bpf_get_socket_cookie(sk.cast()) });
+    }
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: as in `end`.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}

@@ -1,0 +1,155 @@
+//! The connection table, read through mappings while programs write to it: nobody is stopped.
+
+use super::bpf;
+use super::rows::Rows;
+use crate::model::Limits;
+use kmesh_lite_common::{Bucket, Connection, PLACES};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A connection in the table, and SO_COOKIE of its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Living {
+    pub cookie: u64,
+    pub connection: Connection,
+}
+
+/// How many buckets a table has: with twice as many slots as there may be living connections, hardly
+/// any meets a full bucket.
+pub fn buckets(limits: &Limits) -> u32 {
+    let slots = limits.connections.saturating_mul(2);
+    slots.div_ceil(PLACES).next_power_of_two()
+}
+
+/// The maps of a connection table.
+pub struct ConnectionTable {
+    buckets: OwnedFd,
+    connections: OwnedFd,
+    /// How many buckets there are.
+    count: u32,
+}
+
+impl ConnectionTable {
+    pub fn new(buckets: BorrowedFd<'_>, connections: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self {
+            count: bpf::map_rows(buckets)?,
+            buckets: buckets.try_clone_to_owned()?,
+            connections: connections.try_clone_to_owned()?,
+        })
+    }
+
+    /// How many connections may be in the table.
+    pub fn limit(&self) -> u32 {
+        self.count.saturating_mul(PLACES) / 2
+    }
+
+    /// All connections in the table. It is mapped for this call only: what is looked at counts as memory
+    /// of this process.
+    pub fn list(&self) -> io::Result<Vec<Living>> {
+        let buckets: Rows<Bucket> = Rows::map(self.buckets.as_fd(), self.count)?;
+        let rows: Rows<Connection> = Rows::map(self.connections.as_fd(), self.count * PLACES)?;
+        let mut found = Vec::new();
+        for index in 0..self.count {
+            let cookies = buckets.get(index)?.cookies;
+            for place in (0..PLACES as usize).filter(|place| cookies[*place] != 0) {
+                let cookie = || Ok::<_, io::Error>(buckets.get(index)?.cookies[place]);
+                let row = || rows.get(index * PLACES + place as u32);
+                found.extend(settled(cookie, row)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How often a row is looked at that is being written. A program takes a few nanoseconds for it, unless
+/// it is interrupted.
+const LOOKS: usize = 1_000;
+
+/// The row of a slot and its cookie, when both stay what they are for as long as it takes to read them;
+/// `None` where the slot is free, or never comes to rest.
+fn settled(
+    cookie: impl Fn() -> io::Result<u64>,
+    row: impl Fn() -> io::Result<Connection>,
+) -> io::Result<Option<Living>> {
+    for _ in 0..LOOKS {
+        let (before, connection, again, after) = (cookie()?, row()?, row()?, cookie()?);
+        if after == 0 {
+            return Ok(None);
+        }
+        let is_its_own = connection.owner == after as u32;
+        if before == after && connection == again && is_its_own {
+            return Ok(Some(Living {
+                cookie: after,
+                connection,
+            }));
+        }
+        std::hint::spin_loop();
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kmesh_lite_common::{Address, Port, Protocol};
+    use std::cell::Cell;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn row(owner: u32, process: u32) -> Connection {
+        Connection {
+            address: Address::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            since: 0,
+            cgroup: 1,
+            service: None,
+            endpoint: None,
+            backend: None,
+            waypoint: None,
+            process,
+            user: 0,
+            owner,
+            port: Port::new(80),
+            protocol: Protocol::Tcp,
+            zero: 0,
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_being_written_is_read_when_it_is_whole() {
+        let looks = Cell::new(0);
+        let being_written = || {
+            looks.set(looks.get() + 1);
+            Ok(match looks.get() {
+                // The row of the socket before, then one of which the first half is new.
+                1 | 2 => row(6, 1),
+                3 => row(7, 1),
+                _ => row(7, 2),
+            })
+        };
+        let listed = settled(|| Ok(7), being_written).unwrap().unwrap();
+        assert_eq!((listed.cookie, listed.connection), (7, row(7, 2)));
+    }
+
+    #[test]
+    fn a_slot_that_is_given_back_meanwhile_is_free() {
+        let looks = Cell::new(0);
+        let cookie = || {
+            looks.set(looks.get() + 1);
+            Ok(if looks.get() == 1 { 7 } else { 0 })
+        };
+        assert_eq!(settled(cookie, || Ok(row(7, 1))).unwrap(), None);
+    }
+
+    #[test]
+    fn a_table_has_two_slots_for_each_connection_that_may_live() {
+        for connections in [1, 2, 3, 100, 65_536, 100_000, Limits::MAX] {
+            let limits = Limits {
+                connections,
+                ..Limits::default()
+            };
+            let buckets = buckets(&limits);
+            assert!(buckets.is_power_of_two());
+            assert!(buckets * PLACES / 2 >= connections, "{connections}");
+        }
+        assert_eq!(buckets(&Limits::default()) * PLACES, 131_072);
+    }
+}
