@@ -1,11 +1,14 @@
-//! One connect, decided step by step in the order of the tables: frontend, service, endpoint, backend,
-//! waypoint. Each step is one file.
+//! One connect, decided step by step: frontend, endpoint, backend, waypoint. Each step is one file. What
+//! a service decides is the same for every connect to a frontend, so it is decided when the tables are
+//! built (`service`).
 
 mod backend;
 mod endpoint;
 mod frontend;
 mod service;
 mod waypoint;
+
+pub use service::in_use;
 
 use crate::{Lookup, PassReason, Verdict};
 use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
@@ -35,17 +38,22 @@ impl Connect {
 /// Decides one connect.
 #[inline(always)]
 pub fn decide<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
-    // The whole cost for traffic that is not ours: one lookup that misses.
+    // The whole cost for most traffic that is not ours: one bit.
+    if !tables.may_be_ours(&connect.address) {
+        return Verdict::Pass(PassReason::NotOurs);
+    }
+    let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
+    if let Some(frontend) = tables.frontend(&key) {
+        return match tables.caller() {
+            Caller::Bypass => Verdict::Pass(PassReason::Bypass),
+            caller => frontend::decide(tables, connect, caller, frontend),
+        };
+    }
     let Some(address) = tables.address(&connect.address) else {
         return Verdict::Pass(PassReason::NotOurs);
     };
-    let caller = tables.caller();
-    if caller == Caller::Bypass {
-        return Verdict::Pass(PassReason::Bypass);
-    }
-    let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
-    match tables.frontend(&key) {
-        Some(frontend) => frontend::decide(tables, connect, caller, frontend),
-        None => frontend::undeclared(tables, connect, caller, address),
+    match tables.caller() {
+        Caller::Bypass => Verdict::Pass(PassReason::Bypass),
+        caller => frontend::undeclared(tables, connect, caller, address),
     }
 }

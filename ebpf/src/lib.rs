@@ -6,11 +6,12 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod bits;
 mod decide;
 pub mod header;
 mod lookup;
 mod verdict;
 
-pub use decide::{Connect, decide};
+pub use decide::{Connect, decide, in_use};
 pub use lookup::Lookup;
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Verdict};

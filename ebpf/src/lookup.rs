@@ -1,15 +1,18 @@
 //! What the decision reads.
 
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Service,
-    ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Waypoint,
+    WaypointId,
 };
 
 /// The tables as one connect sees them: every call answers for the same generation.
 pub trait Lookup {
+    /// False only for addresses that [`Lookup::address`] and [`Lookup::frontend`] do not find.
+    fn may_be_ours(&self, _: &Address) -> bool {
+        true
+    }
     fn address(&self, address: &Address) -> Option<&AddressRow>;
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend>;
-    fn service(&self, id: ServiceId) -> Option<&Service>;
     /// `index` counts from 0 over the whole endpoint table.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     fn backend(&self, id: BackendId) -> Option<&Backend>;

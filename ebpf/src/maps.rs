@@ -11,9 +11,9 @@ use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+    FrontendKey, Row, Service, Settings, Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::Lookup;
+use kmesh_lite_ebpf::{Lookup, bits};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -38,6 +38,15 @@ static WAYPOINTS: Array<Slot<Waypoint>> = Array::with_max_entries(1, BPF_F_MMAPA
 static ADDRESS_IDS: HashMap<Address, Option<AddressId>> = HashMap::with_max_entries(1, 0);
 #[map]
 static FRONTEND_IDS: HashMap<FrontendKey, Option<FrontendId>> = HashMap::with_max_entries(1, 0);
+
+/// [`kmesh_lite_ebpf::bits`]. A bit is set before the address is ours at any generation, and cleared when
+/// no program can still see that it was.
+#[map]
+static ADDRESS_BITS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Set by the loader: how many bits there are, a power of two.
+#[unsafe(no_mangle)]
+static ADDRESS_BIT_COUNT: u32 = u64::BITS;
 
 #[map]
 static CALLERS: HashMap<u64, Caller> = HashMap::with_max_entries(1024, 0);
@@ -79,9 +88,24 @@ impl<'a> Maps<'a> {
 
 impl Lookup for Maps<'_> {
     #[inline(always)]
+    fn may_be_ours(&self, address: &Address) -> bool {
+        // SAFETY: a read-only word of this program. Volatile: the loader may have set it.
+        let count = unsafe { read_volatile(addr_of!(ADDRESS_BIT_COUNT)) };
+        let (word, bit) = bits::place(bits::of(address, count));
+        match ADDRESS_BITS.get_ptr(word) {
+            // SAFETY: inside the map. Volatile: the daemon sets and clears bits at any time.
+            Some(word) => unsafe { read_volatile(word) & bit != 0 },
+            None => false,
+        }
+    }
+
+    #[inline(always)]
     fn address(&self, address: &Address) -> Option<&AddressRow> {
+        // A copy: the compiler may not assume that a helper leaves alone what it is given, and what is
+        // known of the address at compile time, such as its family, would be asked again.
+        let key = *address;
         // SAFETY: deleted elements are not reused before a grace period has passed.
-        let id = (*unsafe { ADDRESS_IDS.get(address) }?)?;
+        let id = (*unsafe { ADDRESS_IDS.get(&key) }?)?;
         self.row(&ADDRESSES, id.index())
     }
 
@@ -90,11 +114,6 @@ impl Lookup for Maps<'_> {
         // SAFETY: as for addresses.
         let id = (*unsafe { FRONTEND_IDS.get(key) }?)?;
         self.row(&FRONTENDS, id.index())
-    }
-
-    #[inline(always)]
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&SERVICES, id.index())
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_coarse_ns,
 };
 use aya_ebpf::programs::SockAddrContext;
-use kmesh_lite_common::{Address, Connection, Header, Original, Port, Protocol};
+use kmesh_lite_common::{Address, Connection, Port, Protocol};
 use kmesh_lite_ebpf::{Connect, Outcome};
 
 /// The cgroup of the kernel's own threads, and of programs where nothing sorts them into others.
@@ -55,31 +55,19 @@ pub fn past(ctx: &SockAddrContext, asked: &Connect) -> Past {
     }
 }
 
-/// Keeps what is to be known of a connection that is sent elsewhere; false when the kernel has no memory
-/// for it.
+/// Puts a connection that is sent elsewhere into the table; false where it cannot be there.
 #[inline(always)]
-pub fn keep<const TABLE: bool>(
-    ctx: &SockAddrContext,
-    past: Past,
-    connection: &mut Connection,
-    original: Original,
-) -> bool {
-    let mut listed = false;
-    if TABLE && slots::exist() && !past.endless {
-        let cookie = cookie(ctx);
-        complete(connection, cookie);
-        listed = slots::keep(cookie, connection);
-        if !listed {
-            counters::count_outcome(Outcome::Unlisted);
-        }
+pub fn list(ctx: &SockAddrContext, past: Past, connection: &mut Connection) -> bool {
+    if !slots::exist() || past.endless {
+        return false;
     }
-    if !listed || original.pending != Header::Nothing {
-        return original::keep(ctx, original);
+    let cookie = cookie(ctx);
+    complete(connection, cookie);
+    let listed = slots::keep(cookie, connection);
+    if !listed {
+        counters::count_outcome(Outcome::Unlisted);
     }
-    if past.storage {
-        original::forget(ctx);
-    }
-    true
+    listed
 }
 
 /// Fills in who connects, and when.
@@ -101,6 +89,12 @@ pub fn forget(ctx: &SockAddrContext, past: Past) {
     if past.slot && slots::exist() {
         slots::free(cookie(ctx));
     }
+    forget_own(ctx, past);
+}
+
+/// Makes a socket forget what it remembers by itself.
+#[inline(always)]
+pub fn forget_own(ctx: &SockAddrContext, past: Past) {
     if past.storage {
         original::forget(ctx);
     }

@@ -4,6 +4,7 @@
 //! to; snapshots and records, which are values. The rest of the system meets the kernel here and
 //! nowhere else.
 
+mod address_bits;
 mod bpf;
 mod connections;
 mod counters;

@@ -1,6 +1,6 @@
 //! Endpoints of services, laid out for a weighted choice in constant time.
 
-use crate::{BackendId, Port, id};
+use crate::{Address, BackendId, Port, id};
 
 id!(
     /// The counter of an endpoint, which stays the same for as long as the service has the endpoint.
@@ -31,29 +31,45 @@ impl Range {
     }
 }
 
-/// What a choice gives.
+/// What a choice gives: all that a connect has to know of a backend, so that nothing else is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Member {
+    /// The backend's.
+    pub address: Address,
     pub backend: Option<BackendId>,
     /// What is counted.
     pub endpoint: Option<EndpointId>,
     /// The endpoint's own port; 0 where it is the target of the frontend.
     pub port: Port,
-    zero: u16,
+    /// 1 where the backend has a waypoint, which stands in the backend's row.
+    behind: u16,
 }
 
 impl Member {
-    pub const fn new(backend: BackendId, endpoint: EndpointId, port: Option<Port>) -> Self {
+    pub const fn new(
+        backend: BackendId,
+        address: Address,
+        endpoint: EndpointId,
+        port: Option<Port>,
+        has_waypoint: bool,
+    ) -> Self {
         Self {
+            address,
             backend: Some(backend),
             endpoint: Some(endpoint),
             port: match port {
                 Some(port) => port,
                 None => Port::new(0),
             },
-            zero: 0,
+            behind: has_waypoint as u16,
         }
+    }
+
+    /// Whether connects to the backend go to a waypoint first.
+    #[inline(always)]
+    pub const fn has_waypoint(&self) -> bool {
+        self.behind == 1
     }
 
     /// The port that a connect goes to whose frontend has the target `target`.
@@ -71,7 +87,7 @@ impl Member {
 /// evenly, draw a number below the range's `total`, take `own` if the number is below `keep`,
 /// else `alias`. That holds every weight exactly with two draws and one lookup.
 ///
-/// Rows are 32 bytes, so none crosses a cache line.
+/// A row is a cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Endpoint {
@@ -82,4 +98,4 @@ pub struct Endpoint {
     pub weight: u32,
 }
 
-const _: () = assert!(size_of::<Range>() == 12 && size_of::<Endpoint>() == 32);
+const _: () = assert!(size_of::<Range>() == 12 && size_of::<Endpoint>() == 64);

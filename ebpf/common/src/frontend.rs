@@ -1,6 +1,6 @@
 //! What clients connect to.
 
-use crate::{Address, Port, Row, ServiceId, id, word};
+use crate::{Address, Port, Range, Row, ServiceId, Slot, WaypointId, id, word};
 
 word!(
     /// Transport protocol, by its IP protocol number.
@@ -38,28 +38,48 @@ id!(
 );
 
 /// Where connects to a frontend go. It holds its own key: the table reads back without its index.
+///
+/// What a connect needs of the service stands here as well, so that it reads no row of the service. A slot
+/// of these rows is two cache lines, with the stamps and the first version in the first one, and the
+/// second version in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Frontend {
     pub key: FrontendKey,
     pub service: Option<ServiceId>,
+    /// The endpoints that new connects may go to: those of the nearest priority that has any, if the
+    /// policy of the service allows that priority; else none.
+    pub in_use: Range,
+    /// That of the service, which takes the place of endpoints.
+    pub waypoint: Option<WaypointId>,
     /// Port of the endpoints that have none of their own.
     pub target: Port,
     /// The column of the service's ranges that holds the endpoints' own ports for this frontend.
     pub column: u16,
+    zero: [u32; 3],
 }
 
 impl Frontend {
-    pub const fn new(key: FrontendKey, service: ServiceId, target: Port, column: u16) -> Self {
+    pub const fn new(
+        key: FrontendKey,
+        service: ServiceId,
+        waypoint: Option<WaypointId>,
+        in_use: Range,
+        target: Port,
+        column: u16,
+    ) -> Self {
         Self {
             key,
             service: Some(service),
+            in_use,
+            waypoint,
             target,
             column,
+            zero: [0; 3],
         }
     }
 }
 
 impl Row for Frontend {}
 
-const _: () = assert!(size_of::<FrontendKey>() == 20 && size_of::<Frontend>() == 28);
+const _: () = assert!(size_of::<FrontendKey>() == 20 && size_of::<Slot<Frontend>>() == 128);

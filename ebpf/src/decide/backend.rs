@@ -17,24 +17,22 @@ pub fn decide<L: Lookup>(
     let Some(id) = member.backend else {
         return Verdict::Refuse(Refuse::Dangling);
     };
-    let Some(backend) = tables.backend(id) else {
-        return Verdict::Refuse(Refuse::Dangling);
-    };
     let chosen = Chosen {
         service: Some(service),
         endpoint: member.endpoint,
         backend: Some(id),
     };
-    if let Some(waypoint) = backend.waypoint
-        && caller != Caller::Waypoint
-    {
-        return waypoint::decide(tables, connect, chosen, waypoint);
+    if member.has_waypoint() && caller != Caller::Waypoint {
+        return match tables.backend(id).and_then(|backend| backend.waypoint) {
+            Some(waypoint) => waypoint::decide(tables, connect, chosen, waypoint),
+            None => Verdict::Refuse(Refuse::Dangling),
+        };
     }
-    if !connect.reaches(tables, &backend.address) {
+    if !connect.reaches(tables, &member.address) {
         return Verdict::Refuse(Refuse::Family);
     }
     Verdict::Redirect(Redirect {
-        address: backend.address,
+        address: member.address,
         port: member.port_or(target),
         chosen,
         waypoint: None,

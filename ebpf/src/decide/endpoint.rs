@@ -11,9 +11,8 @@ pub fn decide<L: Lookup>(
     caller: Caller,
     frontend: &Frontend,
     service: ServiceId,
-    range: &Range,
 ) -> Verdict {
-    match pick(tables, range, frontend.column) {
+    match pick(tables, &frontend.in_use, frontend.column) {
         Some(member) => backend::decide(tables, connect, caller, frontend.target, service, member),
         None => Verdict::Refuse(Refuse::Dangling),
     }

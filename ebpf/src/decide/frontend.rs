@@ -1,7 +1,8 @@
-//! From an address of ours to a service, or to whatever holds when no service declares the port.
+//! From an address of ours to the waypoint or the endpoints of a service, or to whatever holds when no
+//! service declares the port.
 
-use super::{backend, service};
-use crate::{Connect, Lookup, PassReason, Refuse, Verdict};
+use super::{backend, endpoint, waypoint};
+use crate::{Chosen, Connect, Lookup, PassReason, Refuse, Verdict};
 use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend, Protocol};
 
 #[inline(always)]
@@ -11,13 +12,22 @@ pub fn decide<L: Lookup>(
     caller: Caller,
     frontend: &Frontend,
 ) -> Verdict {
-    let Some(id) = frontend.service else {
+    let Some(service) = frontend.service else {
         return Verdict::Refuse(Refuse::Dangling);
     };
-    match tables.service(id) {
-        Some(row) => service::decide(tables, connect, caller, frontend, id, row),
-        None => Verdict::Refuse(Refuse::Dangling),
+    if let Some(waypoint) = frontend.waypoint
+        && caller != Caller::Waypoint
+    {
+        let chosen = Chosen {
+            service: Some(service),
+            ..Chosen::default()
+        };
+        return waypoint::decide(tables, connect, chosen, waypoint);
     }
+    if frontend.in_use.count == 0 {
+        return Verdict::Refuse(Refuse::NoEndpoint);
+    }
+    endpoint::decide(tables, connect, caller, frontend, service)
 }
 
 #[inline(always)]

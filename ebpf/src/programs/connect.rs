@@ -3,45 +3,71 @@
 use crate::context::{self, Fields, PROCEED};
 use crate::counters;
 use crate::maps::{self, Maps};
+use crate::original;
 use crate::remember;
 use aya_ebpf::programs::SockAddrContext;
-use kmesh_lite_common::{Connection, Header, Original, Probe, Speaker};
+use kmesh_lite_common::{Connection, Header, Original, Probe, Speaker, Waypoint};
 use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
 
 /// `TABLE`: whether the program takes slots of the connection table.
 #[inline(always)]
 pub fn connect<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> i32 {
-    let asked = context::asked::<F>(ctx);
-    let tables = Maps::now(ctx);
-    match decide(&tables, &asked) {
-        Verdict::Pass(pass) => {
-            remember::forget(ctx, remember::past(ctx, &asked));
-            counters::count(&Verdict::Pass(pass));
-            PROCEED
-        }
-        Verdict::Redirect(to) => {
-            let original = original(&tables, &asked, &to);
-            if original.pending != Header::Nothing && context::is_mptcp(ctx) {
-                return refuse(Refuse::Header);
-            }
-            let past = remember::past(ctx, &asked);
-            if !remember::keep::<TABLE>(ctx, past, &mut connection(&asked, &to), original) {
-                // Connected all the same, it would report a peer that it did not ask for.
-                return refuse(Refuse::NoMemory);
-            }
-            context::rewrite::<F>(ctx, to.address, to.port);
-            counters::count(&Verdict::Redirect(to));
-            PROCEED
-        }
+    match follow::<F, TABLE>(ctx) {
+        Ok(()) => PROCEED,
         // What the socket remembers stays: a refused datagram socket keeps its old peer.
-        Verdict::Refuse(reason) => refuse(reason),
+        Err(reason) => {
+            counters::count(&Verdict::Refuse(reason));
+            context::refuse(reason)
+        }
     }
 }
 
 #[inline(always)]
-fn refuse(reason: Refuse) -> i32 {
-    counters::count(&Verdict::Refuse(reason));
-    context::refuse(reason)
+fn follow<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> Result<(), Refuse> {
+    let asked = context::asked::<F>(ctx);
+    let tables = Maps::now(ctx);
+    match decide(&tables, &asked) {
+        Verdict::Pass(reason) => {
+            remember::forget(ctx, remember::past(ctx, &asked));
+            counters::count(&Verdict::Pass(reason));
+            Ok(())
+        }
+        Verdict::Redirect(to) => {
+            keep::<TABLE>(ctx, &tables, &asked, &to)?;
+            context::rewrite::<F>(ctx, to.address, to.port);
+            counters::count(&Verdict::Redirect(to));
+            Ok(())
+        }
+        Verdict::Refuse(reason) => Err(reason),
+    }
+}
+
+/// Keeps what is to be known of the connection.
+#[inline(always)]
+fn keep<const TABLE: bool>(
+    ctx: &SockAddrContext,
+    tables: &Maps<'_>,
+    asked: &Connect,
+    to: &Redirect,
+) -> Result<(), Refuse> {
+    let waypoint = to.waypoint.and_then(|id| tables.waypoint(id));
+    let told = waypoint.filter(|waypoint| waypoint.header != Header::Nothing);
+    if told.is_some() && context::is_mptcp(ctx) {
+        return Err(Refuse::Header);
+    }
+    let past = remember::past(ctx, asked);
+    let mut listed = false;
+    if TABLE {
+        listed = remember::list(ctx, past, &mut connection(asked, to));
+    }
+    let kept = if listed && told.is_none() {
+        remember::forget_own(ctx, past);
+        true
+    } else {
+        original::keep(ctx, original(asked, to, told))
+    };
+    // Connected all the same, it would report a peer that it did not ask for.
+    kept.then_some(()).ok_or(Refuse::NoMemory)
 }
 
 /// The row of the connection, without who connects and when.
@@ -64,27 +90,24 @@ fn connection(asked: &Connect, to: &Redirect) -> Connection {
     }
 }
 
+/// What the socket remembers by itself; `told` is the waypoint that it has a header for.
 #[inline(always)]
-fn original(tables: &Maps<'_>, asked: &Connect, to: &Redirect) -> Original {
-    let mut original = Original {
+fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>) -> Original {
+    let (pending, speaker, process) = match told {
+        Some(waypoint) => (waypoint.header, waypoint.speaker, maps::process()),
+        None => (Header::Nothing, Speaker::Client, 0),
+    };
+    Original {
         address: asked.address,
         port: asked.port,
-        pending: Header::Nothing,
+        pending,
         service: to.chosen.service,
         backend: to.chosen.backend,
         waypoint: to.waypoint,
-        speaker: Speaker::Client,
-        process: 0,
+        speaker,
+        process,
         sender: 0,
         probe: Probe::Idle,
         ids: 0,
-    };
-    if let Some(waypoint) = to.waypoint.and_then(|id| tables.waypoint(id))
-        && waypoint.header != Header::Nothing
-    {
-        original.pending = waypoint.header;
-        original.speaker = waypoint.speaker;
-        original.process = maps::process();
     }
-    original
 }

@@ -1,5 +1,6 @@
 //! The real tables behind the port.
 
+use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::counters::{self, Counts};
 use super::fault;
@@ -8,7 +9,7 @@ use crate::maps::{Contents, Maps, MapsError, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
-    Actual, Counters, Declared, Each, Key, Noun, Shape, Tables, each, for_each_table, on_key,
+    Actual, Counters, Declared, Each, Key, Noun, Row, Shape, Tables, each, for_each_table, on_key,
     on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
@@ -21,6 +22,7 @@ pub struct KernelMaps {
     pub settings: Rows<Settings>,
     pub tables: Each<Mapped>,
     pub endpoints: Rows<Endpoint>,
+    pub address_bits: AddressBits,
     pub callers: HashMap<MapData, u64, Caller>,
     pub outcomes: Counts,
     /// Connects by the counters of endpoints.
@@ -66,7 +68,12 @@ impl KernelMaps {
 
     /// Waits now, so that the next plan need not wait before its first write.
     pub fn quiesce(&mut self) -> io::Result<()> {
-        self.wait(Readers::MayHoldKeys)
+        self.wait(Readers::MayHoldKeys)?;
+        let slots = &self.tables.addresses.rows;
+        self.address_bits.keep_only(|| {
+            let rows = slots.used().into_iter().flat_map(|(_, slot)| slot.rows);
+            rows.map(|row| row.address).collect()
+        })
     }
 
     /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
@@ -167,6 +174,9 @@ impl KernelMaps {
 
     fn drop_key(&mut self, key: &Key) -> io::Result<()> {
         self.deleted_key();
+        if let Key::Address(_) = key {
+            self.address_bits.lost();
+        }
         on_key!(key, T(key) => match &mut T::part_mut(&mut self.tables).ids {
             Some(ids) => remove_key(ids, key),
             None => Ok(()),
@@ -178,6 +188,9 @@ impl KernelMaps {
             Op::Put(row) | Op::Retire(row) => {
                 self.wait(Readers::MayHoldKeys)?;
                 let live = matches!(op, Op::Put(_));
+                if let Row::Address(_, row) = row {
+                    self.address_bits.set(&row.address)?;
+                }
                 on_row!(row, T(id, row) => {
                     let table = T::part_mut(&mut self.tables);
                     let index = T::index(*id);
@@ -277,6 +290,14 @@ impl Maps for KernelMaps {
                 let table = T::part(&self.tables);
                 let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
                 let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
+                // An address without its bit is found by nobody.
+                let keys = keys.map(|mut keys| {
+                    keys.retain(|(key, _)| match T::wrap(*key) {
+                        Key::Address(address) => self.address_bits.has(&address),
+                        _ => true,
+                    });
+                    keys
+                });
                 TableContents {
                     slots: table.rows.used(),
                     keys: keys.map_err(|cause| read(T::TABLE.as_str())(io_error(cause)))?,

@@ -1,5 +1,6 @@
 //! The programs and their maps, loaded.
 
+use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::connections::{self, ConnectionTable};
 use super::counters::Counts;
@@ -13,6 +14,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use kmesh_lite_common::{PLACES, SINK, Settings, SocketFields};
+use kmesh_lite_ebpf::bits;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::collections::BTreeMap;
 use std::io;
@@ -62,13 +64,14 @@ pub enum LoadError {
 pub const SETTINGS: &str = "SETTINGS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const CALLERS: &str = "CALLERS";
+const ADDRESS_BITS: &str = "ADDRESS_BITS";
 const OUTCOMES: &str = "OUTCOMES";
 const ENDPOINT_CONNECTS: &str = "ENDPOINT_CONNECTS";
 
 /// The maps that the mesh is turned into.
 pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let sized = sized_maps().into_iter().map(|(map, _)| map);
-    [SETTINGS, CALLERS, OUTCOMES]
+    [SETTINGS, CALLERS, OUTCOMES, ADDRESS_BITS]
         .into_iter()
         .chain(sized)
         .collect()
@@ -284,6 +287,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
             connects: T::CONNECTS.map(|map| counters(all, map)).transpose()?,
         }),
         endpoints: rows(all, ENDPOINTS)?,
+        address_bits: AddressBits::new(rows(all, ADDRESS_BITS)?),
         callers: hash(all, CALLERS)?,
         outcomes: counters(all, OUTCOMES)?,
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
@@ -364,16 +368,25 @@ fn load(
     } else {
         0
     };
+    let bits = match reuse.get(ADDRESS_BITS) {
+        Some(there) => bpf::map_rows(there).map_err(map_error(ADDRESS_BITS))? * u64::BITS,
+        None => bits::count(Table::Addresses.rows(limits)),
+    };
     let mut loader = EbpfLoader::new();
     loader
+        .override_global("ADDRESS_BIT_COUNT", &bits, true)
         .override_global("SOCKET_FIELDS", &fields, true)
         .override_global("BUCKET_COUNT", &buckets, true)
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
     let of_tables = sized_maps().into_iter();
     let of_tables = of_tables.map(|(name, table)| (name, table.rows(limits)));
-    let of_sockets = [(BUCKETS, buckets), (CONNECTIONS, buckets * PLACES)];
-    for (name, rows) in of_tables.chain(of_sockets) {
+    let others = [
+        (ADDRESS_BITS, bits / u64::BITS),
+        (BUCKETS, buckets),
+        (CONNECTIONS, buckets * PLACES),
+    ];
+    for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.
         let there = reuse.get(name).is_some();
         loader.map_max_entries(name, if there { 1 } else { rows.max(1) });

@@ -72,6 +72,15 @@ impl<T: Copy> Rows<T> {
     }
 }
 
+impl Rows<u64> {
+    /// Stores a whole word, which programs read at any time.
+    pub fn store(&mut self, index: u32, word: u64) -> io::Result<()> {
+        // SAFETY: mapped and aligned.
+        unsafe { AtomicU64::from_ptr(self.at(index)?) }.store(word, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
 impl<T: Row> Rows<Slot<T>> {
     /// Slots that are not empty.
     pub fn used(&self) -> Vec<(u32, Slot<T>)> {

@@ -7,7 +7,7 @@ use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey,
-    Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
+    Row as RowType, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::Lookup;
 use std::cell::Cell;
@@ -177,10 +177,6 @@ impl Lookup for Memory {
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
         let table = &self.tables.frontends;
         self.row(&table.slots, table.ids.get(key)?.index())
-    }
-
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&self.tables.services.slots, id.index())
     }
 
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {

@@ -3,6 +3,7 @@
 use super::Tables;
 use super::endpoint::{length, ranges};
 use kmesh_lite_common::{BackendId, Range};
+use kmesh_lite_ebpf::in_use;
 
 /// A reference to a row that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,11 @@ pub fn check(tables: &Tables) -> Result<(), Dangling> {
         };
         if frontend.column >= service.columns {
             return dangling(from(), format!("column {}", frontend.column));
+        }
+        if frontend.in_use != in_use(service, key.address.family())
+            || frontend.waypoint != service.waypoint
+        {
+            return dangling(from(), "endpoints that are not those in use".to_owned());
         }
     }
     for row in tables.rows.addresses.values() {

@@ -155,6 +155,8 @@ pub fn title<'a>(
 /// A member of a range that is about to be placed.
 pub struct Placing {
     backend: BackendId,
+    address: Address,
+    has_waypoint: bool,
     endpoint: EndpointId,
     /// By column; empty if it has none.
     own_ports: Vec<Option<u16>>,
@@ -177,8 +179,11 @@ impl Builder<'_> {
             address,
             ports: key_ports(ports),
         };
+        let meant = self.mesh.backends.get(&endpoint.address);
         Placing {
             backend,
+            address,
+            has_waypoint: meant.is_some_and(|backend| backend.waypoint.is_some()),
             endpoint: EndpointId::from_index(self.endpoint_ids.index(key)).expect(ID),
             own_ports,
             weight: endpoint.weight,
@@ -199,7 +204,9 @@ impl Builder<'_> {
         for column in 0..columns.count() {
             let of_column = members.iter().map(|it| {
                 let port = it.own_ports.get(column).copied().flatten();
-                let member = Member::new(it.backend, it.endpoint, port.map(Port::new));
+                let port = port.map(Port::new);
+                let member =
+                    Member::new(it.backend, it.address, it.endpoint, port, it.has_waypoint);
                 (member, it.weight)
             });
             let placed;

@@ -8,7 +8,7 @@ use kmesh_lite_common::{
 use kmesh_lite_ebpf::{Connect, Lookup, Verdict, decide};
 use std::cell::RefCell;
 
-/// What one lookup of the decision found.
+/// What one lookup of the decision found, and the services that the frontends belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookedUp {
     Address(Option<AddressRow>),
@@ -71,12 +71,11 @@ impl Lookup for Replay<'_> {
             .values()
             .find(|row| row.key == *key);
         self.record(LookedUp::Frontend(row.copied()));
-        row
-    }
-
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        let row = self.tables.rows.services.get(&id);
-        self.record(LookedUp::Service(id, row.copied()));
+        // The programs have no need to: what follows from the service stands in the row of the frontend.
+        if let Some(id) = row.and_then(|row| row.service) {
+            let service = self.tables.rows.services.get(&id);
+            self.record(LookedUp::Service(id, service.copied()));
+        }
         row
     }
 

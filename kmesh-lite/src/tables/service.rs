@@ -93,7 +93,7 @@ fn range((priority, range): (usize, &Range)) -> Fields {
     [priority].into_iter().chain(unranked(range)).collect()
 }
 
-fn unranked(range: &Range) -> Fields {
+pub fn unranked(range: &Range) -> Fields {
     vec![
         ("first", Field::Number(range.first.into())),
         ("count", Field::Number(range.count.into())),
@@ -125,21 +125,19 @@ impl Builder<'_> {
             v4
         };
         let drained = self.range(&members.drained, &columns, old.map(|row| row.drained.first));
-        self.rows.services.insert(
-            id,
-            kmesh_lite_common::Service {
-                name: row_name,
-                policy: service.policy,
-                columns: columns.count() as u16,
-                waypoint: self.waypoint_id(&service.waypoint),
-                v4,
-                v6,
-                drained,
-            },
-        );
+        let row = kmesh_lite_common::Service {
+            name: row_name,
+            policy: service.policy,
+            columns: columns.count() as u16,
+            waypoint: self.waypoint_id(&service.waypoint),
+            v4,
+            v6,
+            drained,
+        };
+        self.rows.services.insert(id, row);
         for vip in vips {
             for (port, column) in service.ports_by_column(&columns) {
-                self.frontend(*vip, port, id, column as u16);
+                self.frontend(*vip, port, column as u16, id, &row);
             }
             self.address(*vip);
         }
