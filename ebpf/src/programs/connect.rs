@@ -55,6 +55,7 @@ fn remember(tables: &Maps<'_>, asked: &Connect, to: &Redirect) -> Original {
         sender: 0,
         probe: Probe::Idle,
         ids: 0,
+        mark: 0,
     };
     if let Some(waypoint) = to.waypoint.and_then(|id| tables.waypoint(id))
         && waypoint.header != Header::Nothing
