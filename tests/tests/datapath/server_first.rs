@@ -130,8 +130,13 @@ fn a_socket_that_is_connected_elsewhere_meanwhile_sends_no_byte_of_ours() {
          \x20   time.sleep(0.002)\n\
          \x20   s.sendall(b'mine')\n\
          \x20   s.shutdown(socket.SHUT_WR)\n\
-         \x20   heard = s.makefile('rb').read()\n\
+         \x20   try: heard = s.makefile('rb').read()\n\
+         \x20   except TimeoutError: continue\n\
          \x20   assert heard[28:] == b'mine', heard",
     );
-    assert!(mesh.outcomes()[&Outcome::HeaderSent] >= 200);
+    // A few are closed: the kernel does not take a socket that is just leaving the map.
+    let outcomes = mesh.outcomes();
+    let closed = outcomes[&Outcome::CloseUnmappable];
+    assert!(outcomes[&Outcome::HeaderSent] + closed >= 200);
+    assert!(closed < 100, "{closed}");
 }
