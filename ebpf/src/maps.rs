@@ -185,6 +185,13 @@ pub fn thread() -> u32 {
     (unsafe { bpf_get_current_pid_tgid() }) as u32
 }
 
+/// Not foreseeable, and not 0.
+#[inline(always)]
+pub fn mark() -> u32 {
+    // SAFETY: no arguments.
+    (unsafe { bpf_get_prandom_u32() }) | 1
+}
+
 /// Whether the daemon is what is running.
 #[inline(always)]
 pub fn is_daemon() -> bool {

@@ -3,15 +3,16 @@
 //! 1. TCP_CONNECT: the connect hook has left a pending header with the socket. From here on we are
 //!    asked whenever a segment of it is about to be built (HDR_OPT_LEN).
 //! 2. ACTIVE_ESTABLISHED: the socket goes into [`PENDING`].
-//! 3. The first send: [`crate::programs::header`] puts the header before what is sent.
-//! 4. HDR_OPT_LEN, inside that same send: the header is out, the socket leaves [`PENDING`]. When
-//!    send() returns, nothing of ours is left on the socket.
+//! 3. The first send: [`crate::programs::header`] puts the header before what is sent, and sees it leave.
+//! 4. HDR_OPT_LEN, inside that same send, for what follows the header: the socket leaves [`PENDING`].
+//!    When send() returns, nothing of ours is left on the socket.
 //!
 //! A connection that ends before its first send (a client may take it back by connecting to AF_UNSPEC,
 //! and connect elsewhere) ends all of this: the socket leaves [`PENDING`] when its state is CLOSE.
 //!
 //! Payload that is about to leave while the header is still pending (TCP Fast Open, a send that
-//! began before the connection stood) would be taken for a header by the waypoint. Then the socket
+//! began before the connection stood, or after one that the kernel refused together with the header)
+//! would be taken for a header by the waypoint. Then the socket
 //! is cut off: bound to an interface that does not exist, it cannot send another packet, not even
 //! the one being built.
 

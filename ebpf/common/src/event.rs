@@ -10,7 +10,7 @@ word!(
         /// Closed: the SYN would have carried data (TCP Fast Open).
         FastOpen = 2 "data would have left with the SYN (TCP Fast Open)",
         /// Closed: data was queued before the connection stood.
-        EarlySend = 3 "data was sent before the connection stood",
+        EarlySend = 3 "data was sent before the connection stood, or after a send that the kernel refused",
         /// Closed: the socket cannot be in a socket map, like one of MPTCP, or of another program's.
         Unmappable = 4 "the kernel cannot put a header on this kind of socket",
         /// Its sends fail: the kernel would tell the program too early that its buffers are free.

@@ -21,8 +21,10 @@ pub struct Original {
     pub sender: u32,
     /// Whether that send has the flag MSG_ZEROCOPY, where that has to be found out.
     pub probe: Probe,
-    /// How many numbers of zero-copy sends the socket had used up when the probe began.
+    /// How many numbers of zero-copy sends the socket had used up when the probe or the header began.
     pub ids: u32,
+    /// What stands behind the header in the message that brings it, until the header has left it; 0 before.
+    pub mark: u32,
 }
 
 word!(
@@ -36,4 +38,4 @@ word!(
     }
 );
 
-const _: () = assert!(size_of::<Original>() == 52);
+const _: () = assert!(size_of::<Original>() == 56);

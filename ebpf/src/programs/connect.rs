@@ -109,5 +109,6 @@ fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>) -> Original
         sender: 0,
         probe: Probe::Idle,
         ids: 0,
+        mark: 0,
     }
 }

@@ -6,8 +6,8 @@ use crate::maps::{self, PENDING};
 use crate::original;
 use crate::socket::Tcp;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
-use aya_ebpf::bindings::{BPF_F_INGRESS, bpf_sock};
-use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_pull_data};
+use aya_ebpf::bindings::{BPF_F_INGRESS, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED, bpf_sock};
+use aya_ebpf::helpers::generated::bpf_msg_apply_bytes;
 use aya_ebpf::programs::SkMsgContext;
 use core::ptr::{addr_of, read_volatile, write_volatile};
 use kmesh_lite_common::{Address, EventKind, Header, Original, Port, Probe, SINK, Speaker};
@@ -15,15 +15,22 @@ use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_ebpf::header::{Bytes, End, encode};
 
 /// Puts the header before the first bytes that are sent.
+///
+/// The kernel can still refuse the send after that (MSG_FASTOPEN, no room for the accounts of
+/// MSG_ZEROCOPY, TCP_REPAIR). Then it throws the message away together with the header, and what is sent
+/// next does not come here first: the verdict on the message that failed is kept for it. So the header
+/// is pending until it is known to have left. It leaves alone, before a mark that no other message has
+/// in its place, and then this program runs again. Where the mark is missing, the header is lost. Data
+/// that is about to leave while the header is pending closes the connection ([`crate::pending`]).
 #[inline(always)]
 pub fn push(ctx: &SkMsgContext) -> u32 {
     // SAFETY: the context is valid while the program runs.
     let sk: *mut bpf_sock = unsafe { (*ctx.msg).__bindgen_anon_3.sk };
-    let Some(original) = original::of(sk) else {
-        return SK_PASS;
-    };
     // The daemon sends one byte, so that there is something to put the header before.
-    let poke = original.speaker == Speaker::Server && maps::is_daemon();
+    let poke = maps::is_daemon();
+    let Some(original) = original::of(sk) else {
+        return if poke { swallow(ctx) } else { SK_PASS };
+    };
     if original.pending == Header::Nothing {
         return if poke {
             swallow(ctx)
@@ -31,13 +38,24 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
             follow(ctx, Tcp::of(sk), original)
         };
     }
+    if original.mark != 0 {
+        return leave(ctx, Tcp::of(sk), original);
+    }
+    if poke && original.speaker != Speaker::Server {
+        // It was meant for an earlier connection of the socket.
+        return swallow(ctx);
+    }
+    if !stands(sk) {
+        // A call that holds the socket in this program's care since an earlier connection. As of any
+        // send that began too early, none of it leaves.
+        return SK_PASS;
+    }
     let socket = Tcp::of(sk);
     if socket.is_some_and(Tcp::has_upper_layer) {
         return fail(original, EventKind::Encrypted);
     }
-    let zero_copy = socket.filter(|socket| !poke && socket.may_send_zero_copy());
-    let ids = zero_copy.and_then(Tcp::zero_copy_ids);
-    if zero_copy.is_some() && ids.is_none() {
+    let ids = socket.and_then(Tcp::zero_copy_ids);
+    if ids.is_none() && !poke && socket.is_some_and(Tcp::may_send_zero_copy) {
         // Sends with the flag use up no number at all.
         return fail(original, EventKind::ZeroCopy);
     }
@@ -45,42 +63,56 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
         address: original.address,
         port: original.port,
     };
+    let mark = maps::mark();
     let (pushed, length) = match encode(original.pending, &source(ctx), &asked) {
-        Some(Bytes::Tlv4(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
-        Some(Bytes::Tlv6(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
-        Some(Bytes::Proxy4(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
-        Some(Bytes::Proxy6(bytes)) => (put(ctx, &bytes, poke), bytes.len()),
+        Some(Bytes::Tlv4(bytes)) => (put(ctx, &bytes, mark, poke), bytes.len()),
+        Some(Bytes::Tlv6(bytes)) => (put(ctx, &bytes, mark, poke), bytes.len()),
+        Some(Bytes::Proxy4(bytes)) => (put(ctx, &bytes, mark, poke), bytes.len()),
+        Some(Bytes::Proxy6(bytes)) => (put(ctx, &bytes, mark, poke), bytes.len()),
         None => (false, 0),
     };
     if !pushed {
         // Out of memory. The kernel keeps to this verdict: every send() on the socket fails (EACCES).
         return SK_DROP;
     }
+    original.mark = mark;
+    original.ids = ids.unwrap_or(0);
+    // As of any part of a message, the kernel waits for the rest before it makes a segment. In one of its
+    // own the header would hold up what follows (Nagle) until a server that waits for more acknowledges
+    // it, which takes the server 40 ms.
+    apply_to(ctx, before_mark(length, poke) as u32);
+    SK_PASS
+}
+
+/// The header has left the message that brought it, and the rest of that message is here; or the kernel
+/// refused that message, and this is another.
+#[inline(always)]
+fn leave(ctx: &SkMsgContext, socket: Option<Tcp>, original: &mut Original) -> u32 {
+    if !take_mark(ctx, original.mark) {
+        return SK_DROP;
+    }
+    original.mark = 0;
     original.pending = Header::Nothing;
     counters::count_outcome(Outcome::HeaderSent);
-    if poke {
-        return SK_PASS;
+    // The message still has the limit of the header.
+    apply_to(ctx, 0);
+    let ids = socket.and_then(Tcp::zero_copy_ids);
+    if ids.is_some_and(|ids| ids != original.ids) {
+        return fail(original, EventKind::ZeroCopy);
     }
-    join(ctx);
-    match ids {
-        Some(ids) => probe(ctx, original, ids, length as u32),
-        None => SK_PASS,
-    }
+    SK_PASS
 }
 
-/// Makes one piece of the header and what follows it, so that they leave in one segment. In a segment of
-/// its own the header would hold up what follows (Nagle) until a server that waits for more acknowledges
-/// it, which takes the server 40 ms.
+/// Whether the kernel would take data for the connection.
 #[inline(always)]
-fn join(ctx: &SkMsgContext) {
-    const MOST: u32 = 16 * 1024;
-    let size = ctx.size();
-    // SAFETY: the context is valid while the program runs. Without memory the two stay apart.
-    unsafe { bpf_msg_pull_data(ctx.msg, 0, if size < MOST { size } else { MOST }, 0) };
+fn stands(sk: *mut bpf_sock) -> bool {
+    // SAFETY: the socket of the context, which lives while the program runs.
+    let state = unsafe { read_volatile(addr_of!((*sk).state)) };
+    state == BPF_TCP_ESTABLISHED || state == BPF_TCP_CLOSE_WAIT
 }
 
-/// Lets a message leave from a socket that may send without a copy: `first` bytes of it, if it has
-/// several pieces, and then this program runs again.
+/// Lets a message leave from a socket that may send without a copy: one byte of it, if it has several
+/// pieces, and then this program runs again.
 ///
 /// For each send() with MSG_ZEROCOPY the program is told later, by its number, that its buffer is free.
 /// In the kernel's code for sockets of a socket map each piece of a message uses up a number, so that a
@@ -88,12 +120,12 @@ fn join(ctx: &SkMsgContext) {
 /// Whether a send() has the flag is not to be seen. So a little of it leaves alone, the header of the
 /// first message and one byte of any other: if a number is gone by then, the rest never leaves.
 #[inline(always)]
-fn probe(ctx: &SkMsgContext, original: &mut Original, ids: u32, first: u32) -> u32 {
+fn probe(ctx: &SkMsgContext, original: &mut Original, ids: u32) -> u32 {
     if !is_one_piece(ctx) {
         original.ids = ids;
         original.sender = maps::thread();
         original.probe = Probe::Sent;
-        apply_to(ctx, first);
+        apply_to(ctx, 1);
     }
     SK_PASS
 }
@@ -118,7 +150,7 @@ fn follow(ctx: &SkMsgContext, socket: Option<Tcp>, original: &mut Original) -> u
         original.probe = Probe::Idle;
         return SK_PASS;
     }
-    probe(ctx, original, ids, 1)
+    probe(ctx, original, ids)
 }
 
 /// Makes the verdict count for so many bytes of the message, after which the program runs again; 0 is
@@ -153,27 +185,70 @@ fn swallow(ctx: &SkMsgContext) -> u32 {
     PENDING.redirect_msg(ctx, SINK, BPF_F_INGRESS as u64) as u32
 }
 
-/// Puts `bytes` in front of the message, or in its place.
+const MARK: usize = size_of::<u32>();
+
+/// How much of a header of this length leaves before the mark. If nothing is to follow it, its last byte
+/// does: a message that is empty after the mark would not make the kernel send what leaves before.
 #[inline(always)]
-fn put<const N: usize>(ctx: &SkMsgContext, bytes: &[u8; N], replace: bool) -> bool {
-    if ctx.push_data(0, N as u32, 0).is_err() {
+fn before_mark(length: usize, alone: bool) -> usize {
+    if alone { length - 1 } else { length }
+}
+
+/// Puts `bytes` with a mark in front of the message, or in its place.
+#[inline(always)]
+fn put<const N: usize>(ctx: &SkMsgContext, bytes: &[u8; N], mark: u32, replace: bool) -> bool {
+    if ctx.push_data(0, (N + MARK) as u32, 0).is_err() {
         return false;
     }
-    if replace && ctx.pop_data(N as u32, 1, 0).is_err() {
+    if replace && ctx.pop_data((N + MARK) as u32, 1, 0).is_err() {
         return false;
     }
     let data = ctx.data();
-    if data + N > ctx.data_end() {
+    if data + N + MARK > ctx.data_end() {
         return false;
     }
-    let mut i = 0;
-    while i < N {
-        // SAFETY: within the message, as just compared. The page that was pushed is not zeroed:
-        // every byte of it is written.
-        unsafe { write_volatile((data as *mut u8).add(i), bytes[i]) };
-        i += 1;
+    let data = data as *mut u8;
+    let mark = mark.to_ne_bytes();
+    // SAFETY: within the message, as just compared. The page that was pushed is not zeroed: every byte
+    // of it is written.
+    unsafe {
+        let mut i = 0;
+        while i < N - 1 {
+            write_volatile(data.add(i), bytes[i]);
+            i += 1;
+        }
+        let (last, first) = if replace {
+            (N - 1 + MARK, N - 1)
+        } else {
+            (N - 1, N)
+        };
+        write_volatile(data.add(last), bytes[N - 1]);
+        let mut i = 0;
+        while i < MARK {
+            write_volatile(data.add(first + i), mark[i]);
+            i += 1;
+        }
     }
     true
+}
+
+/// Takes the mark off the message; false if it has none.
+#[inline(always)]
+fn take_mark(ctx: &SkMsgContext, mark: u32) -> bool {
+    let data = ctx.data();
+    if data + MARK > ctx.data_end() {
+        return false;
+    }
+    let mark = mark.to_ne_bytes();
+    let mut i = 0;
+    while i < MARK {
+        // SAFETY: within the message, as just compared.
+        if unsafe { read_volatile((data as *const u8).add(i)) } != mark[i] {
+            return false;
+        }
+        i += 1;
+    }
+    ctx.pop_data(0, MARK as u32, 0).is_ok()
 }
 
 /// The client's own end, which a redirect does not change.

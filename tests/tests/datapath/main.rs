@@ -8,6 +8,7 @@ mod getpeername;
 mod growth;
 mod header_again;
 mod header_closes;
+mod header_lost;
 mod header_sends;
 mod headers;
 mod kernel_tls;

@@ -19,6 +19,16 @@ const MESH: &str = r#"
     ports = [25]
     waypoint = "mail"
     endpoints = ["127.0.0.2"]
+
+    [waypoints.web]
+    address = "127.0.1.1:15009"
+    header = "proxy-v2"
+
+    [services.web]
+    vips = ["10.96.0.26"]
+    ports = [80]
+    waypoint = "web"
+    endpoints = ["127.0.0.2"]
 "#;
 
 /// Reads a header, greets, then echoes each byte. Ends each connection with an error of its own if
@@ -91,4 +101,42 @@ fn clients_that_do_not_wait_for_the_server_send_no_byte_of_ours() {
          \x20   assert s.recv(100) == b'z'",
     );
     assert_eq!(mesh.outcomes()[&Outcome::HeaderSent], 500);
+}
+
+/// The daemon may come to the socket when that is connected elsewhere already, to where the client speaks first.
+#[test]
+fn a_socket_that_is_connected_elsewhere_meanwhile_sends_no_byte_of_ours() {
+    let Some(host) = Host::new() else { return };
+    if !require::programs(&["python3"]) {
+        return;
+    }
+    serve();
+    let listener = TcpListener::bind("127.0.1.1:15009").expect("a listener");
+    thread::spawn(move || {
+        cgroup::leave().expect("outside of the test's cgroup");
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes);
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    let mut mesh = host.run_as_daemon(MESH);
+    client(
+        200,
+        "    import ctypes, time\n\
+         \x20   nowhere = ctypes.create_string_buffer(16)\n\
+         \x20   assert ctypes.CDLL(None).connect(s.fileno(), nowhere, 16) == 0\n\
+         \x20   s.connect(('10.96.0.26', 80))\n\
+         \x20   time.sleep(0.002)\n\
+         \x20   s.sendall(b'mine')\n\
+         \x20   s.shutdown(socket.SHUT_WR)\n\
+         \x20   try: heard = s.makefile('rb').read()\n\
+         \x20   except TimeoutError: continue\n\
+         \x20   assert heard[28:] == b'mine', heard",
+    );
+    // A few are closed: the kernel does not take a socket that is just leaving the map.
+    let outcomes = mesh.outcomes();
+    let closed = outcomes[&Outcome::CloseUnmappable];
+    assert!(outcomes[&Outcome::HeaderSent] + closed >= 200);
+    assert!(closed < 100, "{closed}");
 }
