@@ -362,6 +362,10 @@ impl Port for Kernel {
             .iter()
             .map(|what| format!("settings: {what}"))
             .collect();
+        match maps.mend_address_bits()? {
+            0 => {}
+            missing => drift.push(format!("addresses: bits of {missing} were not set")),
+        }
         if maps.is_worn_out()? {
             drift.push("settings: the generation is out of range".to_owned());
         }

@@ -120,10 +120,13 @@ fn every_route_answers_in_its_documented_shape() {
     assert_eq!(body["tables"][1]["rows"][0]["id"], 1);
 
     let (code, body) = fixture.post("/v1/plan", "");
-    assert_eq!(
-        (code, body),
-        (200, json!({"summary": [], "operations": [], "absent": []}))
-    );
+    let nothing = json!({"summary": [], "operations": [], "absent": [], "leaving": []});
+    assert_eq!((code, body), (200, nothing));
+
+    let (code, body) = fixture.get("/v1/connections?name=web");
+    let none = json!({"connections": [], "limit": 65_536, "unlisted": 0});
+    assert_eq!((code, body), (200, none));
+    assert_eq!(fixture.get("/v1/connections?name=nobody").0, 404);
 
     let (code, body) = fixture.post("/v1/reload", "");
     assert_eq!((code, &body["operations"]), (200, &json!(0)));

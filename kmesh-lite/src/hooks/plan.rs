@@ -307,6 +307,7 @@ mod tests {
                 "attach recvmsg6 to cgroup /a",
                 "attach getpeername4 to cgroup /a",
                 "attach getpeername6 to cgroup /a",
+                "attach released to cgroup /a",
                 "attach connect4 to cgroup /a",
                 "attach connect6 to cgroup /a",
             ]
@@ -317,8 +318,8 @@ mod tests {
     fn a_link_that_somebody_detached_or_replaced_is_drift_and_is_put_back() {
         let wanted = wanted(false);
         let mut attached = settled(&wanted);
-        attached.links[2].state = LinkState::Detached;
-        attached.links[3].state = LinkState::Other;
+        attached.links[3].state = LinkState::Detached;
+        attached.links[4].state = LinkState::Other;
         assert_eq!(
             drift(&attached, &wanted),
             [
@@ -391,7 +392,7 @@ mod tests {
         assert!(drift(&attached, &wanted).is_empty());
         let plan = plan(&attached, &wanted);
         assert_eq!(plan.claims, wanted.cgroups);
-        assert_eq!((plan.make.len(), plan.drop.len()), (4, 4));
+        assert_eq!((plan.make.len(), plan.drop.len()), (5, 5));
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     call(bpf_cmd::BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
+/// Counts a map among those of a program, which need not use it.
+pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = zeroed();
+    attributes.prog_bind_map.prog_fd = program.as_raw_fd() as u32;
+    attributes.prog_bind_map.map_fd = map.as_raw_fd() as u32;
+    call(bpf_cmd::BPF_PROG_BIND_MAP, &mut attributes).map(drop)
+}
+
 /// Makes a program the one that sees what sockets of a socket map send. It stays as long as the map.
 pub fn attach_to_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = zeroed();

@@ -161,6 +161,7 @@ impl Object {
         }
         let (ebpf, maps, abilities) = undisturbed(|| load_what_works(limits, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
+        object.name_tables()?;
         object.push_headers()?;
         if reuse.tables.is_some() {
             // The process before may have ended in the middle of a plan.
@@ -170,6 +171,15 @@ impl Object {
             set.map_err(map_error(SETTINGS))?;
         }
         Ok(object)
+    }
+
+    /// Makes all tables ones of a program. Whoever finds the programs finds them: no program reads the
+    /// table of services, because what a connect needs of a service stands in the frontends.
+    fn name_tables(&self) -> Result<(), LoadError> {
+        let program = self.program("connect4")?;
+        self.tables.iter().try_for_each(|(name, map)| {
+            bpf::bind_map(program, map.as_fd()).map_err(map_error(name))
+        })
     }
 
     /// The tables, to be kept or used again.

@@ -7,7 +7,7 @@ use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey,
-    Row as RowType, Settings, Slot, Stamp, Waypoint, WaypointId,
+    Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::Lookup;
 use std::cell::Cell;
@@ -64,6 +64,11 @@ impl Memory {
     fn row<'a, T: RowType>(&self, slots: &'a BTreeMap<u32, Slot<T>>, index: u32) -> Option<&'a T> {
         // SAFETY: borrowed for as long as the answer.
         unsafe { Slot::read(slots.get(&index)?, self.settings.generation) }
+    }
+
+    /// A service, which no connect looks up.
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&self.tables.services.slots, id.index())
     }
 
     fn free(&mut self, table: Table, index: u32) {

@@ -41,13 +41,20 @@ pub fn rows(members: &[(Member, u32)]) -> (Vec<Endpoint>, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kmesh_lite_common::{BackendId, EndpointId};
+    use kmesh_lite_common::{Address, BackendId, EndpointId};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     fn member(index: u32) -> Member {
         let backend = BackendId::from_index(index).unwrap();
-        Member::new(backend, EndpointId::from_index(index).unwrap(), None)
+        let address = Address::from_v4_word(index);
+        Member::new(
+            backend,
+            address,
+            EndpointId::from_index(index).unwrap(),
+            None,
+            false,
+        )
     }
 
     proptest! {

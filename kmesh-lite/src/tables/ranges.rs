@@ -62,13 +62,15 @@ impl<'a> Ranges<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kmesh_lite_common::{BackendId, EndpointId, Member};
+    use kmesh_lite_common::{Address, BackendId, EndpointId, Member};
 
     fn rows(length: usize, weight: u32) -> Vec<Endpoint> {
         let nobody = Member::new(
             BackendId::from_index(0).unwrap(),
+            Address::from_v4_word(0),
             EndpointId::from_index(0).unwrap(),
             None,
+            false,
         );
         vec![
             Endpoint {

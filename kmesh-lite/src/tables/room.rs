@@ -4,7 +4,7 @@ use super::Tables;
 use super::auto::{self, Vips};
 use super::declared::{Declared, Noun, for_each_table};
 use crate::model::{Family, Limits, Mesh, Name, Service, Table};
-use kmesh_lite_common::{Endpoint, Slot};
+use kmesh_lite_common::{Bucket, Connection, Endpoint, PLACES, Slot};
 use std::fmt;
 
 /// Something that a valid mesh needs more of than it says there is.
@@ -41,12 +41,15 @@ pub(super) fn together(mesh: &Mesh, vips: &Vips, exhausted: Vec<Shortage>) -> Ve
     rows.chain(exhausted).collect()
 }
 
+/// Bytes of a slot of the connection table: the row, and a place in a bucket.
+const SLOT: u64 = (size_of::<Connection>() + size_of::<Bucket>() / PLACES as usize) as u64;
+
 /// What the tables take at least, in bytes: their rows, without keys and counters.
 pub fn least_bytes(limits: &Limits) -> u64 {
     let rows = |table: Table, size: usize| u64::from(limits.of(table)) * 2 * size as u64;
     let mut bytes = rows(Table::Endpoints, size_of::<Endpoint>());
     for_each_table!(T => { bytes += rows(T::TABLE, size_of::<Slot<<T as Noun>::Row>>()) });
-    bytes
+    bytes + u64::from(limits.connections) * 2 * SLOT
 }
 
 impl Shortage {

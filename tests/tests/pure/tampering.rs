@@ -157,7 +157,9 @@ impl Tamper {
                     let index = index.min(u32::MAX - 1);
                     let backend = BackendId::from_index(index).expect("not the last");
                     let counter = EndpointId::from_index(index).expect("not the last");
-                    Member::new(backend, counter, Some(Port::new(index as u16)))
+                    let address = Address::from_v4_word(index);
+                    let port = Some(Port::new(index as u16));
+                    Member::new(backend, address, counter, port, index % 2 == 1)
                 };
                 let row = Endpoint {
                     own: member(*backend),

@@ -49,6 +49,7 @@ fn status() -> Status {
                 prefer: vec!["region".to_owned(), "zone".to_owned()],
                 waypoint: None,
                 connects: 1234,
+                open_connections: 12,
                 refuses: false,
                 priorities: vec![
                     PriorityStatus {
@@ -101,13 +102,13 @@ fn the_verdict_comes_first_and_columns_are_aligned() {
 routing 1 service over 2 endpoints
 
 services
-  name      frontends          policy                    endpoints  connects
-  payments  10.96.0.10:80/tcp  failover by region, zone          2      1234
+  name      frontends          policy                    endpoints  connects  open
+  payments  10.96.0.10:80/tcp  failover by region, zone          2      1234    12
 
 endpoints
-  service   priority  endpoint      locality    weight  connects
-  payments         0  192.168.1.10  eu-1/eu-1a       1      1200  in use
-  payments         1  192.168.1.11  -               30        34
+  service   priority  endpoint      locality    weight  connects  open
+  payments         0  192.168.1.10  eu-1/eu-1a       1      1200     0  in use
+  payments         1  192.168.1.11  -               30        34     0
 
 special callers
   unit or cgroup   treatment  runs in
