@@ -5,7 +5,7 @@ use kmesh_lite_tests::client::{address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
-use kmesh_lite_tests::maps::{Maps, address_key};
+use kmesh_lite_tests::maps::{Maps, frontend_key};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -153,13 +153,13 @@ fn sighup_repairs_what_somebody_else_did_and_says_what() {
         return;
     };
     assert!(lands("127.0.0.2"));
-    Maps::of(&host).touch("delete", "ADDRESS_IDS", &address_key(10), None);
+    Maps::of(&host).touch("delete", "FRONTEND_IDS", &frontend_key(10), None);
     assert!(!lands("127.0.0.2"));
     daemon.signal(Signal::SIGHUP);
     daemon.wait_until("the log names it", |daemon| {
         daemon
             .log()
-            .contains("drift: address #1 10.96.0.10 is missing")
+            .contains("drift: frontend #1 10.96.0.10:80/tcp is missing")
     });
     daemon.wait_until("it is repaired", |_| lands("127.0.0.2"));
 }
