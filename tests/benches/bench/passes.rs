@@ -14,6 +14,7 @@ use kmesh_lite::{plan, tables};
 use kmesh_lite_tests::cgroup::Cgroup;
 use nix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
@@ -59,8 +60,9 @@ fn processor_time() -> Result<Duration, Error> {
 }
 
 fn without_one(mut mesh: Mesh) -> Mesh {
-    let service = mesh.services.values_mut().next();
-    service.and_then(|service| service.endpoints.pop());
+    let first = mesh.services.get_min().map(|(name, _)| name.clone());
+    let service = first.and_then(|name| mesh.services.get_mut(&name));
+    service.and_then(|service| Arc::make_mut(service).endpoints.pop());
     mesh
 }
 

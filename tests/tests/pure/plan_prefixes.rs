@@ -54,7 +54,7 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
         match row {
             Row::Service(_, row) => assert!(!same(row.name.as_str()), "{op}"),
             Row::Backend(_, row) => {
-                let ip = row.address.into();
+                let ip = IpAddr::from(row.address);
                 assert_ne!(before.backends.get(&ip), after.backends.get(&ip), "{op}");
             }
             Row::Waypoint(_, row) => {
