@@ -3,6 +3,7 @@
 mod capture;
 mod datagrams;
 mod drift;
+mod facts;
 mod getpeername;
 mod growth;
 mod header_again;

@@ -29,7 +29,10 @@ fn keeps_ids(prepared: &Prepared) {
             .chain(addresses.map(|(id, row)| (format!("address {}", row.address), id.index())))
             .collect::<BTreeMap<_, _>>()
     };
-    let (before, after) = (keys(&prepared.actual.tables), keys(&prepared.desired));
+    let (before, after) = (
+        keys(&prepared.actual.tables),
+        keys(&prepared.desired.tables),
+    );
     for (key, id) in &after {
         assert!(
             before.get(key).is_none_or(|old| old == id),
@@ -93,7 +96,7 @@ proptest! {
         prop_assert!(commits <= 1);
         prop_assert_eq!(
             prepared.plan.is_empty(),
-            prepared.desired == prepared.actual.tables
+            prepared.desired.tables == prepared.actual.tables
         );
     }
 
