@@ -35,10 +35,10 @@ pub use store::{NoStore, Store};
 
 use crate::hooks::{self, Attached, HookOp, Wanted};
 use crate::host::{self, CgroupError, Cgroups, MissingCapabilities};
-use crate::maps::{Maps, MapsError};
+use crate::maps::{Maps, MapsError, Selection};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::Op;
-use crate::reconcile::{self, Change, Pass, Port, ReconcileError};
+use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
 use crate::tables::{self, Actual, Counters, Tables};
 use connections::ConnectionTable;
 use inherited::Inherited;
@@ -111,7 +111,7 @@ pub struct Kernel {
     /// Tables of an earlier process that are of no use once every link is switched.
     superseded: Vec<Name>,
     /// What the last successful pass left behind: any difference to it is drift.
-    written: Option<Tables>,
+    left: Option<Left>,
     /// What programs tell of sockets, until somebody takes it.
     records: Option<Records>,
     connections: Option<ConnectionTable>,
@@ -239,7 +239,7 @@ impl Kernel {
             links,
             tables_kept: left.tables.map_or_else(Vec::new, |set| set.names),
             superseded: left.superseded,
-            written: None,
+            left: None,
             records: Some(records),
             connections: table,
         })
@@ -257,10 +257,15 @@ impl Kernel {
 
     /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
     /// of its cgroups.
-    pub fn reconcile(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Pass, KernelError> {
-        let mut written = self.written.take();
-        let pass = reconcile::pass(self, mesh, facts, &mut written);
-        self.written = written;
+    pub fn reconcile(
+        &mut self,
+        mesh: &Mesh,
+        facts: &Facts,
+        extent: Extent,
+    ) -> Result<Pass, KernelError> {
+        let mut left = self.left.take();
+        let pass = reconcile::pass(self, mesh, facts, extent, &mut left);
+        self.left = left;
         pass
     }
 
@@ -273,9 +278,10 @@ impl Kernel {
     /// to run. A pass does that as well, but reads all tables first; it is still needed, to forget the
     /// old ones.
     pub fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
-        let Some(written) = &mut self.written else {
+        let Some(left) = &mut self.left else {
             return Ok(());
         };
+        let written = left.tables_mut();
         let (callers, levels) = tables::callers(mesh, facts);
         let mut ops = Vec::new();
         for (cgroup, caller) in callers {
@@ -362,14 +368,17 @@ impl Port for Kernel {
             .iter()
             .map(|what| format!("settings: {what}"))
             .collect();
-        match maps.mend_address_bits()? {
-            0 => {}
-            missing => drift.push(format!("addresses: bits of {missing} were not set")),
-        }
         if maps.is_worn_out()? {
             drift.push("settings: the generation is out of range".to_owned());
         }
         Ok(drift)
+    }
+
+    fn mend_rows(&mut self) -> Result<Vec<String>, KernelError> {
+        Ok(match self.object.maps.mend_address_bits()? {
+            0 => Vec::new(),
+            missing => vec![format!("addresses: bits of {missing} were not set")],
+        })
     }
 
     fn attached(&mut self) -> Result<Attached, KernelError> {
@@ -440,6 +449,10 @@ impl Maps for Object {
 
     fn read(&mut self) -> Result<Actual, MapsError> {
         self.maps.read()
+    }
+
+    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
+        self.maps.read_some(selection)
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {

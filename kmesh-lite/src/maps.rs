@@ -6,10 +6,12 @@
 mod actual;
 mod faulty;
 mod memory;
+mod selection;
 
 pub use actual::{Contents, Read, TableContents, assemble};
 pub use faulty::Faulty;
 pub use memory::{Memory, MemoryTable};
+pub use selection::Selection;
 
 use crate::model::Table;
 use crate::plan::Op;
@@ -29,6 +31,9 @@ pub trait Maps {
 
     /// Reads everything.
     fn read(&mut self) -> Result<Actual, MapsError>;
+
+    /// Reads what is selected, as if there were nothing else.
+    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError>;
 
     /// Carries out one operation of the plan for `generation`; doing it again changes nothing.
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError>;

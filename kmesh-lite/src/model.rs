@@ -16,7 +16,7 @@ mod waypoint;
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
 pub use endpoint::Endpoint;
-pub use facts::{Cgroup, Facts};
+pub use facts::{Cgroup, EndpointFact, Facts, Membership};
 pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
 pub use mesh::Mesh;

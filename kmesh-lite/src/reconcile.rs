@@ -1,5 +1,8 @@
 //! One pass: read, build, check, diff, apply, verify.
 //!
+//! A full pass does that with everything there is. A small one trusts what the last pass left, and does it with
+//! what differs from that; where it finds something else, it becomes a full one.
+//!
 //! In: a mesh, facts and the kernel behind a [`Port`]. Out: a pass that says what it did, or an error
 //! after which the kernel still answers for the old mesh (or already for the new one), and the next
 //! pass repairs it.
@@ -7,11 +10,18 @@
 //! Most passes change the tables in place. Where there is no room for the difference, tables that have
 //! the room are filled beside them, and the links are switched over.
 
+mod left;
+mod prepare;
+
+pub use left::Left;
+pub use prepare::{Prepared, apply, prepare, prepare_next};
+
 use crate::hooks::{self, Attached, HookOp, HookPlan, Wanted};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
-use crate::plan::{Plan, diff, drift, summary};
-use crate::tables::{Actual, BuildError, Dangling, Leftovers, Tables, build, check};
+use crate::plan::drift;
+use crate::tables::{BuildError, Dangling, Tables};
+use prepare::prepare_anew;
 use std::collections::BTreeSet;
 
 /// Why a pass failed.
@@ -51,6 +61,11 @@ pub trait Port {
     /// Repairs what is not part of any mesh, and says what was wrong.
     fn mend(&mut self) -> Result<Vec<String>, Self::Error>;
 
+    /// The same with what takes a look at every row.
+    fn mend_rows(&mut self) -> Result<Vec<String>, Self::Error> {
+        Ok(Vec::new())
+    }
+
     /// Reads back what is attached.
     fn attached(&mut self) -> Result<Attached, Self::Error>;
     /// Keeps other daemons away from cgroups. Gives the ids of those that have gone meanwhile.
@@ -70,14 +85,6 @@ pub trait Port {
     fn settle(&mut self);
 }
 
-/// A change of the tables that was prepared: nothing has been written yet.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    pub actual: Actual,
-    pub desired: Tables,
-    pub plan: Plan,
-}
-
 /// Everything that a pass will do.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -87,6 +94,15 @@ pub struct Change {
     pub hooks: HookPlan,
     attached: Attached,
     wanted: Wanted,
+}
+
+/// How much a pass looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything: whatever is not as it should be is found.
+    Everything,
+    /// What differs from what the last pass left, if it is known what that is.
+    Changes,
 }
 
 /// What a pass did.
@@ -112,13 +128,6 @@ impl From<Prepared> for Change {
             attached: Attached::default(),
             wanted: Wanted::default(),
         }
-    }
-}
-
-impl Prepared {
-    /// The change in words.
-    pub fn summary(&self) -> Vec<String> {
-        summary(&self.actual.tables, &self.desired)
     }
 }
 
@@ -176,24 +185,63 @@ pub fn change<P: Port>(port: &mut P, mesh: &Mesh, facts: &Facts) -> Result<Chang
     })
 }
 
-/// Makes the kernel follow `mesh`. `written` is what the last pass left; after one that fails half way
+/// The same by what differs from what the last pass left. None if everything has to be looked at.
+fn next_change<P: Port>(
+    port: &mut P,
+    left: &Left,
+    mesh: &Mesh,
+    facts: &Facts,
+) -> Result<Option<Change>, P::Error> {
+    if !port.limits().covers(mesh.limits) || !port.can_go_on()? {
+        return Ok(None);
+    }
+    let wanted = Wanted::by(mesh, facts);
+    let attached = port.attached()?;
+    if !hooks::drift(&attached, &wanted).is_empty() {
+        return Ok(None);
+    }
+    let tables = prepare_next(port.maps(), left, mesh, facts)?;
+    Ok(tables.map(|tables| Change {
+        tables,
+        anew: None,
+        hooks: hooks::plan(&attached, &wanted),
+        attached,
+        wanted,
+    }))
+}
+
+/// Makes the kernel follow `mesh`. `left` is what the last pass left; after one that fails half way
 /// nothing is known to have been left.
 pub fn pass<P: Port>(
     port: &mut P,
     mesh: &Mesh,
     facts: &Facts,
-    written: &mut Option<Tables>,
+    extent: Extent,
+    left: &mut Option<Left>,
 ) -> Result<Pass, P::Error> {
     let mut found = port.mend()?;
-    let mut change = change(port, mesh, facts)?;
-    if let Some(written) = &*written {
-        found.extend(drift(written, &change.tables.actual));
-        found.extend(hooks::drift(&change.attached, &change.wanted));
-    }
+    let small = match &*left {
+        Some(left) if extent == Extent::Changes && found.is_empty() => {
+            next_change(port, left, mesh, facts)?
+        }
+        _ => None,
+    };
+    let mut change = match small {
+        Some(change) => change,
+        None => {
+            found.extend(port.mend_rows()?);
+            let change = change(port, mesh, facts)?;
+            if let Some(left) = &*left {
+                found.extend(drift(left.tables(), &change.tables.actual));
+                found.extend(hooks::drift(&change.attached, &change.wanted));
+            }
+            change
+        }
+    };
     // What can be wrong with the cgroups is found before anything is written.
     let gone = port.claim(&change.hooks.claims)?;
     change.hooks.leave_out(&gone);
-    *written = None;
+    let before = left.take();
 
     // Until the commit new links see what the others do: the old mesh. Tables that are not in charge
     // have none to show, and links of the process before read others.
@@ -206,7 +254,7 @@ pub fn pass<P: Port>(
         Some(limits) => {
             let mut maps = port.beside(limits)?;
             apply(&mut maps, &change.tables)?;
-            port.replace(maps, &change.tables.desired)?;
+            port.replace(maps, &change.tables.desired.tables)?;
         }
     }
     if !early {
@@ -221,69 +269,6 @@ pub fn pass<P: Port>(
         drift: found,
         replaced: change.anew.is_some(),
     };
-    *written = Some(change.tables.desired);
+    *left = Some(Left::after(change.tables, before));
     Ok(pass)
-}
-
-/// Reads, builds, checks and diffs the tables.
-pub fn prepare(
-    maps: &mut impl Maps,
-    mesh: &Mesh,
-    facts: &Facts,
-) -> Result<Prepared, ReconcileError> {
-    let actual = maps.read()?;
-    let desired = build(mesh, facts, &actual)?;
-    check(&desired)?;
-    let plan = diff(&actual, &desired);
-    for table in Table::ALL.iter().copied() {
-        let (need, capacity) = (plan.need(table), u64::from(maps.capacity(table)));
-        if need > capacity {
-            return Err(ReconcileError::Capacity {
-                table,
-                need,
-                capacity,
-            });
-        }
-    }
-    Ok(Prepared {
-        actual,
-        desired,
-        plan,
-    })
-}
-
-/// The same for empty tables beside these: every row keeps its id, and the endpoints have no gaps.
-fn prepare_anew(
-    maps: &mut impl Maps,
-    mesh: &Mesh,
-    facts: &Facts,
-) -> Result<Prepared, ReconcileError> {
-    let mut actual = maps.read()?;
-    actual.leftovers = Leftovers::default();
-    let endpoints = std::mem::take(&mut actual.tables.endpoints);
-    let desired = build(mesh, facts, &actual)?;
-    check(&desired)?;
-    actual.tables.endpoints = endpoints;
-    let plan = diff(&Actual::default(), &desired);
-    Ok(Prepared {
-        actual,
-        desired,
-        plan,
-    })
-}
-
-/// Carries out a plan and reads back that nothing is left to do.
-pub fn apply(maps: &mut impl Maps, prepared: &Prepared) -> Result<(), ReconcileError> {
-    if prepared.plan.is_empty() {
-        return Ok(());
-    }
-    for op in &prepared.plan.ops {
-        maps.apply(op, prepared.plan.generation)?;
-    }
-    let left = diff(&maps.read()?, &prepared.desired).ops.len();
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(ReconcileError::Verify { left })
-    }
 }

@@ -15,16 +15,19 @@ mod declared;
 mod endpoint;
 mod fields;
 mod frontend;
+mod id_map;
 mod ids;
-mod ranges;
+mod next;
 mod replay;
 mod room;
 mod service;
+mod space;
+mod taken;
 mod waypoint;
 
-pub use build::{BuildError, build};
+pub use build::{BuildError, Built, build, build_anew};
 pub use caller::callers;
-pub use check::{Dangling, check};
+pub use check::{Dangling, check, check_since};
 pub use counters::{Connects, Counters};
 pub use declared::{
     Addresses, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Services, Shape,
@@ -33,20 +36,24 @@ pub use declared::{
 pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
+pub use id_map::IdMap;
 pub use replay::{LookedUp, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;
+pub use taken::{Taken, changed_ranges, counters};
 
 use crate::model::Table;
+use imbl::OrdMap;
 use kmesh_lite_common::{Caller, Endpoint};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// Every row that counts.
+/// Every row that counts. Tables that were made out of others share with them what they have in common.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     pub rows: Each<ById>,
     /// Ranges that a service refers to, by the index of their first row.
-    pub endpoints: BTreeMap<u32, Vec<Endpoint>>,
+    pub endpoints: OrdMap<u32, Arc<[Endpoint]>>,
     /// By cgroup id.
     pub callers: BTreeMap<u64, Caller>,
     /// Bit n: some caller is n levels below the root.
@@ -82,7 +89,7 @@ impl Leftovers {
 impl Tables {
     /// Number of rows in `table`.
     pub fn count(&self, table: Table) -> usize {
-        let ranges = || self.endpoints.values().map(Vec::len).sum();
+        let ranges = || self.endpoints.values().map(|rows| rows.len()).sum();
         on_table!(table, T => T::part(&self.rows).len(), else ranges())
     }
 

@@ -84,7 +84,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),
         services: service::into_model(services),
-        backends,
+        backends: backends.into(),
     };
     // What is not understood might be what makes it fit.
     let clean = |problems: &[Problem]| problems.iter().all(|it| it.severity != Severity::Error);

@@ -2,7 +2,7 @@
 
 use crate::kernel::{Living, Snapshot};
 use crate::model::{Facts, Mesh};
-use crate::reconcile::{Change, Pass};
+use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::Actual;
 use std::error::Error;
 use std::path::PathBuf;
@@ -19,7 +19,12 @@ pub trait Datapath {
     /// One pass: read, plan, apply, adjust what is attached. After an error the kernel holds the
     /// state before the pass, or one between the two that the next pass repairs; never a mixture
     /// that a connect could see.
-    fn reconcile(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Pass, Self::Error>;
+    fn reconcile(
+        &mut self,
+        mesh: &Mesh,
+        facts: &Facts,
+        extent: Extent,
+    ) -> Result<Pass, Self::Error>;
 
     /// Programs that `mesh`, the last one that was applied, treats specially and that have just
     /// begun to run, ahead of the pass that follows.

@@ -2,6 +2,7 @@
 
 use super::settle::Settle;
 use crate::control::Request;
+use crate::model::EndpointFact;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ pub enum Event {
     SourceChanged,
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
+    /// Something became true of endpoints: whether they may take new connections.
+    EndpointFacts(Vec<EndpointFact>),
     Signal(Signal),
     Timer(Timer),
     Request(Request),
@@ -34,6 +37,8 @@ pub enum Timer {
 /// The queue of events, with the timers that turn into events when they are due.
 pub struct Events {
     queue: Receiver<Event>,
+    /// Taken out of the queue already.
+    next: Option<Event>,
     settle: Settle,
     resync: Periodic,
     watchdog: Option<Periodic>,
@@ -48,6 +53,7 @@ impl Events {
     pub fn new(queue: Receiver<Event>, resync: Duration, watchdog: Option<Duration>) -> Self {
         Self {
             queue,
+            next: None,
             settle: Settle::default(),
             resync: Periodic::new(resync),
             watchdog: watchdog.map(Periodic::new),
@@ -77,13 +83,32 @@ impl Events {
                 self.settle.due(),
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
-            match self.queue.recv_timeout(due.duration_since(now)) {
+            let event = match self.next.take() {
+                Some(event) => Ok(event),
+                None => self.queue.recv_timeout(due.duration_since(now)),
+            };
+            match event {
+                Ok(Event::EndpointFacts(facts)) => return Some(self.all_facts(facts)),
                 Ok(Event::SourceChanged) => self.settle.change(Instant::now()),
                 Ok(event) => return Some(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+}
+
+impl Events {
+    /// Facts with those that came in meanwhile: one pass is for all of them.
+    fn all_facts(&mut self, mut facts: Vec<EndpointFact>) -> Event {
+        while self.next.is_none() {
+            match self.queue.try_recv() {
+                Ok(Event::EndpointFacts(more)) => facts.extend(more),
+                Ok(other) => self.next = Some(other),
+                Err(_) => break,
+            }
+        }
+        Event::EndpointFacts(facts)
     }
 }
 
@@ -101,5 +126,41 @@ impl Periodic {
             self.due = now + self.every;
         }
         expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Membership;
+    use std::sync::mpsc;
+
+    fn fact(number: u8) -> EndpointFact {
+        EndpointFact {
+            service: "a".parse().unwrap(),
+            endpoint: Membership {
+                address: [10, 0, 0, number].into(),
+                ports: Vec::new(),
+            },
+            usable: false,
+        }
+    }
+
+    #[test]
+    fn facts_that_wait_come_out_together_and_overtake_nothing() {
+        let (sender, queue) = mpsc::channel();
+        let mut events = Events::new(queue, Duration::from_secs(3600), None);
+        let facts = |number| Event::EndpointFacts(vec![fact(number)]);
+        for event in [facts(1), facts(2), Event::CgroupsChanged, facts(3)] {
+            sender.send(event).unwrap();
+        }
+        let mut out = || match events.next() {
+            Some(Event::EndpointFacts(facts)) => facts,
+            Some(Event::CgroupsChanged) => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(out(), [fact(1), fact(2)]);
+        assert_eq!(out(), []);
+        assert_eq!(out(), [fact(3)]);
     }
 }

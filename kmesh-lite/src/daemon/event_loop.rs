@@ -12,7 +12,8 @@ use super::supervisor::{News, Supervisor};
 use crate::config::Loaded;
 use crate::control::Request;
 use crate::host::{self, Change, Units, WatchError};
-use crate::model::Mesh;
+use crate::model::{EndpointFact, Facts, Mesh};
+use crate::reconcile::Extent;
 use log::{info, warn};
 use state::LoopState;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub enum Trigger {
     Start,
     Source,
     Cgroup,
+    Fact,
     Signal,
     Request,
     Timer,
@@ -43,9 +45,20 @@ impl Trigger {
             Self::Start => "start",
             Self::Source => "file",
             Self::Cgroup => "cgroup",
+            Self::Fact => "fact",
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Timer => "timer",
+        }
+    }
+}
+
+impl Trigger {
+    /// How much the pass has to look at. Whoever asks for a reload wants the kernel compared as well.
+    const fn extent(self) -> Extent {
+        match self {
+            Self::Source | Self::Cgroup | Self::Fact => Extent::Changes,
+            Self::Start | Self::Signal | Self::Request | Self::Timer => Extent::Everything,
         }
     }
 }
@@ -82,6 +95,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             match event {
                 Event::SourceChanged => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
+                Event::EndpointFacts(facts) => self.learn(facts),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
@@ -154,6 +168,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    /// A pass with what became true of endpoints. All of it is in one plan.
+    fn learn(&mut self, facts: Vec<EndpointFact>) {
+        let before = self.state.facts.unusable.clone();
+        for fact in facts {
+            self.state.facts.learn(fact);
+        }
+        if self.state.facts.unusable != before {
+            drop(self.pass_with_facts(Trigger::Fact));
+            self.tell_status();
+        }
+    }
+
     /// Gathers the facts, with the addresses that loading has seen. Tells whether cgroups that the mesh names came or went since the last look;
     /// from now on that is an event. Both meshes count, where the last one could not be applied.
     fn look(&mut self) -> bool {
@@ -166,7 +192,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let is_special = meshes.any(|mesh| mesh.callers().any(|(it, _)| *it == change.name));
             log_change(change, is_special);
         }
-        self.state.facts = sight.facts;
+        self.state.facts = Facts {
+            // The host does not show it.
+            unusable: std::mem::take(&mut self.state.facts.unusable),
+            ..sight.facts
+        };
         warn_once(&sight.blind, &mut self.state.blind_units);
         !sight.changed.is_empty()
     }

@@ -8,7 +8,7 @@ use crate::host::{Cgroups, Units, WatchError};
 use crate::kernel::{Living, Snapshot};
 use crate::maps::{Maps, Memory};
 use crate::model::{Facts, Limits, Mesh};
-use crate::reconcile::{self, Change, Pass};
+use crate::reconcile::{self, Change, Extent, Pass};
 use crate::tables::{Actual, Counters};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ pub struct Inside {
     /// The mesh of the last pass that succeeded.
     pub held: Option<Mesh>,
     pub passes: usize,
+    /// Of the last pass.
+    pub extent: Option<Extent>,
+    pub facts: Facts,
     pub greetings: usize,
     /// What the next passes fail with.
     pub fail: Option<Broken>,
@@ -65,9 +68,11 @@ pub struct FakeDatapath(pub Kernel);
 impl Datapath for FakeDatapath {
     type Error = Broken;
 
-    fn reconcile(&mut self, mesh: &Mesh, _: &Facts) -> Result<Pass, Broken> {
+    fn reconcile(&mut self, mesh: &Mesh, facts: &Facts, extent: Extent) -> Result<Pass, Broken> {
         let mut inside = self.0.inside();
         inside.passes += 1;
+        inside.extent = Some(extent);
+        inside.facts = facts.clone();
         if let Some(broken) = inside.fail {
             return Err(broken);
         }

@@ -3,7 +3,7 @@
 use super::datapath::{Blame, Datapath};
 use crate::kernel::{Kernel, KernelError, Living, Snapshot};
 use crate::model::{Facts, Mesh};
-use crate::reconcile::{Change, Pass, ReconcileError};
+use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::Actual;
 use std::path::PathBuf;
 
@@ -14,8 +14,13 @@ impl Datapath for Kernel {
         Kernel::has_inherited(self)
     }
 
-    fn reconcile(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Pass, KernelError> {
-        Kernel::reconcile(self, mesh, facts)
+    fn reconcile(
+        &mut self,
+        mesh: &Mesh,
+        facts: &Facts,
+        extent: Extent,
+    ) -> Result<Pass, KernelError> {
+        Kernel::reconcile(self, mesh, facts, extent)
     }
 
     fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {

@@ -26,6 +26,7 @@ pub fn look<'a>(
         facts: Facts {
             own_addresses: host.own_addresses.clone(),
             cgroups: looked.found,
+            ..Facts::default()
         },
         changed: looked.changed,
         blind: looked.blind,
@@ -37,6 +38,7 @@ pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
     Facts {
         own_addresses: host.own_addresses.clone(),
         cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
+        ..Facts::default()
     }
 }
 

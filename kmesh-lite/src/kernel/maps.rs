@@ -5,7 +5,7 @@ use super::bpf::{self, io_error};
 use super::counters::{self, Counts};
 use super::fault;
 use super::rows::Rows;
-use crate::maps::{Contents, Maps, MapsError, TableContents, assemble};
+use crate::maps::{Contents, Maps, MapsError, Read, Selection, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
@@ -174,6 +174,26 @@ impl KernelMaps {
             .map_err(error("copy", "counters"))
     }
 
+    /// What counts of these slots, with settings, callers and ranges.
+    fn assemble(&self, slots: Each<Read>) -> Result<Actual, MapsError> {
+        let contents = Contents {
+            settings: self.settings.get(0).map_err(error("read", "settings"))?,
+            slots,
+            callers: self
+                .callers
+                .iter()
+                .collect::<Result<_, _>>()
+                .map_err(|cause| error("read", "callers")(io_error(cause)))?,
+        };
+        let endpoints = &self.endpoints;
+        Ok(assemble(contents, |first, length| {
+            let end = first.checked_add(length)?;
+            (first..end)
+                .map(|index| endpoints.get(index).ok())
+                .collect()
+        }))
+    }
+
     fn deleted_key(&mut self) {
         self.readers = self.readers.max(Readers::MayHoldKeys);
     }
@@ -233,9 +253,12 @@ impl KernelMaps {
                 .iter()
                 .try_for_each(|id| counters::reset(&mut self.endpoint_connects, id.index())),
             Op::Commit => {
-                // On processors that reorder loads, a program could see the new generation and old
-                // rows. One that starts after a grace period cannot.
-                bpf::grace_period()?;
+                // Where processors reorder loads, a program could see the new generation and old rows. One that
+                // starts after a grace period cannot. On x86, whoever sees a store sees all that were
+                // made before it, and programs read the generation before any row.
+                if !cfg!(target_arch = "x86_64") {
+                    bpf::grace_period()?;
+                }
                 self.settings.set_generation(generation)?;
                 self.readers = Readers::MayHoldRows;
                 Ok(())
@@ -301,31 +324,39 @@ impl Maps for KernelMaps {
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
-        let read = |table| error("read", table);
-        let contents = Contents {
-            settings: self.settings.get(0).map_err(read("settings"))?,
-            slots: each!(T => {
-                let table = T::part(&self.tables);
-                let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
-                let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
-                TableContents {
-                    slots: table.rows.used(),
-                    keys: keys.map_err(|cause| read(T::TABLE.as_str())(io_error(cause)))?,
+        let slots = each!(T => {
+            let table = T::part(&self.tables);
+            let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
+            let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
+            TableContents {
+                slots: table.rows.used(),
+                keys: keys.map_err(|cause| error("read", T::TABLE.as_str())(io_error(cause)))?,
+            }
+        });
+        self.assemble(slots)
+    }
+
+    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
+        let slots = each!(T => {
+            let table = T::part(&self.tables);
+            let places = T::part(&selection.slots).iter();
+            let slots = places.filter_map(|index| Some((*index, table.rows.used_at(*index)?)));
+            let mut keys = Vec::new();
+            for key in T::part(&selection.keys) {
+                match table.ids.as_ref().map(|ids| ids.get(key, 0)) {
+                    Some(Ok(id)) => keys.push((*key, id)),
+                    Some(Err(MapError::KeyNotFound)) | None => {}
+                    Some(Err(cause)) => {
+                        return Err(error("read", T::TABLE.as_str())(io_error(cause)));
+                    }
                 }
-            }),
-            callers: self
-                .callers
-                .iter()
-                .collect::<Result<_, _>>()
-                .map_err(|error| read("callers")(io_error(error)))?,
-        };
-        let endpoints = &self.endpoints;
-        Ok(assemble(contents, |first, length| {
-            let end = first.checked_add(length)?;
-            (first..end)
-                .map(|index| endpoints.get(index).ok())
-                .collect()
-        }))
+            }
+            TableContents {
+                slots: slots.collect(),
+                keys,
+            }
+        });
+        self.assemble(slots)
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {

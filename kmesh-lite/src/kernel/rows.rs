@@ -84,17 +84,19 @@ impl Rows<u64> {
 impl<T: Row> Rows<Slot<T>> {
     /// Slots that are not empty.
     pub fn used(&self) -> Vec<(u32, Slot<T>)> {
-        (0..self.count)
-            .filter_map(|index| {
-                // SAFETY: inside the mapping. Stamps first: most slots of most tables are empty.
-                let slot = unsafe { self.first.as_ptr().add(index as usize) };
-                // SAFETY: as above.
-                let stamps = unsafe { ptr::addr_of!((*slot).stamps).read_volatile() };
-                let empty = stamps.iter().all(|stamp| stamp.is_never());
-                // SAFETY: as above.
-                (!empty).then(|| (index, unsafe { slot.read_volatile() }))
-            })
+        let each = 0..self.count;
+        each.filter_map(|index| Some((index, self.used_at(index)?)))
             .collect()
+    }
+
+    /// The slot, if it is there and not empty.
+    pub fn used_at(&self, index: u32) -> Option<Slot<T>> {
+        let slot = self.at(index).ok()?;
+        // SAFETY: inside the mapping. Stamps first: most slots of most tables are empty.
+        let stamps = unsafe { ptr::addr_of!((*slot).stamps).read_volatile() };
+        let empty = stamps.iter().all(|stamp| stamp.is_never());
+        // SAFETY: as above.
+        (!empty).then(|| unsafe { slot.read_volatile() })
     }
 
     /// Writes the version that does not count at the generation before `generation`.

@@ -1,10 +1,11 @@
 //! From the contents of the maps to the tables that count.
 
 use crate::tables::{
-    self, Actual, ById, Declared, Each, Leftovers, Shape, Tables, each, for_each_table,
+    self, Actual, ById, Declared, Each, IdMap, Leftovers, Shape, Tables, each, for_each_table,
 };
 use kmesh_lite_common::{Caller, Endpoint, Settings, Slot, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What an implementation of [`super::Maps`] reads.
 pub struct Contents {
@@ -62,7 +63,7 @@ pub fn assemble(
         .versions
         .retain(|slot| !leftovers.slots.contains(slot));
 
-    let mut ranges: BTreeMap<u32, Vec<Endpoint>> = BTreeMap::new();
+    let mut ranges: BTreeMap<u32, Arc<[Endpoint]>> = BTreeMap::new();
     for service in rows.services.values() {
         for range in tables::ranges(service) {
             let length = tables::length(range, service.columns);
@@ -73,7 +74,7 @@ pub fn assemble(
             }
             let length = u32::try_from(length).ok();
             if let Some(rows) = length.and_then(|length| endpoints(range.first, length)) {
-                ranges.insert(range.first, rows);
+                ranges.insert(range.first, rows.into());
             }
         }
     }
@@ -81,7 +82,7 @@ pub fn assemble(
         generation,
         tables: Tables {
             rows,
-            endpoints: ranges,
+            endpoints: ranges.into(),
             callers: contents.callers,
             caller_levels: contents.settings.caller_levels,
         },
@@ -105,23 +106,22 @@ fn sort<T: Declared>(
     contents: TableContents<T>,
     generation: u64,
     leftovers: &mut Leftovers,
-) -> BTreeMap<T::Id, T::Row> {
-    let mut rows = Vec::with_capacity(contents.slots.len());
+) -> IdMap<T> {
+    let mut rows = IdMap::default();
     for (index, slot) in contents.slots {
         // SAFETY: a copy that nobody else can see.
         let counts = unsafe { Slot::read(&slot, generation) };
         match counts.and_then(|row| Some((T::id(index)?, *row))) {
-            Some(row) => {
+            Some((id, row)) => {
                 let ahead = |stamp: &Stamp| stamp.generation() > generation;
                 if slot.stamps.iter().any(ahead) {
                     leftovers.versions.insert((T::TABLE, index));
                 }
-                rows.push(row);
+                rows.insert(id, row);
             }
             None => drop(leftovers.slots.insert((T::TABLE, index))),
         }
     }
-    let rows: BTreeMap<_, _> = rows.into_iter().collect();
     match T::KEYS {
         Some(_) => follow::<T>(contents.keys, rows, leftovers),
         None => rows,
@@ -131,9 +131,9 @@ fn sort<T: Declared>(
 /// A row counts only where its key leads to it, and a key only where it leads to its row.
 fn follow<T: Declared>(
     keys: Vec<(T::Key, u32)>,
-    mut rows: BTreeMap<T::Id, T::Row>,
+    mut rows: IdMap<T>,
     leftovers: &mut Leftovers,
-) -> BTreeMap<T::Id, T::Row> {
+) -> IdMap<T> {
     let mut reached = BTreeSet::new();
     for (key, number) in keys {
         let id = number.checked_sub(1).and_then(T::id);
@@ -142,12 +142,10 @@ fn follow<T: Declared>(
             None => drop(leftovers.keys.insert(T::wrap(key))),
         }
     }
-    rows.retain(|id, _| {
-        let counts = reached.contains(id);
-        if !counts {
-            leftovers.slots.insert((T::TABLE, T::index(*id)));
-        }
-        counts
-    });
+    let unreached = rows.keys().filter(|id| !reached.contains(id));
+    for id in unreached.copied().collect::<Vec<_>>() {
+        rows.remove(&id);
+        leftovers.slots.insert((T::TABLE, T::index(id)));
+    }
     rows
 }

@@ -1,6 +1,6 @@
 //! Faults on demand.
 
-use super::{Maps, MapsError};
+use super::{Maps, MapsError, Selection};
 use crate::model::Table;
 use crate::plan::Op;
 use crate::tables::Actual;
@@ -21,6 +21,10 @@ impl<M: Maps> Maps for Faulty<M> {
 
     fn read(&mut self) -> Result<Actual, MapsError> {
         self.maps.read()
+    }
+
+    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
+        self.maps.read_some(selection)
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {

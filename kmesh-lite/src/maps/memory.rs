@@ -1,7 +1,7 @@
 //! The tables in plain memory, slot for slot as the kernel has them: for tests, and for `plan`
 //! where no kernel can be asked.
 
-use super::{Contents, Maps, MapsError, TableContents, assemble};
+use super::{Contents, Maps, MapsError, Selection, TableContents, assemble};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
@@ -119,6 +119,25 @@ impl Maps for Memory {
                 let table = T::part(&self.tables);
                 let slots = table.slots.iter().map(|(index, slot)| (*index, *slot));
                 let ids = table.ids.iter().map(|(key, id)| (*key, T::index(*id) + 1));
+                TableContents {
+                    slots: slots.collect(),
+                    keys: ids.collect(),
+                }
+            }),
+            callers: self.callers.clone(),
+        };
+        Ok(assemble(contents, |first, length| self.rows(first, length)))
+    }
+
+    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
+        let contents = Contents {
+            settings: self.settings,
+            slots: each!(T => {
+                let table = T::part(&self.tables);
+                let places = T::part(&selection.slots).iter();
+                let slots = places.filter_map(|index| Some((*index, *table.slots.get(index)?)));
+                let keys = T::part(&selection.keys).iter();
+                let ids = keys.filter_map(|key| Some((*key, T::index(*table.ids.get(key)?) + 1)));
                 TableContents {
                     slots: slots.collect(),
                     keys: ids.collect(),

@@ -3,11 +3,16 @@
 use super::{
     Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Protocol, Service, Waypoint,
 };
+use imbl::OrdMap;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A whole mesh, as this host sees it. References between its parts resolve.
+///
+/// A mesh that was made out of another one shares with it what they have in common, so that a copy costs
+/// next to nothing, and their difference what differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mesh {
     /// Where this host is.
@@ -19,9 +24,9 @@ pub struct Mesh {
     pub capture: Capture,
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,
-    pub services: BTreeMap<Name, Service>,
+    pub services: OrdMap<Name, Arc<Service>>,
     /// Every address that is an endpoint of a service or captured itself.
-    pub backends: BTreeMap<IpAddr, Backend>,
+    pub backends: OrdMap<IpAddr, Backend>,
 }
 
 impl Mesh {

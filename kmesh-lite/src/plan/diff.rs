@@ -1,9 +1,10 @@
 //! Which operations lead from one to the other, and in which order.
 
-use super::differing::differing;
 use super::{Op, Plan};
 use crate::model::Table;
-use crate::tables::{Actual, Declared, Leftovers, Noun, Row, Tables, for_each_table};
+use crate::tables::{
+    Actual, Declared, Leftovers, Noun, Row, Tables, changed_ranges, counters, for_each_table,
+};
 use std::collections::BTreeSet;
 
 /// The plan from `actual` to `desired`; empty when they are equal and nothing is left over.
@@ -16,8 +17,10 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     let mut ops = clear(&actual.leftovers, desired);
     let cleared = ops.len();
     // In tables that were never committed to, every counter is still zero.
-    if actual.generation > 0 && now.endpoints != desired.endpoints {
-        let (before, after) = (now.endpoint_ids(), desired.endpoint_ids());
+    let (old_ranges, new_ranges) = changed_ranges(now, desired);
+    if actual.generation > 0 {
+        // An endpoint that was in a range that stays is not in one that comes.
+        let (before, after) = (counters(&old_ranges), counters(&new_ranges));
         let new: Vec<_> = after.difference(&before).copied().collect();
         if !new.is_empty() {
             ops.push(Op::Count(new));
@@ -28,14 +31,12 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     for_each_table!(T => {
         if T::TABLE == Table::Services {
             // Services refer to ranges of endpoints.
-            for first in differing(&now.endpoints, &desired.endpoints) {
-                let rows = desired.endpoints.get(&first);
-                ops.extend(rows.map(|rows| Op::PutRange(first, rows.clone())));
-            }
+            let puts = new_ranges.iter();
+            ops.extend(puts.map(|(first, rows)| Op::PutRange(*first, rows.to_vec())));
         }
         let (now, desired) = (T::part(&now.rows), T::part(&desired.rows));
         let mut lost = Vec::new();
-        for id in differing(now, desired) {
+        for id in now.differing(desired) {
             match (desired.get(&id), now.get(&id)) {
                 (Some(row), _) => ops.push(Op::Put(T::row(id, *row))),
                 (None, Some(row)) => lost.push(T::row(id, *row)),

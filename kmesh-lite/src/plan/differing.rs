@@ -1,82 +1,57 @@
-//! Differences between two states, found without looking anything up: both are in order.
+//! What differs between two tables, as operators see it.
 
-use crate::tables::{self, Tables};
-use kmesh_lite_common::ServiceId;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::tables::{self, Tables, changed_ranges};
+use kmesh_lite_common::{BackendId, Member, ServiceId, WaypointId};
+use std::collections::BTreeSet;
 
-/// Services that are the same in both, with everything that they lead to.
-pub fn unchanged_services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId> {
-    if before.rows.waypoints != after.rows.waypoints {
-        return BTreeSet::new();
+/// Services that are not the same in both, or that lead to something that is not.
+pub fn changed_services(before: &Tables, after: &Tables) -> BTreeSet<ServiceId> {
+    let (old, new) = (&before.rows, &after.rows);
+    if renamed_waypoints(before, after) {
+        return old
+            .services
+            .keys()
+            .chain(new.services.keys())
+            .copied()
+            .collect();
     }
-    let backends: BTreeSet<_> = differing(&before.rows.backends, &after.rows.backends)
-        .into_iter()
-        .collect();
-    let services: BTreeSet<_> = differing(&before.rows.services, &after.rows.services)
-        .into_iter()
-        .collect();
-    let ranges: BTreeSet<_> = differing(&before.endpoints, &after.endpoints)
-        .into_iter()
-        .collect();
-    let mut others = BTreeSet::new();
-    for id in differing(&before.rows.frontends, &after.rows.frontends) {
-        let rows = [
-            before.rows.frontends.get(&id),
-            after.rows.frontends.get(&id),
-        ];
-        others.extend(rows.into_iter().flatten().filter_map(|row| row.service));
+    let mut changed: BTreeSet<_> = old.services.differing(&new.services).into_iter().collect();
+    for id in old.frontends.differing(&new.frontends) {
+        let rows = [old.frontends.get(&id), new.frontends.get(&id)];
+        changed.extend(rows.into_iter().flatten().filter_map(|row| row.service));
     }
-    let same_range = |first: u32| {
-        let rows = after.endpoints.get(&first).into_iter().flatten();
-        let mut ids = rows.filter_map(|row| row.own.backend);
-        !ranges.contains(&first) && (backends.is_empty() || ids.all(|id| !backends.contains(&id)))
-    };
-    let same = after.rows.services.iter().filter(|(id, row)| {
-        let mut used = tables::ranges(row);
-        !services.contains(id) && !others.contains(id) && used.all(|range| same_range(range.first))
-    });
-    same.map(|(id, _)| *id).collect()
+    let (gone, come) = changed_ranges(before, after);
+    let mut ranges: BTreeSet<_> = gone.iter().chain(&come).map(|(first, _)| *first).collect();
+    let backends = renamed_backends(before, after);
+    if !backends.is_empty() {
+        let is_one = |member: Member| member.backend.is_some_and(|id| backends.contains(&id));
+        let of_them = after.endpoints.iter();
+        let of_them = of_them.filter(|(_, rows)| rows.iter().any(|row| is_one(row.own)));
+        ranges.extend(of_them.map(|(first, _)| *first));
+    }
+    if !ranges.is_empty() {
+        let leads_there = new.services.iter().filter(|(_, row)| {
+            let mut used = tables::ranges(row);
+            used.any(|range| ranges.contains(&range.first))
+        });
+        changed.extend(leads_there.map(|(id, _)| *id));
+    }
+    changed
 }
 
-/// Keys whose values differ, or that only one side has, in order.
-pub fn differing<K: Ord + Copy, V: PartialEq>(
-    before: &BTreeMap<K, V>,
-    after: &BTreeMap<K, V>,
-) -> Vec<K> {
-    let mut keys = Vec::new();
-    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return keys,
-        };
-        let old = old.next_if(|_| order.is_le());
-        let new = new.next_if(|_| order.is_ge());
-        if let Some((key, _)) = old.or(new)
-            && old != new
-        {
-            keys.push(*key);
-        }
-    }
+/// Whether an id names another waypoint than before, or came or went.
+pub fn renamed_waypoints(before: &Tables, after: &Tables) -> bool {
+    let (old, new) = (&before.rows.waypoints, &after.rows.waypoints);
+    let name = |row: Option<&kmesh_lite_common::Waypoint>| row.map(|row| row.name);
+    let renamed = |id: &WaypointId| name(old.get(id)) != name(new.get(id));
+    old.differing(new).iter().any(renamed)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn differing_keys_are_those_that_lookups_find(
-            before: BTreeMap<u8, bool>,
-            after: BTreeMap<u8, bool>,
-        ) {
-            let keys: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-            let expected = keys.into_iter().filter(|key| before.get(key) != after.get(key));
-            prop_assert_eq!(differing(&before, &after), expected.collect::<Vec<_>>());
-        }
-    }
+/// Ids that name another backend than before, or came or went.
+fn renamed_backends(before: &Tables, after: &Tables) -> BTreeSet<BackendId> {
+    let (old, new) = (&before.rows.backends, &after.rows.backends);
+    let address = |row: Option<&kmesh_lite_common::Backend>| row.map(|row| row.address);
+    let renamed = |id: &BackendId| address(old.get(id)) != address(new.get(id));
+    let differing = old.differing(new).into_iter();
+    differing.filter(renamed).collect()
 }

@@ -31,7 +31,7 @@ pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
             };
             lines.push(format!("{} {change}", T::row(*id, *before).title()));
         }
-        for (id, there) in now.iter().filter(|(id, _)| !written.contains_key(id)) {
+        for (id, there) in now.iter().filter(|(id, _)| !written.contains_key(*id)) {
             lines.push(format!("{} was added", T::row(*id, *there).title()));
         }
     });

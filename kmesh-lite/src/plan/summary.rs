@@ -2,7 +2,7 @@
 
 use super::differing;
 use crate::tables::{Listed, Tables, filled, own_ports, title};
-use kmesh_lite_common::{Frontend, Name, Service, ServiceId, Speaker};
+use kmesh_lite_common::{BackendId, Frontend, Name, Service, ServiceId, Speaker, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -11,25 +11,33 @@ use std::net::SocketAddr;
 pub fn summary(actual: &Tables, desired: &Tables) -> Vec<String> {
     let (before, after) = (View(actual), View(desired));
     let mut lines = Vec::new();
+    let (old, new) = (&actual.rows, &desired.rows);
+    // Words for a hundred thousand endpoints are only looked for where they matter.
+    let waypoints = old.waypoints.differing(&new.waypoints);
     named(
-        &before.waypoints(),
-        &after.waypoints(),
+        &before.waypoints(&waypoints),
+        &after.waypoints(&waypoints),
         "waypoint",
         &mut lines,
         |old, new, _| vec![format!("{old} becomes {new}")],
     );
+    let captured = if differing::renamed_waypoints(actual, desired) {
+        let all = old.backends.keys().chain(new.backends.keys());
+        all.copied().collect::<BTreeSet<_>>().into_iter().collect()
+    } else {
+        old.backends.differing(&new.backends)
+    };
     named(
-        &before.captured(),
-        &after.captured(),
+        &before.captured(&captured),
+        &after.captured(&captured),
         "captured address",
         &mut lines,
         |old, new, _| vec![format!("{old} becomes {new}")],
     );
-    // Words for a hundred thousand endpoints are only looked for where they matter.
-    let same = differing::unchanged_services(actual, desired);
+    let changed = differing::changed_services(actual, desired);
     named(
-        &before.services(&same),
-        &after.services(&same),
+        &before.services(&changed),
+        &after.services(&changed),
         "service",
         &mut lines,
         |old, new, _| old.changes(new),
@@ -83,8 +91,8 @@ struct ServiceWords {
 }
 
 impl View<'_> {
-    fn waypoints(&self) -> BTreeMap<String, String> {
-        let rows = self.0.rows.waypoints.values();
+    fn waypoints(&self, ids: &[WaypointId]) -> BTreeMap<String, String> {
+        let rows = ids.iter().filter_map(|id| self.0.rows.waypoints.get(id));
         rows.map(|row| {
             let address = SocketAddr::new(row.address.into(), row.port.get());
             (
@@ -95,8 +103,8 @@ impl View<'_> {
         .collect()
     }
 
-    fn captured(&self) -> BTreeMap<String, String> {
-        let backends = self.0.rows.backends.values();
+    fn captured(&self, ids: &[BackendId]) -> BTreeMap<String, String> {
+        let backends = ids.iter().filter_map(|id| self.0.rows.backends.get(id));
         backends
             .filter_map(|row| {
                 let waypoint = self.waypoint_name(row.waypoint?)?;
@@ -105,7 +113,7 @@ impl View<'_> {
             .collect()
     }
 
-    fn waypoint_name(&self, id: kmesh_lite_common::WaypointId) -> Option<String> {
+    fn waypoint_name(&self, id: WaypointId) -> Option<String> {
         self.0
             .rows
             .waypoints
@@ -113,18 +121,22 @@ impl View<'_> {
             .map(|row| format!("waypoint {}", row.name))
     }
 
-    /// All services but those to be left out.
-    fn services(&self, without: &BTreeSet<ServiceId>) -> BTreeMap<String, ServiceWords> {
+    fn services(&self, ids: &BTreeSet<ServiceId>) -> BTreeMap<String, ServiceWords> {
+        if ids.is_empty() {
+            return BTreeMap::new();
+        }
         let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
         for frontend in self.0.rows.frontends.values() {
-            if let Some(service) = frontend.service {
+            if let Some(service) = frontend.service
+                && ids.contains(&service)
+            {
                 frontends.entry(service).or_default().push(frontend);
             }
         }
         let of = |id| frontends.get(id).map_or(&[][..], Vec::as_slice);
-        let services = self.0.rows.services.iter();
+        let services = ids.iter();
+        let services = services.filter_map(|id| Some((id, self.0.rows.services.get(id)?)));
         services
-            .filter(|(id, _)| !without.contains(id))
             .map(|(id, row)| (Name::to_string(&row.name), self.service(row, of(id))))
             .collect()
     }
@@ -201,6 +213,7 @@ impl ServiceWords {
         let frontend = |key: &String, target: &u16| format!("frontend {key} to port {target}");
         let endpoint = |key: &String, (priority, weight): &(Option<usize>, u32)| match priority {
             Some(priority) => format!("endpoint {key} at priority {priority}, weight {weight}"),
+            None if *weight > 0 => format!("endpoint {key}, weight {weight}, unusable"),
             None => format!("endpoint {key}, weight {weight}"),
         };
         entries(&self.frontends, &new.frontends, frontend, &mut changes);

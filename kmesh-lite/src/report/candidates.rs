@@ -161,7 +161,8 @@ mod tests {
         );
         let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
         let loaded = Loader::default().load(&fragments, &Host::default());
-        let tables = build(&loaded.mesh.unwrap(), &Facts::default(), &Actual::default()).unwrap();
+        let built = build(&loaded.mesh.unwrap(), &Facts::default(), &Actual::default());
+        let tables = built.unwrap().tables;
         let attached = ["/".into()];
         let address = address.parse().unwrap();
         explain(&tables, &attached, &Client::ANY, address, Protocol::Tcp)

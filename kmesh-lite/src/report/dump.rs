@@ -73,7 +73,7 @@ fn endpoints(tables: &Tables) -> impl Iterator<Item = Value> {
     let address = |id: Option<BackendId>| tables.name(Table::Backends, id?.index());
     let port = |port: Port| Some(port.get()).filter(|port| *port != 0);
     tables.endpoints.iter().flat_map(move |(first, rows)| {
-        (*first..).zip(rows).map(move |(index, row)| {
+        (*first..).zip(rows.iter()).map(move |(index, row)| {
             json!({
                 "row": index,
                 "backend": address(row.own.backend),

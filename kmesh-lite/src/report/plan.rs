@@ -10,7 +10,7 @@ use crate::tables::Tables;
 
 /// The change that `mesh` is, where these facts hold and these connections are open.
 pub fn plan(change: &Change, mesh: &Mesh, facts: &Facts, connections: &[Living]) -> PlanText {
-    let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired);
+    let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired.tables);
     PlanText {
         absent: absent(mesh, facts),
         summary: change.summary(),

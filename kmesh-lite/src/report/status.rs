@@ -12,6 +12,7 @@ use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title
 use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What the kernel holds, in the words of `mesh`: the last one that was applied, if there is one.
 pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> DatapathStatus {
@@ -168,7 +169,7 @@ impl View<'_> {
             connects: connects.copied().unwrap_or_default(),
             open_connections: self.open.of_service(id),
             refuses,
-            priorities: self.priorities(row, meant, &own),
+            priorities: self.priorities(row, meant.map(Arc::as_ref), &own),
         }
     }
 

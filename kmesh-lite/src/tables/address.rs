@@ -16,9 +16,12 @@ impl Noun for Addresses {
     const NOUN: &'static str = "address";
 
     fn needed(mesh: &Mesh, vips: &Vips) -> usize {
-        let captured = mesh.backends.values();
-        let captured = captured.filter(|backend| backend.waypoint.is_some());
-        vips.values().map(Vec::len).sum::<usize>() + captured.count()
+        let captured = mesh.backends.iter();
+        let captured = captured.filter(|(ip, backend)| {
+            // A virtual address that is captured as well has one row.
+            backend.waypoint.is_some() && !vips.has(ip)
+        });
+        vips.addresses() + captured.count()
     }
 
     fn key(row: &AddressRow) -> Address {
@@ -48,15 +51,7 @@ impl Noun for Addresses {
 }
 
 impl Builder<'_> {
-    /// Backends that are captured at their own address.
-    pub(super) fn captured(&mut self) {
-        for (ip, backend) in &self.mesh.backends {
-            if backend.waypoint.is_some() {
-                self.address(*ip);
-            }
-        }
-    }
-
+    /// The row of an address that is virtual, or that of a captured backend.
     pub(super) fn address(&mut self, ip: IpAddr) {
         let address = Address::from(ip);
         let backend = self.mesh.backends.get(&ip);

@@ -4,9 +4,10 @@ use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Backends, Noun};
 use super::fields::{Field, Fields};
-use crate::model::{Mesh, Table};
+use crate::model::{self, Mesh, Table};
 use kmesh_lite_common::{Address, Backend, BackendId};
 use std::fmt;
+use std::net::IpAddr;
 
 impl Noun for Backends {
     type Row = Backend;
@@ -43,16 +44,12 @@ impl Noun for Backends {
 }
 
 impl Builder<'_> {
-    pub(super) fn backends(&mut self) {
-        let mut rows = Vec::with_capacity(self.mesh.backends.len());
-        for (ip, backend) in &self.mesh.backends {
-            let row = Backend {
-                address: (*ip).into(),
-                waypoint: self.waypoint_id(&backend.waypoint),
-            };
-            let id = BackendId::from_index(self.ids.backends.index(row.address)).expect(ID);
-            rows.push((id, row));
-        }
-        self.rows.backends = rows.into_iter().collect();
+    pub(super) fn backend(&mut self, ip: IpAddr, backend: &model::Backend) {
+        let row = Backend {
+            address: ip.into(),
+            waypoint: self.waypoint_id(&backend.waypoint),
+        };
+        let id = BackendId::from_index(self.ids.backends.index(row.address)).expect(ID);
+        self.rows.backends.insert(id, row);
     }
 }

@@ -1,12 +1,18 @@
-//! The desired tables of a mesh.
+//! The desired tables of a mesh: all of them, or out of those of another mesh.
 
-use super::declared::{ById, Declared, Each, Noun, Shape, each};
-use super::endpoint::{self, EndpointKey};
+use super::auto::{self, Vips};
+use super::caller;
+use super::declared::{ById, Declared, Each, Shape, each};
 use super::ids::Ids;
-use super::ranges::Ranges;
-use super::room::Shortage;
-use super::{Actual, Tables, auto, caller, room};
+use super::room::{self, Shortage};
+use super::space::{Space, Taking};
+use super::taken::Taken;
+use super::{Actual, Tables};
 use crate::model::{Facts, Mesh, Table};
+use imbl::OrdMap;
+use kmesh_lite_common::{Endpoint, EndpointId};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Why a valid mesh has no tables: everything that it has too little of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,72 +25,123 @@ fn sentences(shortages: &[Shortage]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
+/// The tables of a mesh, with all that the next ones can be built out of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Built {
+    pub mesh: Mesh,
+    pub facts: Facts,
+    pub vips: Vips,
+    pub tables: Tables,
+}
+
 /// Builds the tables that `mesh` wants, keeping the ids and ranges of `actual` wherever they still
 /// name the same thing.
-pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Tables, BuildError> {
-    let (vips, exhausted) = auto::vips(mesh, &actual.tables);
+pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Built, BuildError> {
+    let taken = Taken::of(&actual.tables, &mesh.limits);
+    all(mesh, facts, &actual.tables, &taken, true)
+}
+
+/// The same for new tables beside these: every row keeps its id, and the endpoints have no gaps.
+pub fn build_anew(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Built, BuildError> {
+    let taken = Taken {
+        endpoints: Space::default(),
+        ..Taken::of(&actual.tables, &mesh.limits)
+    };
+    all(mesh, facts, &actual.tables, &taken, false)
+}
+
+fn all(
+    mesh: &Mesh,
+    facts: &Facts,
+    before: &Tables,
+    taken: &Taken,
+    in_place: bool,
+) -> Result<Built, BuildError> {
+    let (vips, exhausted) = auto::vips(mesh, before);
     let shortages = room::together(mesh, &vips, exhausted);
     if !shortages.is_empty() {
         return Err(BuildError(shortages));
     }
-    let mut builder = Builder::new(mesh, facts, actual);
-    builder.waypoints();
-    builder.backends();
-    for (name, service) in &mesh.services {
-        builder.service(name, service, &vips[name]);
+    let mut builder = Builder::new(mesh, facts, before, taken);
+    builder.in_place = in_place;
+    for (name, waypoint) in &mesh.waypoints {
+        builder.waypoint(name, waypoint);
     }
-    builder.captured();
-    Ok(builder.finish())
+    for (ip, backend) in &mesh.backends {
+        builder.backend(*ip, backend);
+    }
+    for (name, service) in &mesh.services {
+        builder.service(name, service, vips.of(name));
+    }
+    for (ip, backend) in &mesh.backends {
+        if backend.waypoint.is_some() {
+            builder.address(*ip);
+        }
+    }
+    Ok(builder.finish(vips))
 }
 
 /// The tables as far as they are built.
 pub struct Builder<'a> {
     pub mesh: &'a Mesh,
     pub facts: &'a Facts,
-    pub actual: &'a Actual,
-    pub ids: Each<Known>,
-    pub endpoint_ids: Ids<EndpointKey>,
-    pub ranges: Ranges<'a>,
+    /// Those that the new ones take the place of.
+    pub before: &'a Tables,
+    /// Whether they do so row by row, and ranges may stay where they are.
+    pub in_place: bool,
+    pub ids: Each<Handed<'a>>,
+    pub counters: Taking<'a>,
+    /// Counters that an endpoint has already. Two have the same one only if somebody else wrote it.
+    pub counted: HashSet<EndpointId>,
+    pub ranges: Taking<'a>,
     pub rows: Each<ById>,
+    pub endpoints: OrdMap<u32, Arc<[Endpoint]>>,
 }
 
-/// The ids of rows, by key.
-pub struct Known;
+/// The shape of the ids of a pass.
+pub struct Handed<'a>(std::marker::PhantomData<&'a ()>);
 
-impl Shape for Known {
-    type Of<T: Declared> = Ids<T::Key>;
+impl<'a> Shape for Handed<'a> {
+    type Of<T: Declared> = Ids<'a, T::Key>;
 }
 
 /// Ids come out of indexes below the limits, which are far below the last id there can be.
 pub const ID: &str = "an index below a limit has an id";
 
 impl<'a> Builder<'a> {
-    fn new(mesh: &'a Mesh, facts: &'a Facts, actual: &'a Actual) -> Self {
-        let now = &actual.tables.rows;
+    /// Begins with nothing.
+    pub fn new(mesh: &'a Mesh, facts: &'a Facts, before: &'a Tables, taken: &'a Taken) -> Self {
         Self {
             mesh,
             facts,
-            actual,
-            ids: each!(T => {
-                let rows = T::part(now).iter();
-                Ids::new(rows.map(|(id, row)| (T::key(row), T::index(*id))))
-            }),
-            endpoint_ids: Ids::new(endpoint::known(
-                &actual.tables,
-                Table::Endpoints.rows(&mesh.limits),
-            )),
-            ranges: Ranges::new(&actual.tables.endpoints),
+            before,
+            in_place: true,
+            ids: each!(T => Ids::new(T::part(&taken.ids), T::part(&taken.free))),
+            counters: Taking::of(&taken.counters),
+            counted: HashSet::new(),
+            ranges: Taking::of(&taken.endpoints),
             rows: Each::default(),
+            endpoints: OrdMap::new(),
         }
     }
 
-    fn finish(self) -> Tables {
+    /// How many counters there are.
+    pub fn counter_limit(&self) -> u32 {
+        Table::Endpoints.rows(&self.mesh.limits)
+    }
+
+    pub fn finish(self, vips: Vips) -> Built {
         let (callers, caller_levels) = caller::callers(self.mesh, self.facts);
-        Tables {
-            rows: self.rows,
-            endpoints: self.ranges.placed,
-            callers,
-            caller_levels,
+        Built {
+            mesh: self.mesh.clone(),
+            facts: self.facts.clone(),
+            vips,
+            tables: Tables {
+                rows: self.rows,
+                endpoints: self.endpoints,
+                callers,
+                caller_levels,
+            },
         }
     }
 }

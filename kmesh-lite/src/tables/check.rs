@@ -1,9 +1,14 @@
 //! Whether every reference in the tables resolves.
 
-use super::Tables;
+use super::declared::Row;
 use super::endpoint::{length, ranges};
-use kmesh_lite_common::{BackendId, Range};
+use super::taken::changed_ranges;
+use super::{Tables, for_each_table};
+use crate::model::Table;
+use crate::tables::Declared;
+use kmesh_lite_common::{Endpoint, Frontend, Member, Service};
 use kmesh_lite_ebpf::in_use;
+use std::collections::BTreeSet;
 
 /// A reference to a row that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,76 +18,146 @@ pub struct Dangling {
     pub to: String,
 }
 
+fn dangling(from: String, to: String) -> Result<(), Dangling> {
+    Err(Dangling { from, to })
+}
+
 /// The first reference that does not resolve, if there is one.
 pub fn check(tables: &Tables) -> Result<(), Dangling> {
-    let dangling = |from: String, to: String| Err(Dangling { from, to });
-    for (id, backend) in &tables.rows.backends {
-        if let Some(waypoint) = backend.waypoint
-            && !tables.rows.waypoints.contains_key(&waypoint)
-        {
-            return dangling(format!("backend {id}"), format!("waypoint {waypoint}"));
+    for_each_table!(T => {
+        for (id, row) in T::part(&tables.rows) {
+            resolves(tables, &T::row(*id, *row))?;
         }
-    }
-    // By index: there are twice as many references to backends as endpoints.
-    let last = tables.rows.backends.last_key_value();
-    let mut backends = vec![false; last.map_or(0, |(id, _)| id.index() as usize + 1)];
-    for id in tables.rows.backends.keys() {
-        backends[id.index() as usize] = true;
-    }
-    let exists = |id: BackendId| backends.get(id.index() as usize) == Some(&true);
-    for (first, rows) in &tables.endpoints {
-        let members = rows.iter().flat_map(|row| [row.own, row.alias]);
-        for backend in members.map(|member| member.backend) {
-            if !backend.is_some_and(exists) {
-                return dangling(
-                    format!("endpoint range at {first}"),
-                    format!("backend {backend:?}"),
-                );
+    });
+    let mut ranges = tables.endpoints.iter();
+    ranges.try_for_each(|(first, rows)| range(tables, *first, rows))
+}
+
+/// The same where every reference in `before` resolves: what differs is looked at, and what refers to rows that
+/// are gone.
+pub fn check_since(before: &Tables, tables: &Tables) -> Result<(), Dangling> {
+    // Rows that refer to others, of tables that lost a row.
+    let mut referring = BTreeSet::new();
+    let backends = before
+        .rows
+        .backends
+        .differing(&tables.rows.backends)
+        .into_iter();
+    let lost: Vec<_> = backends
+        .filter(|id| !tables.rows.backends.contains_key(id))
+        .collect();
+    for_each_table!(T => {
+        let (before, after) = (T::part(&before.rows), T::part(&tables.rows));
+        for id in before.differing(after) {
+            match after.get(&id) {
+                Some(row) => resolves(tables, &T::row(id, *row))?,
+                None => drop(referring.insert(T::TABLE)),
             }
         }
+    });
+    for (first, rows) in changed_ranges(before, tables).1 {
+        range(tables, first, rows)?;
     }
-    for service in tables.rows.services.values() {
-        let from = || format!("service {}", service.name);
-        if let Some(waypoint) = service.waypoint
-            && !tables.rows.waypoints.contains_key(&waypoint)
-        {
-            return dangling(from(), format!("waypoint {waypoint}"));
+    if !lost.is_empty() {
+        let is_lost = |member: Member| member.backend.is_some_and(|id| lost.contains(&id));
+        for (first, rows) in &tables.endpoints {
+            if rows
+                .iter()
+                .any(|row| is_lost(row.own) || is_lost(row.alias))
+            {
+                range(tables, *first, rows)?;
+            }
         }
-        let whole = |range: &&Range| {
-            let rows = tables.endpoints.get(&range.first);
-            rows.is_some_and(|rows| rows.len() == length(range, service.columns))
-        };
-        if let Some(range) = ranges(service).find(|range| !whole(range)) {
+        for (id, row) in &tables.rows.addresses {
+            resolves(tables, &Row::Address(*id, *row))?;
+        }
+    }
+    if referring.contains(&Table::Waypoints) {
+        for (id, row) in &tables.rows.backends {
+            resolves(tables, &Row::Backend(*id, *row))?;
+        }
+    }
+    if referring.contains(&Table::Waypoints) {
+        for (id, row) in &tables.rows.services {
+            resolves(tables, &Row::Service(*id, *row))?;
+        }
+    }
+    if referring.contains(&Table::Services) {
+        for (id, row) in &tables.rows.frontends {
+            resolves(tables, &Row::Frontend(*id, *row))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what a row refers to is there.
+fn resolves(tables: &Tables, row: &Row) -> Result<(), Dangling> {
+    let rows = &tables.rows;
+    match row {
+        Row::Waypoint(..) => Ok(()),
+        Row::Backend(id, row) => match row.waypoint {
+            Some(waypoint) if !rows.waypoints.contains_key(&waypoint) => {
+                dangling(format!("backend {id}"), format!("waypoint {waypoint}"))
+            }
+            _ => Ok(()),
+        },
+        Row::Service(_, row) => service(tables, row),
+        Row::Frontend(_, row) => frontend(tables, row),
+        Row::Address(_, row) => match row.backend {
+            Some(backend) if !rows.backends.contains_key(&backend) => dangling(
+                format!("address {}", row.address),
+                format!("backend {backend}"),
+            ),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn range(tables: &Tables, first: u32, rows: &[Endpoint]) -> Result<(), Dangling> {
+    let members = rows.iter().flat_map(|row| [row.own, row.alias]);
+    for backend in members.map(|member| member.backend) {
+        if !backend.is_some_and(|id| tables.rows.backends.contains_key(&id)) {
+            return dangling(
+                format!("endpoint range at {first}"),
+                format!("backend {backend:?}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn service(tables: &Tables, service: &Service) -> Result<(), Dangling> {
+    let from = || format!("service {}", service.name);
+    if let Some(waypoint) = service.waypoint
+        && !tables.rows.waypoints.contains_key(&waypoint)
+    {
+        return dangling(from(), format!("waypoint {waypoint}"));
+    }
+    for range in ranges(service) {
+        let rows = tables.endpoints.get(&range.first);
+        if rows.is_none_or(|rows| rows.len() != length(range, service.columns)) {
             return dangling(from(), format!("endpoint range at {}", range.first));
         }
     }
-    for frontend in tables.rows.frontends.values() {
-        let key = frontend.key;
-        let from = || format!("frontend {}:{}", key.address, key.port);
-        let service = frontend
-            .service
-            .and_then(|id| tables.rows.services.get(&id));
-        let Some(service) = service else {
-            return dangling(from(), format!("service {:?}", frontend.service));
-        };
-        if frontend.column >= service.columns {
-            return dangling(from(), format!("column {}", frontend.column));
-        }
-        if frontend.in_use != in_use(service, key.address.family())
-            || frontend.waypoint != service.waypoint
-        {
-            return dangling(from(), "endpoints that are not those in use".to_owned());
-        }
+    Ok(())
+}
+
+fn frontend(tables: &Tables, frontend: &Frontend) -> Result<(), Dangling> {
+    let key = frontend.key;
+    let from = || format!("frontend {}:{}", key.address, key.port);
+    let service = frontend
+        .service
+        .and_then(|id| tables.rows.services.get(&id));
+    let Some(service) = service else {
+        return dangling(from(), format!("service {:?}", frontend.service));
+    };
+    if frontend.column >= service.columns {
+        return dangling(from(), format!("column {}", frontend.column));
     }
-    for row in tables.rows.addresses.values() {
-        if let Some(backend) = row.backend
-            && !tables.rows.backends.contains_key(&backend)
-        {
-            return dangling(
-                format!("address {}", row.address),
-                format!("backend {backend}"),
-            );
-        }
+    if frontend.in_use != in_use(service, key.address.family())
+        || frontend.waypoint != service.waypoint
+    {
+        return dangling(from(), "endpoints that are not those in use".to_owned());
     }
     Ok(())
 }

@@ -6,12 +6,12 @@
 
 use super::auto::Vips;
 use super::fields::Fields;
+use super::id_map::IdMap;
 use crate::model::{Mesh, Table};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Frontend, FrontendId, FrontendKey, Name,
     Row as RowType, Service, ServiceId, Waypoint, WaypointId,
 };
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 
@@ -256,7 +256,7 @@ pub trait Shape {
 pub struct ById;
 
 impl Shape for ById {
-    type Of<T: Declared> = BTreeMap<T::Id, T::Row>;
+    type Of<T: Declared> = IdMap<T>;
 }
 
 impl fmt::Display for Row {

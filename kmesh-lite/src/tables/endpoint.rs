@@ -3,13 +3,16 @@
 use super::Tables;
 use super::alias;
 use super::build::{Builder, ID};
+use super::ids::Mix;
 use crate::model::{self, Columns};
 use kmesh_lite_common::{
     Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
     ServiceId,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What an endpoint is known by, so that its counter stays its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +60,7 @@ impl Tables {
     /// The endpoints of a range.
     pub fn listed(&self, range: &Range) -> impl Iterator<Item = Listed> {
         let rows = self.endpoints.get(&range.first);
-        let rows = rows.map_or(&[][..], Vec::as_slice);
+        let rows = rows.map_or(&[][..], |rows| &**rows);
         let count = range.count as usize;
         rows.iter().take(count).enumerate().map(move |(at, row)| {
             let columns = rows[at..].iter().step_by(count);
@@ -96,22 +99,9 @@ impl Tables {
 
     /// The counters of all endpoints.
     pub fn endpoint_ids(&self) -> BTreeSet<EndpointId> {
-        let rows = self.endpoints.values().flatten();
+        let rows = self.endpoints.values().flat_map(|rows| rows.iter());
         rows.filter_map(|row| row.own.endpoint).collect()
     }
-}
-
-/// The counters that may go on counting what they count. One that two endpoints have, or that is beyond
-/// the table, was put there by somebody else.
-pub fn known(tables: &Tables, capacity: u32) -> Vec<(EndpointKey, u32)> {
-    // By index: there are a hundred thousand of them at every pass.
-    let mut taken = vec![false; capacity as usize];
-    let ids = tables.counted().map(|(key, id)| (key, id.index()));
-    let mut is_new = |index: &u32| {
-        let taken = taken.get_mut(*index as usize);
-        taken.is_some_and(|taken| !std::mem::replace(taken, true))
-    };
-    ids.filter(|(_, index)| is_new(index)).collect()
 }
 
 /// The own ports of an endpoint, out of the frontends of its service.
@@ -163,39 +153,61 @@ pub struct Placing {
     weight: u32,
 }
 
+/// The counters that the endpoints of a service have, by address and ports.
+pub type CountersBefore = HashMap<(Address, Vec<Port>), EndpointId, BuildHasherDefault<Mix>>;
+
 impl Builder<'_> {
+    /// The counters that the endpoints of a service may keep.
+    pub(super) fn counters_before(&self, row: Option<&Service>) -> CountersBefore {
+        let Some(row) = row else {
+            return CountersBefore::default();
+        };
+        // Families mostly share their ranges.
+        let firsts: BTreeMap<_, _> = ranges(row).map(|range| (range.first, range)).collect();
+        let listed = firsts
+            .into_values()
+            .flat_map(|range| self.before.listed(range));
+        let counters = listed.filter_map(|listed| {
+            let address = self.before.address(&listed)?.into();
+            Some(((address, listed.ports), listed.id?))
+        });
+        counters.collect()
+    }
+
     /// An endpoint with the ids that it has or gets.
     pub(super) fn placing(
         &mut self,
-        service: ServiceId,
+        counters: &CountersBefore,
         own_ports: Vec<Option<u16>>,
         endpoint: &model::Endpoint,
     ) -> Placing {
         let address = endpoint.address.into();
         let backend = BackendId::from_index(self.ids.backends.index(address)).expect(ID);
         let ports = own_ports.iter().map(|port| Port::new(port.unwrap_or(0)));
-        let key = EndpointKey {
-            service,
-            address,
-            ports: key_ports(ports),
-        };
+        let own = counters.get(&(address, key_ports(ports))).copied();
+        // One that two endpoints have, or that is beyond the table, was put there by somebody else.
+        let (limit, counted) = (self.counter_limit(), &mut self.counted);
+        let own = own.filter(|id| id.index() < limit && counted.insert(*id));
+        let counters = &mut self.counters;
+        let new = || EndpointId::from_index(counters.first_fit(1)).expect(ID);
         let meant = self.mesh.backends.get(&endpoint.address);
         Placing {
             backend,
             address,
             has_waypoint: meant.is_some_and(|backend| backend.waypoint.is_some()),
-            endpoint: EndpointId::from_index(self.endpoint_ids.index(key)).expect(ID),
+            endpoint: own.unwrap_or_else(new),
             own_ports,
             weight: endpoint.weight,
         }
     }
 
-    /// One range, at `old` if its rows are there already.
+    /// One range, at `old` if its rows are there already. Nothing is drawn from a range that is drained.
     pub(super) fn range(
         &mut self,
         members: &[Placing],
         columns: &Columns,
         old: Option<u32>,
+        drained: bool,
     ) -> Range {
         if members.is_empty() {
             return Range::default();
@@ -207,16 +219,33 @@ impl Builder<'_> {
                 let port = port.map(Port::new);
                 let member =
                     Member::new(it.backend, it.address, it.endpoint, port, it.has_waypoint);
-                (member, it.weight)
+                (member, if drained { 0 } else { it.weight })
             });
-            let placed;
+            let mut placed;
             (placed, total) = alias::rows(&of_column.collect::<Vec<_>>());
+            for (row, member) in placed.iter_mut().zip(members) {
+                row.weight = member.weight;
+            }
             rows.extend(placed);
         }
         Range {
-            first: self.ranges.place(rows, old),
+            first: self.place(rows, old),
             count: members.len() as u32,
             total,
         }
+    }
+
+    /// The index of the first row: where `old` is if the same rows are there, else the first stretch that is
+    /// long enough. Rows in use are never handed out: a program may be reading them.
+    fn place(&mut self, rows: Vec<Endpoint>, old: Option<u32>) -> u32 {
+        let there = |first: u32| Some((first, self.before.endpoints.get(&first)?));
+        let unchanged = old.filter(|_| self.in_place).and_then(there);
+        let unchanged = unchanged.filter(|(_, there)| ***there == *rows);
+        let (first, rows) = match unchanged {
+            Some((first, rows)) => (first, Arc::clone(rows)),
+            None => (self.ranges.first_fit(rows.len() as u32), rows.into()),
+        };
+        self.endpoints.insert(first, rows);
+        first
     }
 }

@@ -20,7 +20,7 @@ impl Noun for Frontends {
     fn needed(mesh: &Mesh, vips: &Vips) -> usize {
         let services = mesh.services.iter();
         services
-            .map(|(name, service)| vips[name].len() * service.ports.len())
+            .map(|(name, service)| vips.of(name).len() * service.ports.len())
             .sum()
     }
 

@@ -1,32 +1,28 @@
 //! Ids: kept for what already has one, the smallest free ones for what is new.
 
+use super::space::{Space, Taking};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// Hands out row indexes of one table by key.
-pub struct Ids<K> {
-    /// Looked up only; its order is never seen.
-    known: HashMap<K, u32, BuildHasherDefault<Mix>>,
-    /// Sorted indexes that may not be handed out.
-    taken: Vec<u32>,
-    next: u32,
-    /// Position in `taken` of the first index that is not before `next`.
-    passed: usize,
+/// Indexes by key. Looked up only; its order is never seen.
+pub type Known<K> = HashMap<K, u32, BuildHasherDefault<Mix>>;
+
+/// Hands out row indexes of one table by key, for one pass.
+pub struct Ids<'a, K> {
+    /// What keeps its index.
+    known: &'a Known<K>,
+    new: Known<K>,
+    free: Taking<'a>,
 }
 
-impl<K: Eq + Hash> Ids<K> {
-    /// `known` keeps its indexes. An index that holds a leftover may be handed out, because a plan clears
-    /// leftovers before it writes. No index is therefore beyond the number of old and new keys.
-    pub fn new(known: impl IntoIterator<Item = (K, u32)>) -> Self {
-        let known: Vec<_> = known.into_iter().collect();
-        // Mostly in order already, which sorting notices; in the order of hashes it would not be.
-        let mut taken: Vec<_> = known.iter().map(|(_, index)| *index).collect();
-        taken.sort_unstable();
+impl<'a, K: Eq + Hash> Ids<'a, K> {
+    /// An index that holds a leftover may be free, because a plan clears leftovers before it writes. No index
+    /// is therefore beyond the number of old and new keys.
+    pub fn new(known: &'a Known<K>, free: &'a Space) -> Self {
         Self {
-            known: known.into_iter().collect(),
-            taken,
-            next: 0,
-            passed: 0,
+            known,
+            new: Known::default(),
+            free: Taking::of(free),
         }
     }
 
@@ -35,29 +31,20 @@ impl<K: Eq + Hash> Ids<K> {
         if let Some(&index) = self.known.get(&key) {
             return index;
         }
-        while self.taken.get(self.passed) == Some(&self.next) {
-            self.next += 1;
-            self.passed += 1;
-        }
-        let index = self.next;
-        self.next += 1;
-        self.known.insert(key, index);
-        index
+        let free = &mut self.free;
+        *self.new.entry(key).or_insert_with(|| free.first_fit(1))
     }
 
-    /// The index of a key that was handed out before.
-    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u32>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        self.known.get(key).copied()
+    /// The index of a key that had one, or was handed one out.
+    pub fn get(&self, key: &K) -> Option<u32> {
+        self.known.get(key).or_else(|| self.new.get(key)).copied()
     }
 }
 
 /// Hashes a word at a time, a few times faster than the standard library, which defends itself
 /// against keys that somebody chose to collide: these come from the operator's own file.
 #[derive(Default)]
-struct Mix(u64);
+pub struct Mix(u64);
 
 impl Hasher for Mix {
     fn write(&mut self, bytes: &[u8]) {
@@ -83,14 +70,16 @@ mod tests {
 
     #[test]
     fn known_keys_keep_their_index_and_new_ones_fill_the_gaps() {
-        let mut ids = Ids::new([("b", 1), ("e", 4)]);
+        let known = Known::from_iter([("b", 1), ("e", 4)]);
+        let free = Space::beside([(1, 1), (4, 1)]);
+        let mut ids = Ids::new(&known, &free);
         assert_eq!(ids.index("new"), 0);
         assert_eq!(ids.index("b"), 1);
         assert_eq!(ids.index("newer"), 2);
         assert_eq!(ids.index("newest"), 3);
         assert_eq!(ids.index("last"), 5);
         assert_eq!(ids.index("newer"), 2);
-        assert_eq!(ids.get("e"), Some(4));
-        assert_eq!(ids.get("nobody"), None);
+        assert_eq!(ids.get(&"e"), Some(4));
+        assert_eq!(ids.get(&"nobody"), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::Tables;
 use super::auto::{self, Vips};
 use super::declared::{Declared, Noun, for_each_table};
-use crate::model::{Family, Limits, Mesh, Name, Service, Table};
+use crate::model::{Family, Limits, Mesh, Name, Table};
 use kmesh_lite_common::{Bucket, Connection, Endpoint, PLACES, Slot};
 use std::fmt;
 
@@ -30,7 +30,8 @@ pub fn shortages(mesh: &Mesh) -> Vec<Shortage> {
 
 /// The same where automatic addresses have been given out. Those that were not count for no table.
 pub(super) fn together(mesh: &Mesh, vips: &Vips, exhausted: Vec<Shortage>) -> Vec<Shortage> {
-    let endpoints = mesh.services.values().map(Service::endpoint_rows).sum();
+    let endpoints = mesh.services.values();
+    let endpoints = endpoints.map(|service| service.endpoint_rows()).sum();
     let mut needs = vec![(Table::Endpoints, endpoints)];
     for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
     needs.sort();

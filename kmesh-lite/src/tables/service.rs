@@ -105,17 +105,20 @@ impl Builder<'_> {
     pub(super) fn service(&mut self, name: &Name, service: &Service, vips: &[IpAddr]) {
         let row_name = name.to_row();
         let id = ServiceId::from_index(self.ids.services.index(row_name)).expect(ID);
-        let old = self.actual.tables.rows.services.get(&id);
+        let old = self.before.rows.services.get(&id);
         let columns = service.columns();
+        let counters = self.counters_before(old);
+        let unusable = self.facts.unusable.get(name);
         let mut members = Members::default();
         for endpoint in &service.endpoints {
             let own_ports = service.own_ports(&columns, endpoint);
-            let placing = self.placing(id, own_ports, endpoint);
+            let placing = self.placing(&counters, own_ports, endpoint);
+            let usable = unusable.is_none_or(|all| !all.contains(&endpoint.into()));
             let priority = match service.policy {
                 Policy::Random => 0,
                 _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
             };
-            members.add(endpoint, priority, placing);
+            members.add(endpoint, usable, priority, placing);
         }
         let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
@@ -124,7 +127,8 @@ impl Builder<'_> {
         } else {
             v4
         };
-        let drained = self.range(&members.drained, &columns, old.map(|row| row.drained.first));
+        let drained = old.map(|row| row.drained.first);
+        let drained = self.range(&members.drained, &columns, drained, true);
         let row = kmesh_lite_common::Service {
             name: row_name,
             policy: service.policy,
@@ -152,7 +156,8 @@ impl Builder<'_> {
     ) -> [Range; PRIORITIES] {
         let mut ranges = [Range::default(); PRIORITIES];
         for (priority, members) in members.iter().enumerate() {
-            ranges[priority] = self.range(members, columns, old.map(|old| old[priority].first));
+            let old = old.map(|old| old[priority].first);
+            ranges[priority] = self.range(members, columns, old, false);
         }
         ranges
     }
@@ -169,11 +174,11 @@ struct Members {
 }
 
 impl Members {
-    fn add(&mut self, endpoint: &Endpoint, priority: usize, placing: Placing) {
+    fn add(&mut self, endpoint: &Endpoint, usable: bool, priority: usize, placing: Placing) {
         let family = Family::from(endpoint.address);
         self.has_v6 |= family == Family::V6;
         match family {
-            _ if endpoint.weight == 0 => self.drained.push(placing),
+            _ if endpoint.weight == 0 || !usable => self.drained.push(placing),
             Family::V4 => self.v4[priority].push(placing),
             Family::V6 => self.v6[priority].push(placing),
         }

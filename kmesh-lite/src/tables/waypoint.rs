@@ -43,18 +43,16 @@ impl Noun for Waypoints {
 }
 
 impl Builder<'_> {
-    pub(super) fn waypoints(&mut self) {
-        for (name, waypoint) in &self.mesh.waypoints {
-            let row = Waypoint {
-                name: name.to_row(),
-                address: waypoint.address.ip().into(),
-                port: Port::new(waypoint.address.port()),
-                header: waypoint.header,
-                speaker: waypoint.speaker,
-            };
-            let id = WaypointId::from_index(self.ids.waypoints.index(row.name)).expect(ID);
-            self.rows.waypoints.insert(id, row);
-        }
+    pub(super) fn waypoint(&mut self, name: &model::Name, waypoint: &model::Waypoint) {
+        let row = Waypoint {
+            name: name.to_row(),
+            address: waypoint.address.ip().into(),
+            port: Port::new(waypoint.address.port()),
+            header: waypoint.header,
+            speaker: waypoint.speaker,
+        };
+        let id = WaypointId::from_index(self.ids.waypoints.index(row.name)).expect(ID);
+        self.rows.waypoints.insert(id, row);
     }
 
     pub(super) fn waypoint_id(&self, name: &Option<model::Name>) -> Option<WaypointId> {

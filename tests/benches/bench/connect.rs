@@ -11,6 +11,7 @@ use crate::{Effort, Error};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
 use kmesh_lite::model::{CgroupRef, Limits, Mesh};
+use kmesh_lite::reconcile::Extent;
 use kmesh_lite_tests::cgroup::Cgroup;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -122,7 +123,7 @@ pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
     let mut mesh = mesh.clone();
     mesh.capture.cgroups = vec![CgroupRef::Path(cgroup.path().to_owned())];
     let facts = host::facts(&host::this_host(), &Cgroups::find()?, &mesh);
-    kernel.reconcile(&mesh, &facts)?;
+    kernel.reconcile(&mesh, &facts, Extent::Everything)?;
     Ok(kernel)
 }
 

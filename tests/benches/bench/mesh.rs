@@ -48,8 +48,8 @@ impl Size {
                 mesh.backends.insert(endpoint.address, Backend::default());
             }
             let name = name(service).parse().expect("a name");
-            mesh.services
-                .insert(name, self::service(service, target, endpoints));
+            let service = self::service(service, target, endpoints);
+            mesh.services.insert(name, Arc::new(service));
         }
         mesh
     }
@@ -73,7 +73,7 @@ pub fn behind(target: u16, waypoints: &[(u32, Header, SocketAddrV4)]) -> Mesh {
             unit: None,
         };
         let service = mesh.services.get_mut(&name).expect("one of these");
-        service.waypoint = Some(name.clone());
+        Arc::make_mut(service).waypoint = Some(name.clone());
         mesh.waypoints.insert(name, waypoint);
     }
     mesh

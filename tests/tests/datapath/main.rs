@@ -4,6 +4,7 @@ mod capture;
 mod connections;
 mod datagrams;
 mod drift;
+mod facts;
 mod getpeername;
 mod growth;
 mod header_again;

@@ -247,7 +247,13 @@ fn every_connect_during_reloads_is_that_of_the_old_or_the_new_mesh() {
                 break;
             }
             begun.store(number, Ordering::SeqCst);
-            running.follow(&step.mesh);
+            // Each fourth one finds out whether the others have left what they say.
+            let pass = if number % 4 == 0 {
+                running.follow(&step.mesh)
+            } else {
+                running.change(&step.mesh, [])
+            };
+            assert_eq!(pass.drift, Vec::<String>::new());
             ended.store(number, Ordering::SeqCst);
             reloads += 1;
             // Clients meet every mesh.

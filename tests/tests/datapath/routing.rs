@@ -261,9 +261,9 @@ fn connects_are_counted_by_outcome_service_and_endpoint() {
         };
         assert_eq!(*count, expected, "{outcome:?}");
     }
-    for (id, row) in mesh.read().unwrap().tables.rows.services {
+    for (id, row) in &mesh.read().unwrap().tables.rows.services {
         let expected = if row.name.as_str() == "web" { 3 } else { 0 };
-        assert_eq!(counters.connects.services[&id], expected, "{}", row.name);
+        assert_eq!(counters.connects.services[id], expected, "{}", row.name);
     }
     let endpoints: Vec<_> = counters.endpoints.values().collect();
     assert_eq!(endpoints, [&3]);

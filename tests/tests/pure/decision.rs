@@ -17,7 +17,7 @@ use std::net::IpAddr;
 fn filled(mesh: &Mesh, facts: &Facts) -> (Memory, Mesh) {
     let mut maps = Memory::new(mesh.limits);
     let prepared = pass::pass(&mut maps, mesh, facts);
-    (maps, reference::resolve(mesh, &prepared.desired))
+    (maps, reference::resolve(mesh, &prepared.desired.tables))
 }
 
 proptest! {

@@ -138,7 +138,7 @@ proptest! {
             carry_out(&mut maps, op, &prepared.plan);
             prop_assert!(format!("{maps:?}") == once, "{}", op);
         }
-        settled(&mut maps, &after, &facts, &prepared.desired);
+        settled(&mut maps, &after, &facts, &prepared.desired.tables);
     }
 
     /// Nothing is written unless everything fits.

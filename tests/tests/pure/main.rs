@@ -6,4 +6,5 @@ mod faults;
 mod golden;
 mod packaging;
 mod plan_prefixes;
+mod small_passes;
 mod tampering;

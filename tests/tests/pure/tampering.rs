@@ -2,15 +2,15 @@
 
 use kmesh_lite::maps::Memory;
 use kmesh_lite::model::Facts;
-use kmesh_lite::reconcile::{apply, prepare};
+use kmesh_lite::reconcile::{Left, apply, prepare, prepare_next};
 use kmesh_lite::tables::Row as PlanRow;
 use kmesh_lite_common::{
     Address, AddressId, BackendId, Caller, Endpoint, EndpointId, FrontendId, FrontendKey, Member,
     Port, Row, Slot, Stamp,
 };
 use kmesh_lite_ebpf::decide;
-use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, plain, universe};
-use kmesh_lite_tests::pass::{filled, settled};
+use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, pair, plain, universe};
+use kmesh_lite_tests::pass::{filled, pass, settled};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::collections::BTreeMap;
@@ -243,7 +243,32 @@ proptest! {
             drop(PlanRow::Service(*id, *row).to_string());
         }
         apply(&mut maps, &prepared).unwrap();
-        settled(&mut maps, &mesh, &facts, &prepared.desired);
+        settled(&mut maps, &mesh, &facts, &prepared.desired.tables);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// A small pass writes where everything is as the last one left it, or not at all.
+    #[test]
+    fn what_a_small_pass_does_not_see_the_next_full_one_repairs(
+        (before, after) in pair(),
+        facts in facts(),
+        tampers in prop::collection::vec(tamper(), 1..4),
+    ) {
+        let (before, after) = (before.mesh(), after.mesh());
+        let mut maps = Memory::new(before.limits);
+        let left = Left::after(pass(&mut maps, &before, &facts), None);
+        for tamper in &tampers {
+            tamper.carry_out(&mut maps);
+        }
+        if let Some(small) = prepare_next(&mut maps, &left, &after, &facts).unwrap() {
+            apply(&mut maps, &small).unwrap();
+        }
+        let prepared = prepare(&mut maps, &after, &facts).unwrap();
+        apply(&mut maps, &prepared).unwrap();
+        settled(&mut maps, &after, &facts, &prepared.desired.tables);
     }
 }
 
@@ -260,5 +285,5 @@ fn a_deleted_key_is_named_in_the_plan() {
         ["service cart: + frontend 10.96.0.1:80/tcp to port 8080"]
     );
     apply(&mut maps, &prepared).unwrap();
-    settled(&mut maps, &mesh, &facts, &prepared.desired);
+    settled(&mut maps, &mesh, &facts, &prepared.desired.tables);
 }

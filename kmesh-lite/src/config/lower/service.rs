@@ -17,6 +17,7 @@ use super::{Diagnostics, Spot};
 use crate::model::{
     Family, Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip, priority,
 };
+use imbl::OrdMap;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,9 +64,11 @@ pub fn lower<'a>(
         .collect()
 }
 
-pub fn into_model(services: Vec<LoweredService<'_>>) -> BTreeMap<Name, Service> {
+pub fn into_model(services: Vec<LoweredService<'_>>) -> OrdMap<Name, Arc<Service>> {
     let services = services.into_iter();
-    services.map(|s| (s.name.clone(), s.model)).collect()
+    services
+        .map(|s| (s.name.clone(), Arc::new(s.model)))
+        .collect()
 }
 
 struct One<'c, 'a> {

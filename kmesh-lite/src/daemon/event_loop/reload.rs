@@ -9,7 +9,7 @@ use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::hooks::Wanted;
 use crate::model::Mesh;
-use crate::reconcile::Pass;
+use crate::reconcile::{Extent, Pass};
 use crate::report::problems::{render, summary};
 use crate::report::{FEW, first_few};
 use log::{Level, debug, error, info, log, warn};
@@ -101,7 +101,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Unusable(Unusable::Absent));
         };
-        match self.reconcile(&mesh) {
+        match self.reconcile(&mesh, trigger.extent()) {
             Ok(applied) => {
                 if self.state.failure.take().is_some() {
                     info!("the failure is over");
@@ -147,7 +147,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(held) = held.filter(|held| !Arc::ptr_eq(held, failed)) else {
             return;
         };
-        match self.reconcile(&held) {
+        match self.reconcile(&held, Extent::Everything) {
             Ok(applied) => self.passed(&applied, trigger),
             // The host is in the way of both; the failure that was told is enough.
             Err(failure) => debug!(
@@ -157,9 +157,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    fn reconcile(&mut self, mesh: &Mesh) -> Result<Applied, D::Error> {
+    fn reconcile(&mut self, mesh: &Mesh, extent: Extent) -> Result<Applied, D::Error> {
         let start = Instant::now();
-        let pass = self.datapath.reconcile(mesh, &self.state.facts)?;
+        let pass = self.datapath.reconcile(mesh, &self.state.facts, extent)?;
         Ok(Applied {
             pass,
             took: start.elapsed(),
@@ -212,12 +212,17 @@ fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
         debug!(took:?; "nothing differs");
         return;
     }
-    info!(
-        trigger = trigger.as_str(), operations = pass.operations, took:?;
+    // Whoever hands facts in tells of them.
+    let level = match trigger {
+        Trigger::Fact => Level::Debug,
+        _ => Level::Info,
+    };
+    log!(
+        level, trigger = trigger.as_str(), operations = pass.operations, took:?;
         "{}", if quiet { "nothing to change" } else { "applied" }
     );
     for line in first_few(&pass.summary) {
-        info!("{line}");
+        log!(level, "{line}");
     }
     // A service may have a hundred thousand endpoints.
     for line in pass.summary.iter().skip(FEW) {

@@ -4,7 +4,7 @@ use crate::api::{Failure, FailureKind, FileText, Reloaded, State as Kind, Status
 use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
 use crate::daemon::LastGood;
-use crate::model::CgroupRef;
+use crate::model::{CgroupRef, Membership};
 use std::fs;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -281,6 +281,50 @@ fn a_reload_is_announced_to_systemd() {
     let told = fixture.supervisor.heard();
     assert_eq!(told[0], "Reloading");
     assert!(told[told.len() - 1].starts_with("Ready("), "{told:?}");
+}
+
+#[test]
+fn facts_about_endpoints_are_passed_on_until_they_are_taken_back() {
+    let fixture = Fixture::start(Some("a"));
+    let learn = |usable: &[bool]| {
+        let endpoint = Membership {
+            address: [10, 0, 0, 1].into(),
+            ports: Vec::new(),
+        };
+        let facts = usable.iter().map(|usable| EndpointFact {
+            service: "a".parse().unwrap(),
+            endpoint: endpoint.clone(),
+            usable: *usable,
+        });
+        let facts = Event::EndpointFacts(facts.collect());
+        fixture.events.send(facts).unwrap();
+        fixture.status();
+        let inside = fixture.kernel.inside();
+        (inside.passes, inside.facts.unusable.len())
+    };
+    let passes = fixture.kernel.inside().passes;
+    assert_eq!(learn(&[true]), (passes, 0), "it was usable before");
+    assert_eq!(learn(&[false]), (passes + 1, 1));
+    assert_eq!(fixture.kernel.inside().extent, Some(Extent::Changes));
+    assert_eq!(learn(&[true, false]), (passes + 1, 1), "nothing new");
+    fixture.reload().unwrap();
+    assert_eq!(learn(&[]), (passes + 2, 1), "a reload knows it");
+    assert_eq!(learn(&[true]), (passes + 3, 0));
+}
+
+#[test]
+fn whoever_asks_for_it_gets_everything_looked_at() {
+    let fixture = Fixture::start(Some("a"));
+    let extent = || fixture.kernel.inside().extent.take();
+    assert_eq!(extent(), Some(Extent::Everything));
+    fixture.write("b");
+    fixture.until("the file is applied", |it| it.kernel.services() == ["b"]);
+    assert_eq!(extent(), Some(Extent::Changes));
+    fixture.reload().unwrap();
+    assert_eq!(extent(), Some(Extent::Everything));
+    fixture.events.send(Event::Timer(Timer::Resync)).unwrap();
+    fixture.status();
+    assert_eq!(extent(), Some(Extent::Everything));
 }
 
 #[test]

@@ -9,7 +9,8 @@ fn services(text: &str) -> Vec<ServiceStatus> {
     let path = folder.path().join("mesh.toml");
     std::fs::write(&path, text).unwrap();
     let mesh = Files::new(&path).load(&Host::default()).mesh.unwrap();
-    let tables = build(&mesh, &Facts::default(), &Actual::default()).unwrap();
+    let built = build(&mesh, &Facts::default(), &Actual::default());
+    let tables = built.unwrap().tables;
     let ids = tables.endpoint_ids().into_iter();
     let snapshot = Snapshot {
         counters: Counters {
