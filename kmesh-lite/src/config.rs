@@ -20,12 +20,14 @@ mod loader;
 mod location;
 mod lower;
 mod parse;
+mod piece;
 mod port;
 mod problem;
 mod read;
 mod scalar;
 mod schema;
 mod span;
+mod split;
 mod suggest;
 
 pub use fragment::{Fragment, LARGEST, Origin};

@@ -2,6 +2,7 @@
 
 use super::settle::Settle;
 use crate::control::Request;
+use crate::sources::Completion;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub enum Event {
     /// The source of the configuration may have changed.
-    SourceChanged,
+    SourceChanged(Completion),
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
     Signal(Signal),
@@ -66,7 +67,7 @@ impl Events {
                 return Some(Event::Timer(Timer::Watchdog));
             }
             if self.settle.expire(now) {
-                return Some(Event::SourceChanged);
+                return Some(Event::SourceChanged(Completion::Complete));
             }
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
@@ -78,7 +79,9 @@ impl Events {
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             match self.queue.recv_timeout(due.duration_since(now)) {
-                Ok(Event::SourceChanged) => self.settle.change(Instant::now()),
+                Ok(Event::SourceChanged(completion)) => {
+                    self.settle.change(Instant::now(), completion);
+                }
                 Ok(event) => return Some(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,

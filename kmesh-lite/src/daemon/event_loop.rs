@@ -80,7 +80,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn run(&mut self, events: &mut Events) {
         while let Some(event) = events.next() {
             match event {
-                Event::SourceChanged => drop(self.load(Trigger::Source)),
+                Event::SourceChanged(_) => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),

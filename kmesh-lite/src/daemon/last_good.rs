@@ -9,6 +9,7 @@ use crate::config::{Fragments, Origin};
 use crate::kernel::{Descriptors, Store};
 use log::warn;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Serialize, Serializer};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::os::fd::AsFd;
@@ -92,15 +93,22 @@ impl LastGood {
     }
 }
 
+/// A [`FileText`] that is not copied to be written.
+#[derive(Serialize)]
+struct KeptText<'a> {
+    path: String,
+    text: &'a str,
+}
+
 /// A file without a name, so that nothing is left of it when nobody holds it.
 fn write(fragments: &Fragments) -> io::Result<File> {
     let file = File::from(memfd_create("kmesh-config", MFdFlags::MFD_CLOEXEC)?);
-    let texts = fragments.iter().map(|fragment| FileText {
+    let texts = fragments.iter().map(|fragment| KeptText {
         path: fragment.origin().to_string(),
-        text: fragment.text().to_owned(),
+        text: fragment.text(),
     });
     let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, &texts.collect::<Vec<_>>())?;
+    serde_json::Serializer::new(&mut writer).collect_seq(texts)?;
     writer.flush()?;
     Ok(writer.into_inner()?)
 }
