@@ -19,6 +19,7 @@ mod fragments;
 mod loader;
 mod location;
 mod lower;
+mod parallel;
 mod parse;
 mod piece;
 mod port;

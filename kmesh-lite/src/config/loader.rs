@@ -3,6 +3,7 @@
 use super::fragment::Origin;
 use super::fragments::Fragments;
 use super::lower::{Kept, lower};
+use super::parallel;
 use super::parse::Parsed;
 use super::piece::{Piece, Pieces};
 use super::problem::{Problems, Severity};
@@ -29,46 +30,10 @@ pub struct Host {
 #[derive(Debug, Default)]
 pub struct Loader {
     files: Vec<Pieces>,
-    context: Context,
     kept: Kept,
     /// Whether fragments are parsed as a whole.
     #[cfg(test)]
     unsplit: bool,
-}
-
-/// All that the meaning of a service depends on besides its own text.
-#[derive(Debug, Default, PartialEq)]
-struct Context {
-    /// What the pieces say that are no service.
-    pieces: Vec<SamePiece>,
-    whole: bool,
-    name: String,
-    own_addresses: BTreeSet<IpAddr>,
-}
-
-/// A piece that was read once and is the same as long as it is not read again.
-#[derive(Debug)]
-struct SamePiece(Arc<Parsed>);
-
-impl PartialEq for SamePiece {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Context {
-    fn new(files: &[Pieces], host: &Host, whole: bool) -> Self {
-        let pieces = files.iter().flat_map(|file| &file.list);
-        let pieces = pieces.filter(|piece| piece.service().is_none());
-        Self {
-            pieces: pieces
-                .map(|it| SamePiece(Arc::clone(it.parsed())))
-                .collect(),
-            whole,
-            name: host.name.clone(),
-            own_addresses: host.own_addresses.clone(),
-        }
-    }
 }
 
 /// What loading came to.
@@ -95,13 +60,7 @@ impl Loader {
         let sound = |it: &Parsed| it.text.as_ref().is_some_and(|text| text.sound);
         let whole = problems.iter().all(|p| p.severity != Severity::Error)
             && said(&self.files).all(|it| it.whole && sound(it));
-        let context = Context::new(&self.files, host, whole);
-        if context != self.context {
-            let pieces = self.files.iter_mut().flat_map(|file| &mut file.list);
-            pieces.for_each(|piece| drop(piece.lowered.take()));
-            self.context = context;
-        }
-        let (mesh, lowered, kept) = lower(&self.files, host, whole, &self.kept);
+        let (mesh, lowered, last) = lower(&self.files, host, whole, &mut self.kept);
         problems.extend(said(&self.files).flat_map(|it| it.problems.iter().cloned()));
         problems.extend(lowered);
         let pieces = self.files.iter_mut().flat_map(|file| &mut file.list);
@@ -114,7 +73,7 @@ impl Loader {
         }
         let is_mesh = valid && !origins.is_empty();
         if is_mesh {
-            self.kept = kept;
+            self.kept.last = last;
         }
         Loaded {
             mesh: is_mesh.then_some(mesh),
@@ -127,22 +86,34 @@ impl Loader {
 
     /// Reads what changed, and says how large that is.
     fn read(&mut self, fragments: &Fragments) -> usize {
-        let mut changed = 0;
         let mut before = Before::new(std::mem::take(&mut self.files));
-        let files = fragments.iter().map(|fragment| {
+        let mut files = Vec::with_capacity(fragments.origins().len());
+        let mut unread = Vec::new();
+        let mut changed = 0;
+        for fragment in fragments.iter() {
             let mut known = before.take(fragment.origin());
-            let same = |it: &Pieces| it.fragment.revision() == fragment.revision();
-            if let Some(known) = known.take_if(|it| same(it)) {
-                return known;
+            let is_same = |it: &mut Pieces| it.fragment.revision() == fragment.revision();
+            let same = known.take_if(is_same);
+            if same.is_none() {
+                unread.push((fragment, known));
+                changed += fragment.text().len();
             }
-            changed += fragment.text().len();
+            files.push(same);
+        }
+        #[cfg(test)]
+        let unsplit = self.unsplit;
+        let read = parallel::map(unread, |(fragment, known)| {
             #[cfg(test)]
-            if self.unsplit {
+            if unsplit {
                 return Pieces::whole(fragment);
             }
             Pieces::read(fragment, known)
         });
-        self.files = files.collect();
+        let mut read = read.into_iter();
+        self.files = files
+            .into_iter()
+            .filter_map(|same| same.or_else(|| read.next()))
+            .collect();
         changed
     }
 }

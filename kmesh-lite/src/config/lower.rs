@@ -16,6 +16,7 @@ mod place;
 mod room;
 mod service;
 mod settings;
+mod surroundings;
 mod udp;
 mod unit;
 mod waypoint;
@@ -34,29 +35,36 @@ use imbl::OrdMap;
 use service::LoweredService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use surroundings::Surroundings;
 
 pub use service::Lowered;
 
 /// Services by name.
 type Services = OrdMap<Name, Arc<Service>>;
 
-/// What is kept from one load to the next: the services and backends of the last mesh that was valid. The next
-/// mesh is made by editing them.
+/// What is kept from one load to the next, besides what each service means.
 #[derive(Debug, Default)]
 pub struct Kept {
+    surroundings: Surroundings,
+    pub last: LastMesh,
+}
+
+/// Services and backends of the last mesh that was valid. The next mesh is made by editing them.
+#[derive(Debug, Default)]
+pub struct LastMesh {
     services: Services,
     backends: Backends,
 }
 
 /// Lowers what was parsed. The mesh is valid if there is no error among the problems. `whole` is
 /// false if a file or a part of one could not be parsed: then a name that is not defined may still
-/// be. Gives what to keep if the mesh is used.
+/// be. What each service means is remembered in its piece. Gives what to keep as well if the mesh is valid.
 pub fn lower(
     files: &[Pieces],
     host: &Host,
     whole: bool,
-    kept: &Kept,
-) -> (Mesh, Vec<Problem>, Kept) {
+    kept: &mut Kept,
+) -> (Mesh, Vec<Problem>, LastMesh) {
     let mut report = Diagnostics {
         problems: Vec::new(),
         whole,
@@ -72,6 +80,19 @@ pub fn lower(
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
     let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
     let at_addresses = AtAddresses::new(&shared);
+    let surroundings = Surroundings::new(
+        (host, whole),
+        (&node, &vip_ranges),
+        &merged,
+        &waypoints,
+        &shared,
+    );
+    let changes = surroundings.changes(&kept.surroundings);
+    for piece in files.iter().flat_map(|file| &file.list) {
+        let mut lowered = piece.lowered.borrow_mut();
+        lowered.take_if(|lowered| changes.concern(lowered));
+    }
+    kept.surroundings = surroundings;
     let services = service::lower(
         &merged.services,
         &service::Context {
@@ -81,12 +102,12 @@ pub fn lower(
             waypoints: &waypoints,
             shared: &shared,
             at_addresses: &at_addresses,
-            before: &kept.services,
+            before: &kept.last.services,
         },
         &mut places,
         &mut report,
     );
-    let edited = kept.edited(&services, &at_addresses);
+    let edited = kept.last.edited(&services, &at_addresses);
     backend::check(&services, &shared, &edited.backends, &mut report);
     check::check(
         &check::Everything {
@@ -122,7 +143,7 @@ fn is_clean(problems: &[Problem]) -> bool {
     problems.iter().all(|it| it.severity != Severity::Error)
 }
 
-impl Kept {
+impl LastMesh {
     /// The same with the services that there are now. Both are in the order of names.
     fn edited(&self, now: &[LoweredService<'_>], at_addresses: &AtAddresses<'_>) -> Self {
         let (mut services, mut backends) = (self.services.clone(), self.backends.clone());

@@ -3,12 +3,13 @@
 use super::fragment::Fragment;
 use super::location::Location;
 use super::lower::Lowered;
+use super::parallel;
 use super::parse::{Parsed, parse, read};
 use super::read::At;
 use super::span::Span;
 use super::split::{Part, split};
 use crate::model::Name;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -43,8 +44,8 @@ pub struct Piece {
     /// for the pieces that are none.
     service: Option<At<Name>>,
     parsed: OnceCell<Arc<Parsed>>,
-    /// What a service without a problem in its text means.
-    pub lowered: OnceCell<Lowered>,
+    /// What the service means, if that is known.
+    pub lowered: RefCell<Option<Lowered>>,
 }
 
 /// A hash of the name of a table or an entry. Where two are the same by chance, the fragment is parsed as a
@@ -64,7 +65,7 @@ impl Piece {
             keys: Box::default(),
             service: None,
             parsed: OnceCell::from(Arc::new(parse(fragment))),
-            lowered: OnceCell::new(),
+            lowered: RefCell::default(),
         }
     }
 
@@ -85,7 +86,7 @@ impl Piece {
                 value: name.value.clone(),
             }),
             parsed: OnceCell::from(Arc::new(parsed)),
-            lowered: OnceCell::new(),
+            lowered: RefCell::default(),
         })
     }
 
@@ -116,7 +117,7 @@ impl Piece {
     /// Forgets all but the meaning of a service, if that is known: the text says the rest.
     pub fn forget_text(&mut self) {
         let has_problems = self.kept().is_some_and(|it| !it.problems.is_empty());
-        if self.lowered.get().is_some() && !has_problems {
+        if self.lowered.get_mut().is_some() && !has_problems {
             self.parsed.take();
         }
     }
@@ -217,14 +218,16 @@ impl Pieces {
         }
         let parts = split(fragment.text())?;
         let mut known = Known::new(before);
-        let mut pieces = Vec::with_capacity(parts.len());
-        for part in &parts {
+        let parts = parts.iter().map(|part| {
             let same = known.take(&fragment.text()[part.range.clone()]);
-            let piece = same
-                .and_then(|piece| piece.moved(fragment, part))
-                .or_else(|| Piece::read(fragment, part))?;
-            pieces.push(piece);
-        }
+            (part, same.and_then(|piece| piece.moved(fragment, part)))
+        });
+        let (known, unknown): (Vec<_>, Vec<_>) = parts.partition(|(_, known)| known.is_some());
+        let read = parallel::map(unknown, |(part, _)| Piece::read(fragment, part));
+        let known = known.into_iter().map(|(_, piece)| piece);
+        let pieces: Option<Vec<_>> = known.chain(read).collect();
+        let mut pieces = pieces?;
+        pieces.sort_by_key(|piece| piece.span);
         let keys = pieces.iter().flat_map(|piece| &piece.keys).copied();
         let mut keys: Vec<_> = keys.collect();
         keys.sort_unstable();

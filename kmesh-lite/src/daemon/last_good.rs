@@ -9,7 +9,6 @@ use crate::config::{Fragments, Origin};
 use crate::kernel::{Descriptors, Store};
 use log::warn;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use serde::{Serialize, Serializer};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::os::fd::AsFd;
@@ -93,22 +92,22 @@ impl LastGood {
     }
 }
 
-/// A [`FileText`] that is not copied to be written.
-#[derive(Serialize)]
-struct KeptText<'a> {
-    path: String,
-    text: &'a str,
-}
-
 /// A file without a name, so that nothing is left of it when nobody holds it.
 fn write(fragments: &Fragments) -> io::Result<File> {
     let file = File::from(memfd_create("kmesh-config", MFdFlags::MFD_CLOEXEC)?);
-    let texts = fragments.iter().map(|fragment| KeptText {
-        path: fragment.origin().to_string(),
-        text: fragment.text(),
-    });
     let mut writer = BufWriter::new(file);
-    serde_json::Serializer::new(&mut writer).collect_seq(texts)?;
+    // One after the other: together, their copies would be as large as the configuration.
+    let mut before = "[";
+    for fragment in fragments.iter() {
+        writer.write_all(before.as_bytes())?;
+        let text = FileText {
+            path: fragment.origin().to_string(),
+            text: fragment.text().to_owned(),
+        };
+        serde_json::to_writer(&mut writer, &text)?;
+        before = ",";
+    }
+    writer.write_all(if before == "[" { b"[]" } else { b"]" })?;
     writer.flush()?;
     Ok(writer.into_inner()?)
 }

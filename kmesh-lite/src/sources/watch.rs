@@ -72,7 +72,7 @@ type Inode = (u64, u64);
 struct Handler<F> {
     shared: Arc<WatchState>,
     changed: F,
-    /// Where something was renamed to last. What it took the place of tells of its own end.
+    /// The watched file whose place was taken last. It tells of its own end as well.
     replaced: Option<PathBuf>,
 }
 
@@ -223,13 +223,10 @@ impl<F> Handler<F> {
         }
         // Something that is renamed to another place has only gone.
         let place = event.paths.last().filter(|path| covers(&watched, path));
-        let is_in_place = is_renamed && place.is_some();
-        if is_in_place {
-            self.replaced = place.cloned();
-        }
         let completion = match event.kind {
             EventKind::Access(_) => Complete,
-            _ if is_in_place => Complete,
+            _ if is_renamed && place.is_some() => Complete,
+            // The end of the file whose place was taken is no other change.
             EventKind::Modify(ModifyKind::Metadata(_)) | EventKind::Remove(_)
                 if place.is_some() && self.replaced.as_ref() == place =>
             {
@@ -237,6 +234,11 @@ impl<F> Handler<F> {
             }
             _ => Begun,
         };
+        if is_renamed {
+            self.replaced = place.filter(|path| watched.contains_key(*path)).cloned();
+        } else if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+            self.replaced = None;
+        }
         matters.then_some(completion)
     }
 }

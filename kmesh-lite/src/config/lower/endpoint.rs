@@ -11,9 +11,10 @@ use super::own_port::ServicePorts;
 use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
-use crate::model::{Endpoint, Name, PortMapping};
+use crate::model::{Endpoint, Name, Place, PortMapping};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// An entry of `[endpoints]`.
 pub struct LoweredEndpoint<'a> {
@@ -21,6 +22,8 @@ pub struct LoweredEndpoint<'a> {
     /// None if it could not be read.
     pub address: Option<&'a At<Address>>,
     pub waypoint: Option<Name>,
+    /// Where it is.
+    pub resolved: Arc<Place>,
     place: PlaceText<'a>,
     weight: u32,
 }
@@ -46,6 +49,7 @@ pub fn shared<'a>(
             entry,
             address: entry.text.and_then(|text| text.address.0.as_ref()),
             waypoint: None,
+            resolved: Arc::default(),
             place: PlaceText::default(),
             weight: DEFAULT_WEIGHT,
         };
@@ -53,7 +57,7 @@ pub fn shared<'a>(
             let labels = [&text.network, &text.node, &text.cluster];
             found.place = PlaceText::new(entry.anchor, &text.locality, labels);
             // Also of one that no service uses.
-            places.resolve(found.place, report);
+            found.resolved = places.resolve(found.place, report);
             found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
             let clients = found
                 .address

@@ -8,7 +8,7 @@ use super::super::schema::{
     CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
 };
 use super::super::span::Span;
-use super::{Diagnostics, Lowered, Spot};
+use super::{Diagnostics, Lowered, Spot, is_clean};
 use crate::model::Name;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
@@ -61,15 +61,15 @@ impl<'a> ServiceEntry<'a> {
         text.as_ref()
     }
 
-    /// What it is known to mean.
-    pub fn lowered(&self) -> Option<&'a Lowered> {
-        self.piece.lowered.get()
-    }
-
-    /// Remembers what it means, if its piece says nothing else, and nothing that was found concerns another.
+    /// Remembers what it means, if its piece says nothing else, and nothing that was found concerns another. An
+    /// error may.
     pub fn remember(&self, lowered: Lowered) {
-        if self.piece.service().is_some() && self.piece.holds_problems(&lowered) {
-            self.piece.lowered.get_or_init(|| lowered);
+        let piece = self.piece;
+        if piece.service().is_some()
+            && is_clean(&lowered.problems)
+            && piece.holds_problems(&lowered)
+        {
+            *piece.lowered.borrow_mut() = Some(lowered);
         }
     }
 }

@@ -25,7 +25,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What services are lowered with. All of it comes from the host, and from pieces that are no service.
+#[cfg(doc)]
+use super::surroundings::Surroundings;
+
+/// What services are lowered with. What it comes from is known as [`Surroundings`], to see when it changes.
 pub struct Context<'c, 'a> {
     pub host: &'c Host,
     pub node: &'c Place,
@@ -42,6 +45,8 @@ pub struct Context<'c, 'a> {
 pub struct Lowered {
     pub model: Arc<Service>,
     pub problems: Vec<Problem>,
+    /// Whether all files could be parsed at the time. Else some problems were not said.
+    pub is_all_said: bool,
     /// Whether all of it could be read.
     whole: bool,
     /// Whether it has hostnames.
@@ -106,7 +111,7 @@ pub fn lower<'a>(
     let services = services.values();
     services
         .filter_map(|entry| {
-            if let Some(known) = entry.lowered() {
+            if let Some(known) = &*entry.piece.lowered.borrow() {
                 report.problems.extend(known.problems.iter().cloned());
                 return Some(LoweredService::new(*entry, known));
             }
@@ -202,6 +207,7 @@ impl<'a> One<'_, 'a> {
                 _ => Arc::new(model),
             },
             problems: Vec::new(),
+            is_all_said: report.whole,
             whole,
         }
     }
