@@ -11,7 +11,6 @@ use crate::model::Mesh;
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::vec::IntoIter;
 
 /// What lowering needs to know of this host.

@@ -6,6 +6,7 @@ use crate::config::piece::documents_read;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use std::sync::Arc;
 
 /// Texts that mean something, alone or together.
 const SOUND: &[&str] = &[
