@@ -19,13 +19,16 @@ mod fragments;
 mod loader;
 mod location;
 mod lower;
+mod parallel;
 mod parse;
+mod piece;
 mod port;
 mod problem;
 mod read;
 mod scalar;
 mod schema;
 mod span;
+mod split;
 mod suggest;
 
 pub use fragment::{Fragment, LARGEST, Origin};

@@ -33,6 +33,7 @@ use crate::config::{Fragments, Origin};
 use crate::control::{Control, ControlError, Lock, LockError, Requests, make_folder};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
 use crate::model::{CgroupRef, Limits};
+use crate::sources::Completion;
 use event::{Event, Events};
 use event_loop::Daemon;
 use source::MeshSource;
@@ -142,8 +143,8 @@ pub fn run<S: Source, D: Datapath>(
 // The drivers below know nothing of the loop: each gets a call that puts its event into the queue.
 // Where nobody reads the queue any more, the daemon is stopping.
 
-fn source_changed(queue: Sender<Event>) -> impl Fn() + Send {
-    move || drop(queue.send(Event::SourceChanged))
+fn source_changed(queue: Sender<Event>) -> impl Fn(Completion) + Send {
+    move |completion| drop(queue.send(Event::SourceChanged(completion)))
 }
 
 fn cgroups_changed(queue: Sender<Event>) -> impl Fn() -> bool + Send {

@@ -5,3 +5,4 @@ mod files;
 mod watch;
 
 pub use files::{Files, elsewhere};
+pub use watch::Completion;

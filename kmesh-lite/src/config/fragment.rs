@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 pub const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// What a fragment is known by: the path of a file, or the name that another source gives it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<Path>);
 
 impl Origin {
@@ -101,7 +101,7 @@ impl Fragment {
 
     fn lines(&self) -> &[u32] {
         self.lines.get_or_init(|| {
-            let ends = self.text().bytes().enumerate().filter(|(_, b)| *b == b'\n');
+            let ends = self.text().match_indices('\n');
             let starts = ends.map(|(at, _)| u32::try_from(at + 1).unwrap_or(u32::MAX));
             std::iter::once(0).chain(starts).collect()
         })

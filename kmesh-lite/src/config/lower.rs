@@ -16,31 +16,58 @@ mod place;
 mod room;
 mod service;
 mod settings;
+mod surroundings;
 mod udp;
 mod unit;
 mod waypoint;
 
 use super::Host;
-use super::fragment::{Fragment, Origin};
+use super::fragment::Origin;
 use super::location::Location;
-use super::parse::Parsed;
+use super::piece::{Anchor, Pieces};
 use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
 use super::suggest::{did_you_mean, quote};
-use crate::model::Mesh;
+use crate::model::{Mesh, Name, Service};
+use backend::{AtAddresses, Backends};
+use imbl::OrdMap;
+use service::LoweredService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use surroundings::Surroundings;
+
+pub use service::Lowered;
+
+/// Services by name.
+type Services = OrdMap<Name, Arc<Service>>;
+
+/// What is kept from one load to the next, besides what each service means.
+#[derive(Debug, Default)]
+pub struct Kept {
+    surroundings: Surroundings,
+    pub last: LastMesh,
+}
+
+/// Services and backends of the last mesh that was valid. The next mesh is made by editing them.
+#[derive(Debug, Default)]
+pub struct LastMesh {
+    services: Services,
+    backends: Backends,
+}
 
 /// Lowers what was parsed. The mesh is valid if there is no error among the problems. `whole` is
 /// false if a file or a part of one could not be parsed: then a name that is not defined may still
-/// be.
-pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Problem>) {
-    // An unknown key at the top may be a table that others refer to, misspelled.
-    let sound = |file: &Arc<Parsed>| file.text.as_ref().is_some_and(|text| text.sound);
+/// be. What each service means is remembered in its piece. Gives what to keep as well if the mesh is valid.
+pub fn lower(
+    files: &[Pieces],
+    host: &Host,
+    whole: bool,
+    kept: &mut Kept,
+) -> (Mesh, Vec<Problem>, LastMesh) {
     let mut report = Diagnostics {
         problems: Vec::new(),
-        whole: whole && files.iter().all(sound),
+        whole,
         order: files
             .iter()
             .map(|file| file.fragment.origin().clone())
@@ -52,19 +79,36 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
     let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
+    let at_addresses = AtAddresses::new(&shared);
+    let surroundings = Surroundings::new(
+        (host, whole),
+        (&node, &vip_ranges),
+        &merged,
+        &waypoints,
+        &shared,
+    );
+    let changes = surroundings.changes(&kept.surroundings);
+    for piece in files.iter().flat_map(|file| &file.list) {
+        let mut lowered = piece.lowered.borrow_mut();
+        lowered.take_if(|lowered| changes.concern(lowered));
+    }
+    kept.surroundings = surroundings;
     let services = service::lower(
+        &merged.services,
         &service::Context {
-            merged: &merged,
             host,
             node: &node,
             vip_ranges: &vip_ranges,
             waypoints: &waypoints,
             shared: &shared,
+            at_addresses: &at_addresses,
+            before: &kept.last.services,
         },
         &mut places,
         &mut report,
     );
-    let backends = backend::lower(&services, &shared, &mut report);
+    let edited = kept.last.edited(&services, &at_addresses);
+    backend::check(&services, &shared, &edited.backends, &mut report);
     check::check(
         &check::Everything {
             host,
@@ -72,7 +116,7 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
             waypoints: &waypoints,
             shared: &shared,
             services: &services,
-            backends: &backends,
+            backends: &edited.backends.all,
         },
         &mut report,
     );
@@ -83,15 +127,48 @@ pub fn lower(files: &[Arc<Parsed>], host: &Host, whole: bool) -> (Mesh, Vec<Prob
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),
-        services: service::into_model(services),
-        backends: backends.into(),
+        services: edited.services.clone(),
+        backends: edited.backends.all.clone(),
     };
     // What is not understood might be what makes it fit.
-    let clean = |problems: &[Problem]| problems.iter().all(|it| it.severity != Severity::Error);
-    if report.whole && clean(&report.problems) && files.iter().all(|file| clean(&file.problems)) {
-        room::check(&merged, &mesh, &mut report);
+    let said = files.iter().flat_map(|file| &file.list);
+    let mut said = said.filter_map(|piece| piece.kept()).map(|it| &it.problems);
+    if report.whole && is_clean(&report.problems) && said.all(|it| is_clean(it)) {
+        room::check(&merged, &services, &mesh, &mut report);
     }
-    (mesh, report.problems)
+    (mesh, report.problems, edited)
+}
+
+fn is_clean(problems: &[Problem]) -> bool {
+    problems.iter().all(|it| it.severity != Severity::Error)
+}
+
+impl LastMesh {
+    /// The same with the services that there are now. Both are in the order of names.
+    fn edited(&self, now: &[LoweredService<'_>], at_addresses: &AtAddresses<'_>) -> Self {
+        let (mut services, mut backends) = (self.services.clone(), self.backends.clone());
+        let mut before = self.services.iter().peekable();
+        for service in now {
+            while let Some((gone, model)) = before.next_if(|(name, _)| *name < service.name()) {
+                backends.replace(&model.endpoints, &[]);
+                services.remove(gone);
+            }
+            let same_name = before.next_if(|(name, _)| *name == service.name());
+            let model = same_name.map(|(_, model)| model);
+            if model.is_some_and(|model| Arc::ptr_eq(model, &service.model)) {
+                continue;
+            }
+            let endpoints = model.map_or(&[][..], |model| &model.endpoints);
+            backends.replace(endpoints, &service.model.endpoints);
+            services.insert(service.name().clone(), Arc::clone(&service.model));
+        }
+        for (gone, model) in before {
+            backends.replace(&model.endpoints, &[]);
+            services.remove(gone);
+        }
+        backends.capture(at_addresses);
+        Self { services, backends }
+    }
 }
 
 /// Where lowering says what it finds.
@@ -110,8 +187,9 @@ impl Diagnostics {
     /// Whether the operator reads `a` before `b`.
     fn is_before(&self, a: Spot<'_>, b: Spot<'_>) -> bool {
         let position = |spot: Spot<'_>| {
-            let origin = spot.fragment.origin();
-            (self.order.iter().position(|it| it == origin), spot.span)
+            let place = spot.place();
+            let mut order = self.order.iter();
+            (order.position(|it| it == place.origin()), place.span)
         };
         position(a) < position(b)
     }
@@ -145,13 +223,13 @@ impl Diagnostics {
 /// A place that costs nothing until there is a problem.
 #[derive(Clone, Copy)]
 struct Spot<'a> {
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     span: Span,
 }
 
 impl<'a> Spot<'a> {
-    fn new(fragment: &'a Arc<Fragment>, span: Span) -> Self {
-        Self { fragment, span }
+    fn new(anchor: Anchor<'a>, span: Span) -> Self {
+        Self { anchor, span }
     }
 
     fn error(self, message: impl Into<String>) -> Problem {
@@ -167,6 +245,6 @@ impl<'a> Spot<'a> {
     }
 
     fn place(self) -> Location {
-        Location::new(self.fragment, self.span)
+        self.anchor.place(self.span)
     }
 }

@@ -4,8 +4,9 @@ use super::decode::Damage;
 use super::foreign::guess;
 use super::fragment::Fragment;
 use super::location::Location;
+use super::piece::Anchor;
 use super::problem::Problem;
-use super::read::{DocumentReader, Read};
+use super::read::{DocumentReader, Read, Value};
 use super::schema::DocumentText;
 use super::span::Span;
 use super::suggest::quote;
@@ -14,11 +15,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue, Error};
 
-/// One fragment, read as far as it can be.
-#[derive(Debug)]
+/// A document, read as far as it can be: a fragment, or a piece of one.
+#[derive(Debug, Default)]
 pub struct Parsed {
-    pub fragment: Arc<Fragment>,
+    /// Its spans count from where the document begins.
     pub text: Option<DocumentText>,
+    /// With places in the fragment.
     pub problems: Vec<Problem>,
     /// Whether it is TOML: else entries may be missing that the operator wrote.
     pub whole: bool,
@@ -37,24 +39,20 @@ pub fn parse(fragment: &Arc<Fragment>) -> Parsed {
     let mut problems: Vec<_> = damage.map(|it| damaged(fragment, it)).collect();
     if fragment.decoded.hopeless {
         return Parsed {
-            fragment: Arc::clone(fragment),
-            text: None,
             problems,
-            whole: false,
+            ..Parsed::default()
         };
     }
     let text = fragment.text();
-    let mut reader = DocumentReader::new(fragment);
+    let mut reader = DocumentReader::new(Anchor::of(fragment));
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(_) if let Some((language, line)) = guess(text) => {
             let message = format!("this looks like {}", language.name());
             let problem = Problem::error(fragment, line.into(), message);
             return Parsed {
-                fragment: Arc::clone(fragment),
-                text: None,
                 problems: vec![problem.expected("TOML").help(language.advice())],
-                whole: false,
+                ..Parsed::default()
             };
         }
         Err(first) => {
@@ -70,9 +68,7 @@ pub fn parse(fragment: &Arc<Fragment>) -> Parsed {
     let whole = problems.is_empty();
     // Behind a syntax error, what is missing may well be there.
     reader.forgive_missing = !whole;
-    let span = document.span();
-    let root = toml::Spanned::new(span, DeValue::Table(document.into_inner()));
-    let text = DocumentText::read(&root, &mut reader);
+    let text = DocumentText::read(&root(document), &mut reader);
     let damaged: BTreeSet<_> = problems.iter().filter_map(Problem::line).collect();
     let consequence = |p: &Problem| p.line().is_some_and(|line| damaged.contains(&line));
     problems.extend(
@@ -82,11 +78,29 @@ pub fn parse(fragment: &Arc<Fragment>) -> Parsed {
             .filter(|p| whole || !consequence(p)),
     );
     Parsed {
-        fragment: Arc::clone(fragment),
         text,
         problems,
         whole,
     }
+}
+
+/// A document that is TOML.
+pub type Document<'i> = toml::Spanned<DeTable<'i>>;
+
+/// Reads a part of a fragment that is a document by itself.
+pub fn read(anchor: Anchor<'_>, document: Document<'_>) -> Parsed {
+    let mut reader = DocumentReader::new(anchor);
+    let text = DocumentText::read(&root(document), &mut reader);
+    Parsed {
+        text,
+        problems: reader.problems,
+        whole: true,
+    }
+}
+
+fn root(document: Document<'_>) -> Value<'_> {
+    let span = document.span();
+    toml::Spanned::new(span, DeValue::Table(document.into_inner()))
 }
 
 fn damaged(fragment: &Arc<Fragment>, damage: &Damage) -> Problem {
@@ -104,7 +118,7 @@ fn damaged(fragment: &Arc<Fragment>, damage: &Damage) -> Problem {
 }
 
 /// As much of the document as can be made out, and what is wrong with it.
-fn recover<'i>(text: &'i str, first: &Error) -> (toml::Spanned<DeTable<'i>>, Vec<Error>) {
+fn recover<'i>(text: &'i str, first: &Error) -> (Document<'i>, Vec<Error>) {
     let start = first.span().map_or(0, |span| span.start);
     let window = text.floor_char_boundary((start + RECOVERY).min(text.len()));
     let end = text[window..]
@@ -139,11 +153,7 @@ fn without_echoes(text: &str, mut errors: Vec<Error>) -> Vec<Error> {
     errors
 }
 
-fn syntax(
-    fragment: &Arc<Fragment>,
-    document: &toml::Spanned<DeTable<'_>>,
-    error: &Error,
-) -> Problem {
+fn syntax(fragment: &Arc<Fragment>, document: &Document<'_>, error: &Error) -> Problem {
     let range = error.span().unwrap_or(0..0);
     let span = Span::from(range.clone());
     if error.message() == "duplicate key" {

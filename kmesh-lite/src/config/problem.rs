@@ -106,6 +106,26 @@ impl Problem {
         self
     }
 
+    /// Whether all of its places are within a part of a fragment.
+    pub(super) fn is_within(&self, fragment: &Arc<Fragment>, part: Span) -> bool {
+        let related = self.related.iter().map(|related| &related.place);
+        std::iter::once(&self.place).chain(related).all(|place| {
+            Arc::ptr_eq(&place.fragment, fragment) && place.span.is_some_and(|it| part.holds(it))
+        })
+    }
+
+    /// Moves all of its places with a part of a fragment that they are within. `to` is where the part begins
+    /// now.
+    pub(super) fn move_with(&mut self, part: Span, (fragment, to): (&Arc<Fragment>, u32)) {
+        let related = self.related.iter_mut().map(|related| &mut related.place);
+        for place in std::iter::once(&mut self.place).chain(related) {
+            place.fragment = Arc::clone(fragment);
+            if let Some(span) = &mut place.span {
+                *span = span.moved_back(part.start).moved_on(to);
+            }
+        }
+    }
+
     pub fn origin(&self) -> &Origin {
         self.place.origin()
     }

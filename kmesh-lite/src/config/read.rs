@@ -5,7 +5,8 @@
 //! allows and what is read cannot differ.
 
 use super::fragment::Fragment;
-use super::problem::Problem;
+use super::piece::Anchor;
+use super::problem::{Problem, Severity};
 use super::schema::belongs;
 use super::span::Span;
 use super::suggest::{closest, either, meant, quote};
@@ -18,9 +19,11 @@ use toml::de::{DeTable, DeValue};
 
 pub type Value<'i> = toml::Spanned<DeValue<'i>>;
 
-/// Collects problems of one file while its document is read.
+/// Collects problems of one document while it is read.
 pub struct DocumentReader {
     fragment: Arc<Fragment>,
+    /// Where the document begins in the text of the fragment.
+    start: u32,
     pub problems: Vec<Problem>,
     words: HashSet<Arc<str>>,
     /// Says nothing about missing keys.
@@ -28,9 +31,10 @@ pub struct DocumentReader {
 }
 
 impl DocumentReader {
-    pub fn new(fragment: &Arc<Fragment>) -> Self {
+    pub fn new(anchor: Anchor<'_>) -> Self {
         Self {
-            fragment: Arc::clone(fragment),
+            fragment: Arc::clone(anchor.fragment),
+            start: anchor.start,
             problems: Vec::new(),
             words: HashSet::new(),
             forgive_missing: false,
@@ -52,7 +56,12 @@ impl DocumentReader {
     }
 
     pub fn wrong(&mut self, span: Span, wrong: Wrong) {
-        let mut problem = Problem::error(&self.fragment, span, wrong.message).help_if(wrong.help);
+        let anchor = Anchor {
+            fragment: &self.fragment,
+            start: self.start,
+        };
+        let place = anchor.place(span);
+        let mut problem = Problem::new(Severity::Error, place, wrong.message).help_if(wrong.help);
         problem.expected = wrong.expected;
         self.problems.push(problem);
     }

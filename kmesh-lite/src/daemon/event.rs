@@ -3,6 +3,7 @@
 use super::settle::Settle;
 use crate::control::Request;
 use crate::model::EndpointFact;
+use crate::sources::Completion;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub enum Event {
     /// The source of the configuration may have changed.
-    SourceChanged,
+    SourceChanged(Completion),
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
     /// Something became true of endpoints: whether they may take new connections.
@@ -72,7 +73,7 @@ impl Events {
                 return Some(Event::Timer(Timer::Watchdog));
             }
             if self.settle.expire(now) {
-                return Some(Event::SourceChanged);
+                return Some(Event::SourceChanged(Completion::Complete));
             }
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
@@ -89,7 +90,9 @@ impl Events {
             };
             match event {
                 Ok(Event::EndpointFacts(facts)) => return Some(self.all_facts(facts)),
-                Ok(Event::SourceChanged) => self.settle.change(Instant::now()),
+                Ok(Event::SourceChanged(completion)) => {
+                    self.settle.change(Instant::now(), completion);
+                }
                 Ok(event) => return Some(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,

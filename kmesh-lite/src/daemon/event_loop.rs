@@ -93,7 +93,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn run(&mut self, events: &mut Events) {
         while let Some(event) = events.next() {
             match event {
-                Event::SourceChanged => drop(self.load(Trigger::Source)),
+                Event::SourceChanged(_) => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::EndpointFacts(facts) => self.learn(facts),
                 Event::Timer(Timer::Resync) => self.resync(),

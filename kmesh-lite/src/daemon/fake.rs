@@ -9,6 +9,7 @@ use crate::kernel::{Living, Snapshot};
 use crate::maps::{Maps, Memory};
 use crate::model::{Facts, Limits, Mesh};
 use crate::reconcile::{self, Change, Extent, Pass};
+use crate::sources::Completion;
 use crate::tables::{Actual, Counters};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
@@ -171,7 +172,7 @@ pub struct FakeSource(Arc<Mutex<InMemory>>);
 struct InMemory {
     text: Option<String>,
     revision: u64,
-    changed: Option<Box<dyn Fn() + Send>>,
+    changed: Option<Box<dyn Fn(Completion) + Send>>,
 }
 
 impl FakeSource {
@@ -189,7 +190,7 @@ impl FakeSource {
         inside.text = text;
         inside.revision += 1;
         if let Some(changed) = &inside.changed {
-            changed();
+            changed(Completion::Complete);
         }
     }
 }
@@ -199,7 +200,7 @@ impl Source for FakeSource {
         Origin::new("memory:mesh")
     }
 
-    fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError> {
+    fn watch(&mut self, changed: impl Fn(Completion) + Send + 'static) -> Result<(), WatchError> {
         self.0.lock().unwrap().changed = Some(Box::new(changed));
         Ok(())
     }
@@ -211,6 +212,10 @@ impl Source for FakeSource {
             fragments.push(fragment(self.name(), inside.revision, text.clone().into()));
         }
         fragments
+    }
+
+    fn read_changed(&mut self) -> Fragments {
+        self.read()
     }
 
     fn expect(&mut self, _: &[Origin]) {}

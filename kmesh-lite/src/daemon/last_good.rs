@@ -95,12 +95,19 @@ impl LastGood {
 /// A file without a name, so that nothing is left of it when nobody holds it.
 fn write(fragments: &Fragments) -> io::Result<File> {
     let file = File::from(memfd_create("kmesh-config", MFdFlags::MFD_CLOEXEC)?);
-    let texts = fragments.iter().map(|fragment| FileText {
-        path: fragment.origin().to_string(),
-        text: fragment.text().to_owned(),
-    });
     let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, &texts.collect::<Vec<_>>())?;
+    // One after the other: together, their copies would be as large as the configuration.
+    let mut before = "[";
+    for fragment in fragments.iter() {
+        writer.write_all(before.as_bytes())?;
+        let text = FileText {
+            path: fragment.origin().to_string(),
+            text: fragment.text().to_owned(),
+        };
+        serde_json::to_writer(&mut writer, &text)?;
+        before = ",";
+    }
+    writer.write_all(if before == "[" { b"[]" } else { b"]" })?;
     writer.flush()?;
     Ok(writer.into_inner()?)
 }

@@ -4,7 +4,7 @@ use super::last_good::LastGood;
 use crate::config::{Fragments, Host, Loaded, Loader, Origin};
 use crate::host::{WatchError, look_again};
 use crate::model::{CgroupRef, Mesh};
-use crate::sources::Files;
+use crate::sources::{Completion, Files};
 
 /// Has the fragments of a configuration, and tells when they may have changed.
 pub trait Source {
@@ -12,10 +12,13 @@ pub trait Source {
     fn name(&self) -> Origin;
 
     /// From now on `changed` is called whenever there may be something new to read.
-    fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError>;
+    fn watch(&mut self, changed: impl Fn(Completion) + Send + 'static) -> Result<(), WatchError>;
 
     /// The fragments as they are now. A change that comes later is one that `changed` tells of.
     fn read(&mut self) -> Fragments;
+
+    /// The same, where only what `changed` told of needs to be looked at.
+    fn read_changed(&mut self) -> Fragments;
 
     /// What an earlier process had read last: a part of it that is missing now is missed.
     fn expect(&mut self, origins: &[Origin]);
@@ -32,12 +35,16 @@ impl Source for Files {
         Origin::new(self.main())
     }
 
-    fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError> {
+    fn watch(&mut self, changed: impl Fn(Completion) + Send + 'static) -> Result<(), WatchError> {
         self.watch(changed)
     }
 
     fn read(&mut self) -> Fragments {
         self.read()
+    }
+
+    fn read_changed(&mut self) -> Fragments {
+        self.read_changed()
     }
 
     fn expect(&mut self, origins: &[Origin]) {
@@ -64,7 +71,12 @@ pub struct MeshSource<S> {
     last_good: LastGood,
     /// Attach to these instead of what the configuration says; none: what it says.
     cgroups: Vec<CgroupRef>,
+    /// How much text has been read since memory was given back.
+    read_bytes: usize,
 }
+
+/// After reading so much it is worth looking for memory that nobody uses any more.
+const MUCH: usize = 1 << 20;
 
 impl<S: Source> MeshSource<S> {
     pub fn new(source: S, cgroups: Vec<CgroupRef>, last_good: LastGood) -> Self {
@@ -75,13 +87,25 @@ impl<S: Source> MeshSource<S> {
             host: Host::default(),
             loader: Loader::default(),
             cgroups,
+            read_bytes: 0,
         }
     }
 
     pub fn load(&mut self) -> Loaded {
-        look_again(&mut self.host);
         self.fragments = self.source.read();
+        self.load_fragments()
+    }
+
+    /// The same after `changed` told of something.
+    pub fn load_changed(&mut self) -> Loaded {
+        self.fragments = self.source.read_changed();
+        self.load_fragments()
+    }
+
+    fn load_fragments(&mut self) -> Loaded {
+        look_again(&mut self.host);
         let loaded = self.loader.load(&self.fragments, &self.host);
+        self.read_bytes += loaded.changed_bytes;
         self.overridden(loaded)
     }
 
@@ -100,6 +124,19 @@ impl<S: Source> MeshSource<S> {
     /// What was loaded last is good: the process after this one is to know it.
     pub fn keep(&mut self) {
         self.last_good.keep(&self.fragments);
+    }
+
+    /// Gives back to the system what reading and applying took for a while. The allocator itself keeps what is
+    /// free between pieces in use: after 100,000 endpoints were read that is as much as is in use.
+    pub fn give_memory_back(&mut self) {
+        if self.read_bytes >= MUCH {
+            self.read_bytes = 0;
+            #[cfg(target_env = "gnu")]
+            // SAFETY: it takes no pointers, and locks what it works on.
+            unsafe {
+                libc::malloc_trim(0)
+            };
+        }
     }
 
     /// What other fragments would mean.

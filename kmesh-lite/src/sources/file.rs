@@ -1,6 +1,7 @@
 //! Finding the files of a configuration and reading one.
 
 use crate::config::{LARGEST, Origin, Problem};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -179,11 +180,16 @@ pub fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     let mut found = Vec::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        let bytes = name.as_encoded_bytes();
-        if bytes.ends_with(b".toml") && !bytes.starts_with(b".") {
-            found.push(folder.join(name));
+        if is_drop_in(&name) {
+            found.push(name);
         }
     }
     found.sort();
-    Ok(found)
+    Ok(found.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Whether a file of this name in the folder of drop-ins is one.
+pub fn is_drop_in(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    bytes.ends_with(b".toml") && !bytes.starts_with(b".")
 }

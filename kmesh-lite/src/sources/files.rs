@@ -1,13 +1,13 @@
 //! A main file and its drop-ins as fragments.
 
 use super::file::{self, FileContent, Version};
-use super::watch::Watch;
+use super::watch::{Completion, Watch};
 use crate::config::{
     Fragment, Fragments, Host, Loaded, Loader, Location, Origin, Problem, Severity, fragment,
 };
 use crate::host::WatchError;
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +34,10 @@ pub fn elsewhere(path: &Path) -> Result<Arc<Fragment>, Box<Problem>> {
 pub struct Files {
     main: PathBuf,
     drop_ins: PathBuf,
-    known: BTreeMap<PathBuf, (Version, Arc<Fragment>)>,
+    known: Known,
+    /// Whether all that was read last are files that could be read. Then what was not told to have changed is as
+    /// it was.
+    plain: bool,
     /// How many texts were read.
     revision: u64,
     /// Whether the main file was there once.
@@ -42,6 +45,17 @@ pub struct Files {
     watch: Option<Watch>,
     blind: Vec<WatchError>,
     candidate: Option<Candidate>,
+}
+
+/// A file that was read.
+type FileRead = (Version, Arc<Fragment>);
+
+/// Files as they were read last.
+#[derive(Default)]
+struct Known {
+    main: Option<FileRead>,
+    /// By name, which is also their order.
+    drop_ins: BTreeMap<OsString, FileRead>,
 }
 
 /// A drop-in that is judged before it is one.
@@ -58,7 +72,8 @@ impl Files {
         Self {
             drop_ins: main.with_file_name("mesh.d"),
             main,
-            known: BTreeMap::new(),
+            known: Known::default(),
+            plain: false,
             revision: 0,
             seen: false,
             watch: None,
@@ -91,13 +106,20 @@ impl Files {
     }
 
     /// From now on `changed` is called whenever there may be something new to read.
-    pub fn watch(&mut self, changed: impl Fn() + Send + 'static) -> Result<(), WatchError> {
+    pub fn watch(
+        &mut self,
+        changed: impl Fn(Completion) + Send + 'static,
+    ) -> Result<(), WatchError> {
         self.watch = Some(Watch::new(&self.main, &self.drop_ins, changed)?);
         Ok(())
     }
 
     /// The files as they are now. Where they are watched, what was read is what is watched.
     pub fn read(&mut self) -> Fragments {
+        // All is read, so that nothing is left to be told.
+        if let Some(watch) = &self.watch {
+            watch.touched();
+        }
         self.look_again();
         for _ in 1..LOOKS {
             let fragments = self.read_once();
@@ -107,6 +129,18 @@ impl Files {
         }
         // Files that keep moving make another call when they move again: they are watched now.
         self.read_once()
+    }
+
+    /// The same after a call: if it told of some drop-ins only, no other file is looked at. A thousand drop-ins
+    /// take milliseconds to look at, and one that is being written is left alone until its writer closes it.
+    pub fn read_changed(&mut self) -> Fragments {
+        let touched = self.watch.as_ref().map(Watch::touched);
+        match touched {
+            Some(touched) if self.plain && !touched.anything => self
+                .read_some(&touched.drop_ins)
+                .unwrap_or_else(|| self.read()),
+            _ => self.read(),
+        }
     }
 
     /// Whether something may have changed that no call told of: over a mount, or where inotify
@@ -155,24 +189,62 @@ impl Files {
             }
         }
         let mut before = std::mem::take(&mut self.known);
+        self.plain = fragments.problems.is_empty() && self.candidate.is_none();
         for path in paths {
             if let Some(candidate) = self.candidate.as_ref().filter(|it| it.place == path) {
                 fragments.push(candidate.fragment.clone());
                 continue;
             }
-            let old = before.remove(&path);
+            let name = path.file_name().filter(|_| path != self.main);
+            let old = match name {
+                Some(name) => before.drop_ins.remove(name),
+                None => before.main.take(),
+            };
             match self.read_file(&path, old) {
                 Ok(None) => {}
-                Ok(Some((version, fragment))) => {
-                    fragments.push(Ok(Arc::clone(&fragment)));
-                    self.known.insert(path, (version, fragment));
+                Ok(Some(read)) => {
+                    fragments.push(Ok(Arc::clone(&read.1)));
+                    match name {
+                        Some(name) => drop(self.known.drop_ins.insert(name.to_owned(), read)),
+                        None => self.known.main = Some(read),
+                    }
                 }
                 Err(ignored) if ignored.severity != Severity::Error => {
+                    self.plain = false;
                     fragments.problems.push(*ignored);
                 }
-                Err(problem) => fragments.push(Err(problem)),
+                Err(problem) => {
+                    self.plain = false;
+                    fragments.push(Err(problem));
+                }
             }
         }
+        self.completed(fragments)
+    }
+
+    /// The drop-ins of these names as they are now, and everything else as it was. None if there is more to it.
+    fn read_some(&mut self, names: &BTreeSet<OsString>) -> Option<Fragments> {
+        for name in names.iter().filter(|name| file::is_drop_in(name)) {
+            let path = self.drop_ins.join(name);
+            // What a link leads to has to be watched.
+            if path.is_symlink() {
+                return None;
+            }
+            let old = self.known.drop_ins.remove(name);
+            if let Some(read) = self.read_file(&path, old).ok()? {
+                self.known.drop_ins.insert(name.clone(), read);
+            }
+        }
+        let mut fragments = Fragments::default();
+        let files = self.known.main.iter().chain(self.known.drop_ins.values());
+        for (_, fragment) in files {
+            fragments.push(Ok(Arc::clone(fragment)));
+        }
+        Some(self.completed(fragments))
+    }
+
+    /// With what is to be said of a main file that is not there.
+    fn completed(&mut self, mut fragments: Fragments) -> Fragments {
         let has_main = self.begins_with_main(fragments.origins());
         self.seen |= has_main;
         // Without its main file a configuration that had one is not whole: drop-ins alone would
@@ -193,8 +265,8 @@ impl Files {
     fn read_file(
         &mut self,
         path: &Path,
-        old: Option<(Version, Arc<Fragment>)>,
-    ) -> Result<Option<(Version, Arc<Fragment>)>, Box<Problem>> {
+        old: Option<FileRead>,
+    ) -> Result<Option<FileRead>, Box<Problem>> {
         let origin = || Origin::new(path);
         match file::read(path, old.as_ref().map(|(version, _)| *version)) {
             FileContent::Absent => Ok(None),

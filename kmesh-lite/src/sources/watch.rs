@@ -1,7 +1,7 @@
 //! Noticing that the configuration may have changed.
 //!
 //! In: the paths that it is read from. Out: a call, at least once after each change
-//! of what those paths lead to, and rarely otherwise.
+//! of what those paths lead to, and rarely otherwise; and which drop-ins have changed, if that is all.
 //!
 //! A file counts as changed when its writer closes it or something is renamed to its place: between
 //! truncating a file and closing it an editor shows an empty one, and an empty mesh is valid.
@@ -9,10 +9,11 @@
 mod places;
 
 use crate::host::WatchError;
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
 use places::{DirectoryInterest, Places};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -27,11 +28,30 @@ pub struct Watch {
     shared: Arc<WatchState>,
 }
 
+/// Whether more is to be expected of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// What is there now is what somebody meant: a writer closed it, or it was put there as a whole.
+    Complete,
+    /// It may be a step of several: something was removed, or made.
+    Begun,
+}
+
+/// What has changed since somebody asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// More than drop-ins, or it is not known what.
+    pub anything: bool,
+    /// Names of drop-ins that are no links.
+    pub drop_ins: BTreeSet<OsString>,
+}
+
 /// What the watcher's thread judges events by. Never locked while the watcher is asked for
 /// something: it answers on the same thread.
 #[derive(Default)]
 struct WatchState {
     watched: Mutex<Watched>,
+    touched: Mutex<Touched>,
     /// Paths that have been dealt with.
     #[cfg(test)]
     seen: Mutex<Vec<PathBuf>>,
@@ -52,6 +72,8 @@ type Inode = (u64, u64);
 struct Handler<F> {
     shared: Arc<WatchState>,
     changed: F,
+    /// The watched file whose place was taken last. It tells of its own end as well.
+    replaced: Option<PathBuf>,
 }
 
 /// What looking again at the paths has shown.
@@ -69,12 +91,13 @@ impl Watch {
     pub fn new(
         file: &Path,
         drop_ins: &Path,
-        changed: impl Fn() + Send + 'static,
+        changed: impl Fn(Completion) + Send + 'static,
     ) -> Result<Self, WatchError> {
         let shared = Arc::<WatchState>::default();
         let handler = Handler {
             shared: Arc::clone(&shared),
             changed,
+            replaced: None,
         };
         let watcher = RecommendedWatcher::new(handler, Config::default())
             .map_err(|error| WatchError::Start(cause(error)))?;
@@ -84,6 +107,12 @@ impl Watch {
             watcher,
             shared,
         })
+    }
+
+    /// What has changed since this was asked last. Ask before reading: what changes meanwhile is told next
+    /// time.
+    pub fn touched(&self) -> Touched {
+        std::mem::take(&mut *self.shared.touched())
     }
 
     /// Follows the paths anew. Call it before reading them, so that a change during the reading is
@@ -138,17 +167,18 @@ fn blind_error(path: &Path, error: notify::Error) -> WatchError {
     }
 }
 
-impl<F: Fn() + Send + 'static> notify::EventHandler for Handler<F> {
+impl<F: Fn(Completion) + Send + 'static> notify::EventHandler for Handler<F> {
     fn handle_event(&mut self, event: notify::Result<notify::Event>) {
-        let changed = match &event {
-            Ok(event) => self.shared.matters(event),
+        let change = match &event {
+            Ok(event) => self.judge(event),
             Err(error) => {
                 log::debug!(error:%; "cannot read what inotify has to tell");
-                true
+                self.shared.touched().anything = true;
+                Some(Completion::Begun)
             }
         };
-        if changed {
-            (self.changed)();
+        if let Some(completion) = change {
+            (self.changed)(completion);
         }
         #[cfg(test)]
         self.shared
@@ -159,27 +189,67 @@ impl<F: Fn() + Send + 'static> notify::EventHandler for Handler<F> {
     }
 }
 
+impl<F> Handler<F> {
+    /// What an event means, if it means anything.
+    fn judge(&mut self, event: &notify::Event) -> Option<Completion> {
+        use Completion::{Begun, Complete};
+        let is_renamed = matches!(
+            event.kind,
+            EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+        );
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+            // Nearly all that comes: reading, and writing that goes on.
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)) => return None,
+            EventKind::Create(_) if event.paths.iter().all(|path| is_empty_file(path)) => {
+                return None;
+            }
+            _ => {}
+        }
+        let watched = self.shared.watched();
+        let mut touched = self.shared.touched();
+        // Events were lost.
+        if event.need_rescan() {
+            touched.anything = true;
+            return Some(Begun);
+        }
+        let mut matters = false;
+        for path in event.paths.iter().filter(|path| covers(&watched, path)) {
+            matters = true;
+            match drop_in(&watched, path) {
+                Some(name) => drop(touched.drop_ins.insert(name.to_owned())),
+                None => touched.anything = true,
+            }
+        }
+        // Something that is renamed to another place has only gone.
+        let place = event.paths.last().filter(|path| covers(&watched, path));
+        let completion = match event.kind {
+            EventKind::Access(_) => Complete,
+            _ if is_renamed && place.is_some() => Complete,
+            // The end of the file whose place was taken is no other change.
+            EventKind::Modify(ModifyKind::Metadata(_)) | EventKind::Remove(_)
+                if place.is_some() && self.replaced.as_ref() == place =>
+            {
+                Complete
+            }
+            _ => Begun,
+        };
+        if is_renamed {
+            self.replaced = place.filter(|path| watched.contains_key(*path)).cloned();
+        } else if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+            self.replaced = None;
+        }
+        matters.then_some(completion)
+    }
+}
+
 impl WatchState {
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn matters(&self, event: &notify::Event) -> bool {
-        match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-            // Nearly all that comes: reading, and writing that goes on.
-            EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)) => return false,
-            EventKind::Create(_) if event.paths.iter().all(|path| is_empty_file(path)) => {
-                return false;
-            }
-            _ => {}
-        }
-        // Events were lost.
-        if event.need_rescan() {
-            return true;
-        }
-        let watched = self.watched();
-        event.paths.iter().any(|path| covers(&watched, path))
+    fn touched(&self) -> MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,6 +260,14 @@ fn covers(watched: &Watched, path: &Path) -> bool {
     };
     let interest = watched.get(folder).and_then(|it| it.interest.as_ref());
     watched.contains_key(path) || interest.is_some_and(|interest| interest.covers(name))
+}
+
+/// The name of a drop-in at `path`, if nothing else can be there that matters.
+fn drop_in<'p>(watched: &Watched, path: &'p Path) -> Option<&'p OsStr> {
+    let name = path.file_name()?;
+    let interest = watched.get(path.parent()?)?.interest.as_ref()?;
+    let is_plain = interest.drop_ins && !interest.names.contains(name);
+    (is_plain && !watched.contains_key(path)).then_some(name)
 }
 
 /// A file that was just created and awaits its content: closing it will tell.

@@ -176,6 +176,7 @@ fn a_fact_about_an_endpoint_reads_and_writes_its_service() {
             "put endpoints [12000..12029]",
             "put endpoints [12029..12030]",
             "put service #1",
+            "put frontend #1",
             "commit"
         ]
     );

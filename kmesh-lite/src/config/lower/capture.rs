@@ -1,13 +1,12 @@
 //! `[capture]`.
 
 use super::super::Host;
-use super::super::fragment::Fragment;
+use super::super::piece::Anchor;
 use super::super::read::List;
 use super::super::scalar::CgroupText;
 use super::merge::Merged;
 use super::{Diagnostics, Spot, unit};
 use crate::model::{Capture, CgroupRef};
-use std::sync::Arc;
 
 const ROUTED: &str =
     "name the unit as `systemctl` does: its connections are routed like any otherwise";
@@ -16,15 +15,15 @@ const NOT_CAPTURED: &str =
 
 pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capture {
     let mut capture = Capture::default();
-    let Some((fragment, text)) = merged.capture else {
+    let Some((anchor, text)) = merged.capture else {
         return capture;
     };
     if let Some(written) = &text.cgroups {
-        capture.cgroups = cgroups(fragment, written, host, report);
+        capture.cgroups = cgroups(anchor, written, host, report);
     }
     if let Some(written) = &text.bypass {
         for item in &written.items {
-            let spot = Spot::new(fragment, item.span);
+            let spot = Spot::new(anchor, item.span);
             unit::check(spot, item, host, ROUTED, report);
         }
         let bypass = written.items.iter().map(|item| item.value.0.clone());
@@ -37,13 +36,13 @@ pub fn lower(merged: &Merged<'_>, host: &Host, report: &mut Diagnostics) -> Capt
 
 /// Without those below others, whose programs are captured already.
 fn cgroups(
-    fragment: &Arc<Fragment>,
+    anchor: Anchor<'_>,
     written: &List<CgroupText>,
     host: &Host,
     report: &mut Diagnostics,
 ) -> Vec<CgroupRef> {
     if written.items.is_empty() && written.whole {
-        let spot = Spot::new(fragment, written.span);
+        let spot = Spot::new(anchor, written.span);
         let problem = spot.warning("nothing is captured");
         report.push(problem.help("leave `cgroups` out to capture the whole host"));
     }
@@ -51,7 +50,7 @@ fn cgroups(
     items.sort_by(|a, b| (&a.value.0, a.span).cmp(&(&b.value.0, b.span)));
     let mut kept: Vec<CgroupRef> = Vec::new();
     for item in items {
-        let (spot, named) = (Spot::new(fragment, item.span), &item.value.0);
+        let (spot, named) = (Spot::new(anchor, item.span), &item.value.0);
         unit::check(spot, item, host, NOT_CAPTURED, report);
         match kept.iter().find(|above| holds(above, named)) {
             Some(above) => {

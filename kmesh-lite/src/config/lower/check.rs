@@ -2,15 +2,16 @@
 
 use super::super::Host;
 use super::super::endpoint::VipText;
-use super::super::span::Span;
 use super::address::{is_own, unusable};
 use super::endpoint::SharedEndpoints;
 use super::service::LoweredService;
 use super::waypoint::Waypoints;
-use super::{Diagnostics, Spot, hidden, udp};
-use crate::model::{Backend, Protocol, Vip};
+use super::{Diagnostics, Spot};
+use crate::model::{Backend, PortMapping, Protocol, Vip};
+use imbl::OrdMap;
 use ipnetwork::IpNetwork;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 pub struct Everything<'c, 'a> {
@@ -19,7 +20,7 @@ pub struct Everything<'c, 'a> {
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
     pub services: &'c [LoweredService<'a>],
-    pub backends: &'c BTreeMap<IpAddr, Backend>,
+    pub backends: &'c OrdMap<IpAddr, Backend>,
 }
 
 pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
@@ -28,19 +29,16 @@ pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     waypoints_at_vips(mesh, &frontends, &vips, report);
     endpoints_at_vips(mesh, &vips, report);
     waypoint_cycles(mesh, report);
-    udp::check(mesh, report);
-    hidden::check(mesh, report);
     hostnames(mesh.services, report);
 }
 
 /// Says once that names are kept for later.
 fn hostnames(services: &[LoweredService<'_>], report: &mut Diagnostics) {
-    let named = services.iter().find_map(|service| {
-        let list = service.text.hostnames.as_ref()?;
-        (!list.items.is_empty()).then(|| Spot::new(service.fragment, list.span))
-    });
-    if let Some(spot) = named {
-        let problem = spot.note("`hostnames` do nothing yet: no DNS is answered here");
+    let named = services.iter().find(|service| service.is_named);
+    let text = named.and_then(|service| service.entry.text()?.hostnames.as_ref());
+    if let (Some(service), Some(list)) = (named, text) {
+        let message = "`hostnames` do nothing yet: no DNS is answered here";
+        let problem = service.spot(list.span).note(message);
         report.push(problem.help(
             "programs use a virtual address, or a name that your own DNS or /etc/hosts leads there",
         ));
@@ -50,42 +48,25 @@ fn hostnames(services: &[LoweredService<'_>], report: &mut Diagnostics) {
 /// A frontend: address, port, protocol.
 type FrontendAt = (IpAddr, u16, Protocol);
 
-/// Whose a frontend is, and where its port is declared.
-#[derive(Clone, Copy)]
-struct FrontendOwner<'c, 'a> {
-    service: &'c LoweredService<'a>,
-    port: Span,
-}
+/// Whose each frontend is.
+type Frontends<'c, 'a> = HashMap<FrontendAt, &'c LoweredService<'a>>;
 
-impl<'a> FrontendOwner<'_, 'a> {
-    fn spot(&self) -> Spot<'a> {
-        Spot::new(self.service.fragment, self.port)
-    }
-}
+/// Whose each fixed virtual address is; the first service, if several have it.
+type VipOwners<'c, 'a> = BTreeMap<IpAddr, &'c LoweredService<'a>>;
 
 /// Every frontend of a fixed address. Two services with the same one are an error.
-fn frontends<'c, 'a>(
-    mesh: &Everything<'c, 'a>,
-    report: &mut Diagnostics,
-) -> BTreeMap<FrontendAt, FrontendOwner<'c, 'a>> {
-    let mut owners: BTreeMap<FrontendAt, FrontendOwner<'c, 'a>> = BTreeMap::new();
+fn frontends<'c, 'a>(mesh: &Everything<'c, 'a>, report: &mut Diagnostics) -> Frontends<'c, 'a> {
+    let mut owners = Frontends::with_capacity(mesh.services.len());
     for service in mesh.services {
         for vip in &service.model.vips {
             let Vip::Fixed(ip) = vip else { continue };
-            for item in service.text.ports.0.iter().flat_map(|list| &list.items) {
-                let port = item.value.0;
-                let owner = FrontendOwner {
-                    service,
-                    port: item.span,
-                };
+            for port in &service.model.ports {
                 let key = (*ip, port.port, port.protocol);
-                match owners.get(&key) {
+                match owners.entry(key) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(service)),
                     // Twice in one service has been told.
-                    Some(first) if first.service.name == service.name => {}
-                    Some(first) => collision(key, first, &owner, report),
-                    None => {
-                        owners.insert(key, owner);
-                    }
+                    Entry::Occupied(first) if first.get().name() == service.name() => {}
+                    Entry::Occupied(first) => collision(key, port, first.get(), service, report),
                 }
             }
         }
@@ -95,37 +76,53 @@ fn frontends<'c, 'a>(
 
 fn collision(
     key: FrontendAt,
-    a: &FrontendOwner<'_, '_>,
-    b: &FrontendOwner<'_, '_>,
+    port: &PortMapping,
+    a: &LoweredService<'_>,
+    b: &LoweredService<'_>,
     report: &mut Diagnostics,
 ) {
-    let (ip, port, protocol) = key;
-    let address = SocketAddr::from((ip, port));
-    let (first, second) = match report.is_before(a.spot(), b.spot()) {
-        true => (a, b),
-        false => (b, a),
+    let (ip, _, protocol) = key;
+    let address = SocketAddr::from((ip, port.port));
+    let (Some(mut first), Some(mut second)) = (port_spot(a, port), port_spot(b, port)) else {
+        return;
     };
-    let (one, other) = (first.service.name, second.service.name);
+    let (mut one, mut other) = (a.name(), b.name());
+    if !report.is_before(first, second) {
+        std::mem::swap(&mut first, &mut second);
+        std::mem::swap(&mut one, &mut other);
+    }
     let message =
         format!("the services `{one}` and `{other}` have the same frontend `{address}/{protocol}`");
-    let problem = second.spot().error(message);
+    let problem = second.error(message);
     report.push(
         problem
-            .related(first.spot().place(), format!("declared by `{one}` here"))
+            .related(first.place(), format!("declared by `{one}` here"))
             .help("give one of them another address or port"),
     );
 }
 
-/// Fixed virtual addresses, with a place of each.
-fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, Spot<'a>> {
-    let mut vips = BTreeMap::new();
+/// Where a service declares a port.
+fn port_spot<'a>(service: &LoweredService<'a>, port: &PortMapping) -> Option<Spot<'a>> {
+    let same = |it: &PortMapping| (it.port, it.protocol) == (port.port, port.protocol);
+    let written = service.ports().find(|item| same(&item.value.0))?;
+    Some(service.spot(written.span))
+}
+
+/// Where a service has a fixed virtual address.
+fn vip_spot<'a>(service: &LoweredService<'a>, ip: IpAddr) -> Option<Spot<'a>> {
+    let is_it = |vip: &VipText| matches!(vip, VipText::Fixed(it) if *it == ip);
+    let written = service.vips().find(|item| is_it(&item.value))?;
+    Some(service.spot(written.span))
+}
+
+fn vips<'c, 'a>(mesh: &Everything<'c, 'a>) -> VipOwners<'c, 'a> {
+    let mut vips = VipOwners::new();
     for service in mesh.services {
-        for item in service.text.vips.0.iter().flat_map(|list| &list.items) {
-            if let VipText::Fixed(ip) = item.value
-                && unusable(ip).is_none()
+        for vip in &service.model.vips {
+            if let Vip::Fixed(ip) = vip
+                && unusable(*ip).is_none()
             {
-                let spot = Spot::new(service.fragment, item.span);
-                vips.entry(ip).or_insert(spot);
+                vips.entry(*ip).or_insert(service);
             }
         }
     }
@@ -135,8 +132,8 @@ fn vips<'a>(mesh: &Everything<'_, 'a>) -> BTreeMap<IpAddr, Spot<'a>> {
 /// Nothing listens at a virtual address, so a waypoint cannot be there.
 fn waypoints_at_vips(
     mesh: &Everything<'_, '_>,
-    frontends: &BTreeMap<FrontendAt, FrontendOwner<'_, '_>>,
-    vips: &BTreeMap<IpAddr, Spot<'_>>,
+    frontends: &Frontends<'_, '_>,
+    vips: &VipOwners<'_, '_>,
     report: &mut Diagnostics,
 ) {
     for (name, found) in mesh.waypoints {
@@ -144,7 +141,8 @@ fn waypoints_at_vips(
             continue;
         };
         let address = written.value.0;
-        let Some(vip) = vips.get(&address.ip()) else {
+        let owner = vips.get(&address.ip());
+        let Some(vip) = owner.and_then(|owner| vip_spot(owner, address.ip())) else {
             continue;
         };
         let key = (address.ip(), address.port(), Protocol::Tcp);
@@ -154,7 +152,7 @@ fn waypoints_at_vips(
         }
         let message = format!("the waypoint `{name}` is at a virtual address of the mesh");
         report.push(
-            Spot::new(found.fragment, written.span)
+            Spot::new(found.anchor, written.span)
                 .error(message)
                 .expected("the address that the proxy itself listens on")
                 .related(vip.place(), "the virtual address"),
@@ -165,40 +163,52 @@ fn waypoints_at_vips(
 /// A connection is routed once: an endpoint that is itself a virtual address is taken as it is.
 fn endpoints_at_vips(
     mesh: &Everything<'_, '_>,
-    vips: &BTreeMap<IpAddr, Spot<'_>>,
+    vips: &VipOwners<'_, '_>,
     report: &mut Diagnostics,
 ) {
     // Few virtual addresses are looked up among many endpoints, not the other way round.
-    let suspects = vips.keys().filter(|ip| mesh.backends.contains_key(ip));
+    let suspects = vips.keys().filter(|ip| mesh.backends.contains_key(*ip));
     let mut suspects: BTreeSet<IpAddr> = suspects
         .copied()
         .filter(|ip| !is_own(mesh.host, *ip))
         .collect();
-    // A service that has its own virtual address as an endpoint took over an address that exists.
-    for service in mesh.services {
-        let endpoints = &service.model.endpoints;
-        let exists = |ip: &IpAddr| endpoints.binary_search_by_key(ip, |e| e.address).is_ok();
-        for vip in &service.model.vips {
-            if let Vip::Fixed(ip) = vip
-                && exists(ip)
-            {
-                suspects.remove(ip);
+    if !suspects.is_empty() {
+        // A service that has its own virtual address as an endpoint took over an address that exists.
+        for service in mesh.services {
+            for vip in &service.model.vips {
+                if let Vip::Fixed(ip) = vip
+                    && has_endpoint(service, *ip)
+                {
+                    suspects.remove(ip);
+                }
             }
         }
     }
-    let in_ranges = mesh
-        .vip_ranges
-        .iter()
-        .any(|range| mesh.backends.keys().any(|ip| range.contains(*ip)));
-    if suspects.is_empty() && !in_ranges {
+    let ranges = mesh.vip_ranges.iter();
+    let ranges = ranges.map(|range| range.network()..=range.broadcast());
+    let ranges: Vec<_> = ranges
+        .filter(|range| mesh.backends.range(range.clone()).next().is_some())
+        .collect();
+    if suspects.is_empty() && ranges.is_empty() {
         return;
     }
     for service in mesh.services {
-        for item in service.text.endpoints.iter().flat_map(|list| &list.items) {
+        let endpoints = &service.model.endpoints;
+        let is_told = suspects.iter().any(|ip| has_endpoint(service, *ip))
+            || ranges.iter().any(|range| {
+                let first = endpoints.partition_point(|it| it.address < *range.start());
+                endpoints
+                    .get(first)
+                    .is_some_and(|it| range.contains(&it.address))
+            });
+        if !is_told {
+            continue;
+        }
+        for item in service.endpoints() {
             let Some(ip) = super::endpoint::address_of(&item.value, mesh.shared) else {
                 continue;
             };
-            let spot = Spot::new(service.fragment, item.span);
+            let spot = service.spot(item.span);
             if let Some(range) = mesh.vip_ranges.iter().find(|range| range.contains(ip)) {
                 let message = format!("the endpoint `{ip}` is in `vip_ranges` (`{range}`)");
                 report.push(
@@ -206,7 +216,8 @@ fn endpoints_at_vips(
                         .help("`auto` may give this address to a service"),
                 );
             }
-            let Some(vip) = vips.get(&ip).filter(|_| suspects.contains(&ip)) else {
+            let owner = vips.get(&ip).filter(|_| suspects.contains(&ip));
+            let Some(vip) = owner.and_then(|owner| vip_spot(owner, ip)) else {
                 continue;
             };
             let message = format!("the endpoint `{ip}` is a virtual address of another service");
@@ -222,7 +233,8 @@ fn endpoints_at_vips(
             continue;
         };
         let ip = address.value.0;
-        let Some(vip) = vips.get(&ip).filter(|_| suspects.contains(&ip)) else {
+        let owner = vips.get(&ip).filter(|_| suspects.contains(&ip));
+        let Some(vip) = owner.and_then(|owner| vip_spot(owner, ip)) else {
             continue;
         };
         let message = format!("the endpoint `{ip}` is a virtual address of a service");
@@ -235,6 +247,14 @@ fn endpoints_at_vips(
                 .help(ONCE),
         );
     }
+}
+
+/// Whether an address is that of an endpoint of a service.
+fn has_endpoint(service: &LoweredService<'_>, ip: IpAddr) -> bool {
+    let endpoints = &service.model.endpoints;
+    endpoints
+        .binary_search_by_key(&ip, |endpoint| endpoint.address)
+        .is_ok()
 }
 
 const ONCE: &str = "connections are routed once: they go to this address itself and not on to that service's endpoints; \
@@ -269,7 +289,7 @@ fn waypoint_cycles(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
         let spots: Vec<_> = cycle
             .iter()
             .filter_map(|name| mesh.waypoints.get(name))
-            .filter_map(|found| Some(Spot::new(found.fragment, found.address?.span)))
+            .filter_map(|found| Some(Spot::new(found.anchor, found.address?.span)))
             .collect();
         let names: Vec<_> = cycle.iter().map(|name| format!("`{name}`")).collect();
         let message = format!(

@@ -1,7 +1,7 @@
 //! `[endpoints]`, and the endpoints of a service.
 
 use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
-use super::super::fragment::Fragment;
+use super::super::piece::Anchor;
 use super::super::read::At;
 use super::super::scalar::Address;
 use super::super::span::Span;
@@ -11,7 +11,7 @@ use super::own_port::ServicePorts;
 use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
-use crate::model::{Endpoint, Name, PortMapping};
+use crate::model::{Endpoint, Name, Place, PortMapping};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct LoweredEndpoint<'a> {
     /// None if it could not be read.
     pub address: Option<&'a At<Address>>,
     pub waypoint: Option<Name>,
+    /// Where it is.
+    pub resolved: Arc<Place>,
     place: PlaceText<'a>,
     weight: u32,
 }
@@ -47,21 +49,22 @@ pub fn shared<'a>(
             entry,
             address: entry.text.and_then(|text| text.address.0.as_ref()),
             waypoint: None,
+            resolved: Arc::default(),
             place: PlaceText::default(),
             weight: DEFAULT_WEIGHT,
         };
         if let Some(text) = entry.text {
             let labels = [&text.network, &text.node, &text.cluster];
-            found.place = PlaceText::new(entry.fragment, &text.locality, labels);
+            found.place = PlaceText::new(entry.anchor, &text.locality, labels);
             // Also of one that no service uses.
-            places.resolve(found.place, report);
+            found.resolved = places.resolve(found.place, report);
             found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
             let clients = found
                 .address
                 .filter(|address| address.value.0.is_ipv4())
                 .map(|address| format!("the endpoint `{}`", address.value.0));
             found.waypoint =
-                waypoint::used(waypoints, entry.fragment, &text.waypoint, clients, report);
+                waypoint::used(waypoints, entry.anchor, &text.waypoint, clients, report);
         }
         if let Some(address) = found.address {
             check_address(entry.at(address.span), address.value.0, report);
@@ -116,7 +119,7 @@ pub struct Item {
 
 /// The endpoints of a service, by address. Those that cannot be resolved are left out.
 pub fn of_service<'a>(
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     written: &'a [At<EndpointText>],
     ports: &ServicePorts<'_>,
     shared: &SharedEndpoints<'a>,
@@ -127,15 +130,15 @@ pub fn of_service<'a>(
     for At { span, value } in written {
         let found = match value {
             EndpointText::Address(ip, _) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
-            EndpointText::Name(name) => by_name(Spot::new(fragment, *span), name, shared, report),
-            EndpointText::Table(table) => from_table(fragment, table, shared, report),
+            EndpointText::Name(name) => by_name(Spot::new(anchor, *span), name, shared, report),
+            EndpointText::Table(table) => from_table(anchor, table, shared, report),
         };
-        let own_ports = ports.own(Spot::new(fragment, *span), value, report);
+        let own_ports = ports.own(Spot::new(anchor, *span), value, report);
         let (Some((address, place, weight)), Some(own_ports)) = (found, own_ports) else {
             continue;
         };
         if !matches!(value, EndpointText::Name(_)) {
-            check_address(Spot::new(fragment, *span), address, report);
+            check_address(Spot::new(anchor, *span), address, report);
         }
         let endpoint = Endpoint {
             address,
@@ -152,9 +155,9 @@ pub fn of_service<'a>(
     items.sort_by(|a, b| key(a).cmp(&key(b)));
     for pair in items.windows(2) {
         if key(&pair[0]) == key(&pair[1]) {
-            let first = Spot::new(fragment, pair[0].span).place();
+            let first = Spot::new(anchor, pair[0].span).place();
             let message = format!("`{}` is an endpoint twice", ports.title(&pair[1].endpoint));
-            let problem = Spot::new(fragment, pair[1].span).error(message);
+            let problem = Spot::new(anchor, pair[1].span).error(message);
             report.push(problem.related(first, "first here").help(
                 "give it a larger `weight` if it should get more connections, or each a port of its own if there are two servers",
             ));
@@ -170,21 +173,16 @@ fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
 type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
 
 fn from_table<'a>(
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     table: &'a EndpointTable,
     shared: &SharedEndpoints<'a>,
     report: &mut Diagnostics,
 ) -> Option<Resolved<'a>> {
     let labels = [&table.network, &table.node, &table.cluster];
-    let place = PlaceText::new(fragment, &table.locality, labels);
+    let place = PlaceText::new(anchor, &table.locality, labels);
     let (address, defaults, weight) = match (&table.address, &table.name) {
         (Some(address), _) => (address.value.0.0, PlaceText::default(), DEFAULT_WEIGHT),
-        (None, Some(name)) => by_name(
-            Spot::new(fragment, name.span),
-            &name.value.0,
-            shared,
-            report,
-        )?,
+        (None, Some(name)) => by_name(Spot::new(anchor, name.span), &name.value.0, shared, report)?,
         (None, None) => return None,
     };
     let weight = table.weight.map_or(weight, |weight| weight.0);

@@ -1,22 +1,21 @@
 //! The tables of all files, by name.
 
 use super::super::endpoint::{LocalityText, SharedEndpoint};
-use super::super::fragment::Fragment;
-use super::super::parse::Parsed;
+use super::super::piece::{Anchor, Piece, Pieces};
+use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
     CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
 };
 use super::super::span::Span;
-use super::{Diagnostics, Spot};
+use super::{Diagnostics, Lowered, Spot, is_clean};
 use crate::model::Name;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
-use std::sync::Arc;
 
 /// An entry of one of the tables, and where it comes from.
 pub struct Entry<'a, T> {
-    pub fragment: &'a Arc<Fragment>,
+    pub anchor: Anchor<'a>,
     pub name: &'a At<Name>,
     /// None if it could not be read.
     pub text: Option<&'a T>,
@@ -29,12 +28,54 @@ impl<'a, T> Entry<'a, T> {
     }
 
     pub fn at(&self, span: Span) -> Spot<'a> {
-        Spot::new(self.fragment, span)
+        Spot::new(self.anchor, span)
+    }
+}
+
+/// A service, whose text may have been forgotten.
+#[derive(Clone, Copy)]
+pub struct ServiceEntry<'a> {
+    pub piece: &'a Piece,
+    pub name: &'a At<Name>,
+    /// Its place among the services of the piece.
+    place: usize,
+}
+
+impl<'a> ServiceEntry<'a> {
+    pub fn anchor(&self) -> Anchor<'a> {
+        self.piece.anchor()
+    }
+
+    pub fn spot(&self) -> Spot<'a> {
+        self.at(self.name.span)
+    }
+
+    pub fn at(&self, span: Span) -> Spot<'a> {
+        Spot::new(self.anchor(), span)
+    }
+
+    /// None if it could not be read.
+    pub fn text(&self) -> Option<&'a ServiceText> {
+        let text = self.piece.parsed().text.as_ref()?;
+        let (_, text) = text.services.as_ref()?.entries.get(self.place)?;
+        text.as_ref()
+    }
+
+    /// Remembers what it means, if its piece says nothing else, and nothing that was found concerns another. An
+    /// error may.
+    pub fn remember(&self, lowered: Lowered) {
+        let piece = self.piece;
+        if piece.service().is_some()
+            && is_clean(&lowered.problems)
+            && piece.holds_problems(&lowered)
+        {
+            *piece.lowered.borrow_mut() = Some(lowered);
+        }
     }
 }
 
 /// A table that stands in one file only.
-pub type Single<'a, T> = Option<(&'a Arc<Fragment>, &'a T)>;
+pub type Single<'a, T> = Option<(Anchor<'a>, &'a T)>;
 
 /// Entries by name.
 pub type NamedTable<'a, T> = BTreeMap<&'a str, Entry<'a, T>>;
@@ -47,69 +88,82 @@ pub struct Merged<'a> {
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
-    pub services: NamedTable<'a, ServiceText>,
+    pub services: BTreeMap<&'a str, ServiceEntry<'a>>,
     pub endpoints: NamedTable<'a, SharedEndpoint>,
 }
 
-pub fn merge<'a>(files: &'a [Arc<Parsed>], report: &mut Diagnostics) -> Merged<'a> {
+pub fn merge<'a>(files: &'a [Pieces], report: &mut Diagnostics) -> Merged<'a> {
     let mut merged = Merged::default();
-    for file in files {
-        let from = &file.fragment;
-        let Some(text) = &file.text else { continue };
-        let DocumentText {
-            span: _,
-            sound: _,
-            node,
-            mesh,
-            capture,
-            limits,
-            localities,
-            waypoints,
-            services,
-            endpoints,
-        } = text;
-        single("node", &mut merged.node, from, node, |t| t.span, report);
-        single("mesh", &mut merged.mesh, from, mesh, |t| t.span, report);
-        single(
-            "capture",
-            &mut merged.capture,
-            from,
-            capture,
-            |t| t.span,
-            report,
-        );
-        single(
-            "limits",
-            &mut merged.limits,
-            from,
-            limits,
-            |t| t.span,
-            report,
-        );
-        named("locality", &mut merged.localities, from, localities, report);
-        named("waypoint", &mut merged.waypoints, from, waypoints, report);
-        named("service", &mut merged.services, from, services, report);
-        named("endpoint", &mut merged.endpoints, from, endpoints, report);
+    for piece in files.iter().flat_map(|file| &file.list) {
+        match piece.service() {
+            Some(name) => service(&mut merged, piece, name, 0, report),
+            None => tables(&mut merged, piece, report),
+        }
     }
     merged
+}
+
+/// What a piece says that is more than a service.
+fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostics) {
+    let from = piece.anchor();
+    let Some(text) = &piece.parsed().text else {
+        return;
+    };
+    let DocumentText {
+        span: _,
+        sound: _,
+        node,
+        mesh,
+        capture,
+        limits,
+        localities,
+        waypoints,
+        services,
+        endpoints,
+    } = text;
+    single("node", &mut merged.node, from, node, |t| t.span, report);
+    single("mesh", &mut merged.mesh, from, mesh, |t| t.span, report);
+    single(
+        "capture",
+        &mut merged.capture,
+        from,
+        capture,
+        |t| t.span,
+        report,
+    );
+    single(
+        "limits",
+        &mut merged.limits,
+        from,
+        limits,
+        |t| t.span,
+        report,
+    );
+    named("locality", &mut merged.localities, from, localities, report);
+    named("waypoint", &mut merged.waypoints, from, waypoints, report);
+    let services = services.iter().flat_map(|table| &table.entries);
+    for (place, (name, _)) in services.enumerate() {
+        service(merged, piece, name, place, report);
+    }
+    named("endpoint", &mut merged.endpoints, from, endpoints, report);
 }
 
 fn single<'a, T>(
     table: &str,
     merged: &mut Single<'a, T>,
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     text: &'a Option<T>,
     span: impl Fn(&T) -> Span,
     report: &mut Diagnostics,
 ) {
     let Some(text) = text else { return };
     match merged {
-        None => *merged = Some((fragment, text)),
+        None => *merged = Some((anchor, text)),
         Some((first, earlier)) => {
-            let first = Spot::new(first, span(earlier)).place();
+            let first = Spot::new(*first, span(earlier)).place();
             let message = format!("`[{table}]` stands in two files");
             report.push(
-                Spot::new(fragment, span(text))
+                Spot::new(anchor, span(text))
                     .error(message)
                     .related(first, "first here")
                     .help(format!("keep `[{table}]` in one file")),
@@ -121,13 +175,13 @@ fn single<'a, T>(
 fn named<'a, T>(
     what: &str,
     merged: &mut NamedTable<'a, T>,
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     table: &'a Option<Named<T>>,
     report: &mut Diagnostics,
 ) {
     for (name, text) in table.iter().flat_map(|table| &table.entries) {
         let entry = Entry {
-            fragment,
+            anchor,
             name,
             text: text.as_ref(),
         };
@@ -136,16 +190,36 @@ fn named<'a, T>(
                 vacant.insert(entry);
             }
             MapEntry::Occupied(first) => {
-                let message = format!("the {what} `{}` is defined twice", name.value);
-                let first = first.get().spot().place();
-                report.push(
-                    entry
-                        .spot()
-                        .error(message)
-                        .related(first, "first defined here")
-                        .help("rename one, or remove one"),
-                );
+                let first = first.get().spot();
+                report.push(twice(what, &name.value, first, entry.spot()));
             }
         }
     }
+}
+
+fn service<'a>(
+    merged: &mut Merged<'a>,
+    piece: &'a Piece,
+    name: &'a At<Name>,
+    place: usize,
+    report: &mut Diagnostics,
+) {
+    let entry = ServiceEntry { piece, name, place };
+    match merged.services.entry(name.value.as_str()) {
+        MapEntry::Vacant(vacant) => {
+            vacant.insert(entry);
+        }
+        MapEntry::Occupied(first) => {
+            let first = first.get().spot();
+            report.push(twice("service", &name.value, first, entry.spot()));
+        }
+    }
+}
+
+fn twice(what: &str, name: &Name, first: Spot<'_>, second: Spot<'_>) -> Problem {
+    let message = format!("the {what} `{name}` is defined twice");
+    let problem = second.error(message);
+    problem
+        .related(first.place(), "first defined here")
+        .help("rename one, or remove one")
 }

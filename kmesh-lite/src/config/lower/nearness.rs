@@ -57,7 +57,7 @@ pub fn check(service: &Failover<'_, '_>, report: &mut Diagnostics) {
             "give `[node]` its `locality`, and each endpoint",
         ),
         (false, Some(first)) => (
-            Spot::new(service.policy.fragment, first.span),
+            Spot::new(service.policy.anchor, first.span),
             match without.as_slice() {
                 [one] => format!(
                     "the endpoint `{}` of `{name}` has no locality, so it counts as far away",

@@ -34,7 +34,7 @@ impl ServicePorts<'_> {
                     (None, None) => Some(Vec::new()),
                     (None, Some(ports)) => self.each(spot, ports, report),
                     (Some((ip, port, span)), None) => {
-                        self.only(Spot::new(spot.fragment, span), ip, port, report)
+                        self.only(Spot::new(spot.anchor, span), ip, port, report)
                     }
                     (Some(_), Some(_)) => {
                         let message = "an endpoint has a port in `address` or `ports`, not both";
@@ -87,7 +87,7 @@ impl ServicePorts<'_> {
         let mut own: Vec<PortMapping> = Vec::new();
         let mut sound = true;
         for (key, target) in &written.items {
-            let at = Spot::new(spot.fragment, key.span);
+            let at = Spot::new(spot.anchor, key.span);
             let mut meant = self
                 .mappings
                 .iter()

@@ -1,6 +1,6 @@
 //! Localities, and the places made of them.
 
-use super::super::fragment::Fragment;
+use super::super::piece::Anchor;
 use super::super::read::At;
 use super::super::scalar::{Label, LocalityRef, locality};
 use super::merge::Merged;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The keys that make a place, as written.
 #[derive(Clone, Copy, Default)]
 pub struct PlaceText<'a> {
-    pub locality: Option<(&'a Arc<Fragment>, &'a At<LocalityRef>)>,
+    pub locality: Option<(Anchor<'a>, &'a At<LocalityRef>)>,
     pub network: Option<&'a str>,
     pub node: Option<&'a str>,
     pub cluster: Option<&'a str>,
@@ -20,13 +20,13 @@ pub struct PlaceText<'a> {
 
 impl<'a> PlaceText<'a> {
     pub fn new(
-        fragment: &'a Arc<Fragment>,
+        anchor: Anchor<'a>,
         locality: &'a Option<At<LocalityRef>>,
         [network, node, cluster]: [&'a Option<At<Label>>; 3],
     ) -> Self {
         let text = |label: &'a Option<At<Label>>| label.as_ref().map(|label| &*label.value.0);
         Self {
-            locality: locality.as_ref().map(|locality| (fragment, locality)),
+            locality: locality.as_ref().map(|locality| (anchor, locality)),
             network: text(network),
             node: text(node),
             cluster: text(cluster),
@@ -80,7 +80,7 @@ impl<'a> PlaceTable<'a> {
             None => {
                 let owned = |text: Option<&str>| text.map(str::to_owned);
                 let found = match text.locality {
-                    Some((fragment, locality)) => self.locality(fragment, locality, report),
+                    Some((anchor, locality)) => self.locality(anchor, locality, report),
                     None => Some(Locality::default()),
                 };
                 let place = Arc::new(Place {
@@ -103,7 +103,7 @@ impl<'a> PlaceTable<'a> {
 
     fn locality(
         &self,
-        fragment: &Arc<Fragment>,
+        anchor: Anchor<'_>,
         written: &At<LocalityRef>,
         report: &mut Diagnostics,
     ) -> Option<Locality> {
@@ -114,7 +114,7 @@ impl<'a> PlaceTable<'a> {
         match self.localities.get(text) {
             Some(found) => Some(found.cloned().unwrap_or_default()),
             None => {
-                let spot = Spot::new(fragment, written.span);
+                let spot = Spot::new(anchor, written.span);
                 report.unknown(spot, "locality", "localities", text, &self.localities);
                 None
             }

@@ -4,12 +4,23 @@ use super::super::endpoint::VipText;
 use super::super::location::Location;
 use super::super::problem::{Problem, Severity};
 use super::merge::Merged;
+use super::service::LoweredService;
 use super::{Diagnostics, Spot};
-use crate::model::{Mesh, Name, Table};
+use crate::model::{Mesh, Name, Table, Vip};
 use crate::tables::{Shortage, least_bytes, shortages};
+use ipnetwork::IpNetwork;
 
-pub fn check(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
-    for shortage in shortages(mesh) {
+pub fn check(
+    merged: &Merged<'_>,
+    services: &[LoweredService<'_>],
+    mesh: &Mesh,
+    report: &mut Diagnostics,
+) {
+    let shortages = match surely_fits(services, mesh) {
+        true => Vec::new(),
+        false => shortages(mesh),
+    };
+    for shortage in shortages {
         let message = shortage.to_string();
         let place = match &shortage {
             Shortage::Rows { table, .. } => limit(merged, *table),
@@ -34,18 +45,72 @@ pub fn check(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
     warn_of_much(merged, mesh, report);
 }
 
+/// Whether there is room by a count that is high and cheap. Where that is in doubt, all of the mesh is counted.
+fn surely_fits(services: &[LoweredService<'_>], mesh: &Mesh) -> bool {
+    let (mut rows, mut vips, mut frontends, mut autos) = (0, 0, 0, 0);
+    for LoweredService {
+        model, rows: own, ..
+    } in services
+    {
+        let is_auto = |vip: &&Vip| matches!(vip, Vip::Auto);
+        let auto = model.vips.iter().filter(is_auto).count();
+        // At most one of each family.
+        let all = model.vips.len() + auto;
+        rows += own;
+        vips += all;
+        frontends += all * model.ports.len();
+        autos += auto;
+    }
+    let needs = |table| match table {
+        Table::Addresses => vips + captured(mesh),
+        Table::Frontends => frontends,
+        Table::Services => services.len(),
+        Table::Endpoints => rows,
+        Table::Backends => mesh.backends.len(),
+        Table::Waypoints => mesh.waypoints.len(),
+    };
+    let mut tables = Table::ALL.iter();
+    let has_rows = tables.all(|table| needs(*table) as u64 <= u64::from(mesh.limits.of(*table)));
+    has_rows
+        && (autos == 0
+            || mesh
+                .vip_ranges
+                .iter()
+                .all(|range| holds(*range, vips, mesh)))
+}
+
+/// At most so many backends are captured: each has an entry with a waypoint.
+fn captured(mesh: &Mesh) -> usize {
+    match mesh.waypoints.is_empty() {
+        true => 0,
+        false => mesh.backends.len(),
+    }
+}
+
+/// Whether a range alone has so many virtual addresses, besides the backends in it.
+fn holds(range: IpNetwork, vips: usize, mesh: &Mesh) -> bool {
+    let bits = match range {
+        IpNetwork::V4(range) => 32 - u32::from(range.prefix()),
+        IpNetwork::V6(range) => 128 - u32::from(range.prefix()),
+    };
+    // The first and the last address are not given out.
+    let size = (1_u128 << bits.min(64)).saturating_sub(2);
+    let taken = mesh.backends.range(range.network()..=range.broadcast());
+    (vips + taken.count()) as u128 <= size
+}
+
 /// Tables of more than this are hardly meant: every pass looks at all of them.
 const MUCH: u64 = 1 << 30;
 
 fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
     let bytes = least_bytes(&mesh.limits);
-    if let Some((fragment, text)) = merged.limits
+    if let Some((anchor, text)) = merged.limits
         && bytes > MUCH
     {
         let megabytes = bytes >> 20;
         let message =
             format!("tables with these limits take more than {megabytes} MB of kernel memory");
-        let problem = Spot::new(fragment, text.span).warning(message);
+        let problem = Spot::new(anchor, text.span).warning(message);
         report.push(problem.help(
             "all of it is taken when the service starts, and every pass looks at all of it: a larger one than the \
              mesh needs makes each change slow",
@@ -55,7 +120,7 @@ fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
 
 /// Where the limit of a table is written, or would be.
 fn limit<'a>(merged: &Merged<'a>, table: Table) -> Option<Spot<'a>> {
-    let (fragment, text) = merged.limits?;
+    let (anchor, text) = merged.limits?;
     let written = match table {
         Table::Addresses => &text.addresses,
         Table::Frontends => &text.frontends,
@@ -65,18 +130,18 @@ fn limit<'a>(merged: &Merged<'a>, table: Table) -> Option<Spot<'a>> {
         Table::Waypoints => &text.waypoints,
     };
     let span = written.as_ref().map_or(text.span, |limit| limit.span);
-    Some(Spot::new(fragment, span))
+    Some(Spot::new(anchor, span))
 }
 
 /// The `auto` of a service.
 fn auto<'a>(merged: &Merged<'a>, service: &Name) -> Option<Spot<'a>> {
     let entry = merged.services.get(service.as_str())?;
-    let mut vips = entry.text?.vips.0.iter().flat_map(|list| &list.items);
+    let mut vips = entry.text()?.vips.0.iter().flat_map(|list| &list.items);
     let auto = vips.find(|item| matches!(item.value, VipText::Auto))?;
     Some(entry.at(auto.span))
 }
 
 fn ranges<'a>(merged: &Merged<'a>) -> Option<Spot<'a>> {
-    let (fragment, text) = merged.mesh?;
-    Some(Spot::new(fragment, text.vip_ranges.as_ref()?.span))
+    let (anchor, text) = merged.mesh?;
+    Some(Spot::new(anchor, text.vip_ranges.as_ref()?.span))
 }

@@ -1,87 +1,149 @@
 //! `[services]`.
 
 use super::super::Host;
-use super::super::endpoint::VipText;
-use super::super::fragment::Fragment;
+use super::super::endpoint::{EndpointText, VipText};
+use super::super::piece::Anchor;
 use super::super::port::PortText;
+use super::super::problem::Problem;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
+use super::super::span::Span;
 use super::address::{Families, is_own, unusable};
+use super::backend::AtAddresses;
 use super::endpoint::{self, Item, SharedEndpoints};
-use super::merge::Merged;
+use super::merge::ServiceEntry;
 use super::nearness::{self, Failover};
 use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
-use super::{Diagnostics, Spot};
+use super::{Diagnostics, Services, Spot, hidden, udp};
 use crate::model::{
     Family, Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip, priority,
 };
-use imbl::OrdMap;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What services are lowered with.
+#[cfg(doc)]
+use super::surroundings::Surroundings;
+
+/// What services are lowered with. What it comes from is known as [`Surroundings`], to see when it changes.
 pub struct Context<'c, 'a> {
-    pub merged: &'a Merged<'a>,
     pub host: &'c Host,
     pub node: &'c Place,
     pub vip_ranges: &'c [IpNetwork],
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
+    pub at_addresses: &'c AtAddresses<'a>,
+    /// Services of an earlier mesh: what is the same is shared with it.
+    pub before: &'c Services,
 }
 
-/// A service, and its text.
-pub struct LoweredService<'a> {
-    pub name: &'a Name,
-    pub fragment: &'a Arc<Fragment>,
-    pub text: &'a ServiceText,
+/// What a service means, with all that there is to say about it alone.
+#[derive(Debug)]
+pub struct Lowered {
+    pub model: Arc<Service>,
+    pub problems: Vec<Problem>,
+    /// Whether all files could be parsed at the time. Else some problems were not said.
+    pub is_all_said: bool,
     /// Whether all of it could be read.
+    whole: bool,
+    /// Whether it has hostnames.
+    is_named: bool,
+    /// Rows in the table of endpoints.
+    rows: usize,
+}
+
+/// A service of the mesh.
+pub struct LoweredService<'a> {
+    pub entry: ServiceEntry<'a>,
+    pub model: Arc<Service>,
     pub whole: bool,
-    pub model: Service,
+    pub is_named: bool,
+    pub rows: usize,
+}
+
+impl<'a> LoweredService<'a> {
+    fn new(entry: ServiceEntry<'a>, lowered: &Lowered) -> Self {
+        Self {
+            entry,
+            model: Arc::clone(&lowered.model),
+            whole: lowered.whole,
+            is_named: lowered.is_named,
+            rows: lowered.rows,
+        }
+    }
+
+    pub fn name(&self) -> &'a Name {
+        &self.entry.name.value
+    }
+
+    pub fn spot(&self, span: Span) -> Spot<'a> {
+        self.entry.at(span)
+    }
+
+    /// Where its virtual addresses are written.
+    pub fn vips(&self) -> impl Iterator<Item = &'a At<VipText>> + use<'a> {
+        let list = self.entry.text().and_then(|text| text.vips.0.as_ref());
+        list.into_iter().flat_map(|list| &list.items)
+    }
+
+    /// Where its ports are written.
+    pub fn ports(&self) -> impl Iterator<Item = &'a At<PortText>> + use<'a> {
+        let list = self.entry.text().and_then(|text| text.ports.0.as_ref());
+        list.into_iter().flat_map(|list| &list.items)
+    }
+
+    /// Where its endpoints are written.
+    pub fn endpoints(&self) -> impl Iterator<Item = &'a At<EndpointText>> + use<'a> {
+        let list = self.entry.text().and_then(|text| text.endpoints.as_ref());
+        list.into_iter().flat_map(|list| &list.items)
+    }
 }
 
 pub fn lower<'a>(
+    services: &BTreeMap<&'a str, ServiceEntry<'a>>,
     context: &Context<'_, 'a>,
     places: &mut PlaceTable<'a>,
     report: &mut Diagnostics,
 ) -> Vec<LoweredService<'a>> {
-    let services = context.merged.services.values();
+    let services = services.values();
     services
         .filter_map(|entry| {
-            let text = entry.text?;
+            if let Some(known) = &*entry.piece.lowered.borrow() {
+                report.problems.extend(known.problems.iter().cloned());
+                return Some(LoweredService::new(*entry, known));
+            }
             let service = One {
                 context,
                 name: &entry.name.value,
-                fragment: entry.fragment,
+                anchor: entry.anchor(),
                 spot: entry.spot(),
-                text,
+                text: entry.text()?,
             };
-            Some(service.lower(places, report))
+            let said = report.problems.len();
+            let mut lowered = service.lower(places, report);
+            lowered.problems = report.problems[said..].to_vec();
+            let service = LoweredService::new(*entry, &lowered);
+            entry.remember(lowered);
+            Some(service)
         })
         .collect()
 }
 
-pub fn into_model(services: Vec<LoweredService<'_>>) -> OrdMap<Name, Arc<Service>> {
-    let services = services.into_iter();
-    services
-        .map(|s| (s.name.clone(), Arc::new(s.model)))
-        .collect()
-}
-
-struct One<'c, 'a> {
-    context: &'c Context<'c, 'a>,
+/// A service that is lowered.
+pub struct One<'c, 'a> {
+    pub context: &'c Context<'c, 'a>,
     name: &'a Name,
-    fragment: &'a Arc<Fragment>,
+    pub anchor: Anchor<'a>,
     /// The name.
     spot: Spot<'a>,
-    text: &'a ServiceText,
+    pub text: &'a ServiceText,
 }
 
 impl<'a> One<'_, 'a> {
-    fn lower(&self, places: &mut PlaceTable<'a>, report: &mut Diagnostics) -> LoweredService<'a> {
+    fn lower(&self, places: &mut PlaceTable<'a>, report: &mut Diagnostics) -> Lowered {
         let written = self.text.endpoints.as_ref();
         let ports = self.ports(report);
         let service_ports = ServicePorts {
@@ -89,7 +151,7 @@ impl<'a> One<'_, 'a> {
             whole: self.text.ports.0.as_ref().is_some_and(|list| list.whole),
         };
         let items = endpoint::of_service(
-            self.fragment,
+            self.anchor,
             written.map_or(&[], |list| &list.items),
             &service_ports,
             self.context.shared,
@@ -133,17 +195,25 @@ impl<'a> One<'_, 'a> {
             waypoint,
             endpoints: items.into_iter().map(|item| item.endpoint).collect(),
         };
-        LoweredService {
-            name: self.name,
-            fragment: self.fragment,
-            text: self.text,
+        udp::check(self, &model, report);
+        hidden::check(self, report);
+        let before = self.context.before.get(self.name);
+        let hostnames = self.text.hostnames.as_ref();
+        Lowered {
+            rows: model.endpoint_rows(),
+            is_named: hostnames.is_some_and(|list| !list.items.is_empty()),
+            model: match before {
+                Some(before) if **before == model => Arc::clone(before),
+                _ => Arc::new(model),
+            },
+            problems: Vec::new(),
+            is_all_said: report.whole,
             whole,
-            model,
         }
     }
 
     fn at<T>(&self, written: &At<T>) -> Spot<'a> {
-        Spot::new(self.fragment, written.span)
+        Spot::new(self.anchor, written.span)
     }
 
     /// The virtual addresses, and their places.
@@ -223,7 +293,7 @@ impl<'a> One<'_, 'a> {
 
     fn not_empty<T>(&self, list: &List<T>, help: &str, report: &mut Diagnostics) {
         if list.items.is_empty() && list.whole {
-            let spot = Spot::new(self.fragment, list.span);
+            let spot = Spot::new(self.anchor, list.span);
             let problem = spot.error("this is empty: nothing could connect to the service");
             report.push(problem.expected("at least one item").help(help));
         }
@@ -292,7 +362,7 @@ impl<'a> One<'_, 'a> {
                 prefer.push(scope);
             }
         }
-        let spot = Spot::new(self.fragment, written.span);
+        let spot = Spot::new(self.anchor, written.span);
         if policy == Policy::Random {
             if self.text.policy.is_some() || self.text.sound {
                 let problem = spot.warning("`prefer` has no effect with the policy `random`");
@@ -322,7 +392,7 @@ impl<'a> One<'_, 'a> {
         let waypoints = self.context.waypoints;
         waypoint::used(
             waypoints,
-            self.fragment,
+            self.anchor,
             &self.text.waypoint,
             v4_clients,
             report,
@@ -336,7 +406,7 @@ impl<'a> One<'_, 'a> {
             .sum();
         if sum > u64::from(u32::MAX) {
             let list = self.text.endpoints.as_ref();
-            let spot = Spot::new(self.fragment, list.map_or(self.text.span, |list| list.span));
+            let spot = Spot::new(self.anchor, list.map_or(self.text.span, |list| list.span));
             let problem = spot.error(format!("the weights add up to {sum}"));
             report.push(
                 problem
@@ -376,7 +446,7 @@ impl<'a> One<'_, 'a> {
                     "the service has only IPv4 addresses, and an IPv4 socket cannot connect to IPv6"
                 }
             };
-            let spot = Spot::new(self.fragment, *span);
+            let spot = Spot::new(self.anchor, *span);
             let problem = spot.error(format!("no client can use the endpoint `{ip}`: {why}"));
             let vips = vips.first().map(|(_, spot)| spot.place());
             let family = match Family::from(ip) {

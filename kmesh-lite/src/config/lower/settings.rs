@@ -17,9 +17,9 @@ pub fn node<'a>(
     report: &mut Diagnostics,
 ) -> Place {
     let mut place = Place::default();
-    if let Some((fragment, text)) = merged.node {
+    if let Some((anchor, text)) = merged.node {
         let written = PlaceText::new(
-            fragment,
+            anchor,
             &text.locality,
             [&text.network, &text.name, &text.cluster],
         );
@@ -34,15 +34,15 @@ pub fn node<'a>(
 pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwork> {
     let written = merged
         .mesh
-        .and_then(|(fragment, text)| Some((fragment, text.vip_ranges.as_ref()?)));
-    let Some((fragment, written)) = written else {
+        .and_then(|(anchor, text)| Some((anchor, text.vip_ranges.as_ref()?)));
+    let Some((anchor, written)) = written else {
         return DEFAULT_VIP_RANGES
             .iter()
             .filter_map(|range| range.parse().ok())
             .collect();
     };
     for (index, range) in written.items.iter().enumerate() {
-        let spot = Spot::new(fragment, range.span);
+        let spot = Spot::new(anchor, range.span);
         let network = range.value.0;
         if let Some(why) = unusable_range(network) {
             let problem = spot.error(format!("`{network}` {why}"));
@@ -50,7 +50,7 @@ pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwor
         }
         let mut earlier = written.items[..index].iter();
         if let Some(first) = earlier.find(|first| overlap(first.value.0, network)) {
-            let first = Spot::new(fragment, first.span).place();
+            let first = Spot::new(anchor, first.span).place();
             let problem = spot.error(format!("`{network}` overlaps another range"));
             report.push(problem.related(first, "this one"));
         }

@@ -1,7 +1,7 @@
 //! `[waypoints]`.
 
 use super::super::Host;
-use super::super::fragment::Fragment;
+use super::super::piece::Anchor;
 use super::super::read::At;
 use super::super::scalar::{NameText, SocketText};
 use super::super::schema::WaypointText;
@@ -11,12 +11,11 @@ use super::{Diagnostics, Spot, unit};
 use crate::model::{Family, Header, Name, Speaker, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A waypoint, or where one that could not be read is defined.
 pub struct LoweredWaypoint<'a> {
     pub entry: &'a Name,
-    pub fragment: &'a Arc<Fragment>,
+    pub anchor: Anchor<'a>,
     pub address: Option<&'a At<SocketText>>,
     pub model: Option<Waypoint>,
 }
@@ -53,7 +52,7 @@ pub fn lower<'a>(
             }
             let found = LoweredWaypoint {
                 entry: &entry.name.value,
-                fragment: entry.fragment,
+                anchor: entry.anchor,
                 address,
                 model: entry.text.and_then(model),
             };
@@ -76,8 +75,8 @@ fn check_headers(waypoints: &Waypoints<'_>, report: &mut Diagnostics) {
             continue;
         };
         let mut spots = [
-            Spot::new(other.fragment, other_address.span),
-            Spot::new(found.fragment, address.span),
+            Spot::new(other.anchor, other_address.span),
+            Spot::new(found.anchor, address.span),
         ];
         if report.is_before(spots[1], spots[0]) {
             spots.swap(0, 1);
@@ -157,13 +156,13 @@ fn check_server_first(
 /// connect to, if it has any: they need an IPv4 waypoint.
 pub fn used<'a>(
     waypoints: &Waypoints<'a>,
-    fragment: &'a Arc<Fragment>,
+    anchor: Anchor<'a>,
     written: &'a Option<At<NameText>>,
     v4_clients: Option<String>,
     report: &mut Diagnostics,
 ) -> Option<Name> {
     let written = written.as_ref()?;
-    let spot = Spot::new(fragment, written.span);
+    let spot = Spot::new(anchor, written.span);
     let Some(found) = waypoints.get(written.value.0.as_str()) else {
         let name = written.value.0.as_str();
         report.unknown(spot, "waypoint", "waypoints", name, waypoints);
@@ -176,7 +175,7 @@ pub fn used<'a>(
             "clients of {client} cannot reach the waypoint `{}`",
             found.entry
         );
-        let place = Spot::new(found.fragment, address.span).place();
+        let place = Spot::new(found.anchor, address.span).place();
         report.push(
             spot.error(message)
                 .expected("a waypoint with an IPv4 address")

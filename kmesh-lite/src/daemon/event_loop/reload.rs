@@ -40,7 +40,10 @@ pub enum Stopped<E> {
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Reads the configuration and makes the kernel follow it.
     pub(super) fn load(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
-        let loaded = self.meshes.load();
+        let loaded = match trigger {
+            Trigger::Source => self.meshes.load_changed(),
+            _ => self.meshes.load(),
+        };
         self.follow(loaded, trigger)
     }
 
@@ -76,6 +79,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if outcome.is_ok() {
             self.meshes.keep();
         }
+        self.meshes.give_memory_back();
         self.state.last_reload = Some(LastReload {
             at: now(),
             trigger: trigger.as_str().to_owned(),

@@ -5,6 +5,7 @@ use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
 use crate::daemon::LastGood;
 use crate::model::{CgroupRef, Membership};
+use crate::sources::Completion;
 use std::fs;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -489,7 +490,8 @@ fn a_burst_of_changes_is_fewer_passes_and_the_last_change_counts() {
     for n in 1..=CHANGES {
         fixture.write(&format!("s{n}"));
         // What the watch tells as well, but not for each write.
-        fixture.events.send(Event::SourceChanged).unwrap();
+        let event = Event::SourceChanged(Completion::Complete);
+        fixture.events.send(event).unwrap();
     }
     fixture.until("the last write is applied", |it| {
         it.kernel.services() == [format!("s{CHANGES}")]

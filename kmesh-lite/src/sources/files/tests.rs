@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
+/// Only reached if a test fails.
+const TOO_LONG: std::time::Duration = std::time::Duration::from_secs(20);
+
 const SERVICE: &str =
     "[services.a]\nvips = ['10.96.0.1']\nports = [80]\nendpoints = ['10.0.0.1']\n";
 
@@ -257,12 +260,61 @@ fn a_change_of_a_watched_file_is_one_call_away() {
     fs::write(&main, "").unwrap();
     let (sender, changed) = std::sync::mpsc::channel();
     let mut files = Files::new(&main);
-    files.watch(move || sender.send(()).unwrap()).unwrap();
+    files.watch(move |_| sender.send(()).unwrap()).unwrap();
     assert!(files.read().iter().next().unwrap().text().is_empty());
     assert!(files.blind().is_empty() && !files.may_have_changed());
     fs::write(&main, SERVICE).unwrap();
     changed.recv().unwrap();
     assert_eq!(files.read().iter().next().unwrap().text(), SERVICE);
+}
+
+#[test]
+fn only_drop_ins_that_changed_are_looked_at() {
+    let (_folder, main) = folder();
+    let drop_ins = main.with_file_name("mesh.d");
+    fs::create_dir(&drop_ins).unwrap();
+    let path = |name: &str| drop_ins.join(name);
+    fs::write(&main, "# main").unwrap();
+    for name in ["a.toml", "b.toml", "c.toml"] {
+        fs::write(path(name), "# one").unwrap();
+    }
+    let (sender, changed) = std::sync::mpsc::channel();
+    let mut files = Files::new(&main);
+    files.watch(move |_| sender.send(()).unwrap()).unwrap();
+    let texts = |fragments: Fragments| -> Vec<String> {
+        fragments.iter().map(|it| it.text().to_owned()).collect()
+    };
+    assert_eq!(texts(files.read()), ["# main", "# one", "# one", "# one"]);
+    // A writer that has not come to its end tells nothing.
+    let mut open = fs::File::create(path("b.toml")).unwrap();
+    std::io::Write::write_all(&mut open, b"# ha").unwrap();
+    fs::remove_file(path("c.toml")).unwrap();
+    fs::write(path("d.toml"), "# new").unwrap();
+    fs::write(path("a.toml"), "# two").unwrap();
+    let mut read = Vec::new();
+    while read != ["# main", "# two", "# one", "# new"] {
+        changed.recv_timeout(TOO_LONG).unwrap();
+        read = texts(files.read_changed());
+        assert_eq!(read[2], "# one");
+    }
+    drop(open);
+    while texts(files.read_changed())[2] != "# ha" {
+        changed.recv_timeout(TOO_LONG).unwrap();
+    }
+    // A link is something else to watch.
+    let behind = main.with_file_name("behind");
+    fs::write(&behind, "# linked").unwrap();
+    fs::remove_file(path("d.toml")).unwrap();
+    symlink("../behind", path("d.toml")).unwrap();
+    for text in ["# linked", "# changed"] {
+        while texts(files.read_changed())
+            .get(3)
+            .is_none_or(|it| it != text)
+        {
+            changed.recv_timeout(TOO_LONG).unwrap();
+        }
+        fs::write(&behind, "# changed").unwrap();
+    }
 }
 
 #[test]

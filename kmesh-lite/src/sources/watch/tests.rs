@@ -11,7 +11,7 @@ const TOO_LONG: Duration = Duration::from_secs(20);
 struct Fixture {
     root: PathBuf,
     watch: RefCell<Watch>,
-    events: Receiver<()>,
+    events: Receiver<Completion>,
     barriers: Cell<u32>,
     /// Watched beside what is tested, and foreign to it.
     barrier: tempfile::TempDir,
@@ -26,7 +26,7 @@ impl Fixture {
         prepare(&root);
         let (sender, events) = mpsc::channel();
         let etc = root.join("etc");
-        let changed = move || sender.send(()).unwrap();
+        let changed = move |completion| sender.send(completion).unwrap();
         let mut watch = Watch::new(&etc.join("mesh.toml"), &etc.join("mesh.d"), changed).unwrap();
         let barrier = tempfile::tempdir().unwrap();
         watch
@@ -54,7 +54,7 @@ impl Fixture {
     fn notices(&self, change: impl FnOnce(&Path)) {
         change(&self.root);
         match self.events.recv_timeout(TOO_LONG) {
-            Ok(()) => self.settle(),
+            Ok(_) => self.settle(),
             other => panic!("expected a change to be noticed, got {other:?}"),
         }
     }
@@ -313,8 +313,12 @@ fn lost_events_and_errors_count_as_a_change() {
     let fixture = Fixture::new(with_file);
     let (events, noticed) = mpsc::channel();
     let shared = Arc::clone(&fixture.watch.borrow().shared);
-    let changed = move || events.send(()).unwrap();
-    let mut handler = Handler { shared, changed };
+    let changed = move |_| events.send(()).unwrap();
+    let mut handler = Handler {
+        shared,
+        changed,
+        replaced: None,
+    };
     let event = |kind| notify::Event::new(kind);
     let rescan = event(EventKind::Other).set_flag(notify::event::Flag::Rescan);
     notify::EventHandler::handle_event(&mut handler, Ok(rescan));
@@ -324,6 +328,84 @@ fn lost_events_and_errors_count_as_a_change() {
     assert_eq!(noticed.try_iter().count(), 1);
     notify::EventHandler::handle_event(&mut handler, Ok(event(EventKind::Other)));
     assert_eq!(noticed.try_iter().count(), 0);
+}
+
+/// What is told of a change.
+fn told(fixture: &Fixture, change: impl FnOnce(&Path)) -> Vec<Completion> {
+    change(&fixture.root);
+    fixture.catch_up();
+    let told = fixture.events.try_iter().collect();
+    fixture.settle();
+    told
+}
+
+#[test]
+fn a_change_that_is_complete_is_told_from_one_that_was_begun() {
+    use Completion::{Begun, Complete};
+    let fixture = Fixture::new(|root| {
+        with_file(root);
+        fs::create_dir(root.join("etc/mesh.d")).unwrap();
+    });
+    let is_complete = |told: &[Completion]| !told.is_empty() && !told.contains(&Begun);
+    for path in ["etc/mesh.toml", "etc/mesh.d/a.toml"] {
+        for _ in 0..2 {
+            // Also the end of the file that was there before is no sign of more to come.
+            let put = told(&fixture, |root| {
+                fs::write(root.join("new"), "two").unwrap();
+                fs::rename(root.join("new"), root.join(path)).unwrap();
+            });
+            assert!(is_complete(&put), "{path}: {put:?}");
+        }
+        let written = told(&fixture, |root| {
+            fs::write(root.join(path), "three").unwrap()
+        });
+        assert!(is_complete(&written), "{path}: {written:?}");
+        // As an editor does that keeps a copy, before it writes the file anew.
+        let moved = told(&fixture, |root| {
+            fs::rename(root.join(path), root.join(format!("{path}~"))).unwrap();
+        });
+        assert_eq!(moved.last(), Some(&Begun), "{path}: {moved:?}");
+        let anew = told(&fixture, |root| fs::write(root.join(path), "four").unwrap());
+        assert_eq!(anew.last(), Some(&Complete), "{path}: {anew:?}");
+        let gone = told(&fixture, |root| fs::remove_file(root.join(path)).unwrap());
+        assert_eq!(gone.last(), Some(&Begun), "{path}: {gone:?}");
+    }
+}
+
+#[test]
+fn drop_ins_that_changed_are_known_by_name_and_nothing_else_is() {
+    let fixture = Fixture::new(|root| {
+        with_file(root);
+        fs::create_dir(root.join("etc/mesh.d")).unwrap();
+        fs::write(root.join("a"), "").unwrap();
+        symlink(root.join("a"), root.join("etc/mesh.d/link.toml")).unwrap();
+    });
+    let touched = |change: &dyn Fn(&Path)| {
+        fixture.watch.borrow().touched();
+        change(&fixture.root);
+        fixture.catch_up();
+        let touched = fixture.watch.borrow().touched();
+        fixture.settle();
+        touched
+    };
+    let some = touched(&|root| {
+        fs::write(root.join("etc/mesh.d/a.toml"), "a").unwrap();
+        fs::write(root.join("b"), "b").unwrap();
+        fs::rename(root.join("b"), root.join("etc/mesh.d/b.toml")).unwrap();
+        fs::remove_file(root.join("etc/mesh.d/a.toml")).unwrap();
+    });
+    let names = ["a.toml", "b.toml"].map(OsString::from);
+    assert_eq!(some.drop_ins, names.into());
+    assert!(!some.anything);
+    let changes: [&dyn Fn(&Path); 4] = [
+        &|root| fs::write(root.join("etc/mesh.toml"), "two").unwrap(),
+        &|root| fs::write(root.join("a"), "two").unwrap(),
+        &|root| fs::remove_file(root.join("etc/mesh.d/link.toml")).unwrap(),
+        &|root| fs::rename(root.join("etc/mesh.d"), root.join("etc/old")).unwrap(),
+    ];
+    for change in changes {
+        assert!(touched(change).anything);
+    }
 }
 
 #[test]

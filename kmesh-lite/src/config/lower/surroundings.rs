@@ -1,0 +1,133 @@
+//! What the meaning of a service depends on besides its own text. It is kept, to see which services another
+//! load has to lower again.
+
+use super::super::Host;
+use super::endpoint::{LoweredEndpoint, SharedEndpoints};
+use super::merge::Merged;
+use super::service::Lowered;
+use super::waypoint::Waypoints;
+use crate::model::{Locality, Name, Place, Waypoint};
+use ipnetwork::IpNetwork;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    all: OfAll,
+    shared: BTreeMap<Box<str>, Shared>,
+    /// Whether every file could be parsed.
+    whole: bool,
+}
+
+/// What may matter to every service.
+#[derive(Debug, Default, PartialEq)]
+struct OfAll {
+    own_addresses: BTreeSet<IpAddr>,
+    node: Place,
+    vip_ranges: Vec<IpNetwork>,
+    localities: BTreeMap<Box<str>, Option<Locality>>,
+    waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
+}
+
+/// An entry of `[endpoints]`. It matters to services with an endpoint at its address.
+#[derive(Debug, PartialEq)]
+struct Shared {
+    address: Option<IpAddr>,
+    place: Arc<Place>,
+    weight: Option<u32>,
+    waypoint: Option<Name>,
+}
+
+impl Shared {
+    fn new(found: &LoweredEndpoint<'_>) -> Self {
+        let weight = found.entry.text.and_then(|text| text.weight);
+        Self {
+            address: found.address.map(|address| address.value.0),
+            place: Arc::clone(&found.resolved),
+            weight: weight.map(|weight| weight.0),
+            waypoint: found.waypoint.clone(),
+        }
+    }
+}
+
+impl Surroundings {
+    pub fn new(
+        (host, whole): (&Host, bool),
+        (node, vip_ranges): (&Place, &[IpNetwork]),
+        merged: &Merged<'_>,
+        waypoints: &Waypoints<'_>,
+        shared: &SharedEndpoints<'_>,
+    ) -> Self {
+        let localities = merged.localities.iter();
+        let localities = localities.map(|(name, entry)| {
+            let locality = entry.text.map(|text| text.0.clone());
+            (Box::from(*name), locality)
+        });
+        let waypoints = waypoints.iter().map(|(name, found)| {
+            let address = found.address.map(|address| address.value.0);
+            (Box::from(*name), (address, found.model.clone()))
+        });
+        let shared = shared.iter();
+        Self {
+            all: OfAll {
+                own_addresses: host.own_addresses.clone(),
+                node: node.clone(),
+                vip_ranges: vip_ranges.to_vec(),
+                localities: localities.collect(),
+                waypoints: waypoints.collect(),
+            },
+            shared: shared
+                .map(|(name, found)| (Box::from(*name), Shared::new(found)))
+                .collect(),
+            whole,
+        }
+    }
+
+    /// What is different here than before.
+    pub fn changes(&self, before: &Self) -> Changes {
+        let mut addresses = BTreeSet::new();
+        for (name, now) in &self.shared {
+            let before = before.shared.get(name);
+            if before != Some(now) {
+                addresses.extend(now.address);
+                addresses.extend(before.and_then(|it| it.address));
+            }
+        }
+        for (_, gone) in before
+            .shared
+            .iter()
+            .filter(|(name, _)| !self.shared.contains_key(*name))
+        {
+            addresses.extend(gone.address);
+        }
+        Changes {
+            everything: self.all != before.all || addresses.len() > MANY,
+            addresses,
+            whole: self.whole,
+        }
+    }
+}
+
+/// Of more addresses it is not looked up who uses them.
+const MANY: usize = 1000;
+
+/// What is different than at an earlier load.
+pub struct Changes {
+    everything: bool,
+    addresses: BTreeSet<IpAddr>,
+    /// Whether every file could be parsed now.
+    whole: bool,
+}
+
+impl Changes {
+    /// Whether a service may mean something else now, or something else may be said of it.
+    pub fn concern(&self, lowered: &Lowered) -> bool {
+        let endpoints = &lowered.model.endpoints;
+        let uses = |ip: &IpAddr| endpoints.binary_search_by_key(ip, |it| it.address).is_ok();
+        // Where a file could not be parsed, less is said; where nothing was said, it is the same.
+        let is_said =
+            lowered.is_all_said == self.whole || (!self.whole && lowered.problems.is_empty());
+        self.everything || !is_said || self.addresses.iter().any(uses)
+    }
+}
