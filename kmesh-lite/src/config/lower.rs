@@ -144,8 +144,25 @@ fn is_clean(problems: &[Problem]) -> bool {
 }
 
 impl LastMesh {
+    /// The first.
+    fn new(services: &[LoweredService<'_>], at_addresses: &AtAddresses<'_>) -> Self {
+        let endpoints = services.iter().map(|it| &*it.model.endpoints);
+        let mut backends = Backends::of(endpoints);
+        backends.capture(at_addresses);
+        let services = services.iter();
+        Self {
+            services: services
+                .map(|it| (it.name().clone(), Arc::clone(&it.model)))
+                .collect(),
+            backends,
+        }
+    }
+
     /// The same with the services that there are now. Both are in the order of names.
     fn edited(&self, now: &[LoweredService<'_>], at_addresses: &AtAddresses<'_>) -> Self {
+        if self.services.is_empty() {
+            return Self::new(now, at_addresses);
+        }
         let (mut services, mut backends) = (self.services.clone(), self.backends.clone());
         let mut before = self.services.iter().peekable();
         for service in now {

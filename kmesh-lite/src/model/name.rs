@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// 1 to 63 ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit: what fits a
 /// row of the kernel's tables, a DNS label and a systemd field alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Box<str>);
 
 /// Why a text is not a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ impl FromStr for Name {
         if text.len() > kmesh_lite_common::Name::CAPACITY {
             return Err(NameError::TooLong);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

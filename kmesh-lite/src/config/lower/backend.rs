@@ -62,6 +62,29 @@ pub struct Backends {
 }
 
 impl Backends {
+    /// Those of all services, where none are known yet.
+    pub fn of<'s>(services: impl Iterator<Item = &'s [Endpoint]>) -> Self {
+        let addresses = services.flatten().map(|endpoint| endpoint.address);
+        let mut addresses: Vec<IpAddr> = addresses.collect();
+        // A stable sort: it takes advantage of each service's endpoints being in order.
+        addresses.sort();
+        let mut this = Self::default();
+        for same in addresses.chunk_by(|a, b| a == b) {
+            if let [first, _, ..] = same {
+                let more = u32::try_from(same.len() - 1).unwrap_or(u32::MAX);
+                this.more.insert(*first, more);
+            }
+        }
+        addresses.dedup();
+        // A leaf of the map that overflows is cut in the middle. In ascending order all leaves would stay half
+        // full; every second address first, and then the others, fills them: that is half of the memory.
+        let second = addresses.iter().skip(1).step_by(2);
+        for ip in addresses.iter().step_by(2).chain(second) {
+            this.all.insert(*ip, Backend::default());
+        }
+        this
+    }
+
     fn add(&mut self, ip: IpAddr) {
         if self.all.contains_key(&ip) {
             *self.more.entry(ip).or_default() += 1;

@@ -186,6 +186,9 @@ impl<'a> One<'_, 'a> {
         let mut model_vips: Vec<_> = vips.iter().map(|(vip, _)| *vip).collect();
         model_vips.sort();
         model_vips.dedup();
+        // Collected in the place of the items, which are larger, they would keep all of that.
+        let mut endpoints = Vec::with_capacity(items.len());
+        endpoints.extend(items.into_iter().map(|item| item.endpoint));
         let model = Service {
             vips: model_vips,
             hostnames: self.hostnames(report),
@@ -193,7 +196,7 @@ impl<'a> One<'_, 'a> {
             policy,
             prefer,
             waypoint,
-            endpoints: items.into_iter().map(|item| item.endpoint).collect(),
+            endpoints,
         };
         udp::check(self, &model, report);
         hidden::check(self, report);
