@@ -137,6 +137,8 @@ pub struct Attached {
     pub pushes_headers: Option<bool>,
     /// Whether some socket waits for its header to leave.
     pub pending_headers: bool,
+    /// The age of the oldest open connection, where links linger that open connections may need.
+    pub oldest_connection: Option<Duration>,
 }
 
 impl Attached {

@@ -40,7 +40,6 @@ use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
 use crate::tables::{self, Actual, Counters, Tables};
-use connections::ConnectionTable;
 use inherited::Inherited;
 use kmesh_lite_common::{Label, Settings};
 use links::Links;
@@ -114,7 +113,6 @@ pub struct Kernel {
     left: Option<Left>,
     /// What programs tell of sockets, until somebody takes it.
     records: Option<Records>,
-    connections: Option<ConnectionTable>,
 }
 
 /// Why the kernel does not follow.
@@ -221,10 +219,9 @@ impl Kernel {
         for name in &left.foreign {
             store::release(&*store, name);
         }
-        let table = object.connections()?;
-        let connections = table.as_ref().map_or(0, ConnectionTable::limit);
+        let connections = object.maps.limits().connections;
         let limits = if filled {
-            object.maps.limits(connections)
+            object.maps.limits()
         } else {
             Limits {
                 connections,
@@ -241,7 +238,6 @@ impl Kernel {
             superseded: left.superseded,
             left: None,
             records: Some(records),
-            connections: table,
         })
     }
 
@@ -329,9 +325,8 @@ impl Kernel {
 
     /// The connections in the connection table.
     pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
-        let listed = self.connections.as_ref().map(ConnectionTable::list);
-        let listed = listed.transpose().map_err(KernelError::Connections)?;
-        Ok(listed.unwrap_or_default())
+        let living = self.object.maps.living();
+        living.map_err(KernelError::Connections)
     }
 
     fn release_superseded(&mut self) {
@@ -420,7 +415,7 @@ impl Port for Kernel {
         }
         self.superseded
             .extend(std::mem::replace(&mut self.tables_kept, kept));
-        self.limits = object.maps.limits(self.limits.connections);
+        self.limits = object.maps.limits();
         self.object = object;
         Ok(())
     }

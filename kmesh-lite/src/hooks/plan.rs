@@ -153,7 +153,13 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
         .iter()
         .filter(|link| !used.contains(&link.id));
     for link in unused {
-        let over = |age| age > LINGER && !attached.pending_headers;
+        let over = |age| match link.hook.need {
+            Need::Headers => age > LINGER && !attached.pending_headers,
+            // All that are open began after that.
+            Need::Always | Need::Datagrams => attached
+                .oldest_connection
+                .is_none_or(|oldest| oldest <= age),
+        };
         match link.role {
             Role::Kept => {}
             Role::Held | Role::Inherited if link.lingers() => {
@@ -188,9 +194,10 @@ pub fn drift(attached: &Attached, wanted: &Wanted) -> Vec<String> {
 }
 
 impl Link {
-    /// Whether connections that began earlier may need it beyond its time.
+    /// Whether connections that began earlier may need it beyond its time: their header, the name of
+    /// their peer, and their end.
     fn lingers(&self) -> bool {
-        self.hook.need == Need::Headers && self.state != LinkState::Detached
+        self.hook.remembers && self.state != LinkState::Detached
     }
 }
 
@@ -371,6 +378,27 @@ mod tests {
         let again = plan(&attached, &wanted(true));
         assert_eq!(texts(&again), ["hold connections of cgroup /a"]);
         assert_eq!(again.writes().count(), 0);
+    }
+
+    #[test]
+    fn links_for_open_connections_linger_where_nothing_is_captured_any_more() {
+        let mut attached = settled(&wanted(false));
+        let leave = texts(&plan(&attached, &Wanted::default()));
+        let left = |hook| format!("leave {hook} of cgroup /a to connections that still need it");
+        let gone = |hook| format!("detach {hook} of cgroup /a");
+        let remembering = ["getpeername4", "getpeername6", "released"];
+        let expected = remembering.iter().map(left);
+        let expected = expected.chain(["connect4", "connect6"].iter().map(gone));
+        assert_eq!(leave, expected.collect::<Vec<_>>());
+        attached.links.retain(|link| link.hook.remembers);
+        for (oldest, over) in [(Some(61), false), (Some(59), true), (None, true)] {
+            for link in &mut attached.links {
+                link.role = Role::Lingering(Duration::from_secs(60));
+            }
+            attached.oldest_connection = oldest.map(Duration::from_secs);
+            let dropped = plan(&attached, &Wanted::default()).drop;
+            assert_eq!(dropped.len(), if over { 3 } else { 0 }, "{oldest:?}");
+        }
     }
 
     #[test]

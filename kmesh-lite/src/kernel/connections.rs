@@ -4,8 +4,11 @@ use super::bpf;
 use super::rows::Rows;
 use crate::model::Limits;
 use kmesh_lite_common::{Bucket, Connection, PLACES};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::addr_of_mut;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A connection in the table, and SO_COOKIE of its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,29 @@ impl ConnectionTable {
         self.count.saturating_mul(PLACES) / 2
     }
 
+    /// Makes connections forget ids: what they stood for is gone, and they may be handed out again.
+    pub fn forget(&self, gone: &Gone) -> io::Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let buckets: Rows<Bucket> = Rows::map(self.buckets.as_fd(), self.count)?;
+        let rows: Rows<Connection> = Rows::map(self.connections.as_fd(), self.count * PLACES)?;
+        for index in 0..self.count {
+            let cookies = buckets.get(index)?.cookies;
+            for place in (0..PLACES).filter(|place| cookies[*place as usize] != 0) {
+                let row = rows.place(index * PLACES + place)?;
+                // SAFETY: inside the mapping; no reference is made.
+                unsafe {
+                    clear(addr_of_mut!((*row).service), &gone.services);
+                    clear(addr_of_mut!((*row).endpoint), &gone.endpoints);
+                    clear(addr_of_mut!((*row).backend), &gone.backends);
+                    clear(addr_of_mut!((*row).waypoint), &gone.waypoints);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// All connections in the table. It is mapped for this call only: what is looked at counts as memory
     /// of this process.
     pub fn list(&self) -> io::Result<Vec<Living>> {
@@ -58,6 +84,38 @@ impl ConnectionTable {
             }
         }
         Ok(found)
+    }
+}
+
+/// Ids that stand for something else from now on, or for nothing.
+#[derive(Debug, Default)]
+pub struct Gone {
+    pub services: BTreeSet<u32>,
+    pub endpoints: BTreeSet<u32>,
+    pub backends: BTreeSet<u32>,
+    pub waypoints: BTreeSet<u32>,
+}
+
+impl Gone {
+    pub fn is_empty(&self) -> bool {
+        let sets = [
+            &self.services,
+            &self.endpoints,
+            &self.backends,
+            &self.waypoints,
+        ];
+        sets.iter().all(|set| set.is_empty())
+    }
+}
+
+/// Makes a word of a row 0 if it is still one of `ids`. No connect chooses such an id any more, so a row
+/// that has it is of a connection from before, whoever has the slot.
+fn clear(word: *mut Option<impl Sized>, ids: &BTreeSet<u32>) {
+    // SAFETY: a mapped word. An optional id is a u32, and the next connection may be writing it.
+    let word = unsafe { AtomicU32::from_ptr(word.cast()) };
+    let there = word.load(Ordering::SeqCst);
+    if ids.contains(&there) {
+        let _ = word.compare_exchange(there, 0, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 

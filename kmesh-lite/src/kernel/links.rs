@@ -1,12 +1,13 @@
 //! Links to programs: read back, made, switched and let go of as a plan says.
 
 use super::bpf;
+use super::connections::Living;
 use super::fault;
 use super::inherited::InheritedLink;
 use super::object::{LoadError, Object};
 use super::store::{self, Name, Store};
 use crate::hooks::{Anchor, Attached, HOOKS, Hook, HookOp, Link, LinkState, Need, Role};
-use crate::host::{CgroupError, Cgroups};
+use crate::host::{CgroupError, Cgroups, monotonic};
 use crate::model::Cgroup;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why a hook does not follow.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,8 @@ pub enum HookError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Program(#[from] LoadError),
+    #[error("cannot read the connection table")]
+    Connections(#[source] io::Error),
     #[error("cannot look at the links of cgroup {cgroup}")]
     Read {
         cgroup: PathBuf,
@@ -167,7 +170,16 @@ impl Links {
                 foreign: link.foreign,
             });
         }
+        let lingers = |link: &Link| {
+            matches!(link.role, Role::Lingering(_)) && link.hook.need != Need::Headers
+        };
+        let oldest_connection = if links.iter().any(lingers) {
+            oldest(&object.maps.living().map_err(HookError::Connections)?)
+        } else {
+            None
+        };
         Ok(Attached {
+            oldest_connection,
             links,
             claimed: self.claims.keys().copied().collect(),
             pushes_headers: object.pushes_headers(),
@@ -339,6 +351,12 @@ impl Links {
             link.let_go(&*self.store);
         }
     }
+}
+
+/// The age of the oldest connection.
+fn oldest(living: &[Living]) -> Option<Duration> {
+    let since = living.iter().map(|it| it.connection.since).min()?;
+    Some(Duration::from_nanos(monotonic().saturating_sub(since)))
 }
 
 impl HeldLink {

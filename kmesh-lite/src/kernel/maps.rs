@@ -2,6 +2,7 @@
 
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
+use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::{self, Counts};
 use super::fault;
 use super::rows::Rows;
@@ -28,6 +29,10 @@ pub struct KernelMaps {
     /// Connects by the counters of endpoints.
     pub endpoint_connects: Counts,
     pub readers: Readers,
+    /// None where the kernel cannot have it.
+    pub connections: Option<ConnectionTable>,
+    /// What connections are to forget when the plan is over.
+    pub gone: Gone,
 }
 
 /// The shape of [`KernelMaps`].
@@ -69,11 +74,20 @@ impl KernelMaps {
     /// Waits now, so that the next plan need not wait before its first write.
     pub fn quiesce(&mut self) -> io::Result<()> {
         self.wait(Readers::MayHoldKeys)?;
+        let gone = std::mem::take(&mut self.gone);
+        self.forget(&gone)?;
         let slots = &self.tables.addresses.rows;
         self.address_bits.keep_only(|| {
             let rows = slots.used().into_iter().flat_map(|(_, slot)| slot.rows);
             rows.map(|row| row.address).collect()
         })
+    }
+
+    fn forget(&self, gone: &Gone) -> io::Result<()> {
+        match &self.connections {
+            Some(connections) => connections.forget(gone),
+            None => Ok(()),
+        }
     }
 
     /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
@@ -119,9 +133,19 @@ impl KernelMaps {
         Ok(missing)
     }
 
-    /// The limits that these tables were made for, beside a connection table for so many.
-    pub fn limits(&self, connections: u32) -> Limits {
-        Limits::each(|table| Table::limit_of(self.capacity(table)), connections)
+    /// The limits that these tables were made for.
+    pub fn limits(&self) -> Limits {
+        let connections = self.connections.as_ref();
+        Limits::each(
+            |table| Table::limit_of(self.capacity(table)),
+            connections.map_or(0, ConnectionTable::limit),
+        )
+    }
+
+    /// The connections in the connection table.
+    pub fn living(&self) -> io::Result<Vec<Living>> {
+        let listed = self.connections.as_ref().map(ConnectionTable::list);
+        Ok(listed.transpose()?.unwrap_or_default())
     }
 
     /// Reads the counters of everything in `tables`.
@@ -249,9 +273,14 @@ impl KernelMaps {
             }
             // A program that chose by the rows before may add one more to a number that was handed out
             // again, which a counter of connects can bear.
-            Op::Count(ids) => ids
-                .iter()
-                .try_for_each(|id| counters::reset(&mut self.endpoint_connects, id.index())),
+            Op::Count(ids) => {
+                self.forget(&Gone {
+                    endpoints: ids.iter().map(|id| id.index() + 1).collect(),
+                    ..Gone::default()
+                })?;
+                ids.iter()
+                    .try_for_each(|id| counters::reset(&mut self.endpoint_connects, id.index()))
+            }
             Op::Commit => {
                 // Where processors reorder loads, a program could see the new generation and old rows. One that
                 // starts after a grace period cannot. On x86, whoever sees a store sees all that were
@@ -266,6 +295,17 @@ impl KernelMaps {
             Op::Free(row) => {
                 self.wait(Readers::MayHoldRows)?;
                 self.drop_key(&row.key())?;
+                let id = row.index() + 1;
+                let gone = match row {
+                    Row::Service(..) => Some(&mut self.gone.services),
+                    Row::Backend(..) => Some(&mut self.gone.backends),
+                    Row::Waypoint(..) => Some(&mut self.gone.waypoints),
+                    // No connection refers to them.
+                    Row::Frontend(..) | Row::Address(..) => None,
+                };
+                if let Some(gone) = gone {
+                    gone.insert(id);
+                }
                 self.free(row.table(), row.index())
             }
             Op::FreeSlot(table, index) => self.free(*table, *index),

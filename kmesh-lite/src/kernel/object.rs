@@ -2,7 +2,7 @@
 
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
-use super::connections::{self, ConnectionTable};
+use super::connections::{self, ConnectionTable, Gone};
 use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
@@ -161,6 +161,11 @@ impl Object {
         }
         let (ebpf, maps, abilities) = undisturbed(|| load_what_works(limits, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
+        if abilities.table_connections {
+            let (buckets, rows) = (object.socket_map(BUCKETS)?, object.socket_map(CONNECTIONS)?);
+            let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
+            object.maps.connections = Some(table);
+        }
         object.name_tables()?;
         object.push_headers()?;
         if reuse.tables.is_some() {
@@ -217,16 +222,6 @@ impl Object {
     pub fn set_sink(&self, socket: BorrowedFd<'_>) -> Result<(), LoadError> {
         let inserted = self.pending()?.insert(SINK, socket, 0);
         inserted.map_err(|error| map_error(PENDING)(io_error(error)))
-    }
-
-    /// The connection table; none where the kernel cannot have one.
-    pub fn connections(&self) -> Result<Option<ConnectionTable>, LoadError> {
-        if !self.abilities.table_connections {
-            return Ok(None);
-        }
-        let (buckets, rows) = (self.socket_map(BUCKETS)?, self.socket_map(CONNECTIONS)?);
-        let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
-        Ok(Some(table))
     }
 
     /// Whether no socket has a header pending.
@@ -302,6 +297,8 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         outcomes: counters(all, OUTCOMES)?,
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
+        connections: None,
+        gone: Gone::default(),
     })
 }
 

@@ -21,7 +21,6 @@ use std::path::PathBuf;
 /// The tables in charge, to be read. Nothing is written.
 pub struct Observer {
     maps: super::maps::KernelMaps,
-    connections: Option<ConnectionTable>,
     attached: Vec<PathBuf>,
 }
 
@@ -77,9 +76,10 @@ impl Observer {
             .filter(|program| program.settings == settings);
         let ids: BTreeSet<_> = own.flat_map(|program| &program.maps).copied().collect();
         let paths = Cgroups::find()?.paths(cgroups.into_iter());
+        let mut maps = kernel_maps(&mut typed(&ids)?)?;
+        maps.connections = connections(&ids)?;
         Ok(Some(Self {
-            connections: connections(&ids)?,
-            maps: kernel_maps(&mut typed(&ids)?)?,
+            maps,
             attached: paths.into_values().collect(),
         }))
     }
@@ -94,9 +94,7 @@ impl Observer {
         let tables = self.read()?.tables;
         Ok(Snapshot {
             counters: self.maps.counters(&tables)?,
-            limits: self
-                .maps
-                .limits(self.connections.as_ref().map_or(0, ConnectionTable::limit)),
+            limits: self.maps.limits(),
             attached: self.attached.clone(),
             connections: self.connections()?,
             tables,
@@ -105,13 +103,11 @@ impl Observer {
 
     /// The connections in the connection table.
     pub fn connections(&self) -> Result<Vec<Living>, MapsError> {
-        let listed = self.connections.as_ref().map(ConnectionTable::list);
-        let listed = listed.transpose().map_err(|source| MapsError {
+        self.maps.living().map_err(|source| MapsError {
             operation: "read",
             table: "connections",
             source,
-        })?;
-        Ok(listed.unwrap_or_default())
+        })
     }
 
     /// Cgroups that are attached to.

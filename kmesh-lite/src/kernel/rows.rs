@@ -58,6 +58,11 @@ impl<T: Copy> Rows<T> {
         Ok(unsafe { self.first.as_ptr().add(index as usize) })
     }
 
+    /// Where the element is, for who looks at single words of it.
+    pub fn place(&self, index: u32) -> io::Result<*mut T> {
+        self.at(index)
+    }
+
     /// A copy of the element.
     pub fn get(&self, index: u32) -> io::Result<T> {
         // SAFETY: mapped, and plain data whatever was written there.

@@ -247,6 +247,50 @@ fn connections_stay_listed_through_other_tables() {
     holds(&mesh, []);
 }
 
+#[test]
+fn what_is_captured_no_more_is_seen_to_end() {
+    let Some(mut mesh) = routed(MESH) else { return };
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    let elsewhere = mesh.host.cgroup.child("elsewhere").expect("a cgroup");
+    mesh.capture_instead(elsewhere.path());
+    mesh.reload(MESH);
+    // New connects of the first cgroup are not routed, and those that are open are not forgotten.
+    assert_eq!(
+        Client::tcp4().connect("10.96.0.10:80"),
+        Err(Errno::ENETUNREACH)
+    );
+    assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
+    assert_eq!(mesh.reload(MESH).operations, 0);
+    holds(&mesh, [client.cookie()]);
+    drop(client);
+    holds(&mesh, []);
+    // Nobody needs the links any more: those of names of peers, of datagrams, and of ends.
+    assert_eq!(mesh.reload(MESH).operations, 5);
+    assert_eq!(mesh.reload(MESH).operations, 0);
+}
+
+#[test]
+fn a_connection_forgets_what_is_gone_before_something_else_has_its_number() {
+    let Some(mut mesh) = routed(MESH) else { return };
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    let row = |mesh: &Running| mesh.listed()[&client.cookie()];
+    let (service, endpoint) = (row(&mesh).service, row(&mesh).endpoint);
+    // The endpoint is gone, and the connection still says which it was: nothing else has its number.
+    mesh.reload(&MESH.replace("endpoints = [\"127.0.0.2\"]", "endpoints = []"));
+    assert_eq!(
+        (row(&mesh).service, row(&mesh).endpoint),
+        (service, endpoint)
+    );
+    // Another one gets it.
+    mesh.reload(&MESH.replace("127.0.0.2", "127.0.0.7"));
+    assert_eq!((row(&mesh).service, row(&mesh).endpoint), (service, None));
+    mesh.reload("");
+    assert_eq!((row(&mesh).service, row(&mesh).backend), (None, None));
+    assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
+}
+
 /// Four slots, and ten sockets.
 #[test]
 fn sockets_that_find_no_slot_remember_by_themselves() {
