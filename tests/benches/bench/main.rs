@@ -5,6 +5,7 @@
 //! parts: `cargo bench -- distance`.
 
 mod connect;
+mod cores;
 mod distance;
 mod exchange;
 mod headers;
@@ -12,6 +13,7 @@ mod machine;
 mod mesh;
 mod passes;
 mod process;
+mod programs;
 mod proxies;
 mod reload;
 mod report;
@@ -40,8 +42,10 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 8] = [
     Part::on_one_core("connect", connect::measure),
+    Part::on_one_core("programs", programs::measure),
+    Part::on_all_cores("cores", cores::measure),
     Part::on_one_core("exchange", exchange::measure),
     Part::on_one_core("headers", headers::measure),
     Part::on_all_cores("distance", distance::measure),

@@ -27,6 +27,8 @@ pub enum Goal {
 pub enum Unit {
     Nanoseconds,
     Milliseconds,
+    /// A number without a unit.
+    Times,
     MegabytesPerSecond,
     Megabytes,
 }
@@ -150,6 +152,7 @@ impl Unit {
         match self {
             Self::Nanoseconds => "ns",
             Self::Milliseconds => "ms",
+            Self::Times => "times",
             Self::MegabytesPerSecond => "MB/s",
             Self::Megabytes => "MB",
         }
@@ -158,6 +161,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Self::Milliseconds if value < 10.0 => format!("{value:.2} ms"),
+            Self::Times => format!("{value:.2}"),
             _ => format!("{value:.0} {}", self.symbol()),
         }
     }
