@@ -8,7 +8,7 @@ mod faulty;
 mod memory;
 mod selection;
 
-pub use actual::{Contents, Read, TableContents, assemble};
+pub use actual::{Contents, Read, TableContents, assemble, assemble_some};
 pub use faulty::Faulty;
 pub use memory::{Memory, MemoryTable};
 pub use selection::Selection;

@@ -6,7 +6,9 @@ use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::{self, Counts};
 use super::fault;
 use super::rows::Rows;
-use crate::maps::{Contents, Maps, MapsError, Read, Selection, TableContents, assemble};
+use crate::maps::{
+    Contents, Maps, MapsError, Read, Selection, TableContents, assemble, assemble_some,
+};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
@@ -198,9 +200,9 @@ impl KernelMaps {
             .map_err(error("copy", "counters"))
     }
 
-    /// What counts of these slots, with settings, callers and ranges.
-    fn assemble(&self, slots: Each<Read>) -> Result<Actual, MapsError> {
-        let contents = Contents {
+    /// These slots, with settings and callers.
+    fn contents(&self, slots: Each<Read>) -> Result<Contents, MapsError> {
+        Ok(Contents {
             settings: self.settings.get(0).map_err(error("read", "settings"))?,
             slots,
             callers: self
@@ -208,14 +210,16 @@ impl KernelMaps {
                 .iter()
                 .collect::<Result<_, _>>()
                 .map_err(|cause| error("read", "callers")(io_error(cause)))?,
-        };
-        let endpoints = &self.endpoints;
-        Ok(assemble(contents, |first, length| {
-            let end = first.checked_add(length)?;
-            (first..end)
-                .map(|index| endpoints.get(index).ok())
-                .collect()
-        }))
+        })
+    }
+
+    /// Rows of the endpoint table; none if there are not so many.
+    fn range(&self, first: u32, length: u32) -> Option<Vec<Endpoint>> {
+        let mut rows = first..first.checked_add(length)?;
+        rows.try_fold(Vec::new(), |mut range, index| {
+            range.push(self.endpoints.get(index).ok()?);
+            Some(range)
+        })
     }
 
     fn deleted_key(&mut self) {
@@ -373,7 +377,10 @@ impl Maps for KernelMaps {
                 keys: keys.map_err(|cause| error("read", T::TABLE.as_str())(io_error(cause)))?,
             }
         });
-        self.assemble(slots)
+        let contents = self.contents(slots)?;
+        Ok(assemble(contents, |first, length| {
+            self.range(first, length)
+        }))
     }
 
     fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
@@ -396,7 +403,10 @@ impl Maps for KernelMaps {
                 keys,
             }
         });
-        self.assemble(slots)
+        let contents = self.contents(slots)?;
+        Ok(assemble_some(contents, |first, length| {
+            self.range(first, length)
+        }))
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {

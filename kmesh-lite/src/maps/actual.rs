@@ -45,7 +45,7 @@ const ABSURD: u64 = 1 << 62;
 /// Sorts out what counts at the current generation. `endpoints` reads rows, from the first and as many as
 /// it is told; it may be asked for rows that do not exist, if somebody else wrote to the tables.
 pub fn assemble(
-    mut contents: Contents,
+    contents: Contents,
     endpoints: impl Fn(u32, u32) -> Option<Vec<Endpoint>>,
 ) -> Actual {
     let generation = match contents.settings.generation {
@@ -53,6 +53,23 @@ pub fn assemble(
         // Then everything goes on counting, and the next plan mends the word.
         _ => newest(&contents.slots),
     };
+    at(generation, contents, endpoints)
+}
+
+/// The same for some of the slots, which cannot tell what the newest generation is: the word counts,
+/// whatever it is.
+pub fn assemble_some(
+    contents: Contents,
+    endpoints: impl Fn(u32, u32) -> Option<Vec<Endpoint>>,
+) -> Actual {
+    at(contents.settings.generation, contents, endpoints)
+}
+
+fn at(
+    generation: u64,
+    mut contents: Contents,
+    endpoints: impl Fn(u32, u32) -> Option<Vec<Endpoint>>,
+) -> Actual {
     let mut leftovers = Leftovers::default();
     let rows: Each<ById> = each!(T => {
         let contents = std::mem::take(T::part_mut(&mut contents.slots));

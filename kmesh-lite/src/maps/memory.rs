@@ -1,7 +1,7 @@
 //! The tables in plain memory, slot for slot as the kernel has them: for tests, and for `plan`
 //! where no kernel can be asked.
 
-use super::{Contents, Maps, MapsError, Selection, TableContents, assemble};
+use super::{Contents, Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
@@ -145,7 +145,9 @@ impl Maps for Memory {
             }),
             callers: self.callers.clone(),
         };
-        Ok(assemble(contents, |first, length| self.rows(first, length)))
+        Ok(assemble_some(contents, |first, length| {
+            self.rows(first, length)
+        }))
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
