@@ -265,6 +265,14 @@ impl Kernel {
         pass
     }
 
+    /// Waits for the grace period after a pass, if there is one to wait for. The next pass would wait for it
+    /// otherwise, before its first write.
+    pub fn quiesce(&mut self) {
+        if let Err(error) = self.object.maps.quiesce() {
+            log::debug!("no grace period after the pass, the next one waits: {error}");
+        }
+    }
+
     /// What [`Kernel::reconcile`] would do.
     pub fn change(&mut self, mesh: &Mesh, facts: &Facts) -> Result<Change, KernelError> {
         reconcile::change(self, mesh, facts)
@@ -428,11 +436,6 @@ impl Port for Kernel {
 
     fn settle(&mut self) {
         self.release_superseded();
-        // The grace period is waited for now: nobody waits for the end of this pass, and somebody may wait
-        // for the next one.
-        if let Err(error) = self.object.maps.quiesce() {
-            log::debug!("no grace period after the pass, the next one waits: {error}");
-        }
     }
 }
 

@@ -26,6 +26,9 @@ pub trait Datapath {
         extent: Extent,
     ) -> Result<Pass, Self::Error>;
 
+    /// Waits for what the next pass would otherwise have to wait for.
+    fn quiesce(&mut self) {}
+
     /// Programs that `mesh`, the last one that was applied, treats specially and that have just
     /// begun to run, ahead of the pass that follows.
     fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), Self::Error>;

@@ -91,7 +91,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// Consumes events until one says stop.
     pub fn run(&mut self, events: &mut Events) {
-        while let Some(event) = events.next() {
+        while let Some(event) = self.next(events) {
             match event {
                 Event::SourceChanged(_) => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
@@ -108,6 +108,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.supervisor.tell(News::Stopping);
         info!("stopping");
+    }
+
+    /// The next event. What the last one led to has taken effect, and is answered.
+    fn next(&mut self, events: &mut Events) -> Option<Event> {
+        self.datapath.quiesce();
+        events.next()
     }
 
     fn request(&mut self, request: Request) {

@@ -23,6 +23,10 @@ impl Datapath for Kernel {
         Kernel::reconcile(self, mesh, facts, extent)
     }
 
+    fn quiesce(&mut self) {
+        Kernel::quiesce(self);
+    }
+
     fn greet(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
         Kernel::greet(self, mesh, facts)
     }

@@ -11,7 +11,6 @@ use super::{Actual, Tables};
 use crate::model::{Facts, Mesh, Table};
 use imbl::OrdMap;
 use kmesh_lite_common::{Endpoint, EndpointId};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Why a valid mesh has no tables: everything that it has too little of.
@@ -92,10 +91,27 @@ pub struct Builder<'a> {
     pub ids: Each<Handed<'a>>,
     pub counters: Taking<'a>,
     /// Counters that an endpoint has already. Two have the same one only if somebody else wrote it.
-    pub counted: HashSet<EndpointId>,
+    pub counted: Counted,
     pub ranges: Taking<'a>,
     pub rows: Each<ById>,
     pub endpoints: OrdMap<u32, Arc<[Endpoint]>>,
+}
+
+/// Counters, a bit for each up to the last one.
+#[derive(Default)]
+pub struct Counted(Vec<u64>);
+
+impl Counted {
+    /// Whether it is new.
+    pub fn insert(&mut self, id: EndpointId) -> bool {
+        let (word, bit) = (id.index() as usize / 64, 1 << (id.index() % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
 }
 
 /// The shape of the ids of a pass.
@@ -118,7 +134,7 @@ impl<'a> Builder<'a> {
             in_place: true,
             ids: each!(T => Ids::new(T::part(&taken.ids), T::part(&taken.free))),
             counters: Taking::of(&taken.counters),
-            counted: HashSet::new(),
+            counted: Counted::default(),
             ranges: Taking::of(&taken.endpoints),
             rows: Each::default(),
             endpoints: OrdMap::new(),

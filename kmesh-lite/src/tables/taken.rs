@@ -38,11 +38,14 @@ impl Shape for Free {
 
 impl Taken {
     pub fn of(tables: &Tables, limits: &Limits) -> Self {
-        let counters = Table::Endpoints.rows(limits);
-        let ranges = tables.endpoints.iter();
         // One that is beyond the table was put there by somebody else, and keeps no other away.
-        let used = tables.endpoint_ids().into_iter();
-        let used = used.filter(|id| id.index() < counters);
+        let limit = Table::Endpoints.rows(limits);
+        let rows = tables.endpoints.values().flat_map(|rows| rows.iter());
+        let counters = rows.filter_map(|row| row.own.endpoint);
+        let mut counters: Vec<_> = counters.map(|id| id.index()).collect();
+        counters.retain(|index| *index < limit);
+        counters.sort_unstable();
+        let ranges = tables.endpoints.iter();
         Self {
             ids: each!(T => {
                 let rows = T::part(&tables.rows);
@@ -54,7 +57,7 @@ impl Taken {
                 let ids = T::part(&tables.rows).keys();
                 Space::beside(ids.map(|id| (T::index(*id), 1)))
             }),
-            counters: Space::beside(used.map(|id| (id.index(), 1))),
+            counters: Space::beside(counters.into_iter().map(|index| (index, 1))),
             endpoints: Space::beside(ranges.map(|(first, rows)| (*first, rows.len() as u32))),
         }
     }
