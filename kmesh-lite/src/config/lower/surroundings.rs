@@ -15,7 +15,6 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Surroundings {
     all: OfAll,
-    shared: BTreeMap<Box<str>, Shared>,
     /// Whether every file could be parsed.
     whole: bool,
 }
@@ -28,9 +27,11 @@ struct OfAll {
     vip_ranges: Vec<IpNetwork>,
     localities: BTreeMap<Box<str>, Option<Locality>>,
     waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
+    /// By name: a service may name an entry that is not there yet, or that nothing could be made of.
+    shared: BTreeMap<Box<str>, Shared>,
 }
 
-/// An entry of `[endpoints]`. It matters to services with an endpoint at its address.
+/// An entry of `[endpoints]`.
 #[derive(Debug, PartialEq)]
 struct Shared {
     address: Option<IpAddr>,
@@ -76,46 +77,26 @@ impl Surroundings {
                 vip_ranges: vip_ranges.to_vec(),
                 localities: localities.collect(),
                 waypoints: waypoints.collect(),
+                shared: shared
+                    .map(|(name, found)| (Box::from(*name), Shared::new(found)))
+                    .collect(),
             },
-            shared: shared
-                .map(|(name, found)| (Box::from(*name), Shared::new(found)))
-                .collect(),
             whole,
         }
     }
 
     /// What is different here than before.
     pub fn changes(&self, before: &Self) -> Changes {
-        let mut addresses = BTreeSet::new();
-        for (name, now) in &self.shared {
-            let before = before.shared.get(name);
-            if before != Some(now) {
-                addresses.extend(now.address);
-                addresses.extend(before.and_then(|it| it.address));
-            }
-        }
-        for (_, gone) in before
-            .shared
-            .iter()
-            .filter(|(name, _)| !self.shared.contains_key(*name))
-        {
-            addresses.extend(gone.address);
-        }
         Changes {
-            everything: self.all != before.all || addresses.len() > MANY,
-            addresses,
+            everything: self.all != before.all,
             whole: self.whole,
         }
     }
 }
 
-/// Of more addresses it is not looked up who uses them.
-const MANY: usize = 1000;
-
 /// What is different than at an earlier load.
 pub struct Changes {
     everything: bool,
-    addresses: BTreeSet<IpAddr>,
     /// Whether every file could be parsed now.
     whole: bool,
 }
@@ -123,11 +104,9 @@ pub struct Changes {
 impl Changes {
     /// Whether a service may mean something else now, or something else may be said of it.
     pub fn concern(&self, lowered: &Lowered) -> bool {
-        let endpoints = &lowered.model.endpoints;
-        let uses = |ip: &IpAddr| endpoints.binary_search_by_key(ip, |it| it.address).is_ok();
         // Where a file could not be parsed, less is said; where nothing was said, it is the same.
         let is_said =
             lowered.is_all_said == self.whole || (!self.whole && lowered.problems.is_empty());
-        self.everything || !is_said || self.addresses.iter().any(uses)
+        self.everything || !is_said
     }
 }
