@@ -69,6 +69,9 @@ impl KernelMaps {
         if self.readers >= readers {
             bpf::grace_period()?;
             self.readers = Readers::Gone;
+            // Before the first write of the next plan, which may hand ids out again.
+            let gone = std::mem::take(&mut self.gone);
+            self.forget(&gone)?;
         }
         Ok(())
     }
@@ -76,8 +79,6 @@ impl KernelMaps {
     /// Waits now, so that the next plan need not wait before its first write.
     pub fn quiesce(&mut self) -> io::Result<()> {
         self.wait(Readers::MayHoldKeys)?;
-        let gone = std::mem::take(&mut self.gone);
-        self.forget(&gone)?;
         let slots = &self.tables.addresses.rows;
         self.address_bits.keep_only(|| {
             let rows = slots.used().into_iter().flat_map(|(_, slot)| slot.rows);

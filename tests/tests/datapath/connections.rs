@@ -287,6 +287,7 @@ fn a_connection_forgets_what_is_gone_before_something_else_has_its_number() {
     mesh.reload(&MESH.replace("127.0.0.2", "127.0.0.7"));
     assert_eq!((row(&mesh).service, row(&mesh).endpoint), (service, None));
     mesh.reload("");
+    mesh.quiesce();
     assert_eq!((row(&mesh).service, row(&mesh).backend), (None, None));
     assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
 }
