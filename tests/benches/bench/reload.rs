@@ -40,8 +40,8 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     };
     let changes = effort.pick(2, 7);
     for (layout, name, goal) in [
-        (Layout::OneFile, "one file", 500.0),
-        (Layout::DropIns, "1,000 drop-ins", 100.0),
+        (Layout::OneFile, "one file", 60.0),
+        (Layout::DropIns, "1,000 drop-ins", 20.0),
     ] {
         match Run::new(&program, layout).and_then(|run| run.measure(changes)) {
             Ok(figures) => report.add(figures.rows(name, goal)),
