@@ -1,5 +1,6 @@
 //! A stream that a waypoint would misread is closed, and counted with its reason.
 
+use crate::kernel_tls;
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::behind::{self, FOUR, SIX};
 use kmesh_lite_tests::client::{Client, address, set};
@@ -165,6 +166,44 @@ fn a_send_that_began_before_the_connection_stood_closes_it() {
         assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
         assert_eq!(outcomes[&Outcome::HeaderSent], 0);
     }
+}
+
+/// The kernel has one set of functions for all sockets with TLS, so another socket can take the program
+/// away that would put the header before what is sent.
+#[test]
+fn a_socket_that_lost_its_program_to_tls_is_closed() {
+    let _alone = kernel_tls::alone();
+    let Some((_host, mut mesh)) = host() else {
+        return;
+    };
+    let at: SocketAddr = address(FOUR);
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&at.into()).expect("bind");
+    listener.listen(8).expect("listen");
+    let other = Client::tcp(at);
+    assert_eq!(other.connect(FOUR), Ok(()));
+    let client = Client::tcp(at);
+    assert_eq!(client.connect(SERVICE), Ok(()));
+    for socket in [client.socket(), other.socket()] {
+        if let Err(error) = kernel_tls::put_on(socket) {
+            eprintln!("skipped: this kernel has no TLS: {error}");
+            return;
+        }
+    }
+    // No program runs for it, but the segment is seen.
+    let sent = client.socket().send(b"a secret");
+    // Where the kernel refuses options of such sockets to programs, TCP gives it up in its own time.
+    let patience = Some(Duration::from_millis(100));
+    client
+        .socket()
+        .set_read_timeout(patience)
+        .expect("SO_RCVTIMEO");
+    let then = |_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]);
+    sent.and_then(then).expect_err("the connection is closed");
+    assert_nothing_arrived(&listener);
+    let outcomes = mesh.outcomes();
+    assert_eq!(outcomes[&Outcome::CloseEarlySend], 1, "{outcomes:?}");
+    assert_eq!(outcomes[&Outcome::HeaderSent], 0);
 }
 
 /// Nothing puts a header before what is sent on a socket that the map has no room for.

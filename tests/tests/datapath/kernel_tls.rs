@@ -5,8 +5,6 @@ use kmesh_lite_tests::behind::Behind;
 use kmesh_lite_tests::client::Client;
 use nix::errno::Errno;
 use socket2::Socket;
-use std::mem::MaybeUninit;
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +14,7 @@ const V4: &str = "10.96.0.10:80";
 /// socket had below. So one test at a time puts TLS on sockets.
 static FUNCTIONS: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -32,7 +30,7 @@ struct AesGcm128 {
 }
 
 /// Puts TLS on top of TCP; an error where the kernel has none.
-fn put_on(socket: &Socket) -> Result<(), Errno> {
+pub fn put_on(socket: &Socket) -> Result<(), Errno> {
     const TLS: &[u8] = b"tls";
     let fd = socket.as_raw_fd();
     let length = TLS.len() as libc::socklen_t;
@@ -102,32 +100,6 @@ fn sends_fail_where_tls_was_switched_on_before_the_first_byte() {
     let heard = mesh.waypoint.heard();
     assert_eq!(heard.bytes, b"");
     assert_ne!(mesh.outcomes()[&Outcome::RefuseEncrypted], 0);
-}
-
-#[test]
-fn nothing_leaks_where_another_socket_takes_the_functions_of_tls_away() {
-    let _alone = alone();
-    let Some(mut mesh) = Behind::start("proxy-v2") else {
-        return;
-    };
-    if !has_tls(&mesh) {
-        return;
-    }
-    let client = Client::tcp4();
-    assert_eq!(client.connect(V4), Ok(()));
-    put_on(client.socket()).expect("TLS");
-    // This one has nothing of a socket map below, and from now on neither has the other.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    put_on(&Socket::from(other)).expect("TLS");
-    // No program runs for this send, but the segment is seen.
-    let sent = client.socket().send(b"a secret");
-    let then = |_| client.socket().recv(&mut [MaybeUninit::uninit(); 1]);
-    sent.and_then(then).expect_err("the connection is closed");
-    drop(client);
-    let heard = mesh.waypoint.heard();
-    assert_eq!(heard.bytes, b"");
-    assert_eq!(mesh.outcomes()[&Outcome::CloseEarlySend], 1);
 }
 
 #[test]
