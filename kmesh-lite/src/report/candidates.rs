@@ -58,19 +58,20 @@ impl<'a> Choice<'a> {
             return Vec::new();
         }
         let mut left_out = Vec::new();
-        let mut add = |range: &Range, why: &str, of_family: Option<Family>| {
-            for listed in tables.listed(range) {
-                let Some(target) = self.target(tables, &listed) else {
-                    continue;
-                };
-                if of_family.is_none_or(|family| family == Family::from(target.ip())) {
-                    left_out.push(LeftOut {
-                        endpoint: target.to_string(),
-                        why: why.to_owned(),
-                    });
+        let mut add =
+            |range: &Range, why: &dyn Fn(&Listed) -> String, of_family: Option<Family>| {
+                for listed in tables.listed(range) {
+                    let Some(target) = self.target(tables, &listed) else {
+                        continue;
+                    };
+                    if of_family.is_none_or(|family| family == Family::from(target.ip())) {
+                        left_out.push(LeftOut {
+                            endpoint: target.to_string(),
+                            why: why(&listed),
+                        });
+                    }
                 }
-            }
-        };
+            };
         let used = self.drawn.map(|(priority, _)| priority);
         for (priority, range) in filled(ranges(self.service, connect)) {
             if Some(priority) != used {
@@ -80,7 +81,7 @@ impl<'a> Choice<'a> {
                     }
                     policy => format!("priority {priority}: the policy {policy} allows 0 only"),
                 };
-                add(range, &why, None);
+                add(range, &|_| why.clone(), None);
             }
         }
         let (other, family, why) = match connect.address.family() {
@@ -97,11 +98,19 @@ impl<'a> Choice<'a> {
         };
         if self.service.v4 != self.service.v6 {
             for (_, range) in filled(other) {
-                add(range, why, Some(family));
+                add(range, &|_| why.to_owned(), Some(family));
             }
         }
-        add(&self.service.drained, "weight 0: it is drained", None);
+        add(&self.service.drained, &takes_none, None);
         left_out
+    }
+}
+
+/// Why an endpoint takes no new connections at any priority. One that only a fact keeps from it has its weight.
+fn takes_none(listed: &Listed) -> String {
+    match listed.weight {
+        0 => "weight 0: it is drained".to_owned(),
+        weight => format!("unusable for now; its weight is {weight}"),
     }
 }
 
@@ -142,12 +151,22 @@ pub fn candidates(
 mod tests {
     use crate::api::Explanation;
     use crate::config::{Fragments, Host, Loader, Origin};
-    use crate::model::{Facts, Protocol};
+    use crate::model::{EndpointFact, Facts, Protocol};
     use crate::report::{Client, explain};
     use crate::tables::{Actual, build};
 
     /// What becomes of a connect to `10.96.0.10:80` or `[fd00:96::10]:80`, on a node in `a/x`.
     fn explained(policy: &str, endpoints: &str, address: &str) -> Explanation {
+        explained_without(&[], policy, endpoints, address)
+    }
+
+    /// The same while the endpoints with these numbers are unusable.
+    fn explained_without(
+        unusable: &[usize],
+        policy: &str,
+        endpoints: &str,
+        address: &str,
+    ) -> Explanation {
         let text = format!(
             "node.locality = 'a/x'
              [waypoints.edge]
@@ -161,7 +180,16 @@ mod tests {
         );
         let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
         let loaded = Loader::default().load(&fragments, &Host::default());
-        let built = build(&loaded.mesh.unwrap(), &Facts::default(), &Actual::default());
+        let mesh = loaded.mesh.unwrap();
+        let mut facts = Facts::default();
+        for number in unusable {
+            facts.learn(EndpointFact {
+                service: "web".parse().unwrap(),
+                endpoint: (&mesh.services["web"].endpoints[*number]).into(),
+                usable: false,
+            });
+        }
+        let built = build(&mesh, &facts, &Actual::default());
         let tables = built.unwrap().tables;
         let attached = ["/".into()];
         let address = address.parse().unwrap();
@@ -197,6 +225,24 @@ mod tests {
         );
         assert!(strict.candidates.is_empty());
         assert!(left_out(&strict)[0].1.contains("strict"), "{strict:?}");
+    }
+
+    #[test]
+    fn an_endpoint_that_a_fact_makes_unusable_is_not_called_drained() {
+        let endpoints = [NEAR, FAR, DRAINED].join(", ");
+        let unusable = [0, 2];
+        let web = explained_without(
+            &unusable,
+            "policy = 'failover'",
+            &endpoints,
+            "10.96.0.10:80",
+        );
+        assert_eq!(web.candidates[0].endpoint, "192.168.1.11:81");
+        let expected = [
+            ("192.168.1.10:8080", "unusable for now; its weight is 1"),
+            ("192.168.1.12:8080", "weight 0: it is drained"),
+        ];
+        assert_eq!(left_out(&web), expected);
     }
 
     #[test]
