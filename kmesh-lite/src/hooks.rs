@@ -5,7 +5,7 @@
 
 mod plan;
 
-pub use plan::{HookOp, HookPlan, drift, outermost, plan};
+pub use plan::{HookOp, HookPlan, captured, drift, outermost, plan};
 
 use crate::model::Cgroup;
 use std::collections::{BTreeMap, BTreeSet};

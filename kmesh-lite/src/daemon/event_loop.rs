@@ -77,7 +77,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
     /// `before` is the last good mesh of the process before, where it is not that of the file.
     pub fn start(&mut self, loaded: Loaded, before: Option<Mesh>) -> Result<(), DaemonError> {
-        self.state.mesh = before.map(Arc::new);
+        if let Some(before) = before {
+            self.state.hold(before);
+        }
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {

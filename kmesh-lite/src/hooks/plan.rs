@@ -75,15 +75,8 @@ impl HookPlan {
 impl Wanted {
     /// What a mesh wants of the cgroups that are there. Another pass follows when more of them are.
     pub fn by(mesh: &Mesh, facts: &Facts) -> Self {
-        let captured = mesh.capture.cgroups.iter();
-        let mut found: BTreeMap<_, _> = captured
-            .flat_map(|named| facts.cgroups(named))
-            .map(|cgroup| (&cgroup.path, cgroup))
-            .collect();
-        let outermost = outermost(found.keys().map(|path| path.to_path_buf()).collect());
-        found.retain(|path, _| outermost.contains(*path));
         Self {
-            cgroups: found.into_values().cloned().collect(),
+            cgroups: captured(mesh, facts),
             headers: mesh.has_headers(),
             datagrams: mesh.has_datagrams(),
         }
@@ -97,6 +90,18 @@ impl Wanted {
                 Need::Datagrams => self.datagrams,
             }
     }
+}
+
+/// The captured cgroups of a mesh that are there, but for those inside of others.
+pub fn captured(mesh: &Mesh, facts: &Facts) -> Vec<Cgroup> {
+    let captured = mesh.capture.cgroups.iter();
+    let mut found: BTreeMap<_, _> = captured
+        .flat_map(|named| facts.cgroups(named))
+        .map(|cgroup| (&cgroup.path, cgroup))
+        .collect();
+    let outermost = outermost(found.keys().map(|path| path.to_path_buf()).collect());
+    found.retain(|path, _| outermost.contains(*path));
+    found.into_values().cloned().collect()
 }
 
 /// The outermost of these cgroups. Programs of a cgroup run for those below it as well, and where they
@@ -451,7 +456,7 @@ mod tests {
         let outermost = |paths: &[PathBuf]| {
             let mut mesh = Mesh::default();
             mesh.capture.cgroups = paths.iter().cloned().map(CgroupRef::Path).collect();
-            let wanted = Wanted::by(&mesh, &facts).cgroups;
+            let wanted = captured(&mesh, &facts);
             wanted.into_iter().map(|it| it.path).collect::<Vec<_>>()
         };
         assert_eq!(outermost(&paths), [PathBuf::from("/")]);

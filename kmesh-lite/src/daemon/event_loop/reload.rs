@@ -7,7 +7,7 @@ use crate::config::{Loaded, Severity};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::hooks::Wanted;
+use crate::hooks::captured;
 use crate::model::Mesh;
 use crate::reconcile::{Extent, Pass};
 use crate::report::problems::{render, summary};
@@ -135,7 +135,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(held) = &self.state.applied else {
             return;
         };
-        let wanted = Wanted::by(held, &self.state.facts).cgroups;
+        let wanted = captured(held, &self.state.facts);
         // Where they cannot be read, the pass tells why.
         let attached = self.datapath.attached_to().unwrap_or_default();
         if wanted.iter().any(|cgroup| !attached.contains(&cgroup.path)) {

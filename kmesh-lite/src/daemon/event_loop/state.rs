@@ -2,7 +2,7 @@
 
 use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
-use crate::hooks::Wanted;
+use crate::hooks::captured;
 use crate::model::{Facts, Mesh};
 use crate::report::{absent, count};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub struct LoopState {
     pub name: Origin,
     /// What the kernel should hold: the last configuration without errors.
     pub mesh: Option<Arc<Mesh>>,
+    /// How many endpoints that has. They are counted once, as an event may concern one of a million.
+    endpoints: usize,
     /// What the kernel does hold: the last one that could be applied.
     pub applied: Option<Arc<Mesh>>,
     /// What was true of the host at the last look.
@@ -56,6 +58,7 @@ impl LoopState {
         Self {
             name,
             mesh: None,
+            endpoints: 0,
             applied: None,
             facts: Facts::default(),
             inherited,
@@ -74,6 +77,12 @@ impl LoopState {
         }
     }
 
+    /// From now on the kernel should hold this mesh.
+    pub fn hold(&mut self, mesh: Mesh) {
+        self.endpoints = mesh.endpoints();
+        self.mesh = Some(Arc::new(mesh));
+    }
+
     /// Takes over what was read. The mesh only changes if it can be used.
     pub fn take(&mut self, loaded: Loaded) {
         self.problems = loaded.problems;
@@ -82,7 +91,7 @@ impl LoopState {
         self.unusable = match loaded.mesh {
             Some(mesh) if self.is_emptied_by(&mesh) => Some(Unusable::Emptied),
             Some(mesh) => {
-                self.mesh = Some(Arc::new(mesh));
+                self.hold(mesh);
                 None
             }
             None if self.present => Some(Unusable::Invalid),
@@ -105,7 +114,7 @@ impl LoopState {
             Some(_) if self.unusable.is_some() => Kind::Keeping,
             Some(_) if self.failure.is_some() => Kind::Failing,
             Some(mesh) if mesh.services.is_empty() => Kind::Empty,
-            Some(mesh) if Wanted::by(mesh, &self.facts).cgroups.is_empty() => Kind::Uncaptured,
+            Some(mesh) if captured(mesh, &self.facts).is_empty() => Kind::Uncaptured,
             Some(_) => Kind::Routing,
         }
     }
@@ -163,8 +172,10 @@ impl LoopState {
     fn counts(&self) -> (String, String) {
         let mesh = self.mesh.as_ref();
         let services = mesh.map_or(0, |mesh| mesh.services.len());
-        let endpoints = mesh.map_or(0, |mesh| mesh.endpoints());
-        (count(services, "service"), count(endpoints, "endpoint"))
+        (
+            count(services, "service"),
+            count(self.endpoints, "endpoint"),
+        )
     }
 
     pub fn about(&self) -> About {
