@@ -5,6 +5,7 @@ mod connections;
 mod datagrams;
 mod drift;
 mod facts;
+mod facts_under_fire;
 mod getpeername;
 mod growth;
 mod header_again;
