@@ -412,7 +412,7 @@ impl Port for Kernel {
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
         let before = self.object.maps.read()?.tables;
         let tables = [&before, rows];
-        self.object.maps.copy_counters(&mut object.maps, tables)?;
+        self.object.maps.hand_over(&mut object.maps, tables)?;
         // A process that takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.links.switch_all(&object) {

@@ -12,12 +12,13 @@ use crate::maps::{
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
-    Actual, Counters, Declared, Each, Key, Noun, Row, Shape, Tables, each, for_each_table, on_key,
-    on_row, on_table,
+    Actual, Counters, Declared, Each, IdMap, Key, Noun, Row, Shape, Tables, each, for_each_table,
+    on_key, on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{Caller, Endpoint, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
+use std::collections::BTreeSet;
 use std::io;
 
 /// All tables that plans write to.
@@ -179,9 +180,35 @@ impl KernelMaps {
         })
     }
 
-    /// Carries counts over to the maps that replace these, of what is in `tables` before and after.
-    /// Connects of the moment may be lost to the count.
-    pub fn copy_counters(&self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
+    /// Hands over what is known by ids to the maps that replace these, before any program reads those: counts, and
+    /// what connections are to forget. `tables` are those before and after.
+    pub fn hand_over(&mut self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
+        let [before, after] = tables;
+        self.wait(Readers::MayHoldKeys)
+            .map_err(error("write to", "connections"))?;
+        self.copy_counters(to, tables)?;
+        let (old, new) = (before.endpoint_ids(), after.endpoint_ids());
+        let handed_out = new.difference(&old).map(|id| id.index() + 1);
+        to.forget(&Gone {
+            endpoints: handed_out.collect(),
+            ..Gone::default()
+        })
+        .map_err(error("write to", "connections"))?;
+        // Until a grace period after the links are switched, programs choose by the old tables.
+        let (old, new) = (&before.rows, &after.rows);
+        to.gone = Gone {
+            services: gone(&old.services, &new.services),
+            backends: gone(&old.backends, &new.backends),
+            waypoints: gone(&old.waypoints, &new.waypoints),
+            ..Gone::default()
+        };
+        to.readers = Readers::MayHoldRows;
+        Ok(())
+    }
+
+    /// Carries counts over, of what is in `tables` before and after. Connects of the moment may be lost to the
+    /// count.
+    fn copy_counters(&self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
         let [before, after] = tables;
         let outcomes = 0..Outcome::ALL.len() as u32;
         counters::copy(&self.outcomes, &mut to.outcomes, outcomes)
@@ -416,6 +443,12 @@ impl Maps for KernelMaps {
         fault::point();
         Ok(())
     }
+}
+
+/// Ids of rows that one has and the other has not, as numbers from 1.
+fn gone<T: Declared>(before: &IdMap<T>, after: &IdMap<T>) -> BTreeSet<u32> {
+    let ids = before.keys().filter(|id| !after.contains_key(id));
+    ids.map(|id| T::index(*id) + 1).collect()
 }
 
 fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
