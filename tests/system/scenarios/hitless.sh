@@ -1,5 +1,6 @@
 # Whatever happens to the daemon, no connect fails: at least 200 a second, of both families, with and
-# without a waypoint, through every way a daemon can go and come back.
+# without a waypoint, through every way a daemon can go and come back. The connection table has what is open,
+# from the moment it was opened, and nothing else.
 
 dpkg -i "$deb"
 serve one 8081
@@ -23,17 +24,30 @@ endpoints = ["127.0.0.1"]
 EOF
 systemctl reload "$unit"
 
-# An open connection, to see that it remembers whom it asked for.
-mkfifo /run/open.in /run/open.out
-python3 -c '
-import socket, sys
-client = socket.create_connection(("10.96.0.11", 80))
-print("connected", flush=True)
-sys.stdin.readline()
-print(client.getpeername()[0], flush=True)' </run/open.in >/run/open.out &
-exec 8>/run/open.in 9</run/open.out
-read -r line <&9
-is "$line" connected
+# Connections that stay open meanwhile.
+mkfifo /run/holder.in /run/holder.out
+python3 /in/holder.py </run/holder.in >/run/holder.out &
+exec 8>/run/holder.in 9</run/holder.out
+
+# holder ANSWER COMMAND: to the program that holds them.
+holder() {
+    local answer
+    echo "$2" >&8
+    read -r answer <&9
+    is "$answer" "$1"
+}
+
+holder open "open web4 10.96.0.10"
+holder open "open web6 fd00:96::10"
+holder open "open far4 10.96.0.11"
+holder open "open brief 10.96.0.10"
+holder "fine 4" check
+
+# Another connection takes the place of one that is open.
+brief() {
+    holder closed "close brief"
+    holder open "open brief fd00:96::10"
+}
 
 # under_fire WHAT COMMAND...: nothing may fail while COMMAND is done, nor after it.
 under_fire() {
@@ -45,6 +59,7 @@ under_fire() {
     until_true grep -q begun /run/fire
     "$@"
     until_true daemon_answers
+    holder "fine 4" check
     sleep 1 # More of it after the last change.
     kill "$fire"
     wait "$fire"
@@ -63,6 +78,7 @@ killed() {
     local pid
     pid=$(main_pid)
     kill "-$1" "$pid"
+    brief
     until_true replaced "$pid"
 }
 
@@ -70,6 +86,7 @@ stopped_for() {
     local pid
     pid=$(main_pid)
     kill -STOP "$pid"
+    brief
     sleep "$1"
     kill -CONT "$pid"
     is "$(main_pid)" "$pid"
@@ -142,16 +159,21 @@ until_true waits
 exits 1 kmesh-lite status
 has "$output" "the daemon is not running; the kernel goes on with 2 services"
 exits 0 kmesh-lite explain 10.96.0.10:80
+holder "fine 4" check
+holder closed "close brief"
+holder "fine 3" check
 rm "/etc/systemd/system/$unit.d/test.conf"
 systemctl daemon-reload
 systemctl restart "$unit"
 
-say "what was open all the time"
-echo >&8
-read -r line <&9
-is "$line" 10.96.0.11
+until_true daemon_answers
+holder "fine 3" check
+
+say "what was open all the time ends"
+for name in web4 web6 far4; do holder closed "close $name"; done
+holder "fine 0" check
 exec 8>&- 9<&-
-rm /run/open.in /run/open.out /run/fire
+rm /run/holder.in /run/holder.out /run/fire
 
 say "stopped: nothing is left"
 maps=$(maps)
