@@ -87,7 +87,7 @@ pub enum Outcome {
     CloseFastOpen = 13,
     /// The same for data that was sent before the connection stood.
     CloseEarlySend = 14,
-    /// The same for a socket that the kernel cannot put a header on.
+    /// The same for a socket that the kernel does not take into the map of those with a pending header.
     CloseUnmappable = 15,
     /// One that could not be closed.
     HeaderLeaked = 16,

@@ -11,8 +11,8 @@ word!(
         FastOpen = 2 "data would have left with the SYN (TCP Fast Open)",
         /// Closed: data was queued before the connection stood.
         EarlySend = 3 "data was sent before the connection stood, or after a send that the kernel refused",
-        /// Closed: the socket cannot be in a socket map, like one of MPTCP, or of another program's.
-        Unmappable = 4 "the kernel cannot put a header on this kind of socket",
+        /// Closed: the socket cannot be in the map of those whose header is pending.
+        Unmappable = 4 "the kernel takes no header for it: another program's socket map has the socket, a call from before it connected has not returned, or too many headers are pending",
         /// Its sends fail: the kernel would tell the program too early that its buffers are free.
         ZeroCopy = 6 "it sends with MSG_ZEROCOPY while the header is pending",
         /// Its sends fail: the header would be encrypted with what is sent.
