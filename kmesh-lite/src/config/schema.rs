@@ -93,7 +93,8 @@ text! {
         /// Services. Default: 10000.
         services: Option<At<Limit>>,
         /// Endpoints, counted in every service they belong to, and there once for each port of the service
-        /// behind which endpoints differ in their own ports. Default: 100000.
+        /// behind which endpoints differ in their own ports. Default: 100000. A million are supported: then
+        /// `backends` has to be as high.
         endpoints: Option<At<Limit>>,
         /// Distinct addresses of endpoints. Default: 100000.
         backends: Option<At<Limit>>,

@@ -10,7 +10,7 @@ use crate::rounds::{self, Batch, interleave};
 use crate::{Effort, Error};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
-use kmesh_lite::model::{CgroupRef, Limits, Mesh};
+use kmesh_lite::model::{CgroupRef, Mesh};
 use kmesh_lite::reconcile::Extent;
 use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::foreign::{Foreign, Sharing};
@@ -147,7 +147,7 @@ pub fn attach(size: Size, cgroup: &Cgroup, target: u16) -> Result<Kernel, Error>
 
 /// The same of a mesh that is there already.
 pub fn follow(mesh: &Mesh, cgroup: &Cgroup) -> Result<Kernel, Error> {
-    let mut kernel = Kernel::load(Limits::default(), KernelOptions::default())?;
+    let mut kernel = Kernel::load(mesh.limits, KernelOptions::default())?;
     let mut mesh = mesh.clone();
     mesh.capture.cgroups = vec![CgroupRef::Path(cgroup.path().to_owned())];
     let facts = host::facts(&host::this_host(), &Cgroups::find()?, &mesh);

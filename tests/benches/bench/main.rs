@@ -11,6 +11,7 @@ mod exchange;
 mod headers;
 mod machine;
 mod mesh;
+mod million;
 mod passes;
 mod process;
 mod programs;
@@ -18,6 +19,7 @@ mod proxies;
 mod reload;
 mod report;
 mod rounds;
+mod saved;
 mod server;
 
 use kmesh_lite_tests::require;
@@ -42,7 +44,7 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("programs", programs::measure),
     Part::on_all_cores("cores", cores::measure),
@@ -51,6 +53,7 @@ const PARTS: [Part; 8] = [
     Part::on_all_cores("distance", distance::measure),
     Part::on_all_cores("passes", passes::measure),
     Part::on_all_cores("reload", reload::measure),
+    Part::on_all_cores("million", million::measure),
 ];
 
 type Measure = fn(Effort, &mut Report) -> Result<(), Error>;

@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Header, Mesh, Name, Place, Policy, PortMapping, Protocol, Service, Speaker,
-    Vip, Waypoint,
+    Backend, Endpoint, Header, Limits, Mesh, Name, Place, Policy, PortMapping, Protocol, Service,
+    Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -27,7 +27,23 @@ pub const LARGE: Size = Size {
     endpoints: 100,
 };
 
+pub const MILLION: Size = Size {
+    services: 10_000,
+    endpoints: 100,
+};
+
 impl Size {
+    /// Those of the file where it says nothing, or what this size needs.
+    fn limits(self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            endpoints: default.endpoints.max(self.all()),
+            backends: default.backends.max(self.all()),
+            services: default.services.max(self.services),
+            ..default
+        }
+    }
+
     pub fn all(self) -> u32 {
         self.services * self.endpoints
     }
@@ -39,7 +55,10 @@ impl Size {
     }
 
     pub fn mesh(self, target: u16) -> Mesh {
-        let mut mesh = Mesh::default();
+        let mut mesh = Mesh {
+            limits: self.limits(),
+            ..Mesh::default()
+        };
         let place = Arc::new(Place::default());
         for service in 0..self.services {
             let addresses = self.addresses(service);

@@ -101,7 +101,7 @@ fn is_small(pass: &Pass) -> Result<(), Error> {
 }
 
 /// Of the first service.
-fn with_one_unusable(facts: &Facts, mesh: &Mesh) -> Result<Facts, Error> {
+pub fn with_one_unusable(facts: &Facts, mesh: &Mesh) -> Result<Facts, Error> {
     let mut facts = facts.clone();
     let (name, service) = mesh.services.get_min().ok_or("a mesh without services")?;
     let endpoint = service.endpoints.first().ok_or("no endpoint")?;
@@ -113,7 +113,7 @@ fn with_one_unusable(facts: &Facts, mesh: &Mesh) -> Result<Facts, Error> {
     Ok(facts)
 }
 
-fn processor_time() -> Result<Duration, Error> {
+pub fn processor_time() -> Result<Duration, Error> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 

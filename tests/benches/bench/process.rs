@@ -30,7 +30,12 @@ impl Process {
 
     /// The most memory that it ever had, in megabytes.
     pub fn peak(&self) -> io::Result<f64> {
-        peak(&format!("/proc/{}/status", self.child.id()))
+        megabytes(&format!("/proc/{}/status", self.child.id()), "VmHWM:")
+    }
+
+    /// The memory that it has now, in megabytes.
+    pub fn memory(&self) -> io::Result<f64> {
+        megabytes(&format!("/proc/{}/status", self.child.id()), "VmRSS:")
     }
 
     /// What it and its threads have used of processors, in milliseconds.
@@ -77,11 +82,11 @@ pub struct Finished {
     pub peak: f64,
 }
 
-fn peak(path: &str) -> io::Result<f64> {
+fn megabytes(path: &str, field: &str) -> io::Result<f64> {
     let text = std::fs::read_to_string(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    let kilobytes = kilobytes.ok_or_else(|| io::Error::other(format!("no VmHWM in {path}")))?;
+    let kilobytes = kilobytes.ok_or_else(|| io::Error::other(format!("no {field} in {path}")))?;
     Ok(kilobytes * 1024.0 / 1e6)
 }
 
