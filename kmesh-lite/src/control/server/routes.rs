@@ -4,7 +4,7 @@ use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use crate::api::{Failure, FailureKind, PlanRequest, Reloaded};
-use crate::control::{Reply, Request, Requests};
+use crate::control::{Later, Reply, Request, Requests};
 use crate::model::{CgroupRef, Protocol};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -70,29 +70,25 @@ struct ExplainQuery {
     pid: Option<u32>,
 }
 
+/// What is asked about one service, or about all of them.
+type AboutService = Result<Query<NameQuery>, QueryRejection>;
+
 async fn status(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
-    query: Result<Query<NameQuery>, QueryRejection>,
+    query: AboutService,
 ) -> Answer {
-    allow(peer, Right::Read)?;
-    let name = parse(query)?.name;
-    let turn = asker.turn(&peer, Length::Short).await?;
-    let later = asker.ask(|reply| Request::Status { name, reply }).await?;
-    elsewhere(move || json(&later.make()?, turn)).await
+    let request = |name, reply| Request::Status { name, reply };
+    asker.about(peer, query, Length::Short, request).await
 }
 
 async fn connections(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
-    query: Result<Query<NameQuery>, QueryRejection>,
+    query: AboutService,
 ) -> Answer {
-    allow(peer, Right::Read)?;
-    let name = parse(query)?.name;
-    let turn = asker.turn(&peer, Length::Long).await?;
-    let request = |reply| Request::Connections { name, reply };
-    let later = asker.ask(request).await?;
-    elsewhere(move || json(&later.make()?, turn)).await
+    let request = |name, reply| Request::Connections { name, reply };
+    asker.about(peer, query, Length::Long, request).await
 }
 
 async fn explain(
@@ -263,6 +259,21 @@ impl Asker {
     async fn turn(&self, peer: &Peer, length: Length) -> Result<Turn, Failure> {
         let turn = timeout(TURN, self.turns.take(peer, length)).await;
         turn.map_err(|_| unavailable("other answers are being read, which takes too long"))
+    }
+
+    /// Answers what is asked about a service, or about all of them.
+    async fn about<T: Serialize + 'static>(
+        &self,
+        peer: Peer,
+        query: AboutService,
+        length: Length,
+        request: impl FnOnce(Option<String>, Reply<Later<T>>) -> Request,
+    ) -> Answer {
+        allow(peer, Right::Read)?;
+        let name = parse(query)?.name;
+        let turn = self.turn(&peer, length).await?;
+        let later = self.ask(|reply| request(name, reply)).await?;
+        elsewhere(move || json(&later.make()?, turn)).await
     }
 
     /// Puts a request into the loop's queue and waits for the answer.
