@@ -1,14 +1,15 @@
 //! `[services]`.
 
+mod lowered;
+mod reach;
+mod vip;
+mod weight;
+
 use super::super::Host;
-use super::super::endpoint::{EndpointText, VipText};
 use super::super::piece::Anchor;
 use super::super::port::PortText;
-use super::super::problem::Problem;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
-use super::super::span::Span;
-use super::address::{Families, is_own, unusable};
 use super::backend::AtAddresses;
 use super::endpoint::{self, Item, SharedEndpoints};
 use super::merge::ServiceEntry;
@@ -17,13 +18,12 @@ use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Services, Spot, hidden, udp};
-use crate::model::{
-    Family, Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip, priority,
-};
+use crate::model::{Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use lowered::{Lowered, LoweredService};
 
 #[cfg(doc)]
 use super::surroundings::Surroundings;
@@ -38,68 +38,6 @@ pub struct Context<'c, 'a> {
     pub at_addresses: &'c AtAddresses<'a>,
     /// Services of an earlier mesh: what is the same is shared with it.
     pub before: &'c Services,
-}
-
-/// What a service means, with all that there is to say about it alone.
-#[derive(Debug)]
-pub struct Lowered {
-    pub model: Arc<Service>,
-    pub problems: Vec<Problem>,
-    /// Whether all files could be parsed at the time. Else some problems were not said.
-    pub is_all_said: bool,
-    /// Whether all of it could be read.
-    whole: bool,
-    /// Whether it has hostnames.
-    is_named: bool,
-    /// Rows in the table of endpoints.
-    rows: usize,
-}
-
-/// A service of the mesh.
-pub struct LoweredService<'a> {
-    pub entry: ServiceEntry<'a>,
-    pub model: Arc<Service>,
-    pub whole: bool,
-    pub is_named: bool,
-    pub rows: usize,
-}
-
-impl<'a> LoweredService<'a> {
-    fn new(entry: ServiceEntry<'a>, lowered: &Lowered) -> Self {
-        Self {
-            entry,
-            model: Arc::clone(&lowered.model),
-            whole: lowered.whole,
-            is_named: lowered.is_named,
-            rows: lowered.rows,
-        }
-    }
-
-    pub fn name(&self) -> &'a Name {
-        &self.entry.name.value
-    }
-
-    pub fn spot(&self, span: Span) -> Spot<'a> {
-        self.entry.at(span)
-    }
-
-    /// Where its virtual addresses are written.
-    pub fn vips(&self) -> impl Iterator<Item = &'a At<VipText>> + use<'a> {
-        let list = self.entry.text().and_then(|text| text.vips.0.as_ref());
-        list.into_iter().flat_map(|list| &list.items)
-    }
-
-    /// Where its ports are written.
-    pub fn ports(&self) -> impl Iterator<Item = &'a At<PortText>> + use<'a> {
-        let list = self.entry.text().and_then(|text| text.ports.0.as_ref());
-        list.into_iter().flat_map(|list| &list.items)
-    }
-
-    /// Where its endpoints are written.
-    pub fn endpoints(&self) -> impl Iterator<Item = &'a At<EndpointText>> + use<'a> {
-        let list = self.entry.text().and_then(|text| text.endpoints.as_ref());
-        list.into_iter().flat_map(|list| &list.items)
-    }
 }
 
 pub fn lower<'a>(
@@ -219,81 +157,6 @@ impl<'a> One<'_, 'a> {
         Spot::new(self.anchor, written.span)
     }
 
-    /// The virtual addresses, and their places.
-    fn vips(&self, items: &[Item], whole: bool, report: &mut Diagnostics) -> Vec<(Vip, Spot<'a>)> {
-        let Some(written) = &self.text.vips.0 else {
-            return Vec::new();
-        };
-        self.not_empty(written, "`vips = [\"auto\"]` takes free ones", report);
-        let mut vips: Vec<(Vip, Spot<'a>)> = Vec::new();
-        for item in &written.items {
-            let spot = self.at(item);
-            let vip = match item.value {
-                VipText::Fixed(ip) => {
-                    self.fixed(spot, ip, report);
-                    Vip::Fixed(ip)
-                }
-                VipText::Auto => {
-                    let given = self.auto(items);
-                    if whole && given.none() {
-                        self.no_auto(spot, report);
-                    }
-                    Vip::Auto
-                }
-            };
-            match vips.iter().find(|(earlier, _)| *earlier == vip) {
-                Some((_, first)) => report.push(
-                    spot.error(match vip {
-                        Vip::Fixed(ip) => format!("`{ip}` stands twice in `vips`"),
-                        Vip::Auto => "`auto` stands twice in `vips`".to_owned(),
-                    })
-                    .related(first.place(), "first here"),
-                ),
-                None => vips.push((vip, spot)),
-            }
-        }
-        vips
-    }
-
-    fn fixed(&self, spot: Spot<'_>, ip: IpAddr, report: &mut Diagnostics) {
-        if let Some(what) = unusable(ip) {
-            let problem = spot.error(format!("`{ip}` is {what}"));
-            report.push(problem.expected("an address that programs can connect to, or `auto`"));
-        } else if is_own(self.context.host, ip) {
-            let what = match ip.is_loopback() {
-                true => "a loopback address",
-                false => "an address of this host",
-            };
-            report.push(spot.note(format!(
-                "`{ip}` is {what}: only the ports declared here are captured, all others pass"
-            )));
-        }
-    }
-
-    /// The families of which `auto` gives an address.
-    fn auto(&self, items: &[Item]) -> Families {
-        let mut ranges = Families::default();
-        for range in self.context.vip_ranges {
-            ranges.add(range.ip());
-        }
-        let endpoints = families(items);
-        Families {
-            v4: ranges.v4 && (endpoints.v4 || items.is_empty()),
-            v6: ranges.v6,
-        }
-    }
-
-    fn no_auto(&self, spot: Spot<'_>, report: &mut Diagnostics) {
-        let message = match self.context.vip_ranges.is_empty() {
-            true => "`auto` has no addresses to give: `vip_ranges` is empty",
-            false => {
-                "`auto` has no addresses to give: all endpoints are IPv6, and all of `vip_ranges` IPv4"
-            }
-        };
-        let problem = spot.error(message);
-        report.push(problem.help("add an IPv6 range to `vip_ranges` of `[mesh]`"));
-    }
-
     fn not_empty<T>(&self, list: &List<T>, help: &str, report: &mut Diagnostics) {
         if list.items.is_empty() && list.whole {
             let spot = Spot::new(self.anchor, list.span);
@@ -401,110 +264,6 @@ impl<'a> One<'_, 'a> {
             report,
         )
     }
-
-    fn weights(&self, items: &[Item], report: &mut Diagnostics) {
-        let sum: u64 = items
-            .iter()
-            .map(|item| u64::from(item.endpoint.weight))
-            .sum();
-        if sum > u64::from(u32::MAX) {
-            let list = self.text.endpoints.as_ref();
-            let spot = Spot::new(self.anchor, list.map_or(self.text.span, |list| list.span));
-            let problem = spot.error(format!("the weights add up to {sum}"));
-            report.push(
-                problem
-                    .expected(format!("a sum of at most {}", u32::MAX))
-                    .help("only their ratios matter: divide all of them by the same number"),
-            );
-        }
-    }
-
-    /// Each endpoint can serve some client, and each client some endpoint.
-    fn families(&self, items: &[Item], vips: &[(Vip, Spot<'_>)], report: &mut Diagnostics) {
-        let mut clients = Families::default();
-        for (vip, _) in vips {
-            match vip {
-                Vip::Fixed(ip) => clients.add(*ip),
-                Vip::Auto => {
-                    let auto = self.auto(items);
-                    clients.v4 |= auto.v4;
-                    clients.v6 |= auto.v6;
-                }
-            }
-        }
-        let endpoints = families(items);
-        if clients.none() || endpoints.none() {
-            return;
-        }
-        for Item { endpoint, span } in items {
-            let ip = endpoint.address;
-            let why = match Family::from(ip) {
-                Family::V4 if clients.v4 => continue,
-                Family::V4 if !endpoints.v6 => continue,
-                Family::V4 => {
-                    "the service has only IPv6 addresses, and IPv6 endpoints that serve them"
-                }
-                Family::V6 if clients.v6 => continue,
-                Family::V6 => {
-                    "the service has only IPv4 addresses, and an IPv4 socket cannot connect to IPv6"
-                }
-            };
-            let spot = Spot::new(self.anchor, *span);
-            let problem = spot.error(format!("no client can use the endpoint `{ip}`: {why}"));
-            let vips = vips.first().map(|(_, spot)| spot.place());
-            let family = match Family::from(ip) {
-                Family::V4 => Family::V6,
-                Family::V6 => Family::V4,
-            };
-            let help = format!(
-                "add an {} address to `vips`, or use an {family} endpoint",
-                Family::from(ip)
-            );
-            report.push(match vips {
-                Some(place) => problem.related(place, "what clients connect to").help(help),
-                None => problem.help(help),
-            });
-        }
-        if clients.v6 && !endpoints.v4 {
-            for (vip, spot) in vips {
-                if let Vip::Fixed(ip @ IpAddr::V4(_)) = vip {
-                    let message = format!("no endpoint can serve `{ip}`: all of them are IPv6");
-                    report.push(spot.warning(message));
-                }
-            }
-        }
-    }
-
-    /// Says so if connections will be refused, which is valid and may be meant.
-    fn none_usable(
-        &self,
-        items: &[Item],
-        policy: Policy,
-        prefer: &[Scope],
-        report: &mut Diagnostics,
-    ) {
-        let name = self.name;
-        let taking = |item: &&Item| item.endpoint.weight != 0;
-        if items.is_empty() {
-            let message = format!("`{name}` has no endpoints: its connections are refused");
-            report.push(self.spot.note(message));
-        } else if !items.iter().any(|item| taking(&item)) {
-            let message =
-                format!("every endpoint of `{name}` has weight 0: its connections are refused");
-            report.push(self.spot.note(message));
-        } else if policy == Policy::Strict {
-            let here = self.context.node;
-            let near = |item: &Item| priority(prefer, here, &item.endpoint.place) == 0;
-            if !items.iter().filter(taking).any(near) {
-                let scopes: Vec<_> = prefer.iter().map(|scope| format!("`{scope}`")).collect();
-                let spot = self.text.policy.as_ref().map_or(self.spot, |p| self.at(p));
-                report.push(spot.note(format!(
-                    "no endpoint of `{name}` matches this host in {}: its connections are refused here",
-                    scopes.join(", ")
-                )));
-            }
-        }
-    }
 }
 
 /// As in Istio.
@@ -514,12 +273,4 @@ const fn default_prefer(policy: Policy) -> &'static [Scope] {
         Policy::Strict => &[Scope::Node],
         _ => &[],
     }
-}
-
-fn families(items: &[Item]) -> Families {
-    let mut families = Families::default();
-    for item in items {
-        families.add(item.endpoint.address);
-    }
-    families
 }
