@@ -136,11 +136,11 @@ impl KernelMaps {
         Ok(missing)
     }
 
-    /// The limits that these tables were made for.
-    pub fn limits(&self) -> Limits {
+    /// The room in these tables.
+    pub fn room(&self) -> Limits {
         let connections = self.connections.as_ref();
         Limits::each(
-            |table| Table::limit_of(self.capacity(table)),
+            |table| Table::room_of(self.capacity(table)),
             connections.map_or(0, ConnectionTable::limit),
         )
     }

@@ -53,7 +53,12 @@ impl Op {
         match self {
             Self::Put(row) if row.table() == table => u64::from(row.index()) + 1,
             Self::PutRange(first, rows) if table == Table::Endpoints => {
-                u64::from(*first) + rows.len() as u64
+                // There are as many counters as rows.
+                let counters = rows.iter().filter_map(|row| row.own.endpoint);
+                let counters = counters.map(|id| u64::from(id.index()) + 1).max();
+                counters
+                    .unwrap_or(0)
+                    .max(u64::from(*first) + rows.len() as u64)
             }
             _ => 0,
         }

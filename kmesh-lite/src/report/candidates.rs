@@ -161,7 +161,12 @@ mod tests {
         );
         let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
         let loaded = Loader::default().load(&fragments, &Host::default());
-        let built = build(&loaded.mesh.unwrap(), &Facts::default(), &Actual::default());
+        let built = build(
+            &loaded.mesh.unwrap(),
+            &Facts::default(),
+            &Actual::default(),
+            0,
+        );
         let tables = built.unwrap().tables;
         let attached = ["/".into()];
         let address = address.parse().unwrap();

@@ -4,7 +4,6 @@ use super::Tables;
 use super::declared::{Declared, Each, Noun, Shape, each, for_each_table};
 use super::ids::Known;
 use super::space::Space;
-use crate::model::{Limits, Table};
 use kmesh_lite_common::{Endpoint, EndpointId};
 use std::collections::BTreeSet;
 
@@ -37,9 +36,9 @@ impl Shape for Free {
 }
 
 impl Taken {
-    pub fn of(tables: &Tables, limits: &Limits) -> Self {
+    /// What tables with so many counters use up.
+    pub fn of(tables: &Tables, limit: u32) -> Self {
         // One that is beyond the table was put there by somebody else, and keeps no other away.
-        let limit = Table::Endpoints.rows(limits);
         let rows = tables.endpoints.values().flat_map(|rows| rows.iter());
         let counters = rows.filter_map(|row| row.own.endpoint);
         let mut counters: Vec<_> = counters.map(|id| id.index()).collect();

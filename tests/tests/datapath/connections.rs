@@ -6,7 +6,7 @@ use kmesh_lite_tests::cgroup;
 use kmesh_lite_tests::client::{Client, address, mapped};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
-use kmesh_lite_tests::host::{Host, Running, alone, routed};
+use kmesh_lite_tests::host::{Host, Running, alone, more, routed};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -238,10 +238,8 @@ fn connections_stay_listed_through_other_tables() {
     let Some(mut mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
-    let replaced = mesh
-        .reload(&format!("{MESH}\n[limits]\nservices = 500\n"))
-        .replaced;
-    assert!(replaced);
+    let larger = format!("{MESH}\n[limits]\nservices = 500\n{}", more(100));
+    assert!(mesh.reload(&larger).replaced);
     holds(&mesh, [client.cookie()]);
     assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
     let another = Client::tcp4();
