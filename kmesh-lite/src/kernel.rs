@@ -256,11 +256,12 @@ impl Kernel {
     }
 
     /// Waits for the grace period after a pass, if there is one to wait for. The next pass would wait for it
-    /// otherwise, before its first write.
+    /// otherwise, before its first write. Then nothing is mapped any more.
     pub fn quiesce(&mut self) {
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");
         }
+        self.object.maps.release();
     }
 
     /// What [`Kernel::reconcile`] would do.

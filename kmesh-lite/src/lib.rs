@@ -13,7 +13,7 @@ pub mod config;
 mod control;
 pub mod daemon;
 mod doctor;
-mod hooks;
+pub mod hooks;
 pub mod host;
 pub mod kernel;
 mod log;

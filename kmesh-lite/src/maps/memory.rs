@@ -154,6 +154,7 @@ impl Maps for Memory {
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         match op {
             Op::Put(row) | Op::Retire(row) => on_row!(row, T(id, row) => {
+                let row: &<T as Noun>::Row = row;
                 let table = T::part_mut(&mut self.tables);
                 let slot = table.slots.entry(T::index(*id)).or_insert(Slot {
                     stamps: [Stamp::NEVER; 2],

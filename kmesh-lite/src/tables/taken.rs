@@ -6,6 +6,7 @@ use super::ids::Known;
 use super::space::Space;
 use kmesh_lite_common::{Endpoint, EndpointId};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Everything that the next tables must keep or stay away from. It follows from the tables, and is kept from
 /// pass to pass because it takes a look at all of them to find out.
@@ -102,7 +103,7 @@ impl Taken {
 }
 
 /// A range by its first row.
-type Ranges<'a> = Vec<(u32, &'a [Endpoint])>;
+type Ranges<'a> = Vec<(u32, &'a Arc<[Endpoint]>)>;
 
 /// Ranges that only one side has, or that are not the same in both: those of each side.
 pub fn changed_ranges<'a>(before: &'a Tables, after: &'a Tables) -> (Ranges<'a>, Ranges<'a>) {
@@ -110,14 +111,14 @@ pub fn changed_ranges<'a>(before: &'a Tables, after: &'a Tables) -> (Ranges<'a>,
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for change in before.endpoints.diff(&after.endpoints) {
         match change {
-            DiffItem::Remove(first, rows) => old.push((*first, &**rows)),
-            DiffItem::Add(first, rows) => new.push((*first, &**rows)),
+            DiffItem::Remove(first, rows) => old.push((*first, rows)),
+            DiffItem::Add(first, rows) => new.push((*first, rows)),
             DiffItem::Update {
                 old: (_, was),
                 new: (first, is),
             } => {
-                old.push((*first, &**was));
-                new.push((*first, &**is));
+                old.push((*first, was));
+                new.push((*first, is));
             }
         }
     }
