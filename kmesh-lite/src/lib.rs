@@ -18,6 +18,7 @@ pub mod host;
 pub mod kernel;
 mod log;
 pub mod maps;
+mod memory;
 pub mod model;
 pub mod plan;
 pub mod reconcile;

@@ -90,6 +90,10 @@ fn sized_maps() -> Vec<(&'static str, Table)> {
     maps
 }
 
+/// Bits are for so many rows at least, whatever room there is: 16 kB stay in the cache as well, and where few of the
+/// bits are set, hardly any connect that is not ours costs more than a look at one.
+const ROWS_OF_BITS: u32 = 1 << 15;
+
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
 
@@ -373,7 +377,7 @@ fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedO
     };
     let bits = match reuse.get(ADDRESS_BITS) {
         Some(there) => bpf::map_rows(there).map_err(map_error(ADDRESS_BITS))? * u64::BITS,
-        None => bits::count(Table::Addresses.rows(room)),
+        None => bits::count(Table::Addresses.rows(room).max(ROWS_OF_BITS)),
     };
     let mut loader = EbpfLoader::new();
     loader

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Rows<T> {
     map: OwnedFd,
     count: u32,
+    /// A window has two elements to the power of this.
+    shift: u32,
     windows: Vec<OnceCell<NonNull<T>>>,
 }
 
@@ -33,16 +35,9 @@ static PAGE: LazyLock<usize> = LazyLock::new(|| {
 });
 
 impl<T> Rows<T> {
-    /// Elements of a window. Each is a multiple of 8 bytes, so that so many of them end with a page.
-    fn in_window() -> usize {
-        let whole = *PAGE / 8;
-        whole * (WINDOW / (whole * size_of::<T>())).max(1)
-    }
-
     /// Elements of this window: all but the last are full.
     fn of_window(&self, window: usize) -> usize {
-        let before = window * Self::in_window();
-        (self.count as usize - before).min(Self::in_window())
+        (self.count as usize - (window << self.shift)).min(1 << self.shift)
     }
 
     /// Lets go of all mappings, and with them of memory that is counted as this process's. It is mapped again
@@ -65,10 +60,14 @@ impl<T: Copy> Rows<T> {
     /// The `count` elements of `map`.
     pub fn map(map: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
         let () = Self::STRIDE;
-        let windows = (count as usize).div_ceil(Self::in_window());
+        // Each is a multiple of 8 bytes, so that so many of them end with a page.
+        let whole = *PAGE / 8;
+        let shift = (WINDOW / size_of::<T>()).max(whole).ilog2();
+        let windows = (count as usize).div_ceil(1 << shift);
         let rows = Self {
             map: map.try_clone_to_owned()?,
             count,
+            shift,
             windows: vec![OnceCell::new(); windows],
         };
         // A map that cannot be mapped is found out now.
@@ -85,7 +84,7 @@ impl<T: Copy> Rows<T> {
         if let Some(first) = there.get() {
             return Ok(*first);
         }
-        let start = window * Self::in_window() * size_of::<T>();
+        let start = (window << self.shift) * size_of::<T>();
         let offset = libc::off_t::try_from(start).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let address = unsafe {
@@ -120,12 +119,10 @@ impl<T: Copy> Rows<T> {
         if index >= self.count {
             return Err(self.beyond(index));
         }
-        let (window, place) = (
-            index as usize / Self::in_window(),
-            index as usize % Self::in_window(),
-        );
+        let (window, place) = (index >> self.shift, index & ((1 << self.shift) - 1));
+        let first = self.window(window as usize)?;
         // SAFETY: inside the mapping.
-        Ok(unsafe { self.window(window)?.as_ptr().add(place) })
+        Ok(unsafe { first.as_ptr().add(place as usize) })
     }
 
     /// Where the element is, for who looks at single words of it.

@@ -186,6 +186,8 @@ fn a_service_that_grows_to_thousands_of_endpoints_moves_a_few_times_and_fails_no
         let connects = AtomicU64::new(0);
         let moves = thread::scope(|scope| {
             let connect = || {
+                // One that fails ends the test.
+                let _end = Stop(&stop);
                 while !stop.load(Ordering::SeqCst) {
                     for (to, there) in [("10.96.0.10:80", "127.0.0."), ("10.96.0.12:80", "127.2.")]
                     {
@@ -223,7 +225,6 @@ fn a_service_that_grows_to_thousands_of_endpoints_moves_a_few_times_and_fails_no
         assert!((3..=9).contains(&moves), "{name}: {moves} moves");
         let room = running.room();
         assert!(room.endpoints >= 3_000, "{room:?}");
-        assert_eq!(room.services, 16, "{room:?}");
         for (client, to) in &open {
             assert_eq!(client.peer(), Ok(address(to)));
             client.exchange("still here\n");
