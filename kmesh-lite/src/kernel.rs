@@ -161,8 +161,8 @@ impl Kernel {
     /// Loads the programs, and goes on from where an earlier process ended: `left` is what the store
     /// kept. Connects are handled without a gap.
     ///
-    /// Tables of this version are used as they are, whatever room they have. Others stay in charge until the first pass has
-    /// filled new ones; so do those of which something is missing. Sockets that earlier programs
+    /// Tables of this version are used as they are, whatever room they have. Others stay in charge until the
+    /// first pass has filled new ones; so do those of which something is missing. Sockets that earlier programs
     /// redirected keep their peer name in any case.
     pub fn take_over(
         room: Limits,

@@ -62,8 +62,6 @@ fn capped(rows: u64) -> u32 {
 mod tests {
     use super::*;
 
-    const DEFAULT: fn() -> Limits = Limits::default;
-
     fn grown(now: u32, limit: u32, lacking: Option<Table>, rows: u64) -> u32 {
         let each = |value| Limits::each(|_| value, 1);
         larger(each(now), &each(limit), lacking, |_| rows).endpoints
@@ -72,7 +70,7 @@ mod tests {
     #[test]
     fn an_empty_mesh_gets_small_tables_and_the_connections_of_its_limits() {
         let room = room_for(&Mesh::default());
-        let connections = DEFAULT().connections;
+        let connections = Limits::default().connections;
         assert_eq!(room, Limits::each(|_| LEAST as u32, connections));
         let few = Mesh {
             limits: Limits::each(|_| 7, 1),

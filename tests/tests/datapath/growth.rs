@@ -181,6 +181,7 @@ fn a_service_that_grows_to_thousands_of_endpoints_moves_a_few_times_and_fails_no
             .into();
         for (client, to) in &open {
             assert_eq!(client.connect(to), Ok(()));
+            client.greeting();
         }
         let stop = AtomicBool::new(false);
         let connects = AtomicU64::new(0);
