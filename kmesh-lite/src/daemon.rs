@@ -32,8 +32,9 @@ pub use supervisor::Systemd;
 use crate::config::{Fragments, Origin};
 use crate::control::{Control, ControlError, Lock, LockError, Requests, make_folder};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
-use crate::model::{CgroupRef, Limits};
+use crate::model::{CgroupRef, Limits, Mesh};
 use crate::sources::Completion;
+use crate::tables::room_for;
 use event::{Event, Events};
 use event_loop::Daemon;
 use source::MeshSource;
@@ -106,8 +107,8 @@ pub struct Claim {
 }
 
 /// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after
-/// the configuration has been read, so that tables that fit from the start need not be replaced by
-/// larger ones.
+/// the configuration has been read, with room for its mesh, so that its tables need not be replaced by larger
+/// ones at once.
 pub fn run<S: Source, D: Datapath>(
     options: DaemonOptions,
     claim: Claim,
@@ -119,10 +120,9 @@ pub fn run<S: Source, D: Datapath>(
     let mut meshes = MeshSource::new(source, options.cgroups, last_good);
     meshes.source.watch(source_changed(sender.clone()))?;
     let (loaded, before) = meshes.load_after(recalled);
-    let limits = loaded.mesh.as_ref().or(before.as_ref());
-    let limits = limits.map(|mesh| mesh.limits);
-    let datapath = datapath(limits.unwrap_or_default())
-        .map_err(|error| DaemonError::Datapath(Box::new(error)))?;
+    let mesh = loaded.mesh.as_ref().or(before.as_ref());
+    let room = room_for(mesh.unwrap_or(&Mesh::default()));
+    let datapath = datapath(room).map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, claim.lock, requests(sender))?;

@@ -102,7 +102,6 @@ pub fn instance(socket: &Path) -> u64 {
 pub struct Kernel {
     cgroups: Cgroups,
     options: KernelOptions,
-    limits: Limits,
     object: Object,
     links: Links,
     /// Names under which the store keeps the tables; none before they hold a mesh.
@@ -145,7 +144,8 @@ impl From<MapsError> for KernelError {
 pub struct Snapshot {
     pub tables: Tables,
     pub counters: Counters,
-    pub limits: Limits,
+    /// How many rows the tables that there are have room for. A larger mesh gets others.
+    pub room: Limits,
     /// Cgroups that the programs are attached to.
     pub attached: Vec<PathBuf>,
     /// The connections that programs of these cgroups hold.
@@ -153,19 +153,19 @@ pub struct Snapshot {
 }
 
 impl Kernel {
-    /// Loads the programs with tables for `limits`. Nothing is attached before the first pass.
-    pub fn load(limits: Limits, options: KernelOptions) -> Result<Self, KernelError> {
-        Self::take_over(limits, options, Descriptors::new())
+    /// Loads the programs with tables that have this room. Nothing is attached before the first pass.
+    pub fn load(room: Limits, options: KernelOptions) -> Result<Self, KernelError> {
+        Self::take_over(room, options, Descriptors::new())
     }
 
     /// Loads the programs, and goes on from where an earlier process ended: `left` is what the store
     /// kept. Connects are handled without a gap.
     ///
-    /// Tables of this version are used as they are. Others stay in charge until the first pass has
-    /// filled new ones; so do those of which something is missing. Sockets that earlier programs
+    /// Tables of this version are used as they are, whatever room they have. Others stay in charge until the
+    /// first pass has filled new ones; so do those of which something is missing. Sockets that earlier programs
     /// redirected keep their peer name in any case.
     pub fn take_over(
-        limits: Limits,
+        room: Limits,
         options: KernelOptions,
         left: Descriptors,
     ) -> Result<Self, KernelError> {
@@ -177,7 +177,7 @@ impl Kernel {
                 tables: left.tables.as_ref().map(|set| &set.maps),
                 sockets: left.sockets.as_ref().map(|set| &set.maps),
             };
-            Object::load(&limits, options.settings(), reuse)
+            Object::load(&room, options.settings(), reuse)
         };
         let object = match load(&left) {
             Err(misfit @ LoadError::Misfit { .. }) => {
@@ -219,19 +219,9 @@ impl Kernel {
         for name in &left.foreign {
             store::release(&*store, name);
         }
-        let connections = object.maps.limits().connections;
-        let limits = if filled {
-            object.maps.limits()
-        } else {
-            Limits {
-                connections,
-                ..limits
-            }
-        };
         Ok(Self {
             cgroups,
             options,
-            limits,
             object,
             links,
             tables_kept: left.tables.map_or_else(Vec::new, |set| set.names),
@@ -251,7 +241,7 @@ impl Kernel {
         self.links.has_inherited()
     }
 
-    /// Makes the kernel follow `mesh`: larger tables if it asks for them, its rows, and the hooks
+    /// Makes the kernel follow `mesh`: larger tables if it needs them, its rows, and the hooks
     /// of its cgroups.
     pub fn reconcile(
         &mut self,
@@ -266,11 +256,12 @@ impl Kernel {
     }
 
     /// Waits for the grace period after a pass, if there is one to wait for. The next pass would wait for it
-    /// otherwise, before its first write.
+    /// otherwise, before its first write. Then nothing is mapped any more.
     pub fn quiesce(&mut self) {
         if let Err(error) = self.object.maps.quiesce() {
             log::debug!("no grace period after the pass, the next one waits: {error}");
         }
+        self.object.maps.release();
     }
 
     /// What [`Kernel::reconcile`] would do.
@@ -324,7 +315,7 @@ impl Kernel {
         let tables = self.read()?.tables;
         Ok(Snapshot {
             counters: self.object.maps.counters(&tables)?,
-            limits: self.limits,
+            room: self.object.maps.room(),
             attached: self.attached_to()?,
             connections: self.connections()?,
             tables,
@@ -352,8 +343,8 @@ impl Port for Kernel {
         &mut self.object
     }
 
-    fn limits(&self) -> Limits {
-        self.limits
+    fn room(&self) -> Limits {
+        self.object.maps.room()
     }
 
     fn can_go_on(&self) -> Result<bool, KernelError> {
@@ -401,12 +392,12 @@ impl Port for Kernel {
     }
 
     /// The new tables come with programs of their own; what sockets remember is shared by both.
-    fn beside(&mut self, limits: Limits) -> Result<Object, KernelError> {
+    fn beside(&mut self, room: Limits) -> Result<Object, KernelError> {
         let reuse = Reuse {
             tables: None,
             sockets: Some(self.object.sockets()),
         };
-        Ok(Object::load(&limits, self.options.settings(), reuse)?)
+        Ok(Object::load(&room, self.options.settings(), reuse)?)
     }
 
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
@@ -423,7 +414,6 @@ impl Port for Kernel {
         }
         self.superseded
             .extend(std::mem::replace(&mut self.tables_kept, kept));
-        self.limits = object.maps.limits();
         self.object = object;
         Ok(())
     }

@@ -7,12 +7,14 @@
 //! after which the kernel still answers for the old mesh (or already for the new one), and the next
 //! pass repairs it.
 //!
-//! Most passes change the tables in place. Where there is no room for the difference, tables that have
-//! the room are filled beside them, and the links are switched over.
+//! Most passes change the tables in place. Where there is no room for the mesh, or for the difference, tables
+//! that have the room are filled beside them, and the links are switched over.
 
+mod anew;
 mod left;
 mod prepare;
 
+pub use anew::Anew;
 pub use left::Left;
 pub use prepare::{Prepared, apply, prepare, prepare_next};
 
@@ -20,7 +22,7 @@ use crate::hooks::{self, Attached, HookOp, HookPlan, Wanted};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::drift;
-use crate::tables::{BuildError, Dangling, Tables};
+use crate::tables::{BuildError, Dangling, Tables, larger};
 use prepare::prepare_anew;
 use std::collections::BTreeSet;
 
@@ -52,8 +54,8 @@ pub trait Port {
 
     /// The tables in charge, or those that will be once they hold a mesh.
     fn maps(&mut self) -> &mut Self::Maps;
-    /// The limits that these tables were made for.
-    fn limits(&self) -> Limits;
+    /// The room in these tables.
+    fn room(&self) -> Limits;
     /// Whether these tables can go on: their generations are not used up.
     fn can_go_on(&self) -> Result<bool, Self::Error>;
     /// Whether programs may be running on these tables.
@@ -75,8 +77,8 @@ pub trait Port {
     /// Lets go of links.
     fn drop_links(&mut self, ops: &[HookOp]);
 
-    /// Empty tables, beside those in charge.
-    fn beside(&mut self, limits: Limits) -> Result<Self::Maps, Self::Error>;
+    /// Empty tables with this room, beside those in charge.
+    fn beside(&mut self, room: Limits) -> Result<Self::Maps, Self::Error>;
     /// Puts tables that hold `rows` in charge of every link.
     fn replace(&mut self, maps: Self::Maps, rows: &Tables) -> Result<(), Self::Error>;
     /// The tables hold a mesh: they are handed to whoever keeps them beyond this process.
@@ -89,8 +91,8 @@ pub trait Port {
 #[derive(Clone, Debug)]
 pub struct Change {
     pub tables: Prepared,
-    /// The limits of new tables, if the plan is for such.
-    pub anew: Option<Limits>,
+    /// The new tables, if the plan is for such.
+    pub anew: Option<Anew>,
     pub hooks: HookPlan,
     attached: Attached,
     wanted: Wanted,
@@ -134,9 +136,7 @@ impl From<Prepared> for Change {
 impl Change {
     /// The change in words.
     pub fn summary(&self) -> Vec<String> {
-        let anew = self
-            .anew
-            .map(|_| "the tables are replaced by new ones, with every connection kept".to_owned());
+        let anew = self.anew.map(|anew| anew.to_string());
         anew.into_iter()
             .chain(self.tables.summary())
             .chain(self.hooks.summary())
@@ -159,21 +159,23 @@ impl Change {
 pub fn change<P: Port>(port: &mut P, mesh: &Mesh, facts: &Facts) -> Result<Change, P::Error> {
     let wanted = Wanted::by(mesh, facts);
     let attached = port.attached()?;
-    let limits = port.limits();
-    let in_place = if limits.covers(mesh.limits) && port.can_go_on()? {
+    let in_place = if port.can_go_on()? {
         match prepare(port.maps(), mesh, facts) {
-            // Room, but not in one piece: a fresh copy of the tables has no holes.
-            Err(ReconcileError::Capacity { .. }) => None,
-            prepared => Some(prepared?),
+            // Too little room, or not in one piece: a fresh copy of the tables has no holes.
+            Err(ReconcileError::Capacity { table, .. }) => Err(Some(table)),
+            prepared => Ok(prepared?),
         }
     } else {
-        None
+        Err(None)
     };
     let (tables, anew) = match in_place {
-        Some(prepared) => (prepared, None),
-        None => {
+        Ok(prepared) => (prepared, None),
+        Err(lacking) => {
             let prepared = prepare_anew(port.maps(), mesh, facts)?;
-            (prepared, Some(limits.max(mesh.limits)))
+            let before = port.room();
+            let need = |table| prepared.need(table);
+            let after = larger(before, &mesh.limits, lacking, need);
+            (prepared, Some(Anew { before, after }))
         }
     };
     Ok(Change {
@@ -192,7 +194,7 @@ fn next_change<P: Port>(
     mesh: &Mesh,
     facts: &Facts,
 ) -> Result<Option<Change>, P::Error> {
-    if !port.limits().covers(mesh.limits) || !port.can_go_on()? {
+    if !port.can_go_on()? {
         return Ok(None);
     }
     let wanted = Wanted::by(mesh, facts);
@@ -251,8 +253,8 @@ pub fn pass<P: Port>(
     }
     match change.anew {
         None => apply(port.maps(), &change.tables)?,
-        Some(limits) => {
-            let mut maps = port.beside(limits)?;
+        Some(anew) => {
+            let mut maps = port.beside(anew.after)?;
             apply(&mut maps, &change.tables)?;
             port.replace(maps, &change.tables.desired.tables)?;
         }

@@ -21,6 +21,7 @@ mod next;
 mod replay;
 mod room;
 mod service;
+mod size;
 mod space;
 mod taken;
 mod waypoint;
@@ -40,6 +41,7 @@ pub use id_map::IdMap;
 pub use replay::{LookedUp, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;
+pub use size::{larger, room_for};
 pub use taken::{Taken, changed_ranges, counters};
 
 use crate::model::Table;

@@ -168,7 +168,12 @@ pub struct TableUse {
     /// Also the key under `[limits]`.
     pub table: String,
     pub used: u32,
-    pub limit: u32,
+    /// How many rows the table that there is has room for. A mesh that needs more gets a larger one, up to
+    /// the limit.
+    pub room: u32,
+    /// What the file allows; none where no daemon tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// The daemon itself.

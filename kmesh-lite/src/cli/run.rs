@@ -32,8 +32,8 @@ pub fn run(args: args::Run) -> VerbResult {
     let mut reader = None;
     let mut left = Systemd::descriptors();
     let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
-    daemon::run(options, claim, source, last_good, |limits| {
-        let mut kernel = Kernel::take_over(limits, own, left)?;
+    daemon::run(options, claim, source, last_good, |room| {
+        let mut kernel = Kernel::take_over(room, own, left)?;
         if let Some(records) = kernel.take_records() {
             let mut headers = Headers::default();
             reader = Some(

@@ -268,12 +268,15 @@ fn totals(text: &mut String, datapath: &DatapathStatus) {
     }
     if !datapath.capacity.is_empty() {
         heading(text, "capacity");
-        let mut table = Table::new(&["table", ">used", ">limit"]);
+        let mut table = Table::new(&["table", ">used", ">room now", ">limit"]);
         for usage in &datapath.capacity {
             table.row([
                 usage.table.clone(),
                 usage.used.to_string(),
-                usage.limit.to_string(),
+                usage.room.to_string(),
+                usage
+                    .limit
+                    .map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
             ]);
         }
         table.write(text);

@@ -83,8 +83,9 @@ text! {
 }
 
 text! {
-    /// Capacities of the kernel's tables. Higher ones count as soon as the file is saved; lower ones
-    /// count after the service was stopped and started; a restart takes over the tables that there are.
+    /// How large a mesh may be: a larger one is an error, and changes nothing. The kernel's tables begin small
+    /// and grow with the mesh, so a high limit takes no memory by itself. They become smaller again when the
+    /// service is stopped and started. Only the table of `connections` has its size from the start.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
         addresses: Option<At<Limit>>,

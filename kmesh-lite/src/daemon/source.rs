@@ -3,6 +3,7 @@
 use super::last_good::LastGood;
 use crate::config::{Fragments, Host, Loaded, Loader, Origin};
 use crate::host::{WatchError, look_again};
+use crate::memory::give_back;
 use crate::model::{CgroupRef, Mesh};
 use crate::sources::{Completion, Files};
 
@@ -75,9 +76,6 @@ pub struct MeshSource<S> {
     read_bytes: usize,
 }
 
-/// After reading so much it is worth looking for memory that nobody uses any more.
-const MUCH: usize = 1 << 20;
-
 impl<S: Source> MeshSource<S> {
     pub fn new(source: S, cgroups: Vec<CgroupRef>, last_good: LastGood) -> Self {
         Self {
@@ -126,16 +124,10 @@ impl<S: Source> MeshSource<S> {
         self.last_good.keep(&self.fragments);
     }
 
-    /// Gives back to the system what reading and applying took for a while. The allocator itself keeps what is
-    /// free between pieces in use: after 100,000 endpoints were read that is as much as is in use.
+    /// Gives back to the system what reading and applying took for a while.
     pub fn give_memory_back(&mut self) {
-        if self.read_bytes >= MUCH {
+        if give_back(self.read_bytes) {
             self.read_bytes = 0;
-            #[cfg(target_env = "gnu")]
-            // SAFETY: it takes no pointers, and locks what it works on.
-            unsafe {
-                libc::malloc_trim(0)
-            };
         }
     }
 

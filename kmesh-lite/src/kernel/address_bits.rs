@@ -45,12 +45,15 @@ impl AddressBits {
     }
 
     /// Clears the bits that none of `addresses` has. No program may be running that saw others.
-    pub fn keep_only(&mut self, addresses: impl FnOnce() -> Vec<Address>) -> io::Result<()> {
-        if !std::mem::take(&mut self.stale) {
+    pub fn keep_only(
+        &mut self,
+        addresses: impl FnOnce() -> io::Result<Vec<Address>>,
+    ) -> io::Result<()> {
+        if !self.stale {
             return Ok(());
         }
         let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
-        for address in addresses() {
+        for address in addresses()? {
             let (word, bit) = self.place(&address);
             *wanted.entry(word).or_default() |= bit;
         }
@@ -61,6 +64,12 @@ impl AddressBits {
                 self.words.store(word, there & wanted)?;
             }
         }
+        self.stale = false;
         Ok(())
+    }
+
+    /// Lets go of the mapping.
+    pub fn release(&mut self) {
+        self.words.release();
     }
 }

@@ -19,8 +19,8 @@ pub struct Living {
 
 /// How many buckets a table has: with twice as many slots as there may be living connections, hardly
 /// any meets a full bucket.
-pub fn buckets(limits: &Limits) -> u32 {
-    let slots = limits.connections.saturating_mul(2);
+pub fn buckets(room: &Limits) -> u32 {
+    let slots = room.connections.saturating_mul(2);
     slots.div_ceil(PLACES).next_power_of_two()
 }
 

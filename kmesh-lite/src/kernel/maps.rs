@@ -18,6 +18,7 @@ use crate::tables::{
 use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{Caller, Endpoint, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -82,9 +83,17 @@ impl KernelMaps {
         self.wait(Readers::MayHoldKeys)?;
         let slots = &self.tables.addresses.rows;
         self.address_bits.keep_only(|| {
-            let rows = slots.used().into_iter().flat_map(|(_, slot)| slot.rows);
-            rows.map(|row| row.address).collect()
+            let used = slots.used()?.into_iter();
+            let rows = used.flat_map(|(_, slot)| slot.rows);
+            Ok(rows.map(|row| row.address).collect())
         })
+    }
+
+    /// Lets go of the mappings: until tables are looked at again, they are no memory of this process.
+    pub fn release(&mut self) {
+        for_each_table!(T => { T::part_mut(&mut self.tables).rows.release() });
+        self.endpoints.release();
+        self.address_bits.release();
     }
 
     fn forget(&self, gone: &Gone) -> io::Result<()> {
@@ -137,11 +146,11 @@ impl KernelMaps {
         Ok(missing)
     }
 
-    /// The limits that these tables were made for.
-    pub fn limits(&self) -> Limits {
+    /// The room in these tables.
+    pub fn room(&self) -> Limits {
         let connections = self.connections.as_ref();
         Limits::each(
-            |table| Table::limit_of(self.capacity(table)),
+            |table| Table::room_of(self.capacity(table)),
             connections.map_or(0, ConnectionTable::limit),
         )
     }
@@ -242,12 +251,29 @@ impl KernelMaps {
     }
 
     /// Rows of the endpoint table; none if there are not so many.
-    fn range(&self, first: u32, length: u32) -> Option<Vec<Endpoint>> {
-        let mut rows = first..first.checked_add(length)?;
-        rows.try_fold(Vec::new(), |mut range, index| {
-            range.push(self.endpoints.get(index).ok()?);
-            Some(range)
-        })
+    fn range(&self, first: u32, length: u32) -> io::Result<Option<Vec<Endpoint>>> {
+        let end = first.checked_add(length);
+        let Some(end) = end.filter(|end| *end <= self.endpoints.count()) else {
+            return Ok(None);
+        };
+        let rows = (first..end).map(|index| self.endpoints.get(index));
+        rows.collect::<io::Result<_>>().map(Some)
+    }
+
+    /// What `assembled` makes of ranges, unless one cannot be read.
+    fn with_ranges(
+        &self,
+        assembled: impl FnOnce(&dyn Fn(u32, u32) -> Option<Vec<Endpoint>>) -> Actual,
+    ) -> Result<Actual, MapsError> {
+        let failure = Cell::new(None);
+        let actual = assembled(&|first, length| {
+            let range = self.range(first, length);
+            range.map_err(|cause| failure.set(Some(cause))).ok()?
+        });
+        match failure.take() {
+            None => Ok(actual),
+            Some(cause) => Err(error("read", Table::Endpoints.as_str())(cause)),
+        }
     }
 
     fn deleted_key(&mut self) {
@@ -286,6 +312,7 @@ impl KernelMaps {
                     self.address_bits.set(&row.address)?;
                 }
                 on_row!(row, T(id, row) => {
+                    let row: &<T as Noun>::Row = row;
                     let table = T::part_mut(&mut self.tables);
                     let index = T::index(*id);
                     table.rows.put(index, *row, generation, live)?;
@@ -300,7 +327,7 @@ impl KernelMaps {
             Op::PutRange(first, rows) => {
                 self.wait(Readers::MayHoldRows)?;
                 (*first..)
-                    .zip(rows)
+                    .zip(rows.iter())
                     .try_for_each(|(index, row)| self.endpoints.set(index, *row))
             }
             // A program that chose by the rows before may add one more to a number that was handed out
@@ -401,21 +428,23 @@ impl Maps for KernelMaps {
             let keys = table.ids.as_ref().map(|ids| ids.iter().collect());
             let keys: Result<Vec<_>, MapError> = keys.unwrap_or_else(|| Ok(Vec::new()));
             TableContents {
-                slots: table.rows.used(),
+                slots: table.rows.used().map_err(error("read", T::TABLE.as_str()))?,
                 keys: keys.map_err(|cause| error("read", T::TABLE.as_str())(io_error(cause)))?,
             }
         });
         let contents = self.contents(slots)?;
-        Ok(assemble(contents, |first, length| {
-            self.range(first, length)
-        }))
+        self.with_ranges(|range| assemble(contents, range))
     }
 
     fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
         let slots = each!(T => {
             let table = T::part(&self.tables);
-            let places = T::part(&selection.slots).iter();
-            let slots = places.filter_map(|index| Some((*index, table.rows.used_at(*index)?)));
+            let mut slots = Vec::new();
+            for index in T::part(&selection.slots) {
+                let used = table.rows.used_at(*index);
+                let used = used.map_err(error("read", T::TABLE.as_str()))?;
+                slots.extend(used.map(|slot| (*index, slot)));
+            }
             let mut keys = Vec::new();
             for key in T::part(&selection.keys) {
                 match table.ids.as_ref().map(|ids| ids.get(key, 0)) {
@@ -427,14 +456,12 @@ impl Maps for KernelMaps {
                 }
             }
             TableContents {
-                slots: slots.collect(),
+                slots,
                 keys,
             }
         });
         let contents = self.contents(slots)?;
-        Ok(assemble_some(contents, |first, length| {
-            self.range(first, length)
-        }))
+        self.with_ranges(|range| assemble_some(contents, range))
     }
 
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {

@@ -77,7 +77,7 @@ pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The maps whose size follows from a limit, with the table of that limit.
+/// The maps whose size follows from the room of a table, with that table.
 fn sized_maps() -> Vec<(&'static str, Table)> {
     let mut maps = vec![
         (ENDPOINTS, Table::Endpoints),
@@ -89,6 +89,10 @@ fn sized_maps() -> Vec<(&'static str, Table)> {
     });
     maps
 }
+
+/// Bits are for so many rows at least, whatever room there is: 16 kB stay in the cache as well, and where few of the
+/// bits are set, hardly any connect that is not ours costs more than a look at one.
+const ROWS_OF_BITS: u32 = 1 << 15;
 
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
@@ -154,12 +158,12 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads everything, with room for `limits` in tables that are not there yet.
-    pub fn load(limits: &Limits, settings: Settings, reuse: Reuse<'_>) -> Result<Self, LoadError> {
+    /// Loads everything, with this room in tables that are not there yet.
+    pub fn load(room: &Limits, settings: Settings, reuse: Reuse<'_>) -> Result<Self, LoadError> {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(limits, reuse))?;
+        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
         if abilities.table_connections {
             let (buckets, rows) = (object.socket_map(BUCKETS)?, object.socket_map(CONNECTIONS)?);
@@ -305,7 +309,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
 type LoadedObject = (Ebpf, Typed, Abilities);
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
-fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, LoadError> {
+fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, LoadError> {
     let lacks = |error: &LoadError| match error {
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
@@ -328,13 +332,13 @@ fn load_what_works(limits: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Lo
         |abilities| abilities.read_sockets = false,
     ];
     for take_away in without {
-        match load(limits, reuse, abilities) {
+        match load(room, reuse, abilities) {
             Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
             loaded => return loaded.inspect(|_| warn(abilities)),
         }
         take_away(&mut abilities);
     }
-    load(limits, reuse, abilities).inspect(|_| warn(abilities))
+    load(room, reuse, abilities).inspect(|_| warn(abilities))
 }
 
 fn warn(abilities: Abilities) {
@@ -355,11 +359,7 @@ fn warn(abilities: Abilities) {
     }
 }
 
-fn load(
-    limits: &Limits,
-    reuse: Reuse<'_>,
-    abilities: Abilities,
-) -> Result<LoadedObject, LoadError> {
+fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedObject, LoadError> {
     let choose_errno = u8::from(abilities.choose_errno);
     let know_mptcp = u8::from(abilities.know_mptcp);
     let fields = if abilities.read_sockets {
@@ -370,14 +370,14 @@ fn load(
     let buckets = if abilities.table_connections {
         match reuse.get(BUCKETS) {
             Some(there) => bpf::map_rows(there).map_err(map_error(BUCKETS))?,
-            None => connections::buckets(limits),
+            None => connections::buckets(room),
         }
     } else {
         0
     };
     let bits = match reuse.get(ADDRESS_BITS) {
         Some(there) => bpf::map_rows(there).map_err(map_error(ADDRESS_BITS))? * u64::BITS,
-        None => bits::count(Table::Addresses.rows(limits)),
+        None => bits::count(Table::Addresses.rows(room).max(ROWS_OF_BITS)),
     };
     let mut loader = EbpfLoader::new();
     loader
@@ -387,7 +387,7 @@ fn load(
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
     let of_tables = sized_maps().into_iter();
-    let of_tables = of_tables.map(|(name, table)| (name, table.rows(limits)));
+    let of_tables = of_tables.map(|(name, table)| (name, table.rows(room)));
     let others = [
         (ADDRESS_BITS, bits / u64::BITS),
         (BUCKETS, buckets),

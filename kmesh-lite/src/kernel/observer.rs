@@ -94,7 +94,7 @@ impl Observer {
         let tables = self.read()?.tables;
         Ok(Snapshot {
             counters: self.maps.counters(&tables)?,
-            limits: self.maps.limits(),
+            room: self.maps.room(),
             attached: self.attached.clone(),
             connections: self.connections()?,
             tables,

@@ -1,48 +1,113 @@
-//! Array maps, mapped into this process.
+//! Array maps, mapped into this process piece by piece.
 
 use kmesh_lite_common::{Row, Slot, Stamp};
+use std::cell::OnceCell;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The elements of an array map made with `BPF_F_MMAPABLE`. The kernel lays them out one after the
 /// other, each rounded up to 8 bytes, from the beginning of the mapping.
+///
+/// What is mapped counts as memory of this process, whether it is looked at or not. So a window is mapped when
+/// one of its elements is needed, and stays until [`Rows::release`].
 pub struct Rows<T> {
-    first: NonNull<T>,
+    map: OwnedFd,
     count: u32,
+    /// A window has two elements to the power of this.
+    shift: u32,
+    windows: Vec<OnceCell<NonNull<T>>>,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread; access goes through `&mut self`, or
 // copies.
 unsafe impl<T: Send> Send for Rows<T> {}
 
+/// Bytes of a window, as far as pages allow.
+const WINDOW: usize = 256 * 1024;
+
+static PAGE: LazyLock<usize> = LazyLock::new(|| {
+    // SAFETY: no pointers.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(page).unwrap_or(65_536)
+});
+
+impl<T> Rows<T> {
+    /// Elements of this window: all but the last are full.
+    fn of_window(&self, window: usize) -> usize {
+        (self.count as usize - (window << self.shift)).min(1 << self.shift)
+    }
+
+    /// Lets go of all mappings, and with them of memory that is counted as this process's. It is mapped again
+    /// when it is needed.
+    pub fn release(&mut self) {
+        for window in 0..self.windows.len() {
+            if let Some(first) = self.windows[window].take() {
+                let bytes = size_of::<T>() * self.of_window(window);
+                // SAFETY: our own mapping, which nothing refers to any more: whoever has `&mut self` is the only
+                // one who has anything of it.
+                unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
+            }
+        }
+    }
+}
+
 impl<T: Copy> Rows<T> {
     const STRIDE: () = assert!(size_of::<T>().is_multiple_of(8));
 
-    /// Maps the `count` elements of `map`.
+    /// The `count` elements of `map`.
     pub fn map(map: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
         let () = Self::STRIDE;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // Each is a multiple of 8 bytes, so that so many of them end with a page.
+        let whole = *PAGE / 8;
+        let shift = (WINDOW / size_of::<T>()).max(whole).ilog2();
+        let windows = (count as usize).div_ceil(1 << shift);
+        let rows = Self {
+            map: map.try_clone_to_owned()?,
+            count,
+            shift,
+            windows: vec![OnceCell::new(); windows],
+        };
+        // A map that cannot be mapped is found out now.
+        rows.window(0)?;
+        Ok(rows)
+    }
+
+    /// The first element of a window.
+    fn window(&self, window: usize) -> io::Result<NonNull<T>> {
+        let there = self
+            .windows
+            .get(window)
+            .ok_or_else(|| self.beyond(window))?;
+        if let Some(first) = there.get() {
+            return Ok(*first);
+        }
+        let start = (window << self.shift) * size_of::<T>();
+        let offset = libc::off_t::try_from(start).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                Self::bytes(count),
-                protection,
+                size_of::<T>() * self.of_window(window),
+                libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
+                self.map.as_raw_fd(),
+                offset,
             )
         };
         match NonNull::new(address.cast::<T>()) {
-            Some(first) if address != libc::MAP_FAILED => Ok(Self { first, count }),
+            Some(first) if address != libc::MAP_FAILED => Ok(*there.get_or_init(|| first)),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    fn bytes(count: u32) -> usize {
-        size_of::<T>() * count as usize
+    fn beyond(&self, row: impl std::fmt::Display) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("row {row} of {}", self.count),
+        )
     }
 
     /// Number of elements.
@@ -52,10 +117,12 @@ impl<T: Copy> Rows<T> {
 
     fn at(&self, index: u32) -> io::Result<*mut T> {
         if index >= self.count {
-            return Err(io::Error::other(format!("row {index} of {}", self.count)));
+            return Err(self.beyond(index));
         }
+        let (window, place) = (index >> self.shift, index & ((1 << self.shift) - 1));
+        let first = self.window(window as usize)?;
         // SAFETY: inside the mapping.
-        Ok(unsafe { self.first.as_ptr().add(index as usize) })
+        Ok(unsafe { first.as_ptr().add(place as usize) })
     }
 
     /// Where the element is, for who looks at single words of it.
@@ -88,20 +155,25 @@ impl Rows<u64> {
 
 impl<T: Row> Rows<Slot<T>> {
     /// Slots that are not empty.
-    pub fn used(&self) -> Vec<(u32, Slot<T>)> {
-        let each = 0..self.count;
-        each.filter_map(|index| Some((index, self.used_at(index)?)))
-            .collect()
+    pub fn used(&self) -> io::Result<Vec<(u32, Slot<T>)>> {
+        let mut used = Vec::new();
+        for index in 0..self.count {
+            used.extend(self.used_at(index)?.map(|slot| (index, slot)));
+        }
+        Ok(used)
     }
 
     /// The slot, if it is there and not empty.
-    pub fn used_at(&self, index: u32) -> Option<Slot<T>> {
-        let slot = self.at(index).ok()?;
+    pub fn used_at(&self, index: u32) -> io::Result<Option<Slot<T>>> {
+        if index >= self.count {
+            return Ok(None);
+        }
+        let slot = self.at(index)?;
         // SAFETY: inside the mapping. Stamps first: most slots of most tables are empty.
         let stamps = unsafe { ptr::addr_of!((*slot).stamps).read_volatile() };
         let empty = stamps.iter().all(|stamp| stamp.is_never());
         // SAFETY: as above.
-        (!empty).then(|| unsafe { slot.read_volatile() })
+        Ok((!empty).then(|| unsafe { slot.read_volatile() }))
     }
 
     /// Writes the version that does not count at the generation before `generation`.
@@ -190,8 +262,6 @@ impl Rows<kmesh_lite_common::Settings> {
 
 impl<T> Drop for Rows<T> {
     fn drop(&mut self) {
-        let bytes = size_of::<T>() * self.count as usize;
-        // SAFETY: our own mapping, which nothing refers to any more.
-        unsafe { libc::munmap(self.first.as_ptr().cast(), bytes) };
+        self.release();
     }
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Tables in memory, which can also be looked up in as the programs do.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    limits: Limits,
+    room: Limits,
     pub settings: Settings,
     pub tables: Each<InMemory>,
     pub endpoints: BTreeMap<u32, Endpoint>,
@@ -54,9 +54,10 @@ impl<R, K, I> Default for MemoryTable<R, K, I> {
 }
 
 impl Memory {
-    pub fn new(limits: Limits) -> Self {
+    /// Empty tables with this room.
+    pub fn new(room: Limits) -> Self {
         Self {
-            limits,
+            room,
             ..Self::default()
         }
     }
@@ -109,7 +110,7 @@ fn newest<R: RowType>(slot: &Slot<R>, generation: u64) -> Option<usize> {
 
 impl Maps for Memory {
     fn capacity(&self, table: Table) -> u32 {
-        table.rows(&self.limits)
+        table.rows(&self.room)
     }
 
     fn read(&mut self) -> Result<Actual, MapsError> {
@@ -153,6 +154,7 @@ impl Maps for Memory {
     fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
         match op {
             Op::Put(row) | Op::Retire(row) => on_row!(row, T(id, row) => {
+                let row: &<T as Noun>::Row = row;
                 let table = T::part_mut(&mut self.tables);
                 let slot = table.slots.entry(T::index(*id)).or_insert(Slot {
                     stamps: [Stamp::NEVER; 2],

@@ -1,4 +1,4 @@
-//! Capacities of the kernel's tables.
+//! How many rows a mesh may have, and how many the kernel's tables have room for.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ macro_rules! tables {
             }
         }
 
-        /// How many rows of each kind the mesh may have.
+        /// How many rows of each kind a mesh may have: by the file, or by the tables that there are.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Limits {
             $($(#[$doc])* pub $key: u32,)+
@@ -81,23 +81,17 @@ impl Limits {
             self.connections.max(other.connections),
         )
     }
-
-    /// Whether every table of a mesh has at least the limit that the other gives it.
-    pub fn covers(self, other: Self) -> bool {
-        let covers = |table: &Table| self.of(*table) >= other.of(*table);
-        Table::ALL.iter().all(covers)
-    }
 }
 
 impl Table {
-    /// How many rows the kernel's table has for a limit: twice as many, so that any mesh within the
-    /// limits can be put beside any other before the first is taken away.
-    pub const fn rows(self, limits: &Limits) -> u32 {
-        limits.of(self) * 2
+    /// How many rows the kernel's table has where it has room for so many: twice as many, so that any mesh
+    /// for which there is room can be put beside any other before the first is taken away.
+    pub const fn rows(self, room: &Limits) -> u32 {
+        room.of(self) * 2
     }
 
-    /// The limit for which the kernel's table has this many rows.
-    pub const fn limit_of(rows: u32) -> u32 {
+    /// The room in a table of the kernel with this many rows.
+    pub const fn room_of(rows: u32) -> u32 {
         rows / 2
     }
 }

@@ -6,6 +6,7 @@ use crate::tables::{
     Actual, Declared, Leftovers, Noun, Row, Tables, changed_ranges, counters, for_each_table,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The plan from `actual` to `desired`; empty when they are equal and nothing is left over.
 ///
@@ -32,7 +33,7 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
         if T::TABLE == Table::Services {
             // Services refer to ranges of endpoints.
             let puts = new_ranges.iter();
-            ops.extend(puts.map(|(first, rows)| Op::PutRange(*first, rows.to_vec())));
+            ops.extend(puts.map(|(first, rows)| Op::PutRange(*first, Arc::clone(rows))));
         }
         let (now, desired) = (T::part(&now.rows), T::part(&desired.rows));
         let mut lost = Vec::new();
@@ -50,7 +51,7 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     // A row that programs find by its key must be seen to be gone at the commit. The others are then
     // out of reach by themselves.
     let found_by_key = gone.iter().filter(|(found_by_key, _)| *found_by_key);
-    ops.extend(found_by_key.flat_map(|(_, rows)| rows.iter().copied().map(Op::Retire)));
+    ops.extend(found_by_key.flat_map(|(_, rows)| rows.iter().cloned().map(Op::Retire)));
     if ops.len() > cleared {
         ops.push(Op::Commit);
     }

@@ -4,6 +4,7 @@ use crate::model::Table;
 use crate::tables::{Key, Row};
 use kmesh_lite_common::{Caller, Endpoint, EndpointId};
 use std::fmt;
+use std::sync::Arc;
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum Op {
     /// Begin to count the connects of these endpoints.
     Count(Vec<EndpointId>),
     /// Write rows of the endpoint table, to which no service refers yet.
-    PutRange(u32, Vec<Endpoint>),
+    PutRange(u32, Arc<[Endpoint]>),
     /// Say that the row is gone from the plan's generation on.
     Retire(Row),
     /// Make the plan's generation current: the one write that programs notice.
@@ -53,7 +54,12 @@ impl Op {
         match self {
             Self::Put(row) if row.table() == table => u64::from(row.index()) + 1,
             Self::PutRange(first, rows) if table == Table::Endpoints => {
-                u64::from(*first) + rows.len() as u64
+                // There are as many counters as rows.
+                let counters = rows.iter().filter_map(|row| row.own.endpoint);
+                let counters = counters.map(|id| u64::from(id.index()) + 1).max();
+                counters
+                    .unwrap_or(0)
+                    .max(u64::from(*first) + rows.len() as u64)
             }
             _ => 0,
         }
@@ -74,7 +80,7 @@ impl fmt::Display for Op {
             Self::PutRange(first, rows) => {
                 let end = u64::from(*first) + rows.len() as u64;
                 write!(f, "put endpoints [{first}..{end}]")?;
-                for row in rows {
+                for row in rows.iter() {
                     match row.own.backend {
                         Some(backend) => write!(f, " {backend}")?,
                         None => write!(f, " nothing")?,

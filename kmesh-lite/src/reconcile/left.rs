@@ -32,7 +32,8 @@ impl Left {
                 built.tables = before.built.tables;
                 before.taken
             }
-            _ => Taken::of(&built.tables, &built.mesh.limits),
+            // Desired tables have no counter that is not there.
+            _ => Taken::of(&built.tables, u32::MAX),
         };
         Self {
             built,

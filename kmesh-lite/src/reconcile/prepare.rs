@@ -21,6 +21,12 @@ impl Prepared {
     pub fn summary(&self) -> Vec<String> {
         summary(&self.actual.tables, &self.desired.tables)
     }
+
+    /// Rows that the kernel's table must have: those of the plan, and twice those of the mesh, so that another
+    /// one can be put beside it.
+    pub fn need(&self, table: Table) -> u64 {
+        need(&self.plan, &self.desired, table)
+    }
 }
 
 /// Reads, builds, checks and diffs the tables.
@@ -30,16 +36,17 @@ pub fn prepare(
     facts: &Facts,
 ) -> Result<Prepared, ReconcileError> {
     let actual = maps.read()?;
-    let desired = build(mesh, facts, &actual)?;
+    let desired = build(mesh, facts, &actual, maps.capacity(Table::Endpoints))?;
     check(&desired.tables)?;
     let plan = diff(&actual, &desired.tables);
-    has_room(maps, &plan)?;
-    Ok(Prepared {
+    let prepared = Prepared {
         actual,
         desired,
         plan,
         selection: None,
-    })
+    };
+    has_room(maps, |table| prepared.need(table))?;
+    Ok(prepared)
 }
 
 /// The same for empty tables beside these: every row keeps its id, and the endpoints have no gaps.
@@ -50,7 +57,8 @@ pub fn prepare_anew(
 ) -> Result<Prepared, ReconcileError> {
     let mut actual = maps.read()?;
     actual.leftovers = Leftovers::default();
-    let desired = build_anew(mesh, facts, &actual)?;
+    let counters = maps.capacity(Table::Endpoints);
+    let desired = build_anew(mesh, facts, &actual, counters)?;
     check(&desired.tables)?;
     let empty = Actual::default();
     let plan = diff(&empty, &desired.tables);
@@ -81,8 +89,8 @@ pub fn prepare_next(
         leftovers: Leftovers::default(),
     };
     let plan = diff(&actual, &desired.tables);
-    let fits =
-        check_since(&actual.tables, &desired.tables).is_ok() && has_room(maps, &plan).is_ok();
+    let fits = check_since(&actual.tables, &desired.tables).is_ok()
+        && has_room(maps, |table| need(&plan, &desired, table)).is_ok();
     if !fits {
         return Ok(None);
     }
@@ -100,9 +108,13 @@ pub fn prepare_next(
     }))
 }
 
-fn has_room(maps: &impl Maps, plan: &Plan) -> Result<(), ReconcileError> {
+fn need(plan: &Plan, desired: &Built, table: Table) -> u64 {
+    plan.need(table).max(2 * desired.tables.count(table) as u64)
+}
+
+fn has_room(maps: &impl Maps, need: impl Fn(Table) -> u64) -> Result<(), ReconcileError> {
     for table in Table::ALL.iter().copied() {
-        let (need, capacity) = (plan.need(table), u64::from(maps.capacity(table)));
+        let (need, capacity) = (need(table), u64::from(maps.capacity(table)));
         if need > capacity {
             return Err(ReconcileError::Capacity {
                 table,

@@ -189,7 +189,7 @@ mod tests {
                 usable: false,
             });
         }
-        let built = build(&mesh, &facts, &Actual::default());
+        let built = build(&mesh, &facts, &Actual::default(), 0);
         let tables = built.unwrap().tables;
         let attached = ["/".into()];
         let address = address.parse().unwrap();

@@ -64,7 +64,7 @@ pub fn connections(
     let unlisted = snapshot.counters.outcomes.get(&Outcome::Unlisted);
     Ok(Connections {
         connections: statuses.collect(),
-        limit: snapshot.limits.connections,
+        limit: snapshot.room.connections,
         unlisted: unlisted.copied().unwrap_or_default(),
     })
 }

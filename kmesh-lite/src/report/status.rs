@@ -7,7 +7,7 @@ use crate::api::{
     State, Status, TableUse,
 };
 use crate::kernel::Snapshot;
-use crate::model::{self, CgroupRef, Facts, Mesh, Policy, Table, priority};
+use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
 use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title};
 use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
     let attached = snapshot.attached.iter();
     let absent = mesh.map_or_else(Vec::new, |mesh| super::absent(mesh, facts));
     let nothing = Mesh::default();
+    let limits = mesh.map(|mesh| mesh.limits);
     let mesh = mesh.unwrap_or(&nothing);
     DatapathStatus {
         attached: attached.map(|path| path.display().to_string()).collect(),
@@ -26,7 +27,7 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
         callers: callers(mesh, facts),
         services: services(snapshot, mesh),
         outcomes: outcomes(&snapshot.counters),
-        capacity: capacity(snapshot),
+        capacity: capacity(snapshot, limits),
     }
 }
 
@@ -61,17 +62,20 @@ fn outcomes(counters: &Counters) -> Vec<Counter> {
     counters.outcomes.iter().map(counter).collect()
 }
 
-fn capacity(snapshot: &Snapshot) -> Vec<TableUse> {
-    let limits = &snapshot.limits;
+/// The limits of a mesh are known only to the file; that of connections is the table that there is.
+fn capacity(snapshot: &Snapshot, limits: Option<Limits>) -> Vec<TableUse> {
+    let room = &snapshot.room;
     let used = |table: &Table| TableUse {
         table: table.to_string(),
         used: snapshot.tables.count(*table) as u32,
-        limit: limits.of(*table),
+        room: room.of(*table),
+        limit: limits.map(|limits| limits.of(*table)),
     };
     let connections = TableUse {
         table: "connections".to_owned(),
         used: snapshot.connections.len() as u32,
-        limit: limits.connections,
+        room: room.connections,
+        limit: Some(room.connections),
     };
     Table::ALL.iter().map(used).chain([connections]).collect()
 }

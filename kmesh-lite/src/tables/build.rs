@@ -8,7 +8,7 @@ use super::room::{self, Shortage};
 use super::space::{Space, Taking};
 use super::taken::Taken;
 use super::{Actual, Tables};
-use crate::model::{Facts, Mesh, Table};
+use crate::model::{Facts, Mesh};
 use imbl::OrdMap;
 use kmesh_lite_common::{Endpoint, EndpointId};
 use std::sync::Arc;
@@ -34,25 +34,35 @@ pub struct Built {
 }
 
 /// Builds the tables that `mesh` wants, keeping the ids and ranges of `actual` wherever they still
-/// name the same thing.
-pub fn build(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Built, BuildError> {
-    let taken = Taken::of(&actual.tables, &mesh.limits);
-    all(mesh, facts, &actual.tables, &taken, true)
+/// name the same thing. Endpoints have as many counters as `counters` says.
+pub fn build(
+    mesh: &Mesh,
+    facts: &Facts,
+    actual: &Actual,
+    counters: u32,
+) -> Result<Built, BuildError> {
+    let taken = Taken::of(&actual.tables, counters);
+    all(mesh, facts, (&actual.tables, counters), &taken, true)
 }
 
 /// The same for new tables beside these: every row keeps its id, and the endpoints have no gaps.
-pub fn build_anew(mesh: &Mesh, facts: &Facts, actual: &Actual) -> Result<Built, BuildError> {
+pub fn build_anew(
+    mesh: &Mesh,
+    facts: &Facts,
+    actual: &Actual,
+    counters: u32,
+) -> Result<Built, BuildError> {
     let taken = Taken {
         endpoints: Space::default(),
-        ..Taken::of(&actual.tables, &mesh.limits)
+        ..Taken::of(&actual.tables, counters)
     };
-    all(mesh, facts, &actual.tables, &taken, false)
+    all(mesh, facts, (&actual.tables, counters), &taken, false)
 }
 
 fn all(
     mesh: &Mesh,
     facts: &Facts,
-    before: &Tables,
+    (before, counters): (&Tables, u32),
     taken: &Taken,
     in_place: bool,
 ) -> Result<Built, BuildError> {
@@ -63,6 +73,7 @@ fn all(
     }
     let mut builder = Builder::new(mesh, facts, before, taken);
     builder.in_place = in_place;
+    builder.counter_limit = counters;
     for (name, waypoint) in &mesh.waypoints {
         builder.waypoint(name, waypoint);
     }
@@ -90,6 +101,8 @@ pub struct Builder<'a> {
     pub in_place: bool,
     pub ids: Each<Handed<'a>>,
     pub counters: Taking<'a>,
+    /// How many counters there were: one beyond them was put there by somebody else.
+    pub counter_limit: u32,
     /// Counters that an endpoint has already. Two have the same one only if somebody else wrote it.
     pub counted: Counted,
     pub ranges: Taking<'a>,
@@ -121,8 +134,8 @@ impl<'a> Shape for Handed<'a> {
     type Of<T: Declared> = Ids<'a, T::Key>;
 }
 
-/// Ids come out of indexes below the limits, which are far below the last id there can be.
-pub const ID: &str = "an index below a limit has an id";
+/// Ids come out of indexes below twice the limits, which are far below the last id there can be.
+pub const ID: &str = "an index of a table has an id";
 
 impl<'a> Builder<'a> {
     /// Begins with nothing.
@@ -134,16 +147,12 @@ impl<'a> Builder<'a> {
             in_place: true,
             ids: each!(T => Ids::new(T::part(&taken.ids), T::part(&taken.free))),
             counters: Taking::of(&taken.counters),
+            counter_limit: u32::MAX,
             counted: Counted::default(),
             ranges: Taking::of(&taken.endpoints),
             rows: Each::default(),
             endpoints: OrdMap::new(),
         }
-    }
-
-    /// How many counters there are.
-    pub fn counter_limit(&self) -> u32 {
-        Table::Endpoints.rows(&self.mesh.limits)
     }
 
     pub fn finish(self, vips: Vips) -> Built {

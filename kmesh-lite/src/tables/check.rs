@@ -79,7 +79,7 @@ pub fn check_since(before: &Tables, tables: &Tables) -> Result<(), Dangling> {
     }
     if referring.contains(&Table::Waypoints) {
         for (id, row) in &tables.rows.services {
-            resolves(tables, &Row::Service(*id, *row))?;
+            resolves(tables, &Row::Service(*id, (*row).into()))?;
         }
     }
     if referring.contains(&Table::Services) {

@@ -27,7 +27,7 @@ macro_rules! optional {
 /// Writes everything that has one part, one variant or one call for each table. `$d` is a dollar sign,
 /// for the macros that it writes.
 macro_rules! declare {
-    ($d:tt $($table:ident $part:ident: $variant:ident($id:ty, $row:ty), key $key:ty,
+    ($d:tt $($table:ident $part:ident: $variant:ident($id:ty, $row:ty as $held:ty), key $key:ty,
         map $map:literal $(, keys $keys:literal)? $(, connects $connects:literal)?;)+) => {
         $(
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ macro_rules! declare {
                 }
 
                 fn row(id: $id, row: $row) -> Row {
-                    Row::$variant(id, row)
+                    Row::$variant(id, row.into())
                 }
 
                 fn wrap(key: $key) -> Key {
@@ -114,10 +114,10 @@ macro_rules! declare {
             }
         }
 
-        /// A row and where it goes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        /// A row and where it goes. A plan may have a hundred thousand of them, mostly of the small kinds.
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Row {
-            $($variant($id, $row),)+
+            $($variant($id, $held),)+
         }
 
         /// The key of a row.
@@ -192,15 +192,15 @@ macro_rules! declare {
 }
 
 declare! { $
-    Waypoints waypoints: Waypoint(WaypointId, Waypoint), key Name,
+    Waypoints waypoints: Waypoint(WaypointId, Waypoint as Box<Waypoint>), key Name,
         map "WAYPOINTS";
-    Backends backends: Backend(BackendId, Backend), key Address,
+    Backends backends: Backend(BackendId, Backend as Backend), key Address,
         map "BACKENDS";
-    Services services: Service(ServiceId, Service), key Name,
+    Services services: Service(ServiceId, Service as Box<Service>), key Name,
         map "SERVICES", connects "SERVICE_CONNECTS";
-    Frontends frontends: Frontend(FrontendId, Frontend), key FrontendKey,
+    Frontends frontends: Frontend(FrontendId, Frontend as Frontend), key FrontendKey,
         map "FRONTENDS", keys "FRONTEND_IDS";
-    Addresses addresses: Address(AddressId, AddressRow), key Address,
+    Addresses addresses: Address(AddressId, AddressRow as AddressRow), key Address,
         map "ADDRESSES", keys "ADDRESS_IDS";
 }
 

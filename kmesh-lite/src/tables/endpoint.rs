@@ -186,7 +186,7 @@ impl Builder<'_> {
         let ports = own_ports.iter().map(|port| Port::new(port.unwrap_or(0)));
         let own = counters.get(&(address, key_ports(ports))).copied();
         // One that two endpoints have, or that is beyond the table, was put there by somebody else.
-        let (limit, counted) = (self.counter_limit(), &mut self.counted);
+        let (limit, counted) = (self.counter_limit, &mut self.counted);
         let own = own.filter(|id| id.index() < limit && counted.insert(*id));
         let counters = &mut self.counters;
         let new = || EndpointId::from_index(counters.first_fit(1)).expect(ID);

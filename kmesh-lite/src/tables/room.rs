@@ -30,22 +30,27 @@ pub fn shortages(mesh: &Mesh) -> Vec<Shortage> {
 
 /// The same where automatic addresses have been given out. Those that were not count for no table.
 pub(super) fn together(mesh: &Mesh, vips: &Vips, exhausted: Vec<Shortage>) -> Vec<Shortage> {
-    let endpoints = mesh.services.values();
-    let endpoints = endpoints.map(|service| service.endpoint_rows()).sum();
-    let mut needs = vec![(Table::Endpoints, endpoints)];
-    for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
-    needs.sort();
-    let rows = needs.into_iter().filter_map(|(table, need)| {
+    let rows = needs(mesh, vips).into_iter().filter_map(|(table, need)| {
         let (need, limit) = (need as u64, u64::from(mesh.limits.of(table)));
         (need > limit).then_some(Shortage::Rows { table, need, limit })
     });
     rows.chain(exhausted).collect()
 }
 
+/// How many rows of each table `mesh` needs, in the order in which rows are written.
+pub(super) fn needs(mesh: &Mesh, vips: &Vips) -> Vec<(Table, usize)> {
+    let endpoints = mesh.services.values();
+    let endpoints = endpoints.map(|service| service.endpoint_rows()).sum();
+    let mut needs = vec![(Table::Endpoints, endpoints)];
+    for_each_table!(T => { needs.push((T::TABLE, T::needed(mesh, vips))) });
+    needs.sort();
+    needs
+}
+
 /// Bytes of a slot of the connection table: the row, and a place in a bucket.
 const SLOT: u64 = (size_of::<Connection>() + size_of::<Bucket>() / PLACES as usize) as u64;
 
-/// What the tables take at least, in bytes: their rows, without keys and counters.
+/// What tables with this room take at least, in bytes: their rows, without keys and counters.
 pub fn least_bytes(limits: &Limits) -> u64 {
     let rows = |table: Table, size: usize| u64::from(limits.of(table)) * 2 * size as u64;
     let mut bytes = rows(Table::Endpoints, size_of::<Endpoint>());

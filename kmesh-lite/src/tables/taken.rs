@@ -4,9 +4,9 @@ use super::Tables;
 use super::declared::{Declared, Each, Noun, Shape, each, for_each_table};
 use super::ids::Known;
 use super::space::Space;
-use crate::model::{Limits, Table};
 use kmesh_lite_common::{Endpoint, EndpointId};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Everything that the next tables must keep or stay away from. It follows from the tables, and is kept from
 /// pass to pass because it takes a look at all of them to find out.
@@ -37,9 +37,9 @@ impl Shape for Free {
 }
 
 impl Taken {
-    pub fn of(tables: &Tables, limits: &Limits) -> Self {
+    /// What tables with so many counters use up.
+    pub fn of(tables: &Tables, limit: u32) -> Self {
         // One that is beyond the table was put there by somebody else, and keeps no other away.
-        let limit = Table::Endpoints.rows(limits);
         let rows = tables.endpoints.values().flat_map(|rows| rows.iter());
         let counters = rows.filter_map(|row| row.own.endpoint);
         let mut counters: Vec<_> = counters.map(|id| id.index()).collect();
@@ -103,7 +103,7 @@ impl Taken {
 }
 
 /// A range by its first row.
-type Ranges<'a> = Vec<(u32, &'a [Endpoint])>;
+type Ranges<'a> = Vec<(u32, &'a Arc<[Endpoint]>)>;
 
 /// Ranges that only one side has, or that are not the same in both: those of each side.
 pub fn changed_ranges<'a>(before: &'a Tables, after: &'a Tables) -> (Ranges<'a>, Ranges<'a>) {
@@ -111,14 +111,14 @@ pub fn changed_ranges<'a>(before: &'a Tables, after: &'a Tables) -> (Ranges<'a>,
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for change in before.endpoints.diff(&after.endpoints) {
         match change {
-            DiffItem::Remove(first, rows) => old.push((*first, &**rows)),
-            DiffItem::Add(first, rows) => new.push((*first, &**rows)),
+            DiffItem::Remove(first, rows) => old.push((*first, rows)),
+            DiffItem::Add(first, rows) => new.push((*first, rows)),
             DiffItem::Update {
                 old: (_, was),
                 new: (first, is),
             } => {
-                old.push((*first, &**was));
-                new.push((*first, &**is));
+                old.push((*first, was));
+                new.push((*first, is));
             }
         }
     }

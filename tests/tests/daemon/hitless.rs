@@ -8,6 +8,7 @@ use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{self, Host, LIMITS, Stop, limited};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -182,10 +183,67 @@ fn operations(daemon: &Daemon) -> u64 {
 
 /// How many operations it would take to follow another text.
 fn operations_to(daemon: &Daemon, text: &str) -> usize {
+    let plan = plan_to(daemon, text);
+    plan["operations"].as_array().expect("operations").len()
+}
+
+/// Whether the plan to another text says that it is one for larger tables.
+fn replaces(daemon: &Daemon, text: &str) -> bool {
+    let summary = plan_to(daemon, text)["summary"].to_string();
+    summary.contains("the tables are replaced by larger ones")
+}
+
+fn plan_to(daemon: &Daemon, text: &str) -> Value {
     let file = daemon.path("other.toml");
     fs::write(&file, text).expect("a file");
-    let plan = daemon.json(&["plan", file.to_str().expect("a path")]);
-    plan["operations"].as_array().expect("operations").len()
+    daemon.json(&["plan", file.to_str().expect("a path")])
+}
+
+/// Rows in use, room in the table that there is, and the limit.
+fn capacity(daemon: &Daemon, table: &str) -> [Option<u64>; 3] {
+    let status = daemon.json(&["status"]);
+    let tables = status["datapath"]["capacity"].as_array();
+    let mut tables = tables.expect("tables").iter();
+    let table = tables.find(|it| it["table"] == table).expect("the table");
+    ["used", "room", "limit"].map(|what| table[what].as_u64())
+}
+
+#[test]
+fn tables_that_have_grown_are_taken_over_as_they_are() {
+    let Some(host) = Host::new() else { return };
+    let servers = Servers::start();
+    let (mut daemon, open) = started(&host);
+    let limits = |services: u32| {
+        let before = format!("services = {}\n", LIMITS.services);
+        mesh("127.0.0.2").replace(&before, &format!("services = {services}\n"))
+    };
+    let large = limits(1_000) + &host::more(150);
+    under_fire(&servers, &["127.0.0.2"], |fire| {
+        assert_eq!(capacity(&daemon, "services"), [2, 64, 64].map(Some));
+        assert!(replaces(&daemon, &large));
+        daemon.save(&large);
+        daemon.wait_until("it has grown", |daemon| {
+            capacity(daemon, "services") == [152, 256, 1_000].map(Some)
+        });
+        fire.more();
+        let mut held = large.clone();
+        // The same file; then one with fewer rows than there is room for, and limits that are lower.
+        for (text, used, limit) in [(&large, 152, 1_000), (&limits(3), 2, 3), (&limits(3), 2, 3)] {
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait();
+            daemon.save(text);
+            daemon.start_again(&[]);
+            assert_eq!(operations(&daemon) == 0, *text == held, "{}", daemon.log());
+            held.clone_from(text);
+            assert_eq!(capacity(&daemon, "services"), [used, 256, limit].map(Some));
+            fire.more();
+        }
+        // Room is no leave to go beyond a limit.
+        daemon.save(&(limits(3) + &host::more(2)));
+        daemon.wait_until("it refuses", |daemon| daemon.state() == "keeping");
+        fire.more();
+    });
+    assert_eq!(open.peer(), Ok(address("10.96.0.10:80")));
 }
 
 #[test]
@@ -403,14 +461,13 @@ fn a_crash_at_any_point_of_a_change_is_survived() {
     let Some(host) = Host::new() else { return };
     let servers = Servers::start();
     let (mut daemon, _) = started(&host);
-    let small = mesh("127.0.0.2");
+    // There is room for the four addresses that it has.
+    let addresses = |limit| format!("addresses = {limit}\n");
+    let small = mesh("127.0.0.2").replace(&addresses(LIMITS.addresses), &addresses(4));
     let other = small.replace("127.0.0.2", "127.0.0.3");
     // Everything changes, and the tables have to be larger.
-    let addresses = |limit| format!("addresses = {limit}");
-    let large = other.replace(
-        &addresses(LIMITS.addresses),
-        &addresses(2 * LIMITS.addresses),
-    ) + r#"
+    let large = other.replace(&addresses(4), &addresses(LIMITS.addresses))
+        + r#"
         [services.more]
         vips = ["10.96.0.12"]
         ports = ["80:8080", "81:8081"]
@@ -428,6 +485,7 @@ fn a_crash_at_any_point_of_a_change_is_survived() {
             daemon.forget_everything();
             daemon.save(&small);
             daemon.start_again(&[]);
+            assert_eq!(replaces(&daemon, to), grows);
             let open = Client::tcp4();
             open.connect("10.96.0.10:80").expect("connected");
             places = operations_to(&daemon, to) + links(&daemon);

@@ -7,7 +7,7 @@ use kmesh_lite_tests::cgroup::Cgroup;
 use kmesh_lite_tests::client::{Client, Reached, address, call};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
-use kmesh_lite_tests::host::{Host, Running, mesh};
+use kmesh_lite_tests::host::{Host, Running, mesh, more};
 use nix::errno::Errno;
 use std::path::Path;
 use std::process::Command;
@@ -294,9 +294,8 @@ fn a_mesh_ends_without_a_trace() {
     let attached = programs(&host.cgroup).len();
     assert_ne!(attached, 0);
     // Tables that were replaced leave nothing either.
-    let mut larger = self::mesh(WEB);
-    larger.limits.endpoints *= 2;
-    mesh.follow(&larger);
+    let larger = format!("{WEB}\n[limits]\nservices = 500\n{}", more(100));
+    assert!(mesh.reload(&larger).replaced);
     let ids = ids(&host.cgroup);
     assert_eq!(ids.len(), attached);
     drop(mesh);

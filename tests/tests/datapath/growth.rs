@@ -1,12 +1,14 @@
 //! Tables that are replaced by larger ones while connections are open and more are made.
 
-use kmesh_lite::model::Limits;
+use kmesh_lite::model::{Limits, Mesh};
+use kmesh_lite::reconcile::Extent;
+use kmesh_lite::tables::Counters;
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::echo::Echo;
-use kmesh_lite_tests::host::{Host, LIMITS, Stop, chain, mesh, routed};
+use kmesh_lite_tests::host::{Host, LIMITS, Stop, chain, mesh, more, routed};
 use kmesh_lite_tests::require;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 const WEB: &str = r#"
@@ -21,16 +23,9 @@ const WEB: &str = r#"
     endpoints = ["127.0.0.4"]
 "#;
 
-/// So many services more, each with its own endpoint.
+/// The services, and so many more.
 fn with(services: u32) -> String {
-    let more = (0..services).map(|number| {
-        format!(
-            "[services.s{number}]\nvips = ['10.97.{0}.{1}']\nports = ['80:8080']\nendpoints = ['127.1.{0}.{1}']\n",
-            number / 250,
-            number % 250 + 1
-        )
-    });
-    std::iter::once(WEB.to_owned()).chain(more).collect()
+    WEB.to_owned() + &more(services)
 }
 
 fn limits(of: u32) -> Limits {
@@ -90,12 +85,13 @@ fn growing_tables_lose_no_connect_no_peer_name_and_no_count() {
         };
         let end = Stop(&stop);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(connect)).collect();
-        for step in 1..=8 {
-            mesh = self::mesh(&with(step * 60));
-            mesh.limits = limits(512 + step * 64);
+        for services in [80, 200, 450, 1_100, 2_300] {
+            let room = running.room().services;
+            mesh = self::mesh(&with(services));
+            mesh.limits = limits(4_000);
             let pass = running.follow(&mesh);
             assert!(pass.replaced);
-            assert_eq!(running.limits().endpoints, 512 + step * 64);
+            assert!(running.room().services >= 2 * room || running.room().services == 4_000);
             // A pass that does not grow, on the new tables.
             assert_eq!(running.follow(&mesh).operations, 0);
         }
@@ -141,13 +137,106 @@ fn growing_tables_carry_every_counter_over() {
     }
     let before = running.counts();
     assert_eq!(before.outcomes[&Outcome::Endpoint], 25);
-    mesh.limits.services = LIMITS.services * 2;
+    mesh = self::mesh(&with(100));
+    mesh.limits = limits(1_000);
     assert!(running.follow(&mesh).replaced);
     let after = running.counts();
     assert_eq!(before.outcomes, after.outcomes);
-    assert_eq!(before.connects, after.connects);
+    // Only what is new is there as well, and was not counted yet.
+    let counted = |counts: &Counters| {
+        let services = counts.connects.services.clone().into_iter();
+        let endpoints = counts.endpoints.clone().into_iter();
+        (
+            services.filter(|(_, count)| *count > 0).collect::<Vec<_>>(),
+            endpoints
+                .filter(|(_, count)| *count > 0)
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(counted(&before), counted(&after));
     assert_eq!(before.endpoints.values().sum::<u64>(), 25);
-    assert_eq!(before.endpoints, after.endpoints);
+    assert_eq!(after.endpoints.len(), before.endpoints.len() + 100);
+}
+
+/// A service of its own port, with so many endpoints: 127.2.0.1 and those that follow.
+fn wide(endpoints: u32) -> Mesh {
+    let each = (0..endpoints).map(|at| format!("'127.2.{}.{}'", at / 250, at % 250 + 1));
+    let endpoints = each.collect::<Vec<_>>().join(", ");
+    let mut mesh = mesh(&format!(
+        "{WEB}\n[services.wide]\nvips = ['10.96.0.12']\nports = ['80:8080']\nendpoints = [{endpoints}]\n"
+    ));
+    mesh.limits = limits(4_000);
+    mesh
+}
+
+#[test]
+fn a_service_that_grows_to_thousands_of_endpoints_moves_a_few_times_and_fails_nobody() {
+    for (name, extent) in [("files", Extent::Everything), ("small", Extent::Changes)] {
+        let Some(host) = Host::new() else { return };
+        let _backends = Echo::everywhere(&[8080]);
+        let mut running = host.idle_in(limits(16));
+        running.follow(&wide(1));
+        let open: Vec<_> = ["10.96.0.10:80", "10.96.0.12:80"]
+            .map(|to| (Client::tcp4(), to))
+            .into();
+        for (client, to) in &open {
+            assert_eq!(client.connect(to), Ok(()));
+            client.greeting();
+        }
+        let stop = AtomicBool::new(false);
+        let connects = AtomicU64::new(0);
+        let moves = thread::scope(|scope| {
+            let connect = || {
+                // One that fails ends the test.
+                let _end = Stop(&stop);
+                while !stop.load(Ordering::SeqCst) {
+                    for (to, there) in [("10.96.0.10:80", "127.0.0."), ("10.96.0.12:80", "127.2.")]
+                    {
+                        let reached = call(to).unwrap_or_else(|error| panic!("{to}: {error}"));
+                        assert!(reached.to_string().starts_with(there), "{to}: {reached}");
+                        connects.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            };
+            let _end = Stop(&stop);
+            for _ in 0..4 {
+                scope.spawn(connect);
+            }
+            let mut moves = 0;
+            let mut endpoints = 1;
+            while endpoints < 3_000 {
+                endpoints = match extent {
+                    Extent::Everything => endpoints * 3 / 2 + 40,
+                    Extent::Changes => endpoints + 100,
+                };
+                let mesh = wide(endpoints.min(3_000));
+                let pass = match extent {
+                    Extent::Everything => running.follow(&mesh),
+                    Extent::Changes => running.change(&mesh, []),
+                };
+                assert_eq!(pass.drift, Vec::<String>::new(), "{name}");
+                moves += u32::from(pass.replaced);
+                let enough = connects.load(Ordering::SeqCst) + 8;
+                while connects.load(Ordering::SeqCst) < enough && !stop.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+            }
+            moves
+        });
+        assert!((3..=9).contains(&moves), "{name}: {moves} moves");
+        let room = running.room();
+        assert!(room.endpoints >= 3_000, "{room:?}");
+        for (client, to) in &open {
+            assert_eq!(client.peer(), Ok(address(to)));
+            client.exchange("still here\n");
+        }
+        let listed = running.listed();
+        let cookies: Vec<_> = open.iter().map(|(client, _)| client.cookie()).collect();
+        assert!(cookies.iter().all(|cookie| listed.contains_key(cookie)));
+        // In place, now that there is room.
+        assert!(!running.change(&wide(2_900), []).replaced);
+        assert_eq!(running.follow(&wide(2_900)).operations, 0);
+    }
 }
 
 #[test]
@@ -158,7 +247,24 @@ fn tables_stay_as_large_when_limits_are_lowered() {
     smaller.limits = limits(16);
     let pass = running.follow(&smaller);
     assert!(!pass.replaced);
-    assert_eq!(running.limits(), LIMITS);
+    assert_eq!(running.room(), LIMITS);
+    // There is room for more, but the file does not allow it.
+    let mut more = mesh(&with(20));
+    more.limits = limits(16);
+    let error = chain(&running.try_follow(&more).unwrap_err());
+    assert!(error.contains("[limits] services"), "{error}");
+    assert_eq!(running.follow(&smaller).operations, 0);
+}
+
+#[test]
+fn higher_limits_alone_change_nothing() {
+    let Some(host) = Host::new() else { return };
+    let mut running = host.run(WEB);
+    let mut higher = mesh(WEB);
+    higher.limits = limits(100_000);
+    let pass = running.follow(&higher);
+    assert_eq!((pass.operations, pass.replaced), (0, false));
+    assert_eq!(running.room(), LIMITS);
 }
 
 #[test]
@@ -189,8 +295,9 @@ fn tables_of_several_meshes_that_grow_at_a_time_are_not_mixed_up() {
         running.follow(&mesh);
         let client = Client::tcp4();
         assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
-        for step in 1..=6 {
-            mesh.limits.endpoints = LIMITS.endpoints + step;
+        for services in [80, 200, 450, 1_100] {
+            mesh = self::mesh(&with(services));
+            mesh.limits = limits(4_000);
             assert!(running.follow(&mesh).replaced);
             assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
         }

@@ -3,7 +3,7 @@
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::behind::{self, Behind};
 use kmesh_lite_tests::client::{Client, address, data_segments, set};
-use kmesh_lite_tests::host::{Running, Stop};
+use kmesh_lite_tests::host::{self, Running, Stop};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::errno::Errno;
 use socket2::Socket;
@@ -390,8 +390,9 @@ fn headers_are_whole_or_absent_while_the_file_changes() {
             let header = ["none", "proxy-v2", "tlv"][round as usize % 3];
             let mut text = behind::mesh(header);
             if round >= 50 {
-                let limit = 1000 * (1 + round / 50);
-                text += &format!("\n[limits]\nendpoints = {limit}\n");
+                // More than there is room for, each time.
+                text += "\n[limits]\nservices = 1000\n";
+                text += &host::more(100 * (round / 50));
             }
             mesh.reload(&text);
             // One of these began after the reload.

@@ -52,9 +52,9 @@ fn dump(tables: &Tables) -> String {
     let addresses = tables.rows.addresses.iter();
     let mut text = String::new();
     let mut line = |row: Row| writeln!(text, "{row}").expect("a string has room");
-    waypoints.for_each(|(id, row)| line(Row::Waypoint(*id, *row)));
+    waypoints.for_each(|(id, row)| line(Row::Waypoint(*id, (*row).into())));
     backends.for_each(|(id, row)| line(Row::Backend(*id, *row)));
-    services.for_each(|(id, row)| line(Row::Service(*id, *row)));
+    services.for_each(|(id, row)| line(Row::Service(*id, (*row).into())));
     frontends.for_each(|(id, row)| line(Row::Frontend(*id, *row)));
     addresses.for_each(|(id, row)| line(Row::Address(*id, *row)));
     for (first, rows) in &tables.endpoints {

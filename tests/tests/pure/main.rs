@@ -4,6 +4,7 @@ mod check;
 mod decision;
 mod faults;
 mod golden;
+mod growth;
 mod packaging;
 mod plan_prefixes;
 mod small_passes;

@@ -240,7 +240,7 @@ proptest! {
         // Neither may what shows the drift panic.
         drop((prepared.summary(), prepared.plan.to_string()));
         for (id, row) in &prepared.actual.tables.rows.services {
-            drop(PlanRow::Service(*id, *row).to_string());
+            drop(PlanRow::Service(*id, (*row).into()).to_string());
         }
         apply(&mut maps, &prepared).unwrap();
         settled(&mut maps, &mesh, &facts, &prepared.desired.tables);

@@ -77,7 +77,8 @@ fn status() -> Status {
             capacity: vec![TableUse {
                 table: "endpoints".to_owned(),
                 used: 2,
-                limit: 100_000,
+                room: 128,
+                limit: Some(100_000),
             }],
         },
         daemon: Some(About {
@@ -125,8 +126,8 @@ connects
   endpoint   1234
 
 capacity
-  table      used   limit
-  endpoints     2  100000
+  table      used  room now   limit
+  endpoints     2       128  100000
 "
     );
 }

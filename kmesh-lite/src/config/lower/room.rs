@@ -99,7 +99,7 @@ fn holds(range: IpNetwork, vips: usize, mesh: &Mesh) -> bool {
     (vips + taken.count()) as u128 <= size
 }
 
-/// Tables of more than this are hardly meant: every pass looks at all of them.
+/// Tables of more than this are hardly meant.
 const MUCH: u64 = 1 << 30;
 
 fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
@@ -108,12 +108,13 @@ fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
         && bytes > MUCH
     {
         let megabytes = bytes >> 20;
-        let message =
-            format!("tables with these limits take more than {megabytes} MB of kernel memory");
+        let message = format!(
+            "a mesh as large as these limits takes more than {megabytes} MB of kernel memory"
+        );
         let problem = Spot::new(anchor, text.span).warning(message);
         report.push(problem.help(
-            "all of it is taken when the service starts, and every pass looks at all of it: a larger one than the \
-             mesh needs makes each change slow",
+            "tables grow with the mesh up to these limits, and only the one of connections has its size from the \
+             start; lower limits keep a mistake in a file from taking the host's memory",
         ));
     }
 }

@@ -1,6 +1,7 @@
 //! Answers on their way: in pieces, as fast as they are read.
 
 use super::slots::Turn;
+use crate::memory::give_back;
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 use std::io::{self, Write};
@@ -26,6 +27,13 @@ struct Whole {
     text: Vec<u8>,
     sent: usize,
     _turn: Turn,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.text).len();
+        let _ = give_back(bytes);
+    }
 }
 
 impl hyper::body::Body for Whole {

@@ -9,7 +9,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
     let path = folder.path().join("mesh.toml");
     std::fs::write(&path, text).unwrap();
     let mesh = Files::new(&path).load(&Host::default()).mesh.unwrap();
-    let built = build(&mesh, &Facts::default(), &Actual::default());
+    let built = build(&mesh, &Facts::default(), &Actual::default(), 0);
     let tables = built.unwrap().tables;
     let ids = tables.endpoint_ids().into_iter();
     let snapshot = Snapshot {
@@ -17,7 +17,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
             endpoints: ids.map(|id| (id, u64::from(id.index()) + 1)).collect(),
             ..Counters::default()
         },
-        limits: mesh.limits,
+        room: mesh.limits,
         attached: Vec::new(),
         connections: Vec::new(),
         tables,

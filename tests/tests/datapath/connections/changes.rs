@@ -2,7 +2,7 @@
 
 use super::{MESH, holds};
 use kmesh_lite_tests::client::{Client, address};
-use kmesh_lite_tests::host::{Running, routed};
+use kmesh_lite_tests::host::{Running, more, routed};
 use nix::errno::Errno;
 
 #[test]
@@ -10,10 +10,8 @@ fn connections_stay_listed_through_other_tables() {
     let Some(mut mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
-    let replaced = mesh
-        .reload(&format!("{MESH}\n[limits]\nservices = 500\n"))
-        .replaced;
-    assert!(replaced);
+    let larger = format!("{MESH}\n[limits]\nservices = 500\n{}", more(100));
+    assert!(mesh.reload(&larger).replaced);
     holds(&mesh, [client.cookie()]);
     assert_eq!(client.peer(), Ok(address("10.96.0.10:80")));
     let another = Client::tcp4();
@@ -75,17 +73,9 @@ const WEB: &str = r#"
     endpoints = ["127.0.0.2"]
 "#;
 
-/// Services that do not fit into the tables that there are: others take their place.
+/// With services that do not fit into the tables that there are: others take their place.
 fn many(mesh: &str) -> String {
-    let many = (1..=100).map(|number| {
-        format!(
-            "[services.many-{number}]\nvips = ['10.97.0.{number}']\nports = [80]\nendpoints = ['127.1.0.{number}']\n"
-        )
-    });
-    format!(
-        "{mesh}\n[limits]\nservices = 500\n{}",
-        many.collect::<String>()
-    )
+    format!("{mesh}\n[limits]\nservices = 500\n{}", more(100))
 }
 
 /// Tables that take the place of others begin with nothing: no operation says what is gone.
