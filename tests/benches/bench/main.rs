@@ -4,6 +4,7 @@
 //! Nothing here fails for being slow: a goal that is not met is a line of the table. Arguments pick
 //! parts: `cargo bench -- distance`.
 
+mod accounting;
 mod connect;
 mod cores;
 mod distance;
@@ -44,11 +45,12 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("programs", programs::measure),
     Part::on_all_cores("cores", cores::measure),
     Part::on_one_core("exchange", exchange::measure),
+    Part::on_one_core("accounting", accounting::measure),
     Part::on_one_core("headers", headers::measure),
     Part::on_all_cores("distance", distance::measure),
     Part::on_all_cores("passes", passes::measure),

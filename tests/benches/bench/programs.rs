@@ -1,6 +1,6 @@
 //! What each program takes, as the kernel counts it, in nanoseconds a run. Counting adds some 25 of them.
 
-use crate::connect::{Listener, attach};
+use crate::connect::{Listener, follow};
 use crate::mesh::{self, LARGE, SMALL};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::{Effort, Error};
@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 /// The programs that a connect over IPv4 meets.
-const NAMES: [&str; 2] = ["connect4", "released"];
+const NAMES: [&str; 3] = ["connect4", "connections", "released"];
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     report.begin("nanoseconds a run, as the kernel counts them");
     let cgroup = Cgroup::new("programs")?;
     let listener = Listener::new()?;
-    let _mesh = attach(LARGE, &cgroup, listener.port)?;
+    let mut mesh = LARGE.mesh(listener.port);
+    mesh.accounting = true;
+    let _mesh = follow(&mesh, &cgroup)?;
     let _counting = enable_stats(Stats::RunTime)?;
     let stranger = |number| {
         let address = mesh::stranger(number % SMALL.all());
