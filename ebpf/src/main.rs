@@ -5,15 +5,18 @@
 // The processor is experimental for inline assembly.
 #![feature(asm_experimental_arch)]
 
+mod atomic;
 mod context;
 mod counters;
 mod events;
+mod life;
 mod maps;
 mod original;
 mod pending;
 mod remember;
 mod slots;
 mod socket;
+mod traffic;
 /// What the programs do.
 mod programs {
     pub mod connect;
@@ -55,7 +58,13 @@ pub fn connect6_plain(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock(sock_release)]
 pub fn released(ctx: SockContext) -> i32 {
-    programs::release::released(&ctx)
+    programs::release::released::<true>(&ctx)
+}
+
+/// [`released`] for kernels where [`connect4_plain`] is needed.
+#[cgroup_sock(sock_release)]
+pub fn released_plain(ctx: SockContext) -> i32 {
+    programs::release::released::<false>(&ctx)
 }
 
 #[cgroup_sock_addr(getpeername4)]
@@ -81,7 +90,13 @@ pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
 /// Follows the connections of a cgroup.
 #[sock_ops]
 pub fn connections(ctx: SockOpsContext) -> u32 {
-    programs::connections::follow(&ctx)
+    programs::connections::follow::<true>(&ctx)
+}
+
+/// [`connections`] for kernels where [`connect4_plain`] is needed.
+#[sock_ops]
+pub fn connections_plain(ctx: SockOpsContext) -> u32 {
+    programs::connections::follow::<false>(&ctx)
 }
 
 /// Puts the header before the first bytes that are sent.

@@ -77,6 +77,14 @@ impl<'a> Maps<'a> {
         Self { generation, ctx }
     }
 
+    /// Whether connections are accounted.
+    #[inline(always)]
+    pub fn accounts(&self) -> bool {
+        SETTINGS
+            .get(0)
+            .is_some_and(|settings| settings.accounting == 1)
+    }
+
     #[inline(always)]
     fn row<T: Row>(&self, array: &'static Array<Slot<T>>, index: u32) -> Option<&T> {
         let slot = array.get_ptr(index)?;

@@ -32,8 +32,10 @@ use core::ptr::{addr_of, addr_of_mut};
 use kmesh_lite_common::{EventKind, Header, Original, Probe, Speaker};
 use kmesh_lite_ebpf::Outcome;
 
-/// What we want to be asked about: segments that are built, and changes of the state.
-const ASK: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as u32 | BPF_SOCK_OPS_STATE_CB_FLAG as u32;
+/// To be asked about segments that are built.
+const SEGMENTS: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as u32;
+/// What we want to be asked about: that, and changes of the state.
+const ASK: u32 = SEGMENTS | BPF_SOCK_OPS_STATE_CB_FLAG as u32;
 
 /// A SYN is about to leave.
 #[inline(always)]
@@ -94,6 +96,12 @@ pub fn segment(ctx: &SockOpsContext, original: &mut Original) {
     }
 }
 
+/// Whether a header may be pending.
+#[inline(always)]
+pub fn asks(ctx: &SockOpsContext) -> bool {
+    ctx.cb_flags() & SEGMENTS != 0
+}
+
 /// The connection enters another state.
 #[inline(always)]
 pub fn changed(ctx: &SockOpsContext, original: &mut Original) {
@@ -108,7 +116,7 @@ pub fn changed(ctx: &SockOpsContext, original: &mut Original) {
 /// Lets go of the socket.
 #[inline(always)]
 fn release(ctx: &SockOpsContext) {
-    let _ = ctx.set_cb_flags((ctx.cb_flags() & !ASK) as i32);
+    let _ = ctx.set_cb_flags((ctx.cb_flags() & !SEGMENTS) as i32);
     let cookie = cookie(ctx);
     let map = addr_of!(PENDING).cast_mut().cast();
     // SAFETY: map and key. It fails if the socket is not there, which is what is wanted.

@@ -10,7 +10,6 @@ use crate::original;
 use crate::slots;
 use crate::socket::Tcp;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_get_socket_cookie,
     bpf_ktime_get_coarse_ns,
@@ -39,12 +38,12 @@ pub struct Past {
 pub fn past(ctx: &SockAddrContext, asked: &Connect) -> Past {
     if asked.protocol == Protocol::Tcp
         && let Some(socket) = Tcp::of(context::socket_of(ctx))
-        && let Some((has_cookie, has_storage, of_kernel)) = socket.past()
+        && let Some(traces) = socket.past()
     {
         return Past {
-            slot: has_cookie,
-            storage: has_storage,
-            endless: of_kernel,
+            slot: traces.cookie != 0,
+            storage: traces.has_storage,
+            endless: traces.of_kernel,
         };
     }
     Past {
@@ -87,7 +86,9 @@ fn complete(connection: &mut Connection, cookie: u64) {
 #[inline(always)]
 pub fn forget(ctx: &SockAddrContext, past: Past) {
     if past.slot && slots::exist() {
-        slots::free(cookie(ctx));
+        if let Some(slot) = slots::held(cookie(ctx)) {
+            slot.free();
+        }
     }
     forget_own(ctx, past);
 }
@@ -104,21 +105,13 @@ pub fn forget_own(ctx: &SockAddrContext, past: Past) {
 #[inline(always)]
 pub fn asked(ctx: &SockAddrContext) -> Option<(Address, Port)> {
     if slots::exist()
-        && let Some(connection) = slots::get(cookie(ctx))
+        && let Some(slot) = slots::held(cookie(ctx))
+        && let Some(connection) = slot.connection()
     {
         return Some((connection.address, connection.port));
     }
     let original = original::get(ctx)?;
     Some((original.address, original.port))
-}
-
-/// The program lets go of a socket.
-#[inline(always)]
-pub fn end(sk: *mut bpf_sock) {
-    if slots::exist() {
-        // SAFETY: the context of a program that the helper takes.
-        slots::free(unsafe { bpf_get_socket_cookie(sk.cast()) });
-    }
 }
 
 #[inline(always)]

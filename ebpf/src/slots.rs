@@ -5,17 +5,19 @@
 //! Cookies of buckets and rows are in maps of their own: eight sockets in sequence share a line of
 //! cookies, so a program that only asks whether a socket has a slot finds that line in the cache.
 
+use crate::atomic::{add_bits, replace};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use core::arch::asm;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Bucket, Connection, PLACES};
+use kmesh_lite_common::{Bucket, Connection, Life, PLACES, Stage};
 
 #[map]
 static BUCKETS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static CONNECTIONS: Array<Connection> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
+#[map]
+static LIVES: Array<Life> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
 
 /// Set by the loader: how many buckets there are, a power of two; 0 where the kernel lacks something
 /// that the table needs.
@@ -36,19 +38,48 @@ fn count() -> u32 {
     unsafe { read_volatile(addr_of!(BUCKET_COUNT)) }
 }
 
-/// The row of the socket with this cookie, if it has a slot.
-#[inline(always)]
-pub fn get(cookie: u64) -> Option<&'static Connection> {
-    let (_, row) = find(cookie)?;
-    CONNECTIONS.get(row)
+/// The slot of a socket.
+#[derive(Clone, Copy)]
+pub struct Held {
+    place: *mut u64,
+    row: u32,
 }
 
-/// Gives back the slot of the socket with this cookie, if it has one.
+/// The slot of the socket with this cookie, if it has one.
 #[inline(always)]
-pub fn free(cookie: u64) {
-    if let Some((place, _)) = find(cookie) {
+pub fn held(cookie: u64) -> Option<Held> {
+    let (place, row) = find(cookie)?;
+    Some(Held { place, row })
+}
+
+impl Held {
+    #[inline(always)]
+    pub fn connection(self) -> Option<&'static Connection> {
+        CONNECTIONS.get(self.row)
+    }
+
+    #[inline(always)]
+    pub fn life(self) -> Option<*mut Life> {
+        LIVES.get_ptr_mut(self.row)
+    }
+
+    /// Notes a stage. Gives those that there were, in one step for all processors: of the end of TCP and
+    /// the end of the socket, which come at the same time, one sees the other.
+    #[inline(always)]
+    pub fn enter(self, stage: Stage) -> Stage {
+        let Some(row) = CONNECTIONS.get_ptr_mut(self.row) else {
+            return Stage::default();
+        };
+        // SAFETY: an aligned word of an element of the map, which ends with the stage.
+        let word = unsafe { addr_of_mut!((*row).owner).cast::<u64>() };
+        Connection::stage_of_word(add_bits(word, Connection::stage_in_word(stage)))
+    }
+
+    /// Gives the slot back.
+    #[inline(always)]
+    pub fn free(self) {
         // SAFETY: inside an element of the map. Volatile: one store of the whole word.
-        unsafe { write_volatile(place, FREE) };
+        unsafe { write_volatile(self.place, FREE) };
     }
 }
 
@@ -120,20 +151,4 @@ fn take(cookie: u64) -> Option<u32> {
         tried += 1;
     }
     None
-}
-
-/// Stores `new` where `old` is, at once for all processors. Gives what was there.
-#[inline(always)]
-fn replace(at: *mut u64, old: u64, new: u64) -> u64 {
-    let found;
-    // SAFETY: an aligned word of an element of a map.
-    unsafe {
-        asm!(
-            "r0 = cmpxchg_64({at} + 0, r0, {new})",
-            at = in(reg) at,
-            new = in(reg) new,
-            inlateout("r0") old => found,
-        );
-    }
-    found
 }

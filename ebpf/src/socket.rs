@@ -15,8 +15,10 @@ use kmesh_lite_common::{Bit, SocketFields};
 #[unsafe(no_mangle)]
 static SOCKET_FIELDS: SocketFields = SocketFields {
     zero_copy: NOWHERE,
+    done: NOWHERE,
     only_v6: NOWHERE,
     zero_copy_ids: 0,
+    error: 0,
     upper_layer: 0,
     of_kernel: NOWHERE,
     cookie: 0,
@@ -35,6 +37,17 @@ macro_rules! field {
         // SAFETY: a read-only word of this program.
         unsafe { read_volatile(addr_of!(SOCKET_FIELDS.$($name).+)) }
     };
+}
+
+/// What a socket has that may be left of earlier connects.
+#[derive(Clone, Copy)]
+pub struct Traces {
+    /// 0 as long as nobody has asked for it.
+    pub cookie: u64,
+    /// Whether programs keep something with the socket.
+    pub has_storage: bool,
+    /// Whether it is one of the kernel's own.
+    pub of_kernel: bool,
 }
 
 /// A socket of TCP, as the kernel knows it.
@@ -78,10 +91,9 @@ impl Tcp {
         Some(unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) })
     }
 
-    /// Whether the socket has a cookie, whether programs keep something with it, and whether it is one
-    /// of the kernel's own; `None` where this kernel does not show it.
+    /// What is left of earlier connects; `None` where this kernel does not show it.
     #[inline(always)]
-    pub fn past(self) -> Option<(bool, bool, bool)> {
+    pub fn past(self) -> Option<Traces> {
         let (cookie, storage) = (field!(cookie), field!(storage));
         let of_kernel = field!(of_kernel.offset);
         if cookie == 0 || storage == 0 || of_kernel == 0 {
@@ -90,12 +102,35 @@ impl Tcp {
         // SAFETY: as above.
         unsafe {
             let byte = read_volatile(self.0.add(of_kernel as usize));
-            Some((
-                read_volatile(self.0.add(cookie as usize).cast::<u64>()) != 0,
-                read_volatile(self.0.add(storage as usize).cast::<u64>()) != 0,
-                byte >> field!(of_kernel.number) & 1 == 1,
-            ))
+            Some(Traces {
+                cookie: read_volatile(self.0.add(cookie as usize).cast::<u64>()),
+                has_storage: read_volatile(self.0.add(storage as usize).cast::<u64>()) != 0,
+                of_kernel: byte >> field!(of_kernel.number) & 1 == 1,
+            })
         }
+    }
+
+    /// The errno that the next call on the socket reports; 0 for none.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        let offset = field!(error);
+        if offset == 0 {
+            return 0;
+        }
+        // SAFETY: as above.
+        unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) }
+    }
+
+    /// Whether the peer's FIN was received.
+    #[inline(always)]
+    pub fn is_done(self) -> bool {
+        let offset = field!(done.offset);
+        if offset == 0 {
+            return false;
+        }
+        // SAFETY: as above.
+        let flags = unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        flags >> field!(done.number) & 1 == 1
     }
 
     /// Whether something was put on top of TCP, like TLS.

@@ -11,6 +11,7 @@ mod failure;
 mod path;
 mod plan;
 mod status;
+mod traffic;
 
 pub use check::Checked;
 pub use connections::{ConnectionStatus, Connections};
@@ -20,8 +21,9 @@ pub use failure::{Failure, FailureKind, Findings};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass,
-    LastReload, PriorityStatus, ServiceStatus, State, Status, TableUse,
+    LastReload, PriorityStatus, ServiceStatus, State, Status, TableUse, TrafficStatus,
 };
+pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
 
 /// Now, as these types hold it.
 pub fn now() -> String {

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod status;
 mod table;
+mod top;
 mod waypoint;
 
 use args::{Args, Verb};
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(args) => reload::run(args, &mut output),
         Verb::Status(args) => status::run(args, &mut output),
         Verb::Connections(args) => connections::run(args, &mut output),
+        Verb::Top(args) => top::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),

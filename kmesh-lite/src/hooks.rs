@@ -38,8 +38,9 @@ pub enum Anchor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     Always,
-    /// While some waypoint gets a header: the hook costs every connection a little.
-    Headers,
+    /// While some waypoint gets a header, or connections are accounted: the hook costs every connection a
+    /// little.
+    Lives,
     /// From the first service with UDP on, for as long as the cgroup is captured: the hook costs every
     /// datagram a little, and a socket that is connected to such a service may live for any time.
     Datagrams,
@@ -70,12 +71,7 @@ pub const HOOKS: [Hook; 9] = {
             need: Need::Always,
             remembers: true,
         },
-        of_cgroup(
-            "connections",
-            BPF_CGROUP_SOCK_OPS as u32,
-            Need::Headers,
-            true,
-        ),
+        of_cgroup("connections", BPF_CGROUP_SOCK_OPS as u32, Need::Lives, true),
         of_cgroup(
             "recvmsg4",
             BPF_CGROUP_UDP4_RECVMSG as u32,
@@ -213,7 +209,8 @@ pub enum Role {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub cgroups: Vec<Cgroup>,
-    pub headers: bool,
+    /// Whether some waypoint gets a header, or connections are accounted.
+    pub lives: bool,
     /// Whether some service takes datagrams.
     pub datagrams: bool,
 }

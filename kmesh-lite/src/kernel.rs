@@ -20,6 +20,7 @@ mod records;
 mod rows;
 mod server_first;
 mod store;
+mod traffic;
 
 pub use connections::Living;
 pub use inherited::Descriptors;
@@ -32,6 +33,7 @@ pub use probe::{
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
 pub use store::{NoStore, Store};
+pub use traffic::Accounts;
 
 use crate::hooks::{self, Attached, HookOp, Wanted};
 use crate::host::{self, CgroupError, Cgroups, MissingCapabilities};
@@ -150,6 +152,8 @@ pub struct Snapshot {
     pub attached: Vec<PathBuf>,
     /// The connections that programs of these cgroups hold.
     pub connections: Vec<Living>,
+    /// What became of connections.
+    pub accounts: Accounts,
 }
 
 impl Kernel {
@@ -318,6 +322,7 @@ impl Kernel {
             room: self.object.maps.room(),
             attached: self.attached_to()?,
             connections: self.connections()?,
+            accounts: self.accounts()?,
             tables,
         })
     }
@@ -326,6 +331,12 @@ impl Kernel {
     pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
         let living = self.object.maps.living();
         living.map_err(KernelError::Connections)
+    }
+
+    /// What became of the connections that were accounted.
+    pub fn accounts(&self) -> Result<Accounts, KernelError> {
+        let accounts = self.object.maps.accounts();
+        accounts.map_err(KernelError::Connections)
     }
 
     fn release_superseded(&mut self) {

@@ -60,6 +60,8 @@ pub struct Tables {
     pub callers: BTreeMap<u64, Caller>,
     /// Bit n: some caller is n levels below the root.
     pub caller_levels: u32,
+    /// Whether connections are accounted.
+    pub accounting: bool,
 }
 
 /// What the kernel holds: the tables that count, and leftovers of an interrupted pass or of somebody

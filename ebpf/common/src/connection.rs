@@ -30,7 +30,8 @@ impl Bucket {
     }
 }
 
-/// One captured connection, from connect() until the program lets go of the socket.
+/// One captured connection, from connect() until the program lets go of the socket, and until TCP is
+/// done with it if that is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Connection {
@@ -52,7 +53,63 @@ pub struct Connection {
     pub owner: u32,
     pub port: Port,
     pub protocol: Protocol,
-    pub zero: u8,
+    pub stage: Stage,
+}
+
+impl Connection {
+    /// A stage, in the word that begins with the owner: what a single instruction adds to that word.
+    #[inline(always)]
+    pub const fn stage_in_word(stage: Stage) -> u64 {
+        u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, stage.0])
+    }
+
+    /// The stage in such a word.
+    #[inline(always)]
+    pub const fn stage_of_word(word: u64) -> Stage {
+        Stage(word.to_ne_bytes()[7])
+    }
+}
+
+/// How far a connection has come: a set of bits, of which each is set once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Stage(pub u8);
+
+impl Stage {
+    /// It began while connections were accounted.
+    pub const ACCOUNTED: Self = Self(1);
+    /// Its first segment left, and a program will see its end.
+    pub const FOLLOWED: Self = Self(2);
+    pub const ESTABLISHED: Self = Self(4);
+    /// TCP is done with it.
+    pub const CLOSED: Self = Self(8);
+    /// No program holds its socket any more.
+    pub const RELEASED: Self = Self(16);
+
+    #[inline(always)]
+    pub const fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 == bit.0
+    }
+
+    #[inline(always)]
+    pub const fn with(self, bit: Self) -> Self {
+        Self(self.0 | bit.0)
+    }
+}
+
+/// What is counted of a connection while it lives; beside its row, in a table of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Life {
+    /// When its first segment was about to leave, in nanoseconds of CLOCK_MONOTONIC.
+    pub began: u64,
+    /// Bytes that were accounted already, those that the peer has acknowledged.
+    pub sent: u64,
+    /// Bytes that were accounted already.
+    pub received: u64,
+    /// How long it took to stand, in nanoseconds.
+    pub connecting: u64,
 }
 
 const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Connection>() == 64);
+const _: () = assert!(core::mem::offset_of!(Connection, owner) == 56 && size_of::<Life>() == 32);

@@ -20,10 +20,14 @@ pub struct Bit {
 pub struct SocketFields {
     /// SOCK_ZEROCOPY in `sock_common.skc_flags`, 8 bytes: SO_ZEROCOPY was set.
     pub zero_copy: Bit,
+    /// SOCK_DONE in the same field: the peer's FIN was received.
+    pub done: Bit,
     /// `sock_common.skc_ipv6only` in its byte: IPV6_V6ONLY was set.
     pub only_v6: Bit,
     /// `sock.sk_zckey`, 4 bytes: how many ids of zero-copy sends were used up.
     pub zero_copy_ids: u32,
+    /// `sock.sk_err`, 4 bytes: the errno that the next call reports.
+    pub error: u32,
     /// `inet_connection_sock.icsk_ulp_ops`, a pointer: TLS, or what else was put on top of TCP.
     pub upper_layer: u32,
     /// `sock.sk_kern_sock` in its byte: the socket is the kernel's own.

@@ -22,12 +22,13 @@ mod pod;
 mod service;
 mod settings;
 mod slot;
+mod traffic;
 mod waypoint;
 
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
-pub use connection::{Bucket, Connection, PLACES};
+pub use connection::{Bucket, Connection, Life, PLACES, Stage};
 pub use endpoint::{Endpoint, EndpointId, Member, Range};
 pub use event::{Event, EventKind, SINK};
 pub use fields::{Bit, SocketFields};
@@ -37,15 +38,16 @@ pub use original::{Original, Probe};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
+pub use traffic::{Durations, Ending, Traffic, TrafficKey};
 pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Event`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 3;
+pub const SOCKETS_VERSION: u32 = 4;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -1,6 +1,8 @@
 //! What a redirected socket remembers.
 
-use crate::{Address, BackendId, Header, Port, ServiceId, Speaker, WaypointId, word};
+use crate::{
+    Address, BackendId, EndpointId, Header, Life, Port, ServiceId, Speaker, Stage, WaypointId, word,
+};
 
 /// Value of the socket storage: where the application wanted to go, and what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,16 @@ pub struct Original {
     pub ids: u32,
     /// What stands behind the header in the message that brings it, until the header has left it; 0 before.
     pub mark: u32,
+    pub endpoint: Option<EndpointId>,
+    /// How many bytes of a header have left.
+    pub header: u16,
+    /// As in [`crate::Connection`], if the socket has no slot there.
+    pub stage: Stage,
+    pub zero: u8,
+    /// The same.
+    pub cgroup: u64,
+    /// The same.
+    pub life: Life,
 }
 
 word!(
@@ -38,4 +50,4 @@ word!(
     }
 );
 
-const _: () = assert!(size_of::<Original>() == 56);
+const _: () = assert!(size_of::<Original>() == 104);

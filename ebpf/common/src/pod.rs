@@ -1,6 +1,6 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
-use crate::{Address, Caller, FrontendKey, Name, SocketFields};
+use crate::{Address, Caller, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey};
 
 macro_rules! plain {
     ($($plain:ty)+) => {
@@ -11,4 +11,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address FrontendKey Name Caller SocketFields }
+plain! { Address FrontendKey Name Caller SocketFields TrafficKey Traffic Durations }

@@ -15,6 +15,9 @@ pub struct Settings {
     pub caller_levels: u32,
     /// Process id (thread group, first pid namespace) whose connects are left alone; 0 for none.
     pub daemon: u32,
+    /// 1 where connections are accounted.
+    pub accounting: u32,
+    pub zero: u32,
 }
 
 /// How somebody who finds the tables knows what they are. The same in every layout, at the beginning.
@@ -44,5 +47,5 @@ impl Label {
     }
 }
 
-const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<Settings>() == 48);
 const _: () = assert!(size_of::<Label>() == 24);

@@ -5,8 +5,9 @@ use crate::counters;
 use crate::maps::{self, Maps};
 use crate::original;
 use crate::remember;
+use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::programs::SockAddrContext;
-use kmesh_lite_common::{Connection, Header, Original, Probe, Speaker, Waypoint};
+use kmesh_lite_common::{Connection, Header, Life, Original, Probe, Speaker, Stage, Waypoint};
 use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
 
 /// `TABLE`: whether the program takes slots of the connection table.
@@ -56,15 +57,28 @@ fn keep<const TABLE: bool>(
         return Err(Refuse::Header);
     }
     let past = remember::past(ctx, asked);
+    let stage = if tables.accounts() {
+        Stage::ACCOUNTED
+    } else {
+        Stage::default()
+    };
     let mut listed = false;
     if TABLE {
-        listed = remember::list(ctx, past, &mut connection(asked, to));
+        listed = remember::list(ctx, past, &mut connection(asked, to, stage));
     }
     let kept = if listed && told.is_none() {
         remember::forget_own(ctx, past);
         true
     } else {
-        original::keep(ctx, original(asked, to, told))
+        original::keep(
+            ctx,
+            original(
+                asked,
+                to,
+                told,
+                if listed { Stage::default() } else { stage },
+            ),
+        )
     };
     // Connected all the same, it would report a peer that it did not ask for.
     kept.then_some(()).ok_or(Refuse::NoMemory)
@@ -72,7 +86,7 @@ fn keep<const TABLE: bool>(
 
 /// The row of the connection, without who connects and when.
 #[inline(always)]
-fn connection(asked: &Connect, to: &Redirect) -> Connection {
+fn connection(asked: &Connect, to: &Redirect, stage: Stage) -> Connection {
     Connection {
         address: asked.address,
         since: 0,
@@ -86,13 +100,13 @@ fn connection(asked: &Connect, to: &Redirect) -> Connection {
         owner: 0,
         port: asked.port,
         protocol: asked.protocol,
-        zero: 0,
+        stage,
     }
 }
 
 /// What the socket remembers by itself; `told` is the waypoint that it has a header for.
 #[inline(always)]
-fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>) -> Original {
+fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>, stage: Stage) -> Original {
     let (pending, speaker, process) = match told {
         Some(waypoint) => (waypoint.header, waypoint.speaker, maps::process()),
         None => (Header::Nothing, Speaker::Client, 0),
@@ -110,5 +124,12 @@ fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>) -> Original
         probe: Probe::Idle,
         ids: 0,
         mark: 0,
+        endpoint: to.chosen.endpoint,
+        header: 0,
+        stage,
+        zero: 0,
+        // SAFETY: no arguments.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        life: Life::default(),
     }
 }

@@ -76,6 +76,7 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
         return SK_DROP;
     }
     original.mark = mark;
+    original.header = length as u16;
     original.ids = ids.unwrap_or(0);
     // As of any part of a message, the kernel waits for the rest before it makes a segment. In one of its
     // own the header would hold up what follows (Nagle) until a server that waits for more acknowledges

@@ -1,6 +1,7 @@
 //! sock_release: a program lets go of a socket.
 
-use crate::remember;
+use crate::life;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::programs::SockContext;
 
 /// Let it go on.
@@ -9,7 +10,8 @@ const PROCEED: i32 = 1;
 /// The last descriptor of a socket is closed, in whichever way and by whichever process. TCP may go on
 /// for a while, but nobody can ask for the peer any more.
 #[inline(always)]
-pub fn released(ctx: &SockContext) -> i32 {
-    remember::end(ctx.sock);
+pub fn released<const TABLE: bool>(ctx: &SockContext) -> i32 {
+    // SAFETY: the context of a program that the helper takes.
+    life::released::<TABLE>(unsafe { bpf_get_socket_cookie(ctx.sock.cast()) });
     PROCEED
 }

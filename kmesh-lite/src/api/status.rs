@@ -119,11 +119,41 @@ pub struct ServiceStatus {
     /// Connections whose sockets programs hold now, as far as they are listed.
     #[serde(default)]
     pub open_connections: u64,
+    /// What became of its connections, where they are accounted.
+    #[serde(default)]
+    pub traffic: TrafficStatus,
     /// Whether connects to one of its addresses are refused, because the policy leaves no endpoint.
     #[serde(default)]
     pub refuses: bool,
     /// Nearest first; those without endpoints are left out.
     pub priorities: Vec<PriorityStatus>,
+}
+
+/// What became of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    pub established: u64,
+    /// Connections that stand now.
+    pub active: u64,
+    /// Attempts that never stood, by reason: `refused`, `timed_out`, `unreachable`, `reset`, `aborted` by
+    /// the program, `not_sent`, `other`.
+    #[serde(default)]
+    pub failed: BTreeMap<String, u64>,
+    /// Connections that stood and have ended: `closed`, or by such a reason.
+    #[serde(default)]
+    pub ended: BTreeMap<String, u64>,
+    /// Of connections that have ended: what peers acknowledged, without headers for waypoints.
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+}
+
+impl TrafficStatus {
+    /// Attempts that never stood.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,6 +184,9 @@ pub struct EndpointStatus {
     /// Those of them whose sockets programs hold now, as far as they are listed.
     #[serde(default)]
     pub open_connections: u64,
+    /// What became of them, where they are accounted.
+    #[serde(default)]
+    pub traffic: TrafficStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

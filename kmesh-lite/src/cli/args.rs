@@ -49,6 +49,8 @@ pub enum Verb {
     Status(Status),
     /// List the open connections
     Connections(Connections),
+    /// Watch connections come and go: rates, failures and times of each service
+    Top(Top),
     /// Replay the kernel's decision for an address on the live tables
     Explain(Explain),
     /// Print the kernel's tables
@@ -160,6 +162,56 @@ pub struct Status {
     pub socket: Socket,
     #[command(flatten)]
     pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite top                          all services; `?` says which keys there are
+  kmesh-lite top payments --sort failed   one service
+  kmesh-lite top --once                   a table of the next second
+  kmesh-lite top --json                   a line of JSON each second
+
+Connections are counted while `[accounting]` is on. Bytes are those of connections that have ended.")]
+pub struct Top {
+    /// Only this service
+    #[arg(add = ArgValueCandidates::new(completions::services))]
+    pub name: Option<String>,
+    /// Print one table, and end
+    #[arg(long)]
+    pub once: bool,
+    /// What comes first
+    #[arg(long, value_name = "COLUMN", default_value = "connects")]
+    pub sort: SortKey,
+    /// How often to look
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub interval: f64,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// A column to sort by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortKey {
+    Connects,
+    Active,
+    Failed,
+    Latency,
+    Bytes,
+    Name,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=3_600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("from 0.1 to 3600".to_owned())
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -351,6 +403,7 @@ impl Verb {
             Self::Reload(args) => args.format.json,
             Self::Status(args) => args.format.json,
             Self::Connections(args) => args.format.json,
+            Self::Top(args) => args.format.json,
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,

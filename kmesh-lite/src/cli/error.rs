@@ -35,6 +35,12 @@ pub enum CliError {
         super::args::CONFIG
     )]
     NothingAllowed,
+    #[error("there is no service {0:?}")]
+    NoService(String),
+    #[error("`top` draws on a terminal, and this is none; `--once` prints a table")]
+    NoTerminal,
+    #[error("cannot draw on this terminal")]
+    Terminal(#[source] io::Error),
     #[error("cannot make the completions")]
     Completions(#[source] io::Error),
     #[error(transparent)]

@@ -41,6 +41,16 @@ impl Output {
             .map_err(WriteError)
     }
 
+    /// A value on a line of its own.
+    pub fn json_line<T: Serialize>(&mut self, value: &T) -> Result<(), WriteError> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        serde_json::to_writer(&mut stdout, value)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(stdout))
+            .and_then(|()| stdout.flush())
+            .map_err(WriteError)
+    }
+
     pub fn json<T: Serialize>(&mut self, value: &T) -> Result<(), WriteError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut stdout, value)

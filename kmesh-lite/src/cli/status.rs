@@ -122,6 +122,7 @@ fn services(services: &[ServiceStatus]) -> Table {
         "policy",
         ">endpoints",
         ">connects",
+        ">failed",
         ">open",
         "",
     ];
@@ -141,6 +142,7 @@ fn services(services: &[ServiceStatus]) -> Table {
             policy,
             endpoints.to_string(),
             service.connects.to_string(),
+            service.traffic.failures().to_string(),
             service.open_connections.to_string(),
             if service.refuses {
                 format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
@@ -160,6 +162,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         "locality",
         ">weight",
         ">connects",
+        ">failed",
         ">open",
         "",
     ]);
@@ -180,6 +183,7 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
                     or_dash(&endpoint.locality),
                     endpoint.weight.to_string(),
                     endpoint.connects.to_string(),
+                    endpoint.traffic.failures().to_string(),
                     endpoint.open_connections.to_string(),
                     notes.join(", "),
                 ]);

@@ -124,6 +124,7 @@ pub fn lower(
         node,
         vip_ranges,
         allow_empty: settings::allow_empty(&merged),
+        accounting: settings::accounting(&merged),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),

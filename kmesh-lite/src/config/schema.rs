@@ -19,7 +19,7 @@ use serde_json::Value;
 text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
-    /// defined once, and `[node]`, `[mesh]`, `[capture]` and `[limits]` may each stand in one file.
+    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]` and `[limits]` may each stand in one file.
     /// The order of entries and files never matters.
     DocumentText "a table" {
         /// This host: what localities of endpoints are compared with.
@@ -28,6 +28,8 @@ text! {
         mesh: Option<MeshText>,
         /// Whose connections are handled. Default: those of every program on the host.
         capture: Option<CaptureText>,
+        /// What is counted of connections.
+        accounting: Option<AccountingText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
         limits: Option<LimitsText>,
@@ -79,6 +81,15 @@ text! {
         /// Leave these alone, although they are below one of `cgroups`: systemd units like
         /// `sshd.service`, or cgroup paths like `/machine.slice`. Default: none.
         bypass: Option<List<CgroupText>>,
+    }
+}
+
+text! {
+    /// What is counted of connections.
+    AccountingText "a table" {
+        /// Whether connections are followed from their first segment to their end: what became of them,
+        /// how long they took, and how many bytes they carried. Default: true.
+        enabled: Option<At<Flag>>,
     }
 }
 
@@ -161,11 +172,12 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 11] = [
+const TABLES: [(&str, &[&str]); 12] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
     ("`[capture]`", CaptureText::KEYS),
+    ("`[accounting]`", AccountingText::KEYS),
     ("`[limits]`", LimitsText::KEYS),
     ("a service (`[services.NAME]`)", ServiceText::KEYS),
     (
@@ -239,6 +251,7 @@ mod tests {
             ("NodeText", NodeText::KEYS, "[node]\n"),
             ("MeshText", MeshText::KEYS, "[mesh]\n"),
             ("CaptureText", CaptureText::KEYS, "[capture]\n"),
+            ("AccountingText", AccountingText::KEYS, "[accounting]\n"),
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),

@@ -1,7 +1,10 @@
 //! What can be asked of the daemon, with where the answer goes.
 
-use crate::api::{Connections, Explanation, Failure, FileText, PlanText, Reloaded, Status};
+use crate::api::{
+    Connections, Explanation, Failure, FileText, PlanText, Reloaded, Status, TrafficSums,
+};
 use crate::model::{CgroupRef, Protocol};
+use crate::report::Format;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -40,6 +43,13 @@ pub enum Request {
         reply: Reply<Later<Connections>>,
     },
     Dump {
+        reply: Reply<Text>,
+    },
+    Traffic {
+        reply: Reply<Later<TrafficSums>>,
+    },
+    Metrics {
+        format: Format,
         reply: Reply<Text>,
     },
 }

@@ -136,7 +136,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 reply,
             } => drop(reply.send(self.explain(address, protocol, cgroup, pid))),
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
+            Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Dump { reply } => drop(reply.send(self.dump())),
+            Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
         }
     }
 

@@ -77,7 +77,7 @@ impl Wanted {
     pub fn by(mesh: &Mesh, facts: &Facts) -> Self {
         Self {
             cgroups: captured(mesh, facts),
-            headers: mesh.has_headers(),
+            lives: mesh.has_headers() || mesh.accounting,
             datagrams: mesh.has_datagrams(),
         }
     }
@@ -86,7 +86,7 @@ impl Wanted {
         hook.anchor == Anchor::Cgroup
             && match hook.need {
                 Need::Always => true,
-                Need::Headers => self.headers,
+                Need::Lives => self.lives,
                 Need::Datagrams => self.datagrams,
             }
     }
@@ -158,12 +158,14 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
         .iter()
         .filter(|link| !used.contains(&link.id));
     for link in unused {
-        let over = |age| match link.hook.need {
-            Need::Headers => age > LINGER && !attached.pending_headers,
-            // All that are open began after that.
-            Need::Always | Need::Datagrams => attached
-                .oldest_connection
-                .is_none_or(|oldest| oldest <= age),
+        let over = |age| {
+            // Then all that are open began after that.
+            let oldest = attached.oldest_connection;
+            let all_gone = oldest.is_none_or(|oldest| oldest <= age);
+            match link.hook.need {
+                Need::Lives => all_gone && age > LINGER && !attached.pending_headers,
+                Need::Always | Need::Datagrams => all_gone,
+            }
         };
         match link.role {
             Role::Kept => {}
@@ -251,10 +253,10 @@ mod tests {
         }
     }
 
-    fn wanted(headers: bool) -> Wanted {
+    fn wanted(lives: bool) -> Wanted {
         Wanted {
             cgroups: vec![cgroup("/a", 7)],
-            headers,
+            lives,
             datagrams: false,
         }
     }

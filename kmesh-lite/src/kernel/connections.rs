@@ -149,7 +149,7 @@ fn settled(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kmesh_lite_common::{Address, Port, Protocol};
+    use kmesh_lite_common::{Address, Port, Protocol, Stage};
     use std::cell::Cell;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -167,7 +167,7 @@ mod tests {
             owner,
             port: Port::new(80),
             protocol: Protocol::Tcp,
-            zero: 0,
+            stage: Stage::default(),
         }
     }
 

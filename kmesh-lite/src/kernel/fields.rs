@@ -41,6 +41,10 @@ impl Types {
             offset: whole("sock_common", "skc_flags", 8),
             number: self.enumerator("sock_flags", "SOCK_ZEROCOPY").unwrap_or(0),
         };
+        let done = Bit {
+            offset: zero_copy.offset,
+            number: self.enumerator("sock_flags", "SOCK_DONE").unwrap_or(0),
+        };
         let bit = |structure, field| {
             let field = self.field(structure, field).filter(|field| field.size == 1);
             field.map_or_else(Bit::default, |field| Bit {
@@ -54,6 +58,12 @@ impl Types {
             } else {
                 zero_copy
             },
+            done: if done.number == 0 {
+                Bit::default()
+            } else {
+                done
+            },
+            error: whole("sock", "sk_err", 4),
             only_v6: bit("sock_common", "skc_ipv6only"),
             zero_copy_ids: whole("sock", "sk_zckey", 4),
             of_kernel: bit("sock", "sk_kern_sock"),
@@ -150,6 +160,8 @@ mod tests {
         let fields = Types(btf).socket_fields();
         for offset in [
             fields.zero_copy.offset,
+            fields.done.offset,
+            fields.error,
             fields.only_v6.offset,
             fields.zero_copy_ids,
             fields.upper_layer,

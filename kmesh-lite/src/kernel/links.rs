@@ -115,7 +115,7 @@ impl Links {
                     _ if !foreign => HeldRole::Inherited,
                     Need::Always | Need::Datagrams => HeldRole::Kept,
                     // Connections that the process before left may still need it.
-                    Need::Headers => HeldRole::Lingering(Instant::now()),
+                    Need::Lives => HeldRole::Lingering(Instant::now()),
                 },
                 foreign,
             };
@@ -170,9 +170,7 @@ impl Links {
                 foreign: link.foreign,
             });
         }
-        let lingers = |link: &Link| {
-            matches!(link.role, Role::Lingering(_)) && link.hook.need != Need::Headers
-        };
+        let lingers = |link: &Link| matches!(link.role, Role::Lingering(_));
         let oldest_connection = if links.iter().any(lingers) {
             oldest(&object.maps.living().map_err(HookError::Connections)?)
         } else {

@@ -6,6 +6,7 @@ use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::{self, Counts};
 use super::fault;
 use super::rows::Rows;
+use super::traffic::{Accounts, TrafficMaps};
 use crate::maps::{
     Contents, Maps, MapsError, Read, Selection, TableContents, assemble, assemble_some,
 };
@@ -35,6 +36,8 @@ pub struct KernelMaps {
     pub readers: Readers,
     /// None where the kernel cannot have it.
     pub connections: Option<ConnectionTable>,
+    /// None of maps that are only looked at.
+    pub traffic: Option<TrafficMaps>,
     /// What connections are to forget when the plan is over.
     pub gone: Gone,
 }
@@ -96,11 +99,19 @@ impl KernelMaps {
         self.address_bits.release();
     }
 
-    fn forget(&self, gone: &Gone) -> io::Result<()> {
-        match &self.connections {
-            Some(connections) => connections.forget(gone),
-            None => Ok(()),
+    fn forget(&mut self, gone: &Gone) -> io::Result<()> {
+        if gone.is_empty() {
+            return Ok(());
         }
+        if let Some(connections) = &self.connections {
+            connections.forget(gone)?;
+        }
+        let Some(traffic) = &mut self.traffic else {
+            return Ok(());
+        };
+        // A program may be adding up a connection that it looked at before.
+        bpf::grace_period()?;
+        traffic.forget(gone)
     }
 
     /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
@@ -159,6 +170,12 @@ impl KernelMaps {
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
         Ok(listed.transpose()?.unwrap_or_default())
+    }
+
+    /// What became of connections.
+    pub fn accounts(&self) -> io::Result<Accounts> {
+        let read = self.traffic.as_ref().map(TrafficMaps::read);
+        Ok(read.transpose()?.unwrap_or_default())
     }
 
     /// Reads the counters of everything in `tables`.
@@ -381,6 +398,7 @@ impl KernelMaps {
                 put_key(&mut self.callers, *cgroup, *caller, &mut self.readers)
             }
             Op::CallerLevels(levels) => self.settings.set_caller_levels(*levels),
+            Op::Accounting(on) => self.settings.set_accounting(*on),
             Op::DropCaller(cgroup) => {
                 self.deleted_key();
                 remove_key(&mut self.callers, cgroup)

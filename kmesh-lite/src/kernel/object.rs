@@ -7,6 +7,7 @@ use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
 use super::rows::Rows;
+use super::traffic::{self, TrafficMaps};
 use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
 use crate::tables::{Declared, each, for_each_table};
@@ -99,12 +100,26 @@ const PUSH_HEADER: &str = "push_header";
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 5] = [ORIGINALS, PENDING, EVENTS, BUCKETS, CONNECTIONS];
+pub const SOCKETS: [&str; 9] = [
+    ORIGINALS,
+    PENDING,
+    EVENTS,
+    BUCKETS,
+    CONNECTIONS,
+    LIVES,
+    TRAFFIC,
+    DURATIONS,
+    UNCOUNTED,
+];
 const ORIGINALS: &str = "ORIGINALS";
 const PENDING: &str = "PENDING";
 const EVENTS: &str = "EVENTS";
 pub const BUCKETS: &str = "BUCKETS";
 pub const CONNECTIONS: &str = "CONNECTIONS";
+const LIVES: &str = "LIVES";
+pub const TRAFFIC: &str = "TRAFFIC";
+pub const DURATIONS: &str = "DURATIONS";
+pub const UNCOUNTED: &str = "UNCOUNTED";
 
 /// Maps by their names in the object.
 pub type ByName = BTreeMap<&'static str, OwnedFd>;
@@ -142,6 +157,8 @@ impl Abilities {
         match hook {
             "connect4" if !self.table_connections => "connect4_plain",
             "connect6" if !self.table_connections => "connect6_plain",
+            "connections" if !self.table_connections => "connections_plain",
+            "released" if !self.table_connections => "released_plain",
             hook => hook,
         }
     }
@@ -170,6 +187,11 @@ impl Object {
             let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
             object.maps.connections = Some(table);
         }
+        object.maps.traffic = Some(TrafficMaps::new(
+            object.socket_map(TRAFFIC)?,
+            object.socket_map(DURATIONS)?,
+            object.socket_map(UNCOUNTED)?,
+        )?);
         object.name_tables()?;
         object.push_headers()?;
         if reuse.tables.is_some() {
@@ -302,6 +324,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
         connections: None,
+        traffic: None,
         gone: Gone::default(),
     })
 }
@@ -392,6 +415,9 @@ fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedO
         (ADDRESS_BITS, bits / u64::BITS),
         (BUCKETS, buckets),
         (CONNECTIONS, buckets * PLACES),
+        (LIVES, buckets * PLACES),
+        (TRAFFIC, traffic::ROWS),
+        (DURATIONS, traffic::ROWS),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.
@@ -470,6 +496,7 @@ fn data(map: &Map) -> Option<&MapData> {
         Map::Array(data)
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
         | Map::SkStorage(data)
         | Map::SockHash(data)
         | Map::RingBuf(data) => Some(data),

@@ -4,13 +4,15 @@ use super::Snapshot;
 use super::bpf::{self, io_error};
 use super::connections::{ConnectionTable, Living};
 use super::object::{
-    BUCKETS, CONNECTIONS, LoadError, SETTINGS, SOCKETS, TABLES, Typed, adopt, kernel_maps,
+    BUCKETS, CONNECTIONS, DURATIONS, LoadError, SETTINGS, SOCKETS, TABLES, TRAFFIC, Typed,
+    UNCOUNTED, adopt, kernel_maps,
 };
 use super::store::Group;
+use super::traffic::{Accounts, TrafficMaps};
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
 use crate::tables::Actual;
-use aya::maps::{MapError, MapInfo, loaded_maps};
+use aya::maps::{MapError, MapFd, MapInfo, loaded_maps};
 use aya::programs::{ProgramError, loaded_programs};
 use kmesh_lite_common::Label;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +80,7 @@ impl Observer {
         let paths = Cgroups::find()?.paths(cgroups.into_iter());
         let mut maps = kernel_maps(&mut typed(&ids)?)?;
         maps.connections = connections(&ids)?;
+        maps.traffic = traffic(&ids)?;
         Ok(Some(Self {
             maps,
             attached: paths.into_values().collect(),
@@ -97,6 +100,7 @@ impl Observer {
             room: self.maps.room(),
             attached: self.attached.clone(),
             connections: self.connections()?,
+            accounts: self.accounts()?,
             tables,
         })
     }
@@ -106,6 +110,15 @@ impl Observer {
         self.maps.living().map_err(|source| MapsError {
             operation: "read",
             table: "connections",
+            source,
+        })
+    }
+
+    /// What became of the connections that were accounted.
+    pub fn accounts(&self) -> Result<Accounts, MapsError> {
+        self.maps.accounts().map_err(|source| MapsError {
+            operation: "read",
+            table: "traffic",
             source,
         })
     }
@@ -220,21 +233,34 @@ fn all_programs() -> Result<BTreeMap<u32, Vec<u32>>, ObserveError> {
 
 /// The connection table, where the programs have one.
 fn connections(ids: &BTreeSet<u32>) -> Result<Option<ConnectionTable>, ObserveError> {
-    let find = |name: &'static str| {
-        for id in ids {
-            if let Some(map) = there(MapInfo::from_id(*id))?
-                && is_called(&[name], map.name())
-            {
-                return there(map.fd());
-            }
-        }
-        Ok(None)
-    };
-    let (Some(buckets), Some(rows)) = (find(BUCKETS)?, find(CONNECTIONS)?) else {
+    let (Some(buckets), Some(rows)) = (find(ids, BUCKETS)?, find(ids, CONNECTIONS)?) else {
         return Ok(None);
     };
     let table = ConnectionTable::new(buckets.as_fd(), rows.as_fd());
     table.map(Some).map_err(ObserveError::List)
+}
+
+/// The maps that connections are added up in.
+fn traffic(ids: &BTreeSet<u32>) -> Result<Option<TrafficMaps>, ObserveError> {
+    let (sums, durations) = (find(ids, TRAFFIC)?, find(ids, DURATIONS)?);
+    let (Some(sums), Some(durations), Some(uncounted)) = (sums, durations, find(ids, UNCOUNTED)?)
+    else {
+        return Ok(None);
+    };
+    let maps = TrafficMaps::new(sums.as_fd(), durations.as_fd(), uncounted.as_fd());
+    Ok(Some(maps?))
+}
+
+/// A map by the name that it has in the object.
+fn find(ids: &BTreeSet<u32>, name: &'static str) -> Result<Option<MapFd>, ObserveError> {
+    for id in ids {
+        if let Some(map) = there(MapInfo::from_id(*id))?
+            && is_called(&[name], map.name())
+        {
+            return there(map.fd());
+        }
+    }
+    Ok(None)
 }
 
 /// Maps under the names that they have in the object.

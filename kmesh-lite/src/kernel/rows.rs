@@ -258,6 +258,15 @@ impl Rows<kmesh_lite_common::Settings> {
         word.store(levels, Ordering::SeqCst);
         Ok(())
     }
+
+    /// Sets whether connections are accounted.
+    pub fn set_accounting(&mut self, on: bool) -> io::Result<()> {
+        let settings = self.at(0)?;
+        // SAFETY: mapped and aligned.
+        let word = unsafe { AtomicU32::from_ptr(ptr::addr_of_mut!((*settings).accounting)) };
+        word.store(u32::from(on), Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 impl<T> Drop for Rows<T> {

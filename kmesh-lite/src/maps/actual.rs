@@ -102,6 +102,7 @@ fn at(
             endpoints: ranges.into(),
             callers: contents.callers,
             caller_levels: contents.settings.caller_levels,
+            accounting: contents.settings.accounting == 1,
         },
         leftovers,
     }

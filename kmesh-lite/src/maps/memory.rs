@@ -190,6 +190,7 @@ impl Maps for Memory {
             Op::DropKey(key) => self.drop_key(key),
             Op::PutCaller(cgroup, caller) => drop(self.callers.insert(*cgroup, *caller)),
             Op::CallerLevels(levels) => self.settings.caller_levels = *levels,
+            Op::Accounting(on) => self.settings.accounting = u32::from(*on),
             Op::DropCaller(cgroup) => drop(self.callers.remove(cgroup)),
         }
         Ok(())

@@ -61,6 +61,7 @@ impl Selection {
             rows,
             callers: tables.callers.clone(),
             caller_levels: tables.caller_levels,
+            accounting: tables.accounting,
         }
     }
 }

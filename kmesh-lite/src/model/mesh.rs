@@ -21,6 +21,8 @@ pub struct Mesh {
     pub vip_ranges: Vec<IpNetwork>,
     /// Whether it may take the place of a mesh with services although it has none.
     pub allow_empty: bool,
+    /// Whether connections are accounted.
+    pub accounting: bool,
     pub capture: Capture,
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,

@@ -94,6 +94,9 @@ fn callers(now: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
     if now.caller_levels != desired.caller_levels {
         ops.push(Op::CallerLevels(desired.caller_levels));
     }
+    if now.accounting != desired.accounting {
+        ops.push(Op::Accounting(desired.accounting));
+    }
     for cgroup in now.callers.keys() {
         if !desired.callers.contains_key(cgroup) {
             ops.push(Op::DropCaller(*cgroup));

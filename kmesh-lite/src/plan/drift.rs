@@ -35,6 +35,9 @@ pub fn drift(written: &Tables, actual: &Actual) -> Vec<String> {
             lines.push(format!("{} was added", T::row(*id, *there).title()));
         }
     });
+    if written.accounting != now.accounting {
+        lines.push("accounting was switched".to_owned());
+    }
     if written.callers != now.callers || written.caller_levels != now.caller_levels {
         lines.push("callers were changed".to_owned());
     }

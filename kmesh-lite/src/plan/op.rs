@@ -32,6 +32,8 @@ pub enum Op {
     PutCaller(u64, Caller),
     /// Which levels of the cgroup tree callers are looked up at.
     CallerLevels(u32),
+    /// Whether connections are accounted.
+    Accounting(bool),
     /// Treat a cgroup as ordinary again.
     DropCaller(u64),
 }
@@ -44,7 +46,7 @@ impl Op {
             Self::PutRange(..) | Self::Count(_) => Table::Endpoints.as_str(),
             Self::FreeSlot(table, _) | Self::Scrub(table, _) => table.as_str(),
             Self::DropKey(key) => key.table().as_str(),
-            Self::Commit | Self::CallerLevels(_) => "settings",
+            Self::Commit | Self::CallerLevels(_) | Self::Accounting(_) => "settings",
             Self::PutCaller(..) | Self::DropCaller(_) => "callers",
         }
     }
@@ -102,6 +104,8 @@ impl fmt::Display for Op {
             Self::DropKey(key) => write!(f, "drop key {key} (left over)"),
             Self::PutCaller(cgroup, caller) => write!(f, "put caller cgroup {cgroup}: {caller}"),
             Self::CallerLevels(levels) => write!(f, "set caller levels {levels:#b}"),
+            Self::Accounting(true) => f.write_str("begin to account for connections"),
+            Self::Accounting(false) => f.write_str("account for connections no more"),
             Self::DropCaller(cgroup) => write!(f, "drop caller cgroup {cgroup}"),
         }
     }

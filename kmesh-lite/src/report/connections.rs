@@ -71,7 +71,7 @@ pub fn connections(
 
 /// The unit of the host's own systemd that a cgroup belongs to: the first on the way to it that is no
 /// slice. What is inside a unit is the unit's own, whatever its name.
-fn unit(cgroup: &Path) -> Option<String> {
+pub fn unit(cgroup: &Path) -> Option<String> {
     let parts = cgroup.iter().filter_map(|part| part.to_str());
     let mut parts = parts.skip_while(|part| *part == "/" || part.ends_with(".slice"));
     let first = parts.next()?;

@@ -2,6 +2,7 @@
 
 use super::count;
 use super::open::Open;
+use super::traffic::ByWhom;
 use crate::api::{
     CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PriorityStatus, ServiceStatus,
     State, Status, TableUse,
@@ -112,6 +113,7 @@ fn services(snapshot: &Snapshot, mesh: &Mesh) -> Vec<ServiceStatus> {
         tables,
         counters: &snapshot.counters,
         open: Open::count(&snapshot.connections),
+        traffic: ByWhom::new(&snapshot.accounts),
         mesh,
     };
     let rows = tables.rows.services.iter();
@@ -154,6 +156,7 @@ struct View<'a> {
     tables: &'a Tables,
     counters: &'a Counters,
     open: Open,
+    traffic: ByWhom,
     mesh: &'a Mesh,
 }
 
@@ -172,6 +175,7 @@ impl View<'_> {
             waypoint: self.waypoint(row.waypoint),
             connects: connects.copied().unwrap_or_default(),
             open_connections: self.open.of_service(id),
+            traffic: self.traffic.service(id),
             refuses,
             priorities: self.priorities(row, meant.map(Arc::as_ref), &own),
         }
@@ -211,6 +215,7 @@ impl View<'_> {
                 waypoint: self.behind(&listed),
                 connects: self.connects(&listed),
                 open_connections: self.open.of_endpoint(listed.id),
+                traffic: self.traffic.endpoint(listed.id),
             };
             let of_priority = priorities.entry(priority).or_default();
             of_priority.priority = priority;

@@ -166,6 +166,7 @@ impl<'a> Builder<'a> {
                 endpoints: self.endpoints,
                 callers,
                 caller_levels,
+                accounting: self.mesh.accounting,
             },
         }
     }

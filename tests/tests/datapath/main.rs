@@ -1,5 +1,6 @@
 //! A mesh in the kernel of this machine, and sockets of this process that connect through it.
 
+mod accounting;
 mod capture;
 mod connections;
 mod datagrams;

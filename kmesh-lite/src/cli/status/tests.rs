@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::{
     About, CallerStatus, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
+    TrafficStatus,
 };
 
 fn status() -> Status {
@@ -50,6 +51,10 @@ fn status() -> Status {
                 waypoint: None,
                 connects: 1234,
                 open_connections: 12,
+                traffic: TrafficStatus {
+                    failed: [("refused".to_owned(), 5), ("timed_out".to_owned(), 2)].into(),
+                    ..TrafficStatus::default()
+                },
                 refuses: false,
                 priorities: vec![
                     PriorityStatus {
@@ -103,13 +108,13 @@ fn the_verdict_comes_first_and_columns_are_aligned() {
 routing 1 service over 2 endpoints
 
 services
-  name      frontends          policy                    endpoints  connects  open
-  payments  10.96.0.10:80/tcp  failover by region, zone          2      1234    12
+  name      frontends          policy                    endpoints  connects  failed  open
+  payments  10.96.0.10:80/tcp  failover by region, zone          2      1234       7    12
 
 endpoints
-  service   priority  endpoint      locality    weight  connects  open
-  payments         0  192.168.1.10  eu-1/eu-1a       1      1200     0  in use
-  payments         1  192.168.1.11  -               30        34     0
+  service   priority  endpoint      locality    weight  connects  failed  open
+  payments         0  192.168.1.10  eu-1/eu-1a       1      1200       0     0  in use
+  payments         1  192.168.1.11  -               30        34       0     0
 
 special callers
   unit or cgroup   treatment  runs in

@@ -5,7 +5,8 @@ use super::super::piece::{Anchor, Piece, Pieces};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
-    CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText, WaypointText,
+    AccountingText, CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText,
+    WaypointText,
 };
 use super::super::span::Span;
 use super::{Diagnostics, Lowered, Spot, is_clean};
@@ -85,6 +86,7 @@ pub struct Merged<'a> {
     pub node: Single<'a, NodeText>,
     pub mesh: Single<'a, MeshText>,
     pub capture: Single<'a, CaptureText>,
+    pub accounting: Single<'a, AccountingText>,
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
@@ -115,6 +117,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         node,
         mesh,
         capture,
+        accounting,
         limits,
         localities,
         waypoints,
@@ -128,6 +131,14 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         &mut merged.capture,
         from,
         capture,
+        |t| t.span,
+        report,
+    );
+    single(
+        "accounting",
+        &mut merged.accounting,
+        from,
+        accounting,
         |t| t.span,
         report,
     );

@@ -65,6 +65,13 @@ pub fn allow_empty(merged: &Merged<'_>) -> bool {
     written.is_some_and(|flag| flag.value.0)
 }
 
+pub fn accounting(merged: &Merged<'_>) -> bool {
+    let written = merged
+        .accounting
+        .and_then(|(_, text)| text.enabled.as_ref());
+    written.is_none_or(|flag| flag.value.0)
+}
+
 pub fn limits(merged: &Merged<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some((_, text)) = merged.limits else {

@@ -4,12 +4,13 @@ use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use crate::api::{Failure, FailureKind, PlanRequest, Reloaded};
-use crate::control::{Later, Reply, Request, Requests};
+use crate::control::{Later, Reply, Request, Requests, Text};
 use crate::model::{CgroupRef, Protocol};
+use crate::report::Format;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -46,8 +47,10 @@ pub fn router(requests: Requests) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/connections", get(connections))
+        .route("/v1/traffic", get(traffic))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
+        .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -91,6 +94,13 @@ async fn connections(
     asker.about(peer, query, Length::Long, request).await
 }
 
+async fn traffic(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -> Answer {
+    allow(peer, Right::Read)?;
+    let turn = asker.turn(&peer, Length::Short).await?;
+    let later = asker.ask(|reply| Request::Traffic { reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
 async fn explain(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
@@ -121,17 +131,36 @@ async fn explain(
     json(&explanation, turn)
 }
 
-/// Written while it is read: neither side ever holds all of it.
 async fn dump(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -> Answer {
     allow(peer, Right::Read)?;
     let turn = asker.turn(&peer, Length::Long).await?;
     let text = asker.ask(|reply| Request::Dump { reply }).await?;
+    Ok(of_json(streamed(text, turn)))
+}
+
+async fn metrics(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let accept = headers.get(header::ACCEPT);
+    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let request = |reply| Request::Metrics { format, reply };
+    let text = asker.ask(request).await?;
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    Ok((kind, streamed(text, turn)).into_response())
+}
+
+/// Written while it is read: neither side ever holds all of it.
+fn streamed(text: Text, turn: Turn) -> Body {
     let (body, mut pieces) = body::streamed(turn);
     tokio::task::spawn_blocking(move || {
         let written = text.write(&mut pieces);
         pieces.end(written);
     });
-    Ok(of_json(body))
+    body
 }
 
 /// The body is read as JSON whatever its declared type: curl declares a form.
@@ -175,7 +204,7 @@ async fn reload(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/explain, /v1/dump, /v1/plan and /v1/reload",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/plan, /v1/reload and /metrics",
     )
 }
 

@@ -5,7 +5,7 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Status,
+    Findings, PlanText, Reloaded, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{Later, Text};
@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Client};
+use crate::report::{self, Client, Format, Metrics};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -147,6 +147,37 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let ids = snapshot.connections.iter().map(|it| it.connection.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
             report::connections(&snapshot, &cgroups, now, name.as_deref())
+        }))
+    }
+
+    pub(super) fn traffic(&mut self) -> Result<Later<TrafficSums>, Failure> {
+        let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+        let now = monotonic();
+        Ok(Later::new(move || {
+            let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
+            let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
+            Ok(report::traffic(&snapshot, &cgroups, now))
+        }))
+    }
+
+    pub(super) fn metrics(&mut self, format: Format) -> Result<Text, Failure> {
+        let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+        let about = self.state.about();
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let limits = held.map_or(snapshot.room, |mesh| mesh.limits);
+        let history = Some(self.state.history.clone());
+        Ok(Text::new(move |to| {
+            let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
+            let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
+            let metrics = Metrics {
+                snapshot,
+                cgroups,
+                limits,
+                history,
+                version: about.version,
+                commit: about.commit,
+            };
+            metrics.write(format, to)
         }))
     }
 

@@ -80,6 +80,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.meshes.keep();
         }
         self.meshes.give_memory_back();
+        self.state.history.reloaded(outcome.is_ok());
         self.state.last_reload = Some(LastReload {
             at: now(),
             trigger: trigger.as_str().to_owned(),
@@ -163,11 +164,19 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     fn reconcile(&mut self, mesh: &Mesh, extent: Extent) -> Result<Applied, D::Error> {
         let start = Instant::now();
-        let pass = self.datapath.reconcile(mesh, &self.state.facts, extent)?;
-        Ok(Applied {
-            pass,
-            took: start.elapsed(),
-        })
+        let pass = self.datapath.reconcile(mesh, &self.state.facts, extent);
+        let took = start.elapsed();
+        let history = &mut self.state.history;
+        history.passes += 1;
+        history.pass_seconds += took.as_secs_f64();
+        match &pass {
+            Ok(pass) => {
+                history.operations += pass.operations as u64;
+                history.drift += pass.drift.len() as u64;
+            }
+            Err(_) => history.failed_passes += 1,
+        }
+        Ok(Applied { pass: pass?, took })
     }
 
     fn passed(&mut self, applied: &Applied, trigger: Trigger) {

@@ -4,7 +4,7 @@ use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::hooks::captured;
 use crate::model::{Facts, Mesh};
-use crate::report::{absent, count};
+use crate::report::{History, absent, count};
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -31,6 +31,8 @@ pub struct LoopState {
     pub failure: Option<String>,
     pub last_reload: Option<LastReload>,
     pub last_pass: Option<LastPass>,
+    /// What metrics tell of our work.
+    pub history: History,
     /// What the log has said about the file, so that it is said once.
     pub logged: Option<String>,
     /// What systemd was told last.
@@ -69,6 +71,7 @@ impl LoopState {
             failure: None,
             last_reload: None,
             last_pass: None,
+            history: History::begun(),
             logged: None,
             told: None,
             blind: Vec::new(),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Host;
+use crate::kernel::Accounts;
 use crate::sources::Files;
 use crate::tables::{Actual, build};
 
@@ -20,6 +21,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
         room: mesh.limits,
         attached: Vec::new(),
         connections: Vec::new(),
+        accounts: Accounts::default(),
         tables,
     };
     status(&snapshot, Some(&mesh), &Facts::default()).services

@@ -1,6 +1,7 @@
 //! Sockets at random, by the thousand: what is left of them in the table is right.
 
 use super::{FOREIGN, MESH, asked, canonical, holds, keys};
+use kmesh_lite_common::Traffic;
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, mapped};
 use kmesh_lite_tests::echo::Echo;
@@ -62,6 +63,16 @@ fn storm(run: impl FnOnce(&Host) -> Running, sockets: usize) {
     assert!(!listed.is_empty());
     drop(held);
     holds(&mesh, []);
+    // Every one that began to stand has ended.
+    let open = |mesh: &Running| {
+        let accounts = mesh.accounts().expect("accounts");
+        assert_eq!(accounts.uncounted, 0);
+        let mut all = Traffic::default();
+        accounts.sums.values().for_each(|sums| all.add(sums));
+        assert_ne!(all.established, 0);
+        all.established as i64 - all.ended.iter().sum::<u64>() as i64
+    };
+    assert!(eventually(|| open(&mesh) == 0), "{}", open(&mesh));
 }
 
 struct Held {

@@ -1,0 +1,316 @@
+//! The life of a connection: the stages that it enters, and what is accounted at each.
+//!
+//! connect() has put it into the table, or into the socket's own storage. Its first segment is about to
+//! leave: from then on the kernel tells of changes of the state of TCP. It stands, or fails. TCP is done
+//! with it, and no program holds its socket any more; these two come in either order, and the second one
+//! gives the slot back.
+
+use crate::original;
+use crate::slots::{self, Held};
+use crate::socket::Tcp;
+use crate::traffic::{self, Done};
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE, BPF_TCP_CLOSING, BPF_TCP_ESTABLISHED,
+    BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_SYN_RECV, BPF_TCP_SYN_SENT, bpf_sock,
+};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::programs::SockOpsContext;
+use core::ptr::{addr_of_mut, read_volatile, write_volatile};
+use kmesh_lite_common::{Connection, Ending, Life, Original, Protocol, Stage, TrafficKey};
+
+/// A socket at one of its stages.
+#[derive(Clone, Copy)]
+pub struct Socket {
+    sk: *mut bpf_sock,
+    tcp: Option<Tcp>,
+    /// 0 if it has none, and so no slot.
+    cookie: u64,
+    /// Whether something may be kept with the socket itself.
+    has_storage: bool,
+}
+
+impl Socket {
+    /// Most sockets are none of ours, and two words of theirs say so.
+    #[inline(always)]
+    pub fn of(ctx: &SockOpsContext, sk: *mut bpf_sock) -> Self {
+        let tcp = Tcp::of(sk);
+        match tcp.and_then(Tcp::past) {
+            Some(traces) => Self {
+                sk,
+                tcp,
+                cookie: traces.cookie,
+                has_storage: traces.has_storage,
+            },
+            None => Self {
+                sk,
+                tcp,
+                // SAFETY: the context of a program that the helper takes.
+                cookie: unsafe { bpf_get_socket_cookie(ctx.ops.cast()) },
+                has_storage: true,
+            },
+        }
+    }
+
+    /// What the socket remembers by itself.
+    #[inline(always)]
+    pub fn original(self) -> Option<&'static mut Original> {
+        if self.has_storage {
+            original::of(self.sk)
+        } else {
+            None
+        }
+    }
+
+    /// How long a header left before what the program sent.
+    #[inline(always)]
+    fn header(self) -> u64 {
+        match self.original() {
+            Some(original) if original.mark == 0 => original.header as u64,
+            _ => 0,
+        }
+    }
+}
+
+/// Where the life of a connection is kept.
+enum Kept {
+    Slot(Held),
+    Socket(&'static mut Original),
+}
+
+impl Kept {
+    #[inline(always)]
+    fn of(socket: Socket) -> Option<Self> {
+        if let Some(slot) = slots::held(socket.cookie) {
+            return Some(Self::Slot(slot));
+        }
+        socket.original().map(Self::Socket)
+    }
+
+    #[inline(always)]
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Slot(slot) => slot.connection().map_or(Stage::default(), |row| row.stage),
+            Self::Socket(original) => original.stage,
+        }
+    }
+
+    /// Gives the stages that there were.
+    #[inline(always)]
+    fn enter<const TABLE: bool>(&mut self, stage: Stage) -> Stage {
+        match self {
+            Self::Slot(slot) if TABLE => slot.enter(stage),
+            Self::Slot(_) => Stage::default(),
+            Self::Socket(original) => {
+                let before = original.stage;
+                original.stage = before.with(stage);
+                before
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn life(&mut self) -> Option<*mut Life> {
+        match self {
+            Self::Slot(slot) => slot.life(),
+            Self::Socket(original) => Some(addr_of_mut!(original.life)),
+        }
+    }
+
+    #[inline(always)]
+    fn key(&self) -> Option<TrafficKey> {
+        match self {
+            Self::Slot(slot) => slot.connection().map(key),
+            Self::Socket(original) => Some(TrafficKey {
+                cgroup: original.cgroup,
+                service: original.service,
+                endpoint: original.endpoint,
+                waypoint: original.waypoint,
+                folded: 0,
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+fn key(connection: &Connection) -> TrafficKey {
+    TrafficKey {
+        cgroup: connection.cgroup,
+        service: connection.service,
+        endpoint: connection.endpoint,
+        waypoint: connection.waypoint,
+        folded: 0,
+    }
+}
+
+/// The first segment of a connection is about to leave.
+#[inline(always)]
+pub fn begins<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
+    let Some(mut kept) = Kept::of(socket) else {
+        return;
+    };
+    if !kept.stage().has(Stage::ACCOUNTED) {
+        return;
+    }
+    let Some(life) = kept.life() else { return };
+    let now = now();
+    // SAFETY: of this socket, whose lock the hook holds.
+    unsafe {
+        write_volatile(
+            life,
+            Life {
+                began: now,
+                ..Life::default()
+            },
+        )
+    };
+    if ctx
+        .set_cb_flags(ctx.cb_flags() as i32 | BPF_SOCK_OPS_STATE_CB_FLAG as i32)
+        .is_ok()
+    {
+        kept.enter::<TABLE>(Stage::FOLLOWED);
+    }
+}
+
+/// TCP enters another state.
+#[inline(always)]
+pub fn changes<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
+    let (old, new) = states(ctx);
+    let stands = new == BPF_TCP_ESTABLISHED && (old == BPF_TCP_SYN_SENT || old == BPF_TCP_SYN_RECV);
+    if !stands && new != BPF_TCP_CLOSE {
+        return;
+    }
+    let Some(mut kept) = Kept::of(socket) else {
+        return;
+    };
+    if stands {
+        established::<TABLE>(&mut kept);
+    } else {
+        closed::<TABLE>(ctx, socket, &mut kept, old);
+    }
+}
+
+/// The states of TCP before and after.
+#[inline(always)]
+pub fn states(ctx: &SockOpsContext) -> (u32, u32) {
+    // SAFETY: the context is valid while the program runs.
+    let args = unsafe { (*ctx.ops).__bindgen_anon_1.args };
+    (args[0], args[1])
+}
+
+#[inline(always)]
+fn established<const TABLE: bool>(kept: &mut Kept) {
+    let (Some(life), Some(key)) = (kept.life(), kept.key()) else {
+        return;
+    };
+    let before = kept.enter::<TABLE>(Stage::ESTABLISHED);
+    if !before.has(Stage::FOLLOWED) || before.has(Stage::ESTABLISHED) {
+        return;
+    }
+    // SAFETY: as in `begins`. The rest is added up at the end, in one go.
+    unsafe {
+        let began = read_volatile(addr_of_mut!((*life).began));
+        write_volatile(addr_of_mut!((*life).connecting), now().wrapping_sub(began));
+    }
+    traffic::stands(&key);
+}
+
+#[inline(always)]
+fn closed<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket, kept: &mut Kept, old: u32) {
+    let (Some(life), Some(key)) = (kept.life(), kept.key()) else {
+        return;
+    };
+    let before = kept.enter::<TABLE>(Stage::CLOSED);
+    if before.has(Stage::FOLLOWED) && !before.has(Stage::CLOSED) {
+        account(ctx, socket, life, &key, before, old);
+    }
+    if let Kept::Slot(slot) = kept
+        && before.has(Stage::RELEASED)
+    {
+        slot.free();
+    }
+}
+
+/// Adds up what a connection did, at its end.
+#[inline(always)]
+fn account(
+    ctx: &SockOpsContext,
+    socket: Socket,
+    life: *mut Life,
+    key: &TrafficKey,
+    before: Stage,
+    old: u32,
+) {
+    let errno = socket.tcp.map_or(0, Tcp::error);
+    let stood = before.has(Stage::ESTABLISHED);
+    let ending = Ending::of(errno, stood);
+    if !stood {
+        return traffic::failed(key, ending);
+    }
+    // SAFETY: the context is valid while the program runs; word by word.
+    let (acked, received, retransmits, rtt, una, next) = unsafe {
+        (
+            (*ctx.ops).bytes_acked,
+            (*ctx.ops).bytes_received,
+            (*ctx.ops).total_retrans,
+            (*ctx.ops).srtt_us >> 3,
+            (*ctx.ops).snd_una,
+            (*ctx.ops).snd_nxt,
+        )
+    };
+    // SAFETY: as in `begins`.
+    let life = unsafe { read_volatile(life) };
+    // The SYN takes the place of a byte, and so do both FINs.
+    let fin_acked = una == next
+        && (old == BPF_TCP_FIN_WAIT2 || old == BPF_TCP_CLOSING || old == BPF_TCP_LAST_ACK);
+    let fin_received = socket.tcp.is_some_and(Tcp::is_done);
+    let own = 1 + fin_acked as u64 + socket.header();
+    let done = Done {
+        sent: acked.saturating_sub(own).saturating_sub(life.sent),
+        received: received
+            .saturating_sub(fin_received as u64)
+            .saturating_sub(life.received),
+        retransmits: retransmits as u64,
+        rtt: rtt as u64,
+        connecting: life.connecting,
+        open: now().wrapping_sub(life.began),
+    };
+    traffic::ended(key, ending, &done);
+}
+
+/// No program holds the socket any more.
+#[inline(always)]
+pub fn released<const TABLE: bool>(cookie: u64) {
+    let Some(slot) = slots::held(cookie) else {
+        return;
+    };
+    let before = if TABLE {
+        slot.enter(Stage::RELEASED)
+    } else {
+        Stage::default()
+    };
+    if before.has(Stage::FOLLOWED) && !before.has(Stage::CLOSED) {
+        // TCP goes on for a while, and its end gives the slot back.
+        return;
+    }
+    not_sent(slot, before);
+    slot.free();
+}
+
+/// Accounts for a connection of which no segment left, when it is forgotten.
+#[inline(always)]
+fn not_sent(slot: Held, stage: Stage) {
+    if !stage.has(Stage::ACCOUNTED) || stage.has(Stage::FOLLOWED) {
+        return;
+    }
+    if let Some(connection) = slot.connection()
+        && connection.protocol == Protocol::Tcp
+    {
+        traffic::failed(&key(connection), Ending::NotSent);
+    }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}

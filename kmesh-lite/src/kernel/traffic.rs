@@ -1,0 +1,171 @@
+//! What the programs add up of connections, read when somebody asks.
+
+use super::bpf::io_error;
+use super::connections::Gone;
+use super::counters::{self, Counts};
+use super::object::{LoadError, adopt};
+use aya::Pod;
+use aya::maps::{MapData, MapError, PerCpuHashMap, PerCpuValues};
+use kmesh_lite_common::{Durations, ServiceId, Traffic, TrafficKey, WaypointId};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// How many rows the maps may have. A row takes memory when it is needed.
+pub const ROWS: u32 = 65_536;
+
+/// Everything that was added up, of all CPUs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts {
+    pub sums: BTreeMap<TrafficKey, Traffic>,
+    /// Histograms by service; that without an id is of what has none.
+    pub durations: BTreeMap<Option<ServiceId>, Durations>,
+    /// What found no room: beginnings and endings of connections.
+    pub uncounted: u64,
+}
+
+/// The maps that the programs add up in.
+pub struct TrafficMaps {
+    sums: PerCpuHashMap<MapData, TrafficKey, Traffic>,
+    /// By the number of a service; 0 for none.
+    durations: PerCpuHashMap<MapData, u32, Durations>,
+    uncounted: Counts,
+}
+
+impl TrafficMaps {
+    /// By descriptors of the maps in this order: sums, histograms, and the counter of what found no room.
+    pub fn new(
+        sums: BorrowedFd<'_>,
+        durations: BorrowedFd<'_>,
+        uncounted: BorrowedFd<'_>,
+    ) -> Result<Self, LoadError> {
+        let typed = |name| {
+            move |error: MapError| LoadError::Map {
+                name,
+                source: io_error(error),
+            }
+        };
+        Ok(Self {
+            sums: adopt("TRAFFIC", sums)?
+                .try_into()
+                .map_err(typed("TRAFFIC"))?,
+            durations: adopt("DURATIONS", durations)?
+                .try_into()
+                .map_err(typed("DURATIONS"))?,
+            uncounted: adopt("UNCOUNTED", uncounted)?
+                .try_into()
+                .map_err(typed("UNCOUNTED"))?,
+        })
+    }
+
+    /// Makes sums forget ids that may be handed out again. No connection adds to rows with these any more.
+    pub fn forget(&mut self, gone: &Gone) -> io::Result<()> {
+        let is_gone = |key: &TrafficKey| {
+            key.service
+                .is_some_and(|id| gone.services.contains(&number(id.index())))
+                || key
+                    .endpoint
+                    .is_some_and(|id| gone.endpoints.contains(&number(id.index())))
+                || key
+                    .waypoint
+                    .is_some_and(|id| gone.waypoints.contains(&number(id.index())))
+        };
+        let keys: Vec<TrafficKey> = self.sums.keys().filter_map(Result::ok).collect();
+        for key in keys.iter().filter(|key| is_gone(key)) {
+            if let Some(to) = folded(key, gone) {
+                self.fold(key, &to)?;
+            }
+            absent_is_fine(self.sums.remove(key))?;
+        }
+        for service in &gone.services {
+            absent_is_fine(self.durations.remove(service))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a row to another one, which only we add to.
+    fn fold(&mut self, key: &TrafficKey, to: &TrafficKey) -> io::Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let mut sums = match self.sums.get(to, 0) {
+            Ok(sums) => sums.to_vec(),
+            Err(MapError::KeyNotFound) => vec![Traffic::default(); cpus],
+            Err(error) => return Err(io_error(error)),
+        };
+        let more = self.sums.get(key, 0).map_err(io_error)?;
+        for (sum, more) in sums.iter_mut().zip(more.iter()) {
+            sum.add(more);
+        }
+        let sums = PerCpuValues::try_from(sums)?;
+        self.sums.insert(to, sums, 0).map_err(io_error)
+    }
+
+    pub fn read(&self) -> io::Result<Accounts> {
+        let service = |number: u32| ServiceId::from_index(number.wrapping_sub(1));
+        // These first: what is open is what began less what has ended.
+        let durations = all(&self.durations, Durations::add)?.into_iter();
+        let durations: BTreeMap<_, _> = durations
+            .map(|(number, times)| (service(number), times))
+            .collect();
+        let mut sums: BTreeMap<_, _> = all(&self.sums, Traffic::add)?.into_iter().collect();
+        for (service, times) in durations
+            .iter()
+            .filter(|(_, it)| it.rest != Traffic::default())
+        {
+            let rest = TrafficKey {
+                service: *service,
+                folded: 1,
+                ..TrafficKey::default()
+            };
+            sums.entry(rest).or_default().add(&times.rest);
+        }
+        Ok(Accounts {
+            sums,
+            durations,
+            uncounted: counters::sum(&self.uncounted, 0)?,
+        })
+    }
+}
+
+fn absent_is_fine(removed: Result<(), MapError>) -> io::Result<()> {
+    match removed.map_err(io_error) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a row is added to when something of it is gone; `None` where nobody asks for it any more. Sums of
+/// services stay whole.
+fn folded(key: &TrafficKey, gone: &Gone) -> Option<TrafficKey> {
+    if key
+        .service
+        .is_some_and(|id| gone.services.contains(&number(id.index())))
+    {
+        return None;
+    }
+    let waypoint = |id: &WaypointId| !gone.waypoints.contains(&number(id.index()));
+    Some(TrafficKey {
+        service: key.service,
+        waypoint: key.waypoint.filter(waypoint),
+        folded: 1,
+        ..TrafficKey::default()
+    })
+}
+
+/// The number of the row at `index`, as [`Gone`] has it.
+fn number(index: u32) -> u32 {
+    index + 1
+}
+
+/// Every row of a map, with what all CPUs have of it.
+fn all<K: Pod, V: Pod + Default>(
+    map: &PerCpuHashMap<MapData, K, V>,
+    add: impl Fn(&mut V, &V),
+) -> io::Result<Vec<(K, V)>> {
+    let rows = map.iter().map(|row| {
+        let (key, values) = row.map_err(io_error)?;
+        let mut sum = V::default();
+        values.iter().for_each(|value| add(&mut sum, value));
+        Ok((key, sum))
+    });
+    rows.collect()
+}

@@ -1,0 +1,320 @@
+//! What is added up of connections: how they began and ended, and what they carried.
+
+use kmesh_lite_common::{Ending, Traffic};
+use kmesh_lite_tests::client::{Client, address};
+use kmesh_lite_tests::eventually::eventually;
+use kmesh_lite_tests::host::{Host, Routed, Running, routed};
+use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+const MESH: &str = r#"
+    [services.web]
+    vips = ["10.96.0.10", "fd00:96::10"]
+    ports = ["80:8080"]
+    endpoints = ["127.0.0.2"]
+
+    [services.deaf]
+    vips = ["10.96.0.13"]
+    ports = ["80:9"]
+    endpoints = ["127.0.0.2"]
+
+    [services.nowhere]
+    vips = ["10.96.0.14"]
+    ports = ["80:8080"]
+    endpoints = ["203.0.113.9"]
+"#;
+
+/// All that was added up, whoever it was for.
+fn all(mesh: &Running) -> Traffic {
+    let accounts = mesh.accounts().expect("accounts");
+    assert_eq!(accounts.uncounted, 0);
+    let mut all = Traffic::default();
+    accounts.sums.values().for_each(|sums| all.add(sums));
+    let times = accounts.durations.values();
+    let (mut stood, mut ended) = (0, 0);
+    for times in times {
+        stood += times.connecting.iter().sum::<u64>();
+        ended += times.open.iter().sum::<u64>();
+    }
+    // Times are added up at the end.
+    assert_eq!(stood, all.ended.iter().sum::<u64>());
+    assert_eq!(ended, stood);
+    all
+}
+
+/// Waits until the sums are as `expected` says, and no connection is open.
+fn settles(mesh: &Running, expected: impl Fn(&Traffic) -> bool) -> Traffic {
+    let is_so = eventually(|| {
+        let all = all(mesh);
+        all.active() == 0 && expected(&all)
+    });
+    assert!(is_so, "{:?}", all(mesh));
+    assert!(
+        eventually(|| mesh.listed().is_empty()),
+        "{:?}",
+        mesh.listed()
+    );
+    all(mesh)
+}
+
+fn count(counts: [u64; Ending::COUNT], ending: Ending) -> u64 {
+    counts[ending.0 as usize]
+}
+
+/// A server for one connection.
+fn serve(at: &str, one: impl FnOnce(TcpStream) + Send + 'static) -> thread::JoinHandle<()> {
+    let listener = TcpListener::bind(at).expect("a listener");
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        one(stream);
+    })
+}
+
+fn host() -> Option<(Host, Running)> {
+    let host = Host::new()?;
+    let mesh = host.run(MESH);
+    Some((host, mesh))
+}
+
+/// Bytes each way, to the last one, whoever closes first and however.
+#[test]
+fn a_connection_is_counted_with_its_bytes_whoever_closes_it() {
+    type Close = fn(&mut TcpStream, &Client);
+    let client_first: Close = |stream, client| {
+        client.finish();
+        stream.read_to_end(&mut Vec::new()).expect("the end");
+    };
+    let server_first: Close = |stream, client| {
+        stream.shutdown(Shutdown::Write).expect("FIN");
+        let end = client
+            .socket()
+            .recv(&mut [std::mem::MaybeUninit::uninit(); 1]);
+        assert_eq!(end.expect("the end"), 0);
+    };
+    for to in [
+        "10.96.0.10:80",
+        "[fd00:96::10]:80",
+        "[::ffff:10.96.0.10]:80",
+    ] {
+        for close in [client_first, server_first] {
+            let Some((_host, mesh)) = host() else { return };
+            let listener = TcpListener::bind("127.0.0.2:8080").expect("a listener");
+            let client = Client::tcp(address(to));
+            assert_eq!(client.connect(to), Ok(()), "{to}");
+            let (mut stream, _) = listener.accept().expect("a client");
+            let now = all(&mesh);
+            assert_eq!(
+                (now.established, now.active(), now.failures()),
+                (1, 1, 0),
+                "{to}"
+            );
+            client.send(&[7; 12_345]);
+            let mut heard = vec![0; 12_345];
+            stream.read_exact(&mut heard).expect("what was sent");
+            stream.write_all(&[8; 23_456]).expect("an answer");
+            let mut left = 23_456;
+            while left > 0 {
+                let buffer = &mut [std::mem::MaybeUninit::uninit(); 4_096];
+                left -= client.socket().recv(buffer).expect("an answer");
+            }
+            close(&mut stream, &client);
+            drop(stream);
+            drop(client);
+            let all = settles(&mesh, |all| all.ended != [0; Ending::COUNT]);
+            assert_eq!(count(all.ended, Ending::Closed), 1, "{to} {all:?}");
+            assert_eq!((all.sent, all.received), (12_345, 23_456), "{to}");
+            assert_eq!((all.established, all.failures(), all.rtts), (1, 0, 1));
+            assert!(all.connecting > 0 && all.open > all.connecting);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_fails_is_counted_with_its_reason() {
+    let Some(mesh) = routed(MESH) else { return };
+    let mesh: &Routed = &mesh;
+    for (to, error, ending) in [
+        ("10.96.0.13:80", Errno::ECONNREFUSED, Ending::Refused),
+        ("10.96.0.14:80", Errno::ENETUNREACH, Ending::NotSent),
+    ] {
+        let before = all(mesh);
+        let client = Client::tcp4();
+        assert_eq!(client.connect(to), Err(error));
+        drop(client);
+        let after = settles(mesh, |all| all.failures() == before.failures() + 1);
+        assert_eq!(count(after.failed, ending), 1, "{after:?}");
+        assert_eq!(after.established, 0);
+    }
+}
+
+/// A listener whose queue is full answers no SYN.
+#[test]
+fn an_attempt_that_is_not_answered_is_counted() {
+    let Some((_host, mesh)) = host() else { return };
+    let at = address("127.0.0.2:8080");
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&at.into()).expect("bind");
+    listener.listen(0).expect("listen");
+    let filling = TcpStream::connect(at).expect("the one that fills it");
+    // One gives up by itself, one is given up by its program.
+    let patient = Client::tcp4();
+    let fd = patient.socket();
+    fd.set_tcp_user_timeout(Some(Duration::from_millis(200)))
+        .expect("TCP_USER_TIMEOUT");
+    assert_eq!(patient.connect("10.96.0.10:80"), Err(Errno::ETIMEDOUT));
+    let hasty = Client::tcp4();
+    assert_eq!(
+        hasty.connect_at_once("10.96.0.10:80"),
+        Err(Errno::EINPROGRESS)
+    );
+    drop((patient, hasty));
+    let all = settles(&mesh, |all| all.failures() == 2);
+    assert_eq!(count(all.failed, Ending::TimedOut), 1, "{all:?}");
+    assert_eq!(count(all.failed, Ending::Aborted), 1, "{all:?}");
+    drop(filling);
+}
+
+#[test]
+fn a_connection_that_is_reset_is_counted_so() {
+    let Some((_host, mesh)) = host() else { return };
+    let server = serve("127.0.0.2:8080", |stream| {
+        // With what it did not read, the kernel answers by a reset.
+        stream.peek(&mut [0; 5]).expect("what was sent");
+    });
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    client.send(b"hello");
+    server.join().expect("a server");
+    let all = settles_but_held(&mesh);
+    assert_eq!(count(all.ended, Ending::Reset), 1, "{all:?}");
+    assert_eq!((all.sent, all.received), (5, 0));
+    drop(client);
+    settles(&mesh, |now| now == &all);
+}
+
+/// Waits until nothing is open, although a program still holds the socket.
+fn settles_but_held(mesh: &Running) -> Traffic {
+    assert!(eventually(|| all(mesh).active() == 0), "{:?}", all(mesh));
+    all(mesh)
+}
+
+/// The program is gone, and TCP still sends what it left.
+#[test]
+fn bytes_that_were_left_to_tcp_are_counted_when_it_is_done() {
+    let Some((_host, mesh)) = host() else { return };
+    const MUCH: usize = 3_000_000;
+    let listener = TcpListener::bind("127.0.0.2:8080").expect("a listener");
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    let (mut stream, _) = listener.accept().expect("a client");
+    client.socket().set_linger(None).expect("SO_LINGER");
+    client
+        .socket()
+        .set_send_buffer_size(2 * MUCH)
+        .expect("SO_SNDBUF");
+    client.socket().set_nonblocking(true).expect("O_NONBLOCK");
+    let mut left = 0;
+    while let Ok(sent) = client.socket().send(&[9; 65_536]) {
+        left += sent;
+    }
+    drop(client);
+    // It is open, and in the table, as long as the kernel has it.
+    let now = all(&mesh);
+    assert_eq!((now.active(), now.sent), (1, 0));
+    assert_eq!(mesh.listed().len(), 1);
+    let heard = std::io::copy(&mut stream, &mut std::io::sink()).expect("all of it");
+    assert_eq!(heard, left as u64);
+    drop(stream);
+    let all = settles(&mesh, |all| all.ended != [0; Ending::COUNT]);
+    assert_eq!((all.sent, all.received), (left as u64, 0));
+}
+
+/// A socket that finds no slot remembers by itself what it is counted for.
+#[test]
+fn connections_without_a_slot_are_counted_as_well() {
+    let Some(host) = Host::new() else { return };
+    let mesh = host.run_with_slots(1, MESH);
+    let listener = TcpListener::bind("127.0.0.2:8080").expect("a listener");
+    let clients: Vec<_> = (0..40)
+        .map(|_| {
+            let client = Client::tcp4();
+            assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+            let (mut stream, _) = listener.accept().expect("a client");
+            client.send(b"hello");
+            stream.read_exact(&mut [0; 5]).expect("what was sent");
+            (client, stream)
+        })
+        .collect();
+    assert!(mesh.listed().len() < 40);
+    assert_eq!(all(&mesh).active(), 40);
+    drop(clients);
+    let all = settles(&mesh, |all| all.sent == 200);
+    assert_eq!(
+        count(all.ended, Ending::Closed) + count(all.ended, Ending::Reset),
+        40
+    );
+}
+
+#[test]
+fn nothing_is_counted_where_accounting_is_switched_off() {
+    let Some(mut mesh) = routed(MESH) else { return };
+    let before = Client::tcp4();
+    assert_eq!(before.connect("10.96.0.10:80"), Ok(()));
+    mesh.reload(&format!("accounting.enabled = false\n{MESH}"));
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    drop(client);
+    let refused = Client::tcp4();
+    assert_eq!(refused.connect("10.96.0.13:80"), Err(Errno::ECONNREFUSED));
+    drop(refused);
+    let now = all(&mesh);
+    assert_eq!((now.established, now.active(), now.failures()), (1, 1, 0));
+    // The one from before is seen to end.
+    drop(before);
+    settles(&mesh, |all| all.established == 1);
+}
+
+/// What is counted of an endpoint or a service may not be taken for that of another, which gets its number.
+#[test]
+fn sums_of_a_service_stay_whole_when_its_endpoint_goes_and_go_with_it() {
+    let Some(mut mesh) = routed(MESH) else { return };
+    let client = Client::tcp4();
+    assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+    client.exchange("hello");
+    drop(client);
+    let before = settles(&mesh, |all| all.ended != [0; Ending::COUNT]);
+    let keys = |mesh: &Running| -> Vec<_> {
+        let accounts = mesh.accounts().expect("accounts");
+        accounts.sums.keys().copied().collect()
+    };
+    let [own] = keys(&mesh)[..] else {
+        panic!("{:?}", keys(&mesh));
+    };
+    assert!(own.service.is_some() && own.endpoint.is_some() && own.folded == 0);
+    // Another endpoint gets the number.
+    mesh.reload(&MESH.replace("127.0.0.2", "127.0.0.7"));
+    mesh.quiesce();
+    let [rest] = keys(&mesh)[..] else {
+        panic!("{:?}", keys(&mesh));
+    };
+    assert_eq!((rest.service, rest.endpoint), (own.service, None));
+    assert_eq!((rest.folded, rest.cgroup), (1, 0));
+    assert_eq!(all(&mesh), before);
+    let another = Client::tcp4();
+    assert_eq!(another.connect("10.96.0.10:80"), Ok(()));
+    let accounts = mesh.accounts().expect("accounts");
+    assert_eq!(accounts.sums[&own].established, 1);
+    drop(another);
+    // Nobody asks for the sums of a service that is gone.
+    mesh.reload("");
+    mesh.quiesce();
+    assert!(eventually(|| {
+        let accounts = mesh.accounts().expect("accounts");
+        accounts.sums.keys().all(|key| key.service.is_none())
+            && accounts.durations.keys().all(Option::is_none)
+    }));
+}
