@@ -155,7 +155,7 @@ impl Durations {
         } else {
             MOST
         };
-        let units = ((nanoseconds << 20) + 999_999_999) / 1_000_000_000;
+        let units = (nanoseconds << 20).div_ceil(1_000_000_000);
         let bucket = u64::BITS - units.saturating_sub(1).leading_zeros();
         let last = Self::BUCKETS as u32 - 1;
         (if bucket < last { bucket } else { last }) as usize

@@ -464,10 +464,19 @@ const OTHER: &str = "other";
 
 type Labels = Vec<(&'static str, String)>;
 
+/// A counter: its name, its unit, what it is, and where it is found.
+type Simple<'a> = (&'a str, Option<&'a Unit>, &'a str, fn(&Traffic) -> u64);
+/// Counters by reason: their name, what they are, and where they are found.
+type Endings = (
+    &'static str,
+    &'static str,
+    fn(&Traffic) -> [u64; Ending::COUNT],
+);
+
 /// The families of sums that there are for `whom`.
 fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) -> fmt::Result {
     let named = |what: &str| format!("{whom}_{what}");
-    let simple: [(&str, Option<&Unit>, &str, fn(&Traffic) -> u64); 4] = [
+    let simple: [Simple<'_>; 4] = [
         (
             "connections_established",
             None,
@@ -500,7 +509,7 @@ fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) 
             counter(&mut family, labels, of(sums))?;
         }
     }
-    let endings: [(&str, &str, fn(&Traffic) -> [u64; Ending::COUNT]); 2] = [
+    let endings: [Endings; 2] = [
         (
             "connections_failed",
             "Attempts that never came to stand, by reason.",
