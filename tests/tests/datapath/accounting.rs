@@ -284,7 +284,7 @@ fn sums_of_a_service_stay_whole_when_its_endpoint_goes_and_go_with_it() {
     let Some(mut mesh) = routed(MESH) else { return };
     let client = Client::tcp4();
     assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
-    client.exchange("hello");
+    client.greeting();
     drop(client);
     let before = settles(&mesh, |all| all.ended != [0; Ending::COUNT]);
     let keys = |mesh: &Running| -> Vec<_> {

@@ -109,7 +109,12 @@ fn the_mesh_follows_the_list_of_cgroups() {
     }
     // Open connections may need some of the programs; another pass finds that there are none.
     mesh.reload(&capture(&[one.path()]));
-    assert_eq!(programs(&two), Vec::<String>::new());
+    let left = programs(&two);
+    // That which follows connections stays for some minutes, for those that no table tells of.
+    assert!(
+        left.iter().all(|it| it.contains(" connections ")),
+        "{left:?}"
+    );
 }
 
 #[test]
