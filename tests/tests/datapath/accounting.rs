@@ -295,7 +295,9 @@ fn sums_of_a_service_stay_whole_when_its_endpoint_goes_and_go_with_it() {
         panic!("{:?}", keys(&mesh));
     };
     assert!(own.service.is_some() && own.endpoint.is_some() && own.folded == 0);
-    // Another endpoint gets the number.
+    // Another endpoint gets the number, once this one is gone.
+    mesh.reload(&MESH.replace("endpoints = [\"127.0.0.2\"]", "endpoints = []"));
+    assert_eq!(keys(&mesh), [own]);
     mesh.reload(&MESH.replace("127.0.0.2", "127.0.0.7"));
     mesh.quiesce();
     let [rest] = keys(&mesh)[..] else {
