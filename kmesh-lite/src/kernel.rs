@@ -380,6 +380,12 @@ impl Port for Kernel {
     }
 
     fn mend_rows(&mut self) -> Result<Vec<String>, KernelError> {
+        if let Some(traffic) = &mut self.object.maps.traffic {
+            let living =
+                |ids: BTreeSet<u64>| self.cgroups.paths(ids.into_iter()).into_keys().collect();
+            let folded = traffic.fold_cgroups(living);
+            folded.map_err(KernelError::Connections)?;
+        }
         Ok(match self.object.maps.mend_address_bits()? {
             0 => Vec::new(),
             missing => vec![format!("addresses: bits of {missing} were not set")],

@@ -204,11 +204,14 @@ impl Object {
         Ok(object)
     }
 
-    /// Makes all tables ones of a program. Whoever finds the programs finds them: no program reads the
-    /// table of services, because what a connect needs of a service stands in the frontends.
+    /// Makes all tables ones of a program, and what connections are added up in. Whoever finds the programs finds
+    /// them: no program reads the table of services, because what a connect needs of a service stands in the
+    /// frontends, and the program that adds up reads no table.
     fn name_tables(&self) -> Result<(), LoadError> {
         let program = self.program("connect4")?;
-        self.tables.iter().try_for_each(|(name, map)| {
+        let sums = [TRAFFIC, DURATIONS, UNCOUNTED];
+        let sums = self.sockets.iter().filter(|(name, _)| sums.contains(name));
+        self.tables.iter().chain(sums).try_for_each(|(name, map)| {
             bpf::bind_map(program, map.as_fd()).map_err(map_error(name))
         })
     }

@@ -7,7 +7,7 @@ use super::object::{LoadError, adopt};
 use aya::Pod;
 use aya::maps::{MapData, MapError, PerCpuHashMap, PerCpuValues};
 use kmesh_lite_common::{Durations, ServiceId, Traffic, TrafficKey, WaypointId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -79,6 +79,35 @@ impl TrafficMaps {
         }
         for service in &gone.services {
             absent_is_fine(self.durations.remove(service))?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows of cgroups that are gone to one for each endpoint: every run of a unit has a cgroup of its own.
+    /// `living` says which of some cgroups are there. A row of connections that are still open stays.
+    pub fn fold_cgroups(
+        &mut self,
+        living: impl FnOnce(BTreeSet<u64>) -> BTreeSet<u64>,
+    ) -> io::Result<()> {
+        let keys: Vec<TrafficKey> = self.sums.keys().filter_map(Result::ok).collect();
+        let keys: Vec<_> = keys.into_iter().filter(|key| key.cgroup != 0).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let living = living(keys.iter().map(|key| key.cgroup).collect());
+        for key in keys.iter().filter(|key| !living.contains(&key.cgroup)) {
+            let mut sum = Traffic::default();
+            let values = self.sums.get(key, 0).map_err(io_error)?;
+            values.iter().for_each(|value| sum.add(value));
+            if sum.active() == 0 {
+                let to = TrafficKey {
+                    cgroup: 0,
+                    folded: 1,
+                    ..*key
+                };
+                self.fold(key, &to)?;
+                absent_is_fine(self.sums.remove(key))?;
+            }
         }
         Ok(())
     }

@@ -320,3 +320,25 @@ fn sums_of_a_service_stay_whole_when_its_endpoint_goes_and_go_with_it() {
             && accounts.durations.keys().all(Option::is_none)
     }));
 }
+
+/// Every run of a unit has a cgroup of its own, and there is only so much room.
+#[test]
+fn rows_of_cgroups_that_are_gone_are_folded_by_a_full_pass() {
+    let Some(mut mesh) = routed(MESH) else { return };
+    for _ in 0..3 {
+        let cgroup = mesh.host.cgroup.child("brief").expect("a cgroup");
+        let client = cgroup.run(Client::tcp4).expect("inside");
+        let connected = cgroup.run(|| client.connect("10.96.0.10:80"));
+        assert_eq!(connected.expect("inside"), Ok(()));
+        drop(client);
+    }
+    let before = settles(&mesh, |all| all.ended.iter().sum::<u64>() == 3);
+    assert_eq!(mesh.accounts().expect("accounts").sums.len(), 3);
+    mesh.reload(MESH);
+    let accounts = mesh.accounts().expect("accounts");
+    let keys: Vec<_> = accounts.sums.keys().collect();
+    let [key] = keys[..] else { panic!("{keys:?}") };
+    assert!(key.service.is_some() && key.endpoint.is_some());
+    assert_eq!((key.cgroup, key.folded), (0, 1));
+    assert_eq!(all(&mesh), before);
+}
