@@ -358,7 +358,7 @@ impl Metrics {
             help,
             snapshot.attached.len() as u64,
         )?;
-        let help = "Beginnings and endings of connections that found no room to be accounted in.";
+        let help = "Beginnings and endings of connections that are added to their service alone: there is no room for a row.";
         single_counter(to, "unaccounted", None, help, snapshot.accounts.uncounted)
     }
 
