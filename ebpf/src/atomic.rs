@@ -18,6 +18,21 @@ pub fn replace(at: *mut u64, old: u64, new: u64) -> u64 {
     found
 }
 
+/// Stores `new`, at once for all processors. Gives what was there.
+#[inline(always)]
+pub fn exchange(at: *mut u64, new: u64) -> u64 {
+    let mut word = new;
+    // SAFETY: an aligned word of an element of a map.
+    unsafe {
+        asm!(
+            "{word} = xchg_64({at} + 0, {word})",
+            at = in(reg) at,
+            word = inout(reg) word,
+        );
+    }
+    word
+}
+
 /// Sets bits of a word, at once for all processors. Gives what was there.
 #[inline(always)]
 pub fn add_bits(word: *mut u64, bits: u64) -> u64 {

@@ -5,13 +5,15 @@
 //! with it, and no program holds its socket any more; these two come in either order, and the second one
 //! gives the slot back.
 
+use crate::atomic::{exchange, replace};
 use crate::original;
 use crate::slots::{self, Held};
 use crate::socket::Tcp;
 use crate::traffic::{self, Done};
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE, BPF_TCP_CLOSING, BPF_TCP_ESTABLISHED,
-    BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_SYN_RECV, BPF_TCP_SYN_SENT, bpf_sock,
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_CLOSING,
+    BPF_TCP_ESTABLISHED, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_SYN_RECV, BPF_TCP_SYN_SENT,
+    bpf_sock,
 };
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::SockOpsContext;
@@ -206,10 +208,11 @@ fn established<const TABLE: bool>(kept: &mut Kept) {
     if !before.has(Stage::FOLLOWED) || before.has(Stage::ESTABLISHED) {
         return;
     }
-    // SAFETY: as in `begins`. The rest is added up at the end, in one go.
+    // SAFETY: as in `begins`. The rest is added up by a look at it, or at the end.
     unsafe {
         let began = read_volatile(addr_of_mut!((*life).began));
-        write_volatile(addr_of_mut!((*life).connecting), now().wrapping_sub(began));
+        let took = Life::connecting_of(now().wrapping_sub(began));
+        write_volatile(addr_of_mut!((*life).connecting), took);
     }
     traffic::stands(&key);
 }
@@ -221,7 +224,7 @@ fn closed<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket, kept: &mut Ke
     };
     let before = kept.enter::<TABLE>(Stage::CLOSED);
     if before.has(Stage::FOLLOWED) && !before.has(Stage::CLOSED) {
-        account(ctx, socket, life, &key, before, old);
+        account::<TABLE>(ctx, socket, life, &key, before, old);
     }
     if let Kept::Slot(slot) = kept
         && before.has(Stage::RELEASED)
@@ -232,7 +235,7 @@ fn closed<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket, kept: &mut Ke
 
 /// Adds up what a connection did, at its end.
 #[inline(always)]
-fn account(
+fn account<const TABLE: bool>(
     ctx: &SockOpsContext,
     socket: Socket,
     life: *mut Life,
@@ -257,24 +260,114 @@ fn account(
             (*ctx.ops).snd_nxt,
         )
     };
-    // SAFETY: as in `begins`.
-    let life = unsafe { read_volatile(life) };
     // The SYN takes the place of a byte, and so do both FINs.
     let fin_acked = una == next
         && (old == BPF_TCP_FIN_WAIT2 || old == BPF_TCP_CLOSING || old == BPF_TCP_LAST_ACK);
     let fin_received = socket.tcp.is_some_and(Tcp::is_done);
     let own = 1 + fin_acked as u64 + socket.header();
+    let sent = acked.saturating_sub(own);
+    let received = received.saturating_sub(fin_received as u64);
+    // SAFETY: as in `begins`.
+    let began = unsafe { read_volatile(addr_of_mut!((*life).began)) };
+    // Whoever looks at it at this moment finds everything accounted.
+    let before = take::<TABLE>(life, sent, received, retransmits);
     let done = Done {
-        sent: acked.saturating_sub(own).saturating_sub(life.sent),
-        received: received
-            .saturating_sub(fin_received as u64)
-            .saturating_sub(life.received),
-        retransmits: retransmits as u64,
+        sent: sent.saturating_sub(before.sent),
+        received: received.saturating_sub(before.received),
+        retransmits: retransmits.wrapping_sub(before.retransmits) as u64,
         rtt: rtt as u64,
-        connecting: life.connecting,
-        open: now().wrapping_sub(life.began),
+        connecting: before.connecting,
     };
-    traffic::ended(key, ending, &done);
+    traffic::ended(key, ending, &done, now().wrapping_sub(began));
+}
+
+/// Makes a life say that all of this was accounted. Gives what it said before.
+#[inline(always)]
+fn take<const TABLE: bool>(life: *mut Life, sent: u64, received: u64, retransmits: u32) -> Life {
+    // SAFETY: as in `begins`.
+    unsafe {
+        if !TABLE {
+            // Nobody looks at it before its end.
+            return read_volatile(life);
+        }
+        let words = addr_of_mut!((*life).connecting).cast::<u64>();
+        let before = exchange(words, Life::last_words(0, retransmits));
+        let (connecting, retransmits) = Life::from_last_words(before);
+        Life {
+            began: 0,
+            sent: exchange(addr_of_mut!((*life).sent), sent),
+            received: exchange(addr_of_mut!((*life).received), received),
+            connecting,
+            retransmits,
+        }
+    }
+}
+
+/// Somebody looks at a connection that may still live: what it has done since the last look is added up. The hook
+/// holds the file of the socket, so its slot stays its own; but not the lock of the socket, so TCP goes on meanwhile.
+#[inline(always)]
+pub fn seen(sk: *mut bpf_sock) {
+    let Some(tcp) = Tcp::of(sk) else { return };
+    let (Some(traces), Some(progress)) = (tcp.past(), tcp.progress()) else {
+        return;
+    };
+    let socket = Socket {
+        sk,
+        tcp: Some(tcp),
+        cookie: traces.cookie,
+        has_storage: traces.has_storage,
+    };
+    let Some(mut kept) = Kept::of(socket) else {
+        return;
+    };
+    let stage = kept.stage();
+    if !stage.has(Stage::FOLLOWED.with(Stage::ESTABLISHED)) || stage.has(Stage::CLOSED) {
+        return;
+    }
+    let (Some(life), Some(key)) = (kept.life(), kept.key()) else {
+        return;
+    };
+    // A FIN that has left may have been acknowledged already; a byte is found later rather than counted twice.
+    let state = progress.state as u32;
+    let fin_sent = state != BPF_TCP_ESTABLISHED && state != BPF_TCP_CLOSE_WAIT;
+    let own = 1 + fin_sent as u64 + socket.header();
+    let sent = progress.acked.saturating_sub(own);
+    let received = progress
+        .received
+        .saturating_sub(progress.fin_received as u64);
+    // SAFETY: words of an element of a map.
+    unsafe {
+        let words = addr_of_mut!((*life).connecting).cast::<u64>();
+        let before = read_volatile(words);
+        let (connecting, retransmits) = Life::from_last_words(before);
+        let counted = replace(words, before, Life::last_words(0, progress.retransmits)) == before;
+        let (connecting, again) = if counted {
+            let again = progress.retransmits.wrapping_sub(retransmits);
+            (connecting, again as u64)
+        } else {
+            (0, 0)
+        };
+        let done = Done {
+            sent: grown(addr_of_mut!((*life).sent), sent),
+            received: grown(addr_of_mut!((*life).received), received),
+            retransmits: again,
+            rtt: progress.rtt as u64,
+            connecting,
+        };
+        traffic::grown(&key, &done);
+    }
+}
+
+/// By how much a word that was counted is behind. It is not any more then, unless somebody else was faster.
+#[inline(always)]
+fn grown(word: *mut u64, now: u64) -> u64 {
+    // SAFETY: a word of an element of a map.
+    let before = unsafe { read_volatile(word) };
+    if now > before && replace(word, before, now) == before {
+        now - before
+    } else {
+        0
+    }
 }
 
 /// No program holds the socket any more.

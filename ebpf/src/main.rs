@@ -25,6 +25,7 @@ mod programs {
     pub mod getpeername;
     pub mod header;
     pub mod release;
+    pub mod sweep;
 }
 
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops};
@@ -103,6 +104,13 @@ pub fn connections_plain(ctx: SockOpsContext) -> u32 {
 #[sk_msg]
 pub fn push_header(ctx: SkMsgContext) -> u32 {
     programs::header::push(&ctx)
+}
+
+/// Looks at every open file, for what living connections have done.
+#[unsafe(link_section = "iter/task_file")]
+#[unsafe(no_mangle)]
+pub fn sweep(ctx: *mut core::ffi::c_void) -> u32 {
+    programs::sweep::look(ctx)
 }
 
 #[panic_handler]

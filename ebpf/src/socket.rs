@@ -6,9 +6,10 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::generated::{
-    bpf_skc_to_tcp_sock, bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock,
+    bpf_skc_to_tcp_sock, bpf_skc_to_tcp6_sock, bpf_skc_to_udp6_sock, bpf_sock_from_file,
 };
-use core::ptr::{addr_of, read_volatile};
+use core::ffi::c_void;
+use core::ptr::{NonNull, addr_of, null_mut, read_volatile};
 use kmesh_lite_common::{Bit, SocketFields};
 
 /// Set by the loader.
@@ -24,6 +25,12 @@ static SOCKET_FIELDS: SocketFields = SocketFields {
     cookie: 0,
     storage: 0,
     ids_count_pieces: 0,
+    state: 0,
+    bytes_acked: 0,
+    bytes_received: 0,
+    retransmits: 0,
+    rtt: 0,
+    of_socket: 0,
 };
 
 const NOWHERE: Bit = Bit {
@@ -50,9 +57,46 @@ pub struct Traces {
     pub of_kernel: bool,
 }
 
-/// A socket of TCP, as the kernel knows it.
+/// What a connection has done so far, as TCP counts: a SYN and a FIN are a byte each.
 #[derive(Clone, Copy)]
-pub struct Tcp(*const u8);
+pub struct Progress {
+    pub acked: u64,
+    pub received: u64,
+    pub retransmits: u32,
+    /// In microseconds.
+    pub rtt: u32,
+    pub fin_received: bool,
+    /// `BPF_TCP_ESTABLISHED` and so on.
+    pub state: u8,
+}
+
+/// The socket of a file that is one; null for another file.
+#[inline(always)]
+pub fn of_file(file: *mut c_void) -> *mut bpf_sock {
+    let offset = field!(of_socket);
+    if offset == 0 {
+        return null_mut();
+    }
+    // SAFETY: a file that the hook holds.
+    let socket = unsafe { bpf_sock_from_file(file.cast()) };
+    if socket.is_null() {
+        return null_mut();
+    }
+    // SAFETY: the verifier knows that a pointer is there. It stays what it is as long as the file is open.
+    unsafe {
+        read_volatile(
+            socket
+                .cast::<u8>()
+                .add(offset as usize)
+                .cast::<*mut bpf_sock>(),
+        )
+    }
+}
+
+/// A socket of TCP, as the kernel knows it. Never null: so that there is none is a value of its own, which a
+/// register has. The verifier refuses one that was never written, even where it is not used.
+#[derive(Clone, Copy)]
+pub struct Tcp(NonNull<u8>);
 
 impl Tcp {
     /// None for a socket of another kind.
@@ -64,7 +108,13 @@ impl Tcp {
         }
         // SAFETY: a socket that the hook holds.
         let socket = unsafe { bpf_skc_to_tcp_sock(sk.cast()) };
-        (!socket.is_null()).then_some(Self(socket.cast()))
+        NonNull::new(socket.cast()).map(Self)
+    }
+
+    #[inline(always)]
+    fn field(self, offset: usize) -> *const u8 {
+        // SAFETY: the verifier knows that a field is there.
+        unsafe { self.0.as_ptr().add(offset) }
     }
 
     /// Whether SO_ZEROCOPY was set: then sends may use MSG_ZEROCOPY.
@@ -75,7 +125,7 @@ impl Tcp {
             return false;
         }
         // SAFETY: the verifier knows that a field of this size is there.
-        let flags = unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        let flags = unsafe { read_volatile(self.field(offset as usize).cast::<u64>()) };
         flags >> field!(zero_copy.number) & 1 == 1
     }
 
@@ -88,7 +138,7 @@ impl Tcp {
             return None;
         }
         // SAFETY: as above.
-        Some(unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) })
+        Some(unsafe { read_volatile(self.field(offset as usize).cast::<u32>()) })
     }
 
     /// What is left of earlier connects; `None` where this kernel does not show it.
@@ -101,10 +151,10 @@ impl Tcp {
         }
         // SAFETY: as above.
         unsafe {
-            let byte = read_volatile(self.0.add(of_kernel as usize));
+            let byte = read_volatile(self.field(of_kernel as usize));
             Some(Traces {
-                cookie: read_volatile(self.0.add(cookie as usize).cast::<u64>()),
-                has_storage: read_volatile(self.0.add(storage as usize).cast::<u64>()) != 0,
+                cookie: read_volatile(self.field(cookie as usize).cast::<u64>()),
+                has_storage: read_volatile(self.field(storage as usize).cast::<u64>()) != 0,
                 of_kernel: byte >> field!(of_kernel.number) & 1 == 1,
             })
         }
@@ -118,7 +168,7 @@ impl Tcp {
             return 0;
         }
         // SAFETY: as above.
-        unsafe { read_volatile(self.0.add(offset as usize).cast::<u32>()) }
+        unsafe { read_volatile(self.field(offset as usize).cast::<u32>()) }
     }
 
     /// Whether the peer's FIN was received.
@@ -129,8 +179,30 @@ impl Tcp {
             return false;
         }
         // SAFETY: as above.
-        let flags = unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) };
+        let flags = unsafe { read_volatile(self.field(offset as usize).cast::<u64>()) };
         flags >> field!(done.number) & 1 == 1
+    }
+
+    /// What it has done so far; `None` where this kernel does not show it.
+    #[inline(always)]
+    pub fn progress(self) -> Option<Progress> {
+        let (acked, received) = (field!(bytes_acked), field!(bytes_received));
+        let (retransmits, rtt, state) = (field!(retransmits), field!(rtt), field!(state));
+        if acked == 0 || received == 0 || retransmits == 0 || rtt == 0 || state == 0 {
+            return None;
+        }
+        // SAFETY: as above. The state comes last: a FIN that it does not tell of yet is counted as a byte for a
+        // while, one that it does tell of is not missing.
+        unsafe {
+            Some(Progress {
+                acked: read_volatile(self.field(acked as usize).cast::<u64>()),
+                received: read_volatile(self.field(received as usize).cast::<u64>()),
+                retransmits: read_volatile(self.field(retransmits as usize).cast::<u32>()),
+                rtt: read_volatile(self.field(rtt as usize).cast::<u32>()) >> 3,
+                fin_received: self.is_done(),
+                state: read_volatile(self.field(state as usize)),
+            })
+        }
     }
 
     /// Whether something was put on top of TCP, like TLS.
@@ -141,7 +213,7 @@ impl Tcp {
             return false;
         }
         // SAFETY: as above.
-        unsafe { read_volatile(self.0.add(offset as usize).cast::<u64>()) != 0 }
+        unsafe { read_volatile(self.field(offset as usize).cast::<u64>()) != 0 }
     }
 }
 

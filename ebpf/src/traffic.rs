@@ -10,8 +10,9 @@ use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap};
+use core::arch::asm;
 use core::ptr::{addr_of_mut, null_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Durations, Ending, ServiceId, Traffic, TrafficKey};
+use kmesh_lite_common::{Durations, Ending, Life, ServiceId, Traffic, TrafficKey};
 
 #[map]
 static TRAFFIC: PerCpuHashMap<TrafficKey, Traffic> =
@@ -48,17 +49,15 @@ static NO_DURATIONS: Durations = Durations {
     rest: NOTHING,
 };
 
-/// What a connection did that has ended.
+/// What a connection did since it was looked at last, or since it began.
 pub struct Done {
     pub sent: u64,
     pub received: u64,
     pub retransmits: u64,
     /// In microseconds.
     pub rtt: u64,
-    /// In nanoseconds, until it stood.
-    pub connecting: u64,
-    /// In nanoseconds, until it ended.
-    pub open: u64,
+    /// As [`Life::connecting`]; 0 where it was added up already.
+    pub connecting: u32,
 }
 
 /// A connection stands.
@@ -81,16 +80,14 @@ pub fn failed(key: &TrafficKey, ending: Ending) {
     }
 }
 
-/// A connection that stood has ended.
+/// A connection that stood has ended; it was `open` for so many nanoseconds.
 #[inline(always)]
-pub fn ended(key: &TrafficKey, ending: Ending, done: &Done) {
+pub fn ended(key: &TrafficKey, ending: Ending, done: &Done, open: u64) {
     let times = times(&key.service);
     if !times.is_null() {
         // SAFETY: as in `stands`.
-        unsafe {
-            count_time(addr_of_mut!((*times).connecting), done.connecting);
-            count_time(addr_of_mut!((*times).open), done.open);
-        }
+        unsafe { count_time(addr_of_mut!((*times).open), open) };
+        connected(times, done);
     }
     let sums = sums(key);
     if sums.is_null() {
@@ -99,6 +96,46 @@ pub fn ended(key: &TrafficKey, ending: Ending, done: &Done) {
     // SAFETY: as above.
     unsafe {
         count_ending(addr_of_mut!((*sums).ended), ending);
+        add(addr_of_mut!((*sums).open), open);
+    }
+    add_done(sums, done);
+}
+
+/// A connection that goes on has done something.
+#[inline(always)]
+pub fn grown(key: &TrafficKey, done: &Done) {
+    if done.connecting != 0 {
+        let times = times(&key.service);
+        if !times.is_null() {
+            connected(times, done);
+        }
+    }
+    if done.sent == 0 && done.received == 0 && done.retransmits == 0 && done.connecting == 0 {
+        return;
+    }
+    let sums = sums(key);
+    if !sums.is_null() {
+        add_done(sums, done);
+    }
+}
+
+#[inline(always)]
+fn connected(times: *mut Durations, done: &Done) {
+    if done.connecting != 0 {
+        // SAFETY: a row of this CPU.
+        unsafe { count_time(addr_of_mut!((*times).connecting), nanoseconds(done)) };
+    }
+}
+
+#[inline(always)]
+fn nanoseconds(done: &Done) -> u64 {
+    done.connecting as u64 * Life::CONNECTING_UNIT
+}
+
+#[inline(always)]
+fn add_done(sums: *mut Traffic, done: &Done) {
+    // SAFETY: a row of this CPU.
+    unsafe {
         add(addr_of_mut!((*sums).sent), done.sent);
         add(addr_of_mut!((*sums).received), done.received);
         if done.retransmits != 0 {
@@ -106,8 +143,7 @@ pub fn ended(key: &TrafficKey, ending: Ending, done: &Done) {
         }
         add(addr_of_mut!((*sums).rtt), done.rtt);
         add(addr_of_mut!((*sums).rtts), 1);
-        add(addr_of_mut!((*sums).connecting), done.connecting);
-        add(addr_of_mut!((*sums).open), done.open);
+        add(addr_of_mut!((*sums).connecting), nanoseconds(done));
     }
 }
 
@@ -182,9 +218,13 @@ unsafe fn count_ending(counts: *mut [u64; Ending::COUNT], ending: Ending) {
 /// The counts are of a row of this CPU.
 #[inline(always)]
 unsafe fn count_time(counts: *mut [u64; Durations::BUCKETS], nanoseconds: u64) {
-    // SAFETY: within the counts, whatever the time.
+    const LAST: usize = Durations::BUCKETS - 1;
+    const { assert!(Durations::BUCKETS.is_power_of_two()) };
+    let mut at = Durations::bucket(nanoseconds);
+    // SAFETY: within the counts, whatever the time. The compiler would leave out a bound that it can do without, and
+    // the verifier cannot.
     unsafe {
-        let at = Durations::bucket(nanoseconds) % Durations::BUCKETS;
+        asm!("{at} &= {LAST}", at = inout(reg) at, LAST = const LAST);
         add(counts.cast::<u64>().add(at), 1);
     }
 }

@@ -20,6 +20,7 @@ mod records;
 mod rows;
 mod server_first;
 mod store;
+mod sweep;
 mod traffic;
 
 pub use connections::Living;
@@ -333,10 +334,21 @@ impl Kernel {
         living.map_err(KernelError::Connections)
     }
 
-    /// What became of the connections that were accounted.
+    /// What became of the connections that were accounted, and what those that go on have done so far.
     pub fn accounts(&self) -> Result<Accounts, KernelError> {
+        if let Some(sweep) = &self.object.sweep
+            && let Err(error) = sweep.run()
+        {
+            // What has ended is told in any case.
+            log::warn!("cannot look at connections that go on: {error}");
+        }
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
+    }
+
+    /// Whether the kernel shows what connections that go on have done.
+    pub fn sees_living(&self) -> bool {
+        self.object.sweep.is_some()
     }
 
     fn release_superseded(&mut self) {

@@ -97,7 +97,8 @@ impl Stage {
     }
 }
 
-/// What is counted of a connection while it lives; beside its row, in a table of its own.
+/// What is counted of a connection while it lives; beside its row, in a table of its own. Words of it are
+/// added up and replaced in one step, because the end of a connection and a look at it may meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Life {
@@ -107,9 +108,47 @@ pub struct Life {
     pub sent: u64,
     /// Bytes that were accounted already.
     pub received: u64,
-    /// How long it took to stand, in nanoseconds.
-    pub connecting: u64,
+    /// How long it took to stand, in units of [`Life::CONNECTING_UNIT`]; 0 before, and once it was accounted.
+    pub connecting: u32,
+    /// Segments sent again that were accounted already.
+    pub retransmits: u32,
 }
+
+impl Life {
+    /// In nanoseconds. More than four minutes fit, and Linux gives up after some two.
+    pub const CONNECTING_UNIT: u64 = 64;
+
+    /// A time until a connection stood as a life keeps it.
+    #[inline(always)]
+    pub const fn connecting_of(nanoseconds: u64) -> u32 {
+        let units = nanoseconds / Self::CONNECTING_UNIT + 1;
+        if units < u32::MAX as u64 {
+            units as u32
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// The last two words as one, which a single instruction can replace.
+    #[inline(always)]
+    pub const fn last_words(connecting: u32, retransmits: u32) -> u64 {
+        let ([a, b, c, d], [e, f, g, h]) = (connecting.to_ne_bytes(), retransmits.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The two words of [`Life::last_words`].
+    #[inline(always)]
+    pub const fn from_last_words(words: u64) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = words.to_ne_bytes();
+        (
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+        )
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(Life, connecting) == 24);
+const _: () = assert!(core::mem::offset_of!(Life, retransmits) == 28);
 
 const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Connection>() == 64);
 const _: () = assert!(core::mem::offset_of!(Connection, owner) == 56 && size_of::<Life>() == 32);

@@ -39,4 +39,17 @@ pub struct SocketFields {
     /// 1 where a send with MSG_ZEROCOPY uses up an id for each piece that a program saw (6.5 and
     /// newer); 0 where such a send uses up none.
     pub ids_count_pieces: u32,
+    /// `sock_common.skc_state`, 1 byte: the state of TCP.
+    pub state: u32,
+    /// `tcp_sock.bytes_acked`, 8 bytes.
+    pub bytes_acked: u32,
+    /// `tcp_sock.bytes_received`, 8 bytes.
+    pub bytes_received: u32,
+    /// `tcp_sock.total_retrans`, 4 bytes: segments sent again.
+    pub retransmits: u32,
+    /// `tcp_sock.srtt_us`, 4 bytes: eight times the smoothed round trip time, in microseconds.
+    pub rtt: u32,
+    /// `socket.sk`, a pointer, from the beginning of `struct socket`. The socket of a descriptor is another
+    /// structure than that of the network.
+    pub of_socket: u32,
 }

@@ -56,6 +56,7 @@ fn loaded(abilities: Abilities) -> Finding {
         know_mptcp,
         table_connections,
         read_sockets,
+        see_living,
     } = abilities;
     let lacks = [
         (!choose_errno).then_some("without bpf_set_retval: where a connect is refused, programs see EPERM"),
@@ -64,6 +65,9 @@ fn loaded(abilities: Abilities) -> Finding {
         ),
         (!table_connections).then_some(
             "without atomic cmpxchg: connects cost more, and connections are not listed",
+        ),
+        (table_connections && !see_living).then_some(
+            "without bpf_iter_task_file: bytes are counted when a connection ends, not as it goes",
         ),
         (!read_sockets).then_some(
             "without bpf_skc_to_tcp_sock: a send with MSG_ZEROCOPY, or kernel TLS, before the header has left is not refused",
@@ -125,6 +129,7 @@ pub mod tests {
             know_mptcp,
             table_connections: true,
             read_sockets: true,
+            see_living: true,
         }))
     }
 
@@ -156,6 +161,7 @@ pub mod tests {
             know_mptcp: true,
             table_connections: false,
             read_sockets: false,
+            see_living: false,
         })));
         assert_eq!(blind.verdict, Warning);
         assert!(blind.found.contains("MSG_ZEROCOPY"), "{blind:?}");

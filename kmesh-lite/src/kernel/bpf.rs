@@ -6,7 +6,8 @@ use aya_obj::generated::{
     BPF_F_QUERY_EFFECTIVE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
     bpf_map_type,
 };
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -61,6 +62,35 @@ pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> 
     attributes.prog_bind_map.prog_fd = program.as_raw_fd() as u32;
     attributes.prog_bind_map.map_fd = map.as_raw_fd() as u32;
     call(bpf_cmd::BPF_PROG_BIND_MAP, &mut attributes).map(drop)
+}
+
+/// Makes a program one that can be called for each of what it iterates over.
+pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed();
+    attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attributes.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    let fd = call(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls the program of such a link for each of them, until there is none left. It writes nothing.
+pub fn iterate(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = zeroed();
+    attributes.iter_create.link_fd = link.as_raw_fd() as u32;
+    let fd = call(bpf_cmd::BPF_ITER_CREATE, &mut attributes)?;
+    // SAFETY: as above.
+    let mut each = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    loop {
+        match each.read(&mut [0; 64]) {
+            Ok(0) => return Ok(()),
+            // The kernel pauses after a million of them.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Makes a program the one that sees what sockets of a socket map send. It stays as long as the map.

@@ -72,6 +72,12 @@ impl Types {
             upper_layer: whole("inet_connection_sock", "icsk_ulp_ops", 8),
             // This function sends without such ids, and went when pieces began to be sent like any other.
             ids_count_pieces: u32::from(!self.has_function("do_tcp_sendpages")),
+            state: whole("sock_common", "skc_state", 1),
+            bytes_acked: whole("tcp_sock", "bytes_acked", 8),
+            bytes_received: whole("tcp_sock", "bytes_received", 8),
+            retransmits: whole("tcp_sock", "total_retrans", 4),
+            rtt: whole("tcp_sock", "srtt_us", 4),
+            of_socket: whole("socket", "sk", 8),
         }
     }
 
@@ -168,6 +174,12 @@ mod tests {
             fields.of_kernel.offset,
             fields.cookie,
             fields.storage,
+            fields.state,
+            fields.bytes_acked,
+            fields.bytes_received,
+            fields.retransmits,
+            fields.rtt,
+            fields.of_socket,
         ] {
             assert_ne!(offset, 0, "{fields:?}");
         }

@@ -7,13 +7,14 @@ use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
 use super::rows::Rows;
+use super::sweep::Sweep;
 use super::traffic::{self, TrafficMaps};
 use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
 use crate::tables::{Declared, each, for_each_table};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
 use kmesh_lite_common::{PLACES, SINK, Settings, SocketFields};
 use kmesh_lite_ebpf::bits;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -95,6 +96,11 @@ fn sized_maps() -> Vec<(&'static str, Table)> {
 /// bits are set, hardly any connect that is not ours costs more than a look at one.
 const ROWS_OF_BITS: u32 = 1 << 15;
 
+/// The program that looks at connections that go on.
+const SWEEP: &str = "sweep";
+/// What it iterates over.
+const OPEN_FILES: &str = "task_file";
+
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
 
@@ -149,6 +155,8 @@ pub struct Abilities {
     pub table_connections: bool,
     /// Read fields of sockets that no context shows.
     pub read_sockets: bool,
+    /// Look at connections that go on.
+    pub see_living: bool,
 }
 
 impl Abilities {
@@ -169,6 +177,8 @@ pub struct Object {
     ebpf: Ebpf,
     pub maps: KernelMaps,
     pub abilities: Abilities,
+    /// None where the kernel cannot look at connections that go on.
+    pub sweep: Option<Sweep>,
     /// Descriptors of the maps behind `maps`.
     tables: ByName,
     sockets: ByName,
@@ -192,6 +202,13 @@ impl Object {
             object.socket_map(DURATIONS)?,
             object.socket_map(UNCOUNTED)?,
         )?);
+        if abilities.see_living {
+            let sweep = Sweep::new(object.program(SWEEP)?);
+            let sweep = sweep.inspect_err(|error| {
+                log::warn!("connections are counted at their end only: {error}");
+            });
+            object.sweep = sweep.ok();
+        }
         object.name_tables()?;
         object.push_headers()?;
         if reuse.tables.is_some() {
@@ -279,6 +296,7 @@ impl Object {
             ebpf,
             maps,
             abilities,
+            sweep: None,
             tables,
             sockets,
         })
@@ -346,6 +364,7 @@ fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Load
         // Nothing tells of the end of a socket of the kernel's own, so these have to be told from others.
         table_connections: SOCKET_FIELDS.of_kernel.offset != 0,
         read_sockets: true,
+        see_living: SOCKET_FIELDS.of_socket != 0,
     };
     // From what came last to the kernel to what came first.
     let without: [fn(&mut Abilities); 4] = [
@@ -378,6 +397,11 @@ fn warn(abilities: Abilities) {
             "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, and connections cannot be listed"
         );
     }
+    if !abilities.see_living {
+        log::warn!(
+            "this kernel does not show what connections are doing: bytes are counted when a connection ends"
+        );
+    }
     if !abilities.read_sockets {
         log::warn!(
             "this kernel does not show what a socket is set to: MSG_ZEROCOPY and kernel TLS cannot be told before a header"
@@ -385,7 +409,11 @@ fn warn(abilities: Abilities) {
     }
 }
 
-fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedObject, LoadError> {
+fn load(
+    room: &Limits,
+    reuse: Reuse<'_>,
+    mut abilities: Abilities,
+) -> Result<LoadedObject, LoadError> {
     let choose_errno = u8::from(abilities.choose_errno);
     let know_mptcp = u8::from(abilities.know_mptcp);
     let fields = if abilities.read_sockets {
@@ -405,8 +433,10 @@ fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedO
         Some(there) => bpf::map_rows(there).map_err(map_error(ADDRESS_BITS))? * u64::BITS,
         None => bits::count(Table::Addresses.rows(room).max(ROWS_OF_BITS)),
     };
+    let types = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
+        .btf(types.as_ref())
         .override_global("ADDRESS_BIT_COUNT", &bits, true)
         .override_global("SOCKET_FIELDS", &fields, true)
         .override_global("BUCKET_COUNT", &buckets, true)
@@ -466,7 +496,21 @@ fn load(room: &Limits, reuse: Reuse<'_>, abilities: Abilities) -> Result<LoadedO
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;
     }
+    abilities.see_living &= abilities.table_connections && load_sweep(&mut ebpf, types.as_ref());
     Ok((ebpf, maps, abilities))
+}
+
+/// Whether the kernel takes the program that looks at connections that go on: one that does not still tells of
+/// their ends.
+fn load_sweep(ebpf: &mut Ebpf, types: Option<&Btf>) -> bool {
+    let (Some(Program::Iter(program)), Some(types)) = (ebpf.program_mut(SWEEP), types) else {
+        return false;
+    };
+    let loaded = program.load(OPEN_FILES, types);
+    if let Err(error) = &loaded {
+        log::debug!("without {SWEEP}: {error}");
+    }
+    loaded.is_ok()
 }
 
 /// Whether a map can take the place of another.

@@ -544,7 +544,7 @@ fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) 
         gauge(&mut active, labels, sums.active())?;
     }
     let name = named("rtt_average");
-    let help = "Mean of the smoothed round trip times that connections had at their end.";
+    let help = "Mean of the smoothed round trip times that connections had when they were looked at, and at their end.";
     let mut rtt = family(to, &name, Some(&Unit::Seconds), MetricType::Gauge, help)?;
     for (labels, sums) in rows.iter().filter(|(_, sums)| sums.rtts > 0) {
         gauge(&mut rtt, labels, sums.rtt as f64 / sums.rtts as f64 / 1e6)?;
