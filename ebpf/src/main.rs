@@ -5,6 +5,7 @@
 // The processor is experimental for inline assembly.
 #![feature(asm_experimental_arch)]
 
+mod arrivals;
 mod atomic;
 mod context;
 mod counters;

@@ -48,6 +48,15 @@ static ADDRESS_BITS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[unsafe(no_mangle)]
 static ADDRESS_BIT_COUNT: u32 = u64::BITS;
 
+/// The same of addresses that serve. A bit may stay after its backend has gone: then more is looked at than
+/// needs to be.
+#[map]
+static BACKEND_BITS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// As above.
+#[unsafe(no_mangle)]
+static BACKEND_BIT_COUNT: u32 = u64::BITS;
+
 #[map]
 static CALLERS: HashMap<u64, Caller> = HashMap::with_max_entries(1024, 0);
 
@@ -77,14 +86,6 @@ impl<'a> Maps<'a> {
         Self { generation, ctx }
     }
 
-    /// Whether connections are accounted.
-    #[inline(always)]
-    pub fn accounts(&self) -> bool {
-        SETTINGS
-            .get(0)
-            .is_some_and(|settings| settings.accounting == 1)
-    }
-
     #[inline(always)]
     fn row<T: Row>(&self, array: &'static Array<Slot<T>>, index: u32) -> Option<&T> {
         let slot = array.get_ptr(index)?;
@@ -99,12 +100,7 @@ impl Lookup for Maps<'_> {
     fn may_be_ours(&self, address: &Address) -> bool {
         // SAFETY: a read-only word of this program. Volatile: the loader may have set it.
         let count = unsafe { read_volatile(addr_of!(ADDRESS_BIT_COUNT)) };
-        let (word, bit) = bits::place(bits::of(address, count));
-        match ADDRESS_BITS.get_ptr(word) {
-            // SAFETY: inside the map. Volatile: the daemon sets and clears bits at any time.
-            Some(word) => unsafe { read_volatile(word) & bit != 0 },
-            None => false,
-        }
+        has_bit(&ADDRESS_BITS, address, count)
     }
 
     #[inline(always)]
@@ -177,6 +173,32 @@ impl Lookup for Maps<'_> {
         // SAFETY: no arguments.
         unsafe { bpf_get_prandom_u32() }
     }
+}
+
+/// False only for addresses at which no backend of the mesh is.
+#[inline(always)]
+pub fn may_serve(address: &Address) -> bool {
+    // SAFETY: as above.
+    let count = unsafe { read_volatile(addr_of!(BACKEND_BIT_COUNT)) };
+    has_bit(&BACKEND_BITS, address, count)
+}
+
+#[inline(always)]
+fn has_bit(bits: &'static Array<u64>, address: &Address, count: u32) -> bool {
+    let (word, bit) = bits::place(bits::of(address, count));
+    match bits.get_ptr(word) {
+        // SAFETY: inside the map. Volatile: the daemon sets and clears bits at any time.
+        Some(word) => unsafe { read_volatile(word) & bit != 0 },
+        None => false,
+    }
+}
+
+/// Whether connections are accounted.
+#[inline(always)]
+pub fn accounts() -> bool {
+    SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.accounting == 1)
 }
 
 /// The process that is running: thread group, in the first pid namespace.

@@ -23,10 +23,11 @@ static DURATIONS: PerCpuHashMap<Option<ServiceId>, Durations> =
 /// How many beginnings and endings of connections found no row of their own, and when a row could not be
 /// made for the last time.
 #[map]
-static UNCOUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(3, 0);
+static UNCOUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(4, 0);
 const COUNT: u32 = 0;
 const NO_SUMS: u32 = 1;
 const NO_TIMES: u32 = 2;
+pub const NO_ARRIVALS: u32 = 3;
 /// For so long no other row is tried to be made, in nanoseconds: that takes longer than all the rest.
 const PATIENCE: u64 = 1_000_000_000;
 
@@ -154,15 +155,21 @@ fn sums(key: &TrafficKey) -> *mut Traffic {
     if !own.is_null() {
         return own;
     }
-    if let Some(count) = UNCOUNTED.get_ptr_mut(COUNT) {
-        add(count, 1);
-    }
+    uncounted();
     let times = times(&key.service);
     if times.is_null() {
         return null_mut();
     }
     // SAFETY: a field of a row of this CPU.
     unsafe { addr_of_mut!((*times).rest) }
+}
+
+/// Something found no room.
+#[inline(always)]
+pub fn uncounted() {
+    if let Some(count) = UNCOUNTED.get_ptr_mut(COUNT) {
+        add(count, 1);
+    }
 }
 
 #[inline(always)]
@@ -172,7 +179,7 @@ fn times(service: &Option<ServiceId>) -> *mut Durations {
 
 /// This CPU's row, made if need be; null where there is no room.
 #[inline(always)]
-fn row<K, V>(map: &'static PerCpuHashMap<K, V>, key: &K, zero: &V, failed: u32) -> *mut V {
+pub fn row<K, V>(map: &'static PerCpuHashMap<K, V>, key: &K, zero: &V, failed: u32) -> *mut V {
     if let Some(there) = map.get_ptr_mut(key) {
         return there;
     }

@@ -398,6 +398,8 @@ impl Port for Kernel {
             let folded = traffic.fold_cgroups(living);
             folded.map_err(KernelError::Connections)?;
         }
+        let forgotten = self.object.maps.forget_backends();
+        forgotten.map_err(KernelError::Connections)?;
         Ok(match self.object.maps.mend_address_bits()? {
             0 => Vec::new(),
             missing => vec![format!("addresses: bits of {missing} were not set")],

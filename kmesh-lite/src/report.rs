@@ -3,6 +3,7 @@
 //! In: snapshots, tables and changes, with a daemon or without. Out: the types of `api`. Nothing here
 //! asks the kernel or the host for anything.
 
+mod arrivals;
 mod caller;
 mod candidates;
 mod connections;
@@ -19,6 +20,7 @@ mod sums;
 mod titles;
 mod traffic;
 
+pub use arrivals::{Arrived, arrivals};
 pub use caller::Client;
 pub use connections::connections;
 pub use contents::{contents, count};

@@ -5,7 +5,7 @@ use crate::{BackendId, Row, id, word};
 /// An IPv6 address, or an IPv4 one in its mapped form `::ffff:a.b.c.d`, so one key serves both
 /// families. Four words in network byte order: the form socket contexts hand out, and one that is
 /// compared a word at a time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct Address {
     words: [u32; 4],
@@ -71,7 +71,7 @@ pub enum Family {
 }
 
 /// A TCP or UDP port in network byte order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Port(u16);
 

@@ -8,6 +8,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod addr;
+mod arrival;
 mod backend;
 mod caller;
 mod connection;
@@ -26,6 +27,7 @@ mod traffic;
 mod waypoint;
 
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
+pub use arrival::ArrivalKey;
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
 pub use connection::{Bucket, Connection, Life, PLACES, Stage};

@@ -1,6 +1,8 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
-use crate::{Address, Caller, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey};
+use crate::{
+    Address, ArrivalKey, Caller, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey,
+};
 
 macro_rules! plain {
     ($($plain:ty)+) => {
@@ -11,4 +13,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address FrontendKey Name Caller SocketFields TrafficKey Traffic Durations }
+plain! { Address ArrivalKey FrontendKey Name Caller SocketFields TrafficKey Traffic Durations }

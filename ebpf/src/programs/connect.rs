@@ -57,7 +57,7 @@ fn keep<const TABLE: bool>(
         return Err(Refuse::Header);
     }
     let past = remember::past(ctx, asked);
-    let stage = if tables.accounts() {
+    let stage = if maps::accounts() {
         Stage::ACCOUNTED
     } else {
         Stage::default()

@@ -1,11 +1,13 @@
 //! sock_ops: what becomes of the connections of a cgroup. The program only tells the stages of a
 //! connection apart; each part that acts at a stage has a function for it.
 
+use crate::arrivals;
 use crate::life::{self, Socket};
 use crate::pending;
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_STATE_CB,
-    BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
+    bpf_sock,
 };
 use aya_ebpf::programs::SockOpsContext;
 
@@ -16,6 +18,10 @@ const DONE: u32 = 1;
 #[inline(always)]
 pub fn follow<const TABLE: bool>(ctx: &SockOpsContext) -> u32 {
     let op = ctx.op();
+    if op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
+        arrivals::arrived(ctx);
+        return DONE;
+    }
     // First of all, for the sake of every connection that is not ours.
     if op != BPF_SOCK_OPS_TCP_CONNECT_CB
         && op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB

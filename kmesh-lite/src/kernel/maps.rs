@@ -29,6 +29,7 @@ pub struct KernelMaps {
     pub tables: Each<Mapped>,
     pub endpoints: Rows<Endpoint>,
     pub address_bits: AddressBits,
+    pub backend_bits: AddressBits,
     pub callers: HashMap<MapData, u64, Caller>,
     pub outcomes: Counts,
     /// Connects by the counters of endpoints.
@@ -92,11 +93,27 @@ impl KernelMaps {
         })
     }
 
+    /// Forgets what was counted at addresses of backends that are gone. All backends may be read for it, so not after
+    /// each change.
+    pub fn forget_backends(&mut self) -> io::Result<()> {
+        let backends = &self.tables.backends.rows;
+        self.backend_bits.keep_only(|| {
+            let used = backends.used()?.into_iter();
+            let rows = used.flat_map(|(_, slot)| slot.rows);
+            Ok(rows.map(|row| row.address).collect())
+        })?;
+        match &mut self.traffic {
+            Some(traffic) => traffic.keep_arrivals(|local| self.backend_bits.has(local)),
+            None => Ok(()),
+        }
+    }
+
     /// Lets go of the mappings: until tables are looked at again, they are no memory of this process.
     pub fn release(&mut self) {
         for_each_table!(T => { T::part_mut(&mut self.tables).rows.release() });
         self.endpoints.release();
         self.address_bits.release();
+        self.backend_bits.release();
     }
 
     fn forget(&mut self, gone: &Gone) -> io::Result<()> {
@@ -299,6 +316,9 @@ impl KernelMaps {
 
     fn free(&mut self, table: Table, index: u32) -> io::Result<()> {
         self.wait(Readers::MayHoldRows)?;
+        if table == Table::Backends {
+            self.backend_bits.lost();
+        }
         on_table!(table, T => {
             let table = T::part_mut(&mut self.tables);
             table.rows.free(index)?;
@@ -325,8 +345,10 @@ impl KernelMaps {
             Op::Put(row) | Op::Retire(row) => {
                 self.wait(Readers::MayHoldKeys)?;
                 let live = matches!(op, Op::Put(_));
-                if let Row::Address(_, row) = row {
-                    self.address_bits.set(&row.address)?;
+                match row {
+                    Row::Address(_, row) => self.address_bits.set(&row.address)?,
+                    Row::Backend(_, row) => self.backend_bits.set(&row.address)?,
+                    _ => {}
                 }
                 on_row!(row, T(id, row) => {
                     let row: &<T as Noun>::Row = row;

@@ -67,13 +67,14 @@ pub const SETTINGS: &str = "SETTINGS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const CALLERS: &str = "CALLERS";
 const ADDRESS_BITS: &str = "ADDRESS_BITS";
+const BACKEND_BITS: &str = "BACKEND_BITS";
 const OUTCOMES: &str = "OUTCOMES";
 const ENDPOINT_CONNECTS: &str = "ENDPOINT_CONNECTS";
 
 /// The maps that the mesh is turned into.
 pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let sized = sized_maps().into_iter().map(|(map, _)| map);
-    [SETTINGS, CALLERS, OUTCOMES, ADDRESS_BITS]
+    [SETTINGS, CALLERS, OUTCOMES, ADDRESS_BITS, BACKEND_BITS]
         .into_iter()
         .chain(sized)
         .collect()
@@ -106,7 +107,7 @@ const PUSH_HEADER: &str = "push_header";
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 9] = [
+pub const SOCKETS: [&str; 10] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -115,6 +116,7 @@ pub const SOCKETS: [&str; 9] = [
     LIVES,
     TRAFFIC,
     DURATIONS,
+    ARRIVALS,
     UNCOUNTED,
 ];
 const ORIGINALS: &str = "ORIGINALS";
@@ -125,6 +127,7 @@ pub const CONNECTIONS: &str = "CONNECTIONS";
 const LIVES: &str = "LIVES";
 pub const TRAFFIC: &str = "TRAFFIC";
 pub const DURATIONS: &str = "DURATIONS";
+pub const ARRIVALS: &str = "ARRIVALS";
 pub const UNCOUNTED: &str = "UNCOUNTED";
 
 /// Maps by their names in the object.
@@ -200,6 +203,7 @@ impl Object {
         object.maps.traffic = Some(TrafficMaps::new(
             object.socket_map(TRAFFIC)?,
             object.socket_map(DURATIONS)?,
+            object.socket_map(ARRIVALS)?,
             object.socket_map(UNCOUNTED)?,
         )?);
         if abilities.see_living {
@@ -226,7 +230,7 @@ impl Object {
     /// frontends, and the program that adds up reads no table.
     fn name_tables(&self) -> Result<(), LoadError> {
         let program = self.program("connect4")?;
-        let sums = [TRAFFIC, DURATIONS, UNCOUNTED];
+        let sums = [TRAFFIC, DURATIONS, ARRIVALS, UNCOUNTED];
         let sums = self.sockets.iter().filter(|(name, _)| sums.contains(name));
         self.tables.iter().chain(sums).try_for_each(|(name, map)| {
             bpf::bind_map(program, map.as_fd()).map_err(map_error(name))
@@ -340,6 +344,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         }),
         endpoints: rows(all, ENDPOINTS)?,
         address_bits: AddressBits::new(rows(all, ADDRESS_BITS)?),
+        backend_bits: AddressBits::new(rows(all, BACKEND_BITS)?),
         callers: hash(all, CALLERS)?,
         outcomes: counters(all, OUTCOMES)?,
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
@@ -429,15 +434,21 @@ fn load(
     } else {
         0
     };
-    let bits = match reuse.get(ADDRESS_BITS) {
-        Some(there) => bpf::map_rows(there).map_err(map_error(ADDRESS_BITS))? * u64::BITS,
-        None => bits::count(Table::Addresses.rows(room).max(ROWS_OF_BITS)),
+    let bits = |map, table: Table| match reuse.get(map) {
+        Some(there) => {
+            let words = bpf::map_rows(there).map_err(map_error(map));
+            words.map(|words| words * u64::BITS)
+        }
+        None => Ok(bits::count(table.rows(room).max(ROWS_OF_BITS))),
     };
+    let address_bits = bits(ADDRESS_BITS, Table::Addresses)?;
+    let backend_bits = bits(BACKEND_BITS, Table::Backends)?;
     let types = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
         .btf(types.as_ref())
-        .override_global("ADDRESS_BIT_COUNT", &bits, true)
+        .override_global("ADDRESS_BIT_COUNT", &address_bits, true)
+        .override_global("BACKEND_BIT_COUNT", &backend_bits, true)
         .override_global("SOCKET_FIELDS", &fields, true)
         .override_global("BUCKET_COUNT", &buckets, true)
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
@@ -445,12 +456,14 @@ fn load(
     let of_tables = sized_maps().into_iter();
     let of_tables = of_tables.map(|(name, table)| (name, table.rows(room)));
     let others = [
-        (ADDRESS_BITS, bits / u64::BITS),
+        (ADDRESS_BITS, address_bits / u64::BITS),
+        (BACKEND_BITS, backend_bits / u64::BITS),
         (BUCKETS, buckets),
         (CONNECTIONS, buckets * PLACES),
         (LIVES, buckets * PLACES),
         (TRAFFIC, traffic::ROWS),
         (DURATIONS, traffic::ROWS),
+        (ARRIVALS, traffic::ROWS),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.

@@ -4,8 +4,8 @@ use super::Snapshot;
 use super::bpf::{self, io_error};
 use super::connections::{ConnectionTable, Living};
 use super::object::{
-    BUCKETS, CONNECTIONS, DURATIONS, LoadError, SETTINGS, SOCKETS, TABLES, TRAFFIC, Typed,
-    UNCOUNTED, adopt, kernel_maps,
+    ARRIVALS, BUCKETS, CONNECTIONS, DURATIONS, LoadError, SETTINGS, SOCKETS, TABLES, TRAFFIC,
+    Typed, UNCOUNTED, adopt, kernel_maps,
 };
 use super::store::Group;
 use super::traffic::{Accounts, TrafficMaps};
@@ -243,11 +243,18 @@ fn connections(ids: &BTreeSet<u32>) -> Result<Option<ConnectionTable>, ObserveEr
 /// The maps that connections are added up in.
 fn traffic(ids: &BTreeSet<u32>) -> Result<Option<TrafficMaps>, ObserveError> {
     let (sums, durations) = (find(ids, TRAFFIC)?, find(ids, DURATIONS)?);
-    let (Some(sums), Some(durations), Some(uncounted)) = (sums, durations, find(ids, UNCOUNTED)?)
+    let (arrivals, uncounted) = (find(ids, ARRIVALS)?, find(ids, UNCOUNTED)?);
+    let (Some(sums), Some(durations), Some(arrivals), Some(uncounted)) =
+        (sums, durations, arrivals, uncounted)
     else {
         return Ok(None);
     };
-    let maps = TrafficMaps::new(sums.as_fd(), durations.as_fd(), uncounted.as_fd());
+    let maps = TrafficMaps::new(
+        sums.as_fd(),
+        durations.as_fd(),
+        arrivals.as_fd(),
+        uncounted.as_fd(),
+    );
     Ok(Some(maps?))
 }
 

@@ -6,7 +6,9 @@ use super::counters::{self, Counts};
 use super::object::{LoadError, adopt};
 use aya::Pod;
 use aya::maps::{MapData, MapError, PerCpuHashMap, PerCpuValues};
-use kmesh_lite_common::{Durations, ServiceId, Traffic, TrafficKey, WaypointId};
+use kmesh_lite_common::{
+    Address, ArrivalKey, Durations, ServiceId, Traffic, TrafficKey, WaypointId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -20,7 +22,9 @@ pub struct Accounts {
     pub sums: BTreeMap<TrafficKey, Traffic>,
     /// Histograms by service; that without an id is of what has none.
     pub durations: BTreeMap<Option<ServiceId>, Durations>,
-    /// What found no room: beginnings and endings of connections.
+    /// Connections that arrived where backends may be.
+    pub arrivals: BTreeMap<ArrivalKey, u64>,
+    /// What found no room: beginnings and endings of connections, and arrivals.
     pub uncounted: u64,
 }
 
@@ -29,14 +33,16 @@ pub struct TrafficMaps {
     sums: PerCpuHashMap<MapData, TrafficKey, Traffic>,
     /// By the number of a service; 0 for none.
     durations: PerCpuHashMap<MapData, u32, Durations>,
+    arrivals: PerCpuHashMap<MapData, ArrivalKey, u64>,
     uncounted: Counts,
 }
 
 impl TrafficMaps {
-    /// By descriptors of the maps in this order: sums, histograms, and the counter of what found no room.
+    /// By descriptors of the maps in this order: sums, histograms, arrivals, and the counter of what found no room.
     pub fn new(
         sums: BorrowedFd<'_>,
         durations: BorrowedFd<'_>,
+        arrivals: BorrowedFd<'_>,
         uncounted: BorrowedFd<'_>,
     ) -> Result<Self, LoadError> {
         let typed = |name| {
@@ -52,6 +58,9 @@ impl TrafficMaps {
             durations: adopt("DURATIONS", durations)?
                 .try_into()
                 .map_err(typed("DURATIONS"))?,
+            arrivals: adopt("ARRIVALS", arrivals)?
+                .try_into()
+                .map_err(typed("ARRIVALS"))?,
             uncounted: adopt("UNCOUNTED", uncounted)?
                 .try_into()
                 .map_err(typed("UNCOUNTED"))?,
@@ -112,6 +121,15 @@ impl TrafficMaps {
         Ok(())
     }
 
+    /// Forgets arrivals at addresses where no backend may be any more.
+    pub fn keep_arrivals(&mut self, may_serve: impl Fn(&Address) -> bool) -> io::Result<()> {
+        let keys: Vec<ArrivalKey> = self.arrivals.keys().filter_map(Result::ok).collect();
+        for key in keys.iter().filter(|key| !may_serve(&key.local)) {
+            absent_is_fine(self.arrivals.remove(key))?;
+        }
+        Ok(())
+    }
+
     /// Adds a row to another one, which only we add to.
     fn fold(&mut self, key: &TrafficKey, to: &TrafficKey) -> io::Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
@@ -150,6 +168,9 @@ impl TrafficMaps {
         Ok(Accounts {
             sums,
             durations,
+            arrivals: all(&self.arrivals, |sum, more| *sum += more)?
+                .into_iter()
+                .collect(),
             uncounted: counters::sum(&self.uncounted, 0)?,
         })
     }

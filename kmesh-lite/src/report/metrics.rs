@@ -4,6 +4,9 @@
 //! writes. What is counted of endpoints, clients and waypoints is there once a connection was made: a mesh of
 //! 100,000 endpoints would be as many series otherwise, of which hardly one ever changes.
 
+mod arrivals;
+
+use super::arrivals::Arrived;
 use super::connections::unit;
 use super::titles::titles;
 use super::traffic::{ByWhom, word};
@@ -112,6 +115,8 @@ pub struct Metrics {
     pub snapshot: Snapshot,
     /// Paths of the cgroups that there are, by id.
     pub cgroups: BTreeMap<u64, PathBuf>,
+    /// What arrived at endpoints on this host.
+    pub arrived: BTreeMap<Arrived, u64>,
     /// What the mesh may have.
     pub limits: Limits,
     /// None without a daemon.
@@ -162,7 +167,8 @@ impl Collector for Metrics {
         if let Some(history) = &self.history {
             work(to, history)?;
         }
-        self.connections(to)
+        self.connections(to)?;
+        arrivals::arrivals(to, &self.arrived)
     }
 }
 

@@ -7,7 +7,7 @@ use kmesh_lite_tests::host::{Host, Routed, Running, routed};
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -434,4 +434,40 @@ fn rows_of_cgroups_that_are_gone_are_folded_by_a_full_pass() {
     assert!(key.service.is_some() && key.endpoint.is_some());
     assert_eq!((key.cgroup, key.folded), (0, 1));
     assert_eq!(all(&mesh), before);
+}
+
+/// Connections that arrive at a backend's address are counted by the address of the client, if that is one of the
+/// mesh as well; whoever accepts them, and however they were asked for.
+#[test]
+fn connections_that_arrive_are_counted_by_where_they_came_from() {
+    let Some((_host, mesh)) = host() else { return };
+    let listeners: Vec<_> = ["127.0.0.2:8080", "127.0.0.3:8080"]
+        .map(|at| TcpListener::bind(at).expect("a listener"))
+        .into();
+    let from = |source: &str, to: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let source: std::net::SocketAddr = format!("{source}:0").parse().expect("an address");
+        socket.bind(&source.into()).expect("a source");
+        socket.connect(&address(to).into()).expect("a connection");
+    };
+    from("127.0.0.2", "10.96.0.10:80");
+    from("127.0.0.2", "127.0.0.2:8080");
+    from("127.0.0.1", "127.0.0.2:8080");
+    from("127.0.0.2", "127.0.0.3:8080");
+    for listener in &listeners {
+        listener.accept().expect("a client");
+    }
+    let arrivals = || {
+        let arrivals = mesh.accounts().expect("accounts").arrivals.into_iter();
+        let told = arrivals.map(|(key, count)| {
+            let (local, source) = (IpAddr::from(key.local), IpAddr::from(key.source));
+            format!("{local}:{} from {source}: {count}", key.port.get())
+        });
+        told.collect::<Vec<_>>()
+    };
+    let expected = [
+        "127.0.0.2:8080 from ::: 1",
+        "127.0.0.2:8080 from 127.0.0.2: 2",
+    ];
+    assert!(eventually(|| arrivals() == expected), "{:?}", arrivals());
 }

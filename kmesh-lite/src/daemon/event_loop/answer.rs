@@ -164,12 +164,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let about = self.state.about();
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned();
         let limits = held.map_or(snapshot.room, |mesh| mesh.limits);
         let history = Some(self.state.history.clone());
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
+            let arrivals = &snapshot.accounts.arrivals;
+            let arrived = mesh.map(|mesh| report::arrivals(&mesh, arrivals));
             let metrics = Metrics {
+                arrived: arrived.unwrap_or_default(),
                 snapshot,
                 cgroups,
                 limits,
