@@ -17,6 +17,7 @@ mod schema;
 mod status;
 mod table;
 mod top;
+mod watch;
 mod waypoint;
 
 use args::{Args, Verb};

@@ -146,6 +146,7 @@ pub struct Reload {
 Examples:
   kmesh-lite status                       everything
   kmesh-lite status payments              one service, endpoint by endpoint
+  kmesh-lite status --watch               again every two seconds
   kmesh-lite status --exit-code           for Nagios and cron
 
 Exit codes: 0 there is a daemon, 1 there is none. With --exit-code they are those of a Nagios plugin:
@@ -158,6 +159,9 @@ pub struct Status {
     /// Exit with what a Nagios plugin would: 0 routing, 1 warning, 2 critical, 3 unknown
     #[arg(long)]
     pub exit_code: bool,
+    /// Show it again and again, every two seconds if no other number is given
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = interval, conflicts_with = "exit_code")]
+    pub watch: Option<f64>,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
@@ -172,7 +176,8 @@ Examples:
   kmesh-lite top --once                   a table of the next second
   kmesh-lite top --json                   a line of JSON each second
 
-Connections are counted while `[accounting]` is on. Bytes are those of connections that have ended.")]
+Connections are counted while `[accounting]` is on. Bytes of connections that go on are counted when a daemon
+is asked; without one, when they end.")]
 pub struct Top {
     /// Only this service
     #[arg(add = ArgValueCandidates::new(completions::services))]

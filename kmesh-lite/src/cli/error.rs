@@ -58,7 +58,7 @@ impl From<ClientError> for CliError {
 
 impl CliError {
     /// The failure as the daemon would say it.
-    fn failure(&self) -> Failure {
+    pub fn failure(&self) -> Failure {
         let kind = match self {
             Self::Failure(failure) => return failure.clone(),
             Self::Client(ClientError::NotRunning(_) | ClientError::Silent { .. }) => {

@@ -3,18 +3,25 @@
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
+use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use crate::control::ClientError;
+use crate::log::chain;
 use crate::report::{self, FEW};
 use std::fmt::Write;
+use std::thread;
+use std::time::Duration;
 
 /// More endpoints than this are shown a service at a time.
 const MOST_ENDPOINTS: usize = 60;
 
 pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     let (monitored, json) = (args.exit_code, args.format.json);
-    match show(args, output) {
+    if let Some(seconds) = args.watch {
+        return watch_on(&args, Duration::from_secs_f64(seconds), output);
+    }
+    match show(&args, output) {
         Ok(state) if monitored => Ok(Exit::Monitored(severity(state))),
         Ok(State::Unattended) => Ok(Exit::Failed),
         Ok(_) => Ok(Exit::Fine),
@@ -34,6 +41,29 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     }
 }
 
+/// Shows it until the user ends it. That there is no daemon is shown as well: somebody who watches a restart
+/// waits for the next one.
+fn watch_on(args: &args::Status, pause: Duration, output: &mut Output) -> VerbResult {
+    // A name that is not there, or a socket that may not be read, is told at once.
+    let first = status(args)?;
+    if args.format.json {
+        let mut next: Result<Status, CliError> = Ok(first);
+        loop {
+            match next {
+                Ok(status) => output.json_line(&status)?,
+                Err(error) => output.json_line(&error.failure())?,
+            }
+            thread::sleep(pause);
+            next = status(args);
+        }
+    }
+    watch(pause, output, || match status(args) {
+        Ok(status) => text(&status, args.name.is_some()),
+        Err(error) => format!("{ERROR}error{ERROR:#}: {}", chain(&error)),
+    })?;
+    Ok(Exit::Fine)
+}
+
 fn severity(state: State) -> Severity {
     match state {
         State::Routing => Severity::Ok,
@@ -43,26 +73,31 @@ fn severity(state: State) -> Severity {
 }
 
 /// Prints the status. Gives the state.
-fn show(args: args::Status, output: &mut Output) -> Result<State, CliError> {
-    let query: Vec<_> = args
-        .name
-        .iter()
-        .map(|name| ("name", name.as_str()))
-        .collect();
-    let status: Status = ask(
-        args.socket.path,
-        |daemon| daemon.get("status", &query),
-        |kernel, why| {
-            let snapshot = kernel.snapshot().map_err(failed)?;
-            report::unattended(&snapshot, why, args.name.as_deref())
-        },
-    )?;
+fn show(args: &args::Status, output: &mut Output) -> Result<State, CliError> {
+    let status = status(args)?;
     if args.format.json {
         output.json(&status)?;
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
     Ok(status.state)
+}
+
+/// The status of the moment, from the daemon or from the kernel.
+fn status(args: &args::Status) -> Result<Status, CliError> {
+    let query: Vec<_> = args
+        .name
+        .iter()
+        .map(|name| ("name", name.as_str()))
+        .collect();
+    ask(
+        args.socket.path.clone(),
+        |daemon| daemon.get("status", &query),
+        |kernel, why| {
+            let snapshot = kernel.snapshot().map_err(failed)?;
+            report::unattended(&snapshot, why, args.name.as_deref())
+        },
+    )
 }
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.

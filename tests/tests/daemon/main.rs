@@ -5,6 +5,7 @@ mod doctor;
 mod hitless;
 mod mistakes;
 mod run;
+mod screen;
 mod socket;
 mod unattended;
 mod unit_restart;
