@@ -40,7 +40,7 @@ ROUNDS ?= 10
 SECONDS ?= 60
 
 .PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant setup-matrix build run test test-system \
-	test-vm test-reach test-matrix test-all vagrant-test properties fuzz deb rpm release lint bench clean
+	test-vm test-reach test-matrix test-all vagrant-test properties fuzz deb rpm release lint bench picture clean
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -149,6 +149,10 @@ test-all: ## Everything there is to check, for an hour or two; ends with a table
 
 bench: build ## Measure against direct connects, HAProxy and nginx; writes target/bench.json
 	cargo bench --locked -p kmesh-lite-tests
+
+picture: setup ## Draw the picture of `top` in the README anew, from a real run (as root)
+	cargo build --locked -p kmesh-lite-tests --bin kmesh-lite-picture --bin kmesh-lite-under-test
+	target/debug/kmesh-lite-picture target/debug/kmesh-lite-under-test packaging/top.svg
 
 clean: ## Remove what was built
 	cargo clean

@@ -109,9 +109,11 @@ impl Screen<'_> {
             Level::Endpoints(service) => format!("endpoints of {service}"),
             Level::Clients(service) => format!("clients of {service}"),
         };
-        let connects: f64 = self.rows.iter().map(|row| row.connects_per_second).sum();
+        // Not by `sum`, by which nothing is -0.
+        let all = |of: fn(&Row) -> f64| self.rows.iter().map(of).fold(0.0, |sum, it| sum + it);
+        let connects = all(|row| row.connects_per_second);
         let active: u64 = self.rows.iter().map(|row| row.active).sum();
-        let failed: f64 = self.rows.iter().map(|row| row.failed_per_second).sum();
+        let failed = all(|row| row.failed_per_second);
         let mut text = format!(
             "kmesh-lite top: {} {what}, {connects:.0} connects/s, {active} active, {failed:.0} failed/s",
             self.rows.len()
