@@ -13,6 +13,9 @@ pub struct Explanation {
     pub verdict: VerdictKind,
     /// Name of the counter that such a connect adds to; none for what is not ours.
     pub outcome: Option<String>,
+    /// How many connects of this host had that outcome, since the programs were loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_count: Option<u64>,
     /// The verdict in words.
     pub text: String,
     pub steps: Vec<Step>,
@@ -59,6 +62,9 @@ pub struct Candidate {
     pub weight: u32,
     /// Share of new connections, 0 to 1.
     pub share: f64,
+    /// How many connects this rule has sent there so far; of the service, where its waypoint chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connects: Option<u64>,
     /// The proxy that takes the connection in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<String>,

@@ -33,15 +33,8 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
             if let Some(name) = &cgroup {
                 client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;
             }
-            let tables = kernel.read().map_err(failed)?.tables;
-            let attached = kernel.attached();
-            Ok(report::explain(
-                &tables,
-                attached,
-                &client,
-                args.address,
-                meant,
-            ))
+            let snapshot = kernel.snapshot().map_err(failed)?;
+            Ok(report::explain(&snapshot, &client, args.address, meant))
         },
     )?;
     if args.format.json {
@@ -99,13 +92,24 @@ fn text(explanation: &Explanation) -> String {
     }
     if !explanation.candidates.is_empty() {
         text.push('\n');
-        let mut table = Table::new(&["endpoint", ">priority", ">weight", ">share", "waypoint"]);
+        let columns = [
+            "endpoint",
+            ">priority",
+            ">weight",
+            ">share",
+            ">connects",
+            "waypoint",
+        ];
+        let mut table = Table::new(&columns);
         for candidate in explanation.candidates.iter().take(MOST) {
             table.row([
                 candidate.endpoint.clone(),
                 candidate.priority.to_string(),
                 candidate.weight.to_string(),
                 format!("{:.1} %", candidate.share * 100.0),
+                candidate
+                    .connects
+                    .map_or_else(String::new, |it| it.to_string()),
                 candidate.waypoint.clone().unwrap_or_default(),
             ]);
         }
@@ -122,8 +126,13 @@ fn text(explanation: &Explanation) -> String {
         more(&mut text, explanation.left_out.len());
     }
     if let Some(outcome) = &explanation.outcome {
+        let times = match explanation.outcome_count {
+            None => String::new(),
+            Some(1) => ", as 1 connect of this host before".to_owned(),
+            Some(count) => format!(", as {count} connects of this host before"),
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "\n  {FAINT}counted as {outcome}{FAINT:#}");
+        let _ = writeln!(text, "\n  {FAINT}counted as {outcome}{times}{FAINT:#}");
     }
     text
 }

@@ -2,8 +2,9 @@
 
 use super::explain::{name, ranges};
 use crate::api::{Candidate, LeftOut};
+use crate::kernel::Snapshot;
 use crate::tables::{Listed, LookedUp, Tables, filled};
-use kmesh_lite_common::{Family, Frontend, Policy, Range, Service};
+use kmesh_lite_common::{Family, Frontend, Policy, Range, Service, ServiceId};
 use kmesh_lite_ebpf::{Connect, Verdict};
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Choice<'a> {
     frontend: &'a Frontend,
     service: &'a Service,
+    id: ServiceId,
     /// The range that is drawn from, with its priority; none if the policy allows none.
     drawn: Option<(usize, &'a Range)>,
 }
@@ -22,8 +24,8 @@ impl<'a> Choice<'a> {
             LookedUp::Frontend(Some(row)) => Some(row),
             _ => None,
         })?;
-        let service = found.iter().find_map(|found| match found {
-            LookedUp::Service(_, Some(row)) => Some(row),
+        let (id, service) = found.iter().find_map(|found| match found {
+            LookedUp::Service(id, Some(row)) => Some((*id, row)),
             _ => None,
         })?;
         let drawn = found.iter().find_map(|found| match found {
@@ -39,6 +41,7 @@ impl<'a> Choice<'a> {
         Some(Self {
             frontend,
             service,
+            id,
             drawn,
         })
     }
@@ -116,13 +119,14 @@ fn takes_none(listed: &Listed) -> String {
 
 /// Every place where the connect can end.
 pub fn candidates(
-    tables: &Tables,
+    snapshot: &Snapshot,
     verdict: &Verdict,
     choice: Option<&Choice<'_>>,
 ) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
     };
+    let (tables, counters) = (&snapshot.tables, &snapshot.counters);
     let Some((choice, (priority, range))) = choice.and_then(|it| Some((it, it.drawn?))) else {
         // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
         let address = IpAddr::from(redirect.address);
@@ -131,6 +135,7 @@ pub fn candidates(
             priority: 0,
             weight: 1,
             share: 1.0,
+            connects: choice.map(|it| counters.service(it.id)),
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
@@ -141,6 +146,7 @@ pub fn candidates(
             priority,
             weight: listed.weight,
             share: f64::from(listed.weight) / f64::from(range.total),
+            connects: listed.id.map(|id| counters.endpoint(id)),
             waypoint: backend.waypoint.map(|id| name(tables, id)),
         })
     };
@@ -151,9 +157,11 @@ pub fn candidates(
 mod tests {
     use crate::api::Explanation;
     use crate::config::{Fragments, Host, Loader, Origin};
+    use crate::kernel::Snapshot;
     use crate::model::{EndpointFact, Facts, Protocol};
     use crate::report::{Client, explain};
-    use crate::tables::{Actual, build};
+    use crate::tables::{Actual, Counters, build};
+    use kmesh_lite_ebpf::Outcome;
 
     /// What becomes of a connect to `10.96.0.10:80` or `[fd00:96::10]:80`, on a node in `a/x`.
     fn explained(policy: &str, endpoints: &str, address: &str) -> Explanation {
@@ -191,9 +199,22 @@ mod tests {
         }
         let built = build(&mesh, &facts, &Actual::default(), 0);
         let tables = built.unwrap().tables;
-        let attached = ["/".into()];
+        let ids = tables.endpoint_ids().into_iter();
+        let services = tables.rows.services.keys().map(|id| (*id, 70));
+        let mut counters = Counters {
+            outcomes: [(Outcome::Endpoint, 700), (Outcome::ServiceWaypoint, 7_000)].into(),
+            endpoints: ids.map(|id| (id, u64::from(id.index()) + 1)).collect(),
+            ..Counters::default()
+        };
+        counters.connects.services = services.collect();
+        let snapshot = Snapshot {
+            attached: vec!["/".into()],
+            counters,
+            tables,
+            ..Snapshot::default()
+        };
         let address = address.parse().unwrap();
-        explain(&tables, &attached, &Client::ANY, address, Protocol::Tcp)
+        explain(&snapshot, &Client::ANY, address, Protocol::Tcp)
     }
 
     fn left_out(explanation: &Explanation) -> Vec<(&str, &str)> {
@@ -213,6 +234,15 @@ mod tests {
         let web = explained("policy = 'failover'", &endpoints, "10.96.0.10:80");
         assert_eq!(web.candidates.len(), 1);
         let found = left_out(&web);
+        // How often that was decided: in all, for the service, and for the endpoint.
+        assert_eq!(web.outcome_count, Some(700));
+        let service = web.steps.iter().find(|step| step.name == "service");
+        assert_eq!(service.unwrap().fields["connects"], 70);
+        assert!(
+            web.candidates[0]
+                .connects
+                .is_some_and(|it| it > 0 && it < 70)
+        );
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0].0, "192.168.1.11:81");
         assert!(found[0].1.contains("nearer"), "{found:?}");
@@ -261,6 +291,8 @@ mod tests {
     fn where_a_waypoint_chooses_the_connect_ends_there() {
         let web = explained("waypoint = 'edge'", "'192.168.1.10'", "10.96.0.10:80");
         assert_eq!(web.candidates[0].endpoint, "10.0.0.5:15008");
+        assert_eq!(web.candidates[0].connects, Some(70));
+        assert_eq!(web.outcome_count, Some(7_000));
         assert!(web.left_out.is_empty());
     }
 }

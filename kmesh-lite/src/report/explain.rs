@@ -3,6 +3,7 @@
 use super::caller::Client;
 use super::candidates::{Choice, candidates};
 use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
+use crate::kernel::Snapshot;
 use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
     AddressRow, Backend, Endpoint, Family, Frontend, PRIORITIES, Port, Protocol, Range, Service,
@@ -11,16 +12,15 @@ use kmesh_lite_common::{
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-/// Replays what the programs do with a connect of `client`, where they are `attached` to these cgroups.
+/// Replays what the programs do with a connect of `client`, and says how often they did it.
 pub fn explain(
-    tables: &Tables,
-    attached: &[PathBuf],
+    snapshot: &Snapshot,
     client: &Client,
     address: SocketAddr,
     protocol: Protocol,
 ) -> Explanation {
+    let (tables, attached) = (&snapshot.tables, &snapshot.attached[..]);
     let connect = Connect {
         address: address.ip().into(),
         port: Port::new(address.port()),
@@ -33,6 +33,7 @@ pub fn explain(
             protocol: protocol.to_string(),
             verdict: VerdictKind::Pass,
             outcome: None,
+            outcome_count: None,
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
             candidates: Vec::new(),
@@ -41,8 +42,9 @@ pub fn explain(
     }
     let (verdict, found) = replay(tables, &connect, client.treatment(tables), 0);
     let choice = Choice::of(&connect, &found);
-    let candidates = candidates(tables, &verdict, choice.as_ref());
-    let steps = found.iter().map(|found| step(tables, &connect, found));
+    let candidates = candidates(snapshot, &verdict, choice.as_ref());
+    let steps = found.iter().map(|found| step(snapshot, &connect, found));
+    let count = |outcome| snapshot.counters.outcomes.get(&outcome).copied();
     Explanation {
         address: address.to_string(),
         protocol: protocol.to_string(),
@@ -52,6 +54,7 @@ pub fn explain(
             Verdict::Refuse(_) => VerdictKind::Refuse,
         },
         outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
+        outcome_count: verdict.outcome().and_then(count),
         text: text(tables, &verdict, &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
@@ -103,11 +106,12 @@ pub fn name(tables: &Tables, id: WaypointId) -> String {
         .map_or_else(|| id.to_string(), |row| row.name.to_string())
 }
 
-fn step(tables: &Tables, connect: &Connect, found: &LookedUp) -> Step {
+fn step(snapshot: &Snapshot, connect: &Connect, found: &LookedUp) -> Step {
+    let tables = &snapshot.tables;
     match found {
         LookedUp::Address(row) => address(connect, row.as_ref()),
         LookedUp::Frontend(row) => frontend(tables, connect, row.as_ref()),
-        LookedUp::Service(id, row) => service(tables, connect, *id, row.as_ref()),
+        LookedUp::Service(id, row) => service(snapshot, connect, *id, row.as_ref()),
         LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref()),
         LookedUp::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
         LookedUp::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
@@ -172,7 +176,8 @@ fn frontend(tables: &Tables, connect: &Connect, row: Option<&Frontend>) -> Step 
     }
 }
 
-fn service(tables: &Tables, connect: &Connect, id: ServiceId, row: Option<&Service>) -> Step {
+fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&Service>) -> Step {
+    let tables = &snapshot.tables;
     let Some(row) = row else {
         return new("service", format!("service {id} does not exist"), json!({}));
     };
@@ -197,7 +202,11 @@ fn service(tables: &Tables, connect: &Connect, id: ServiceId, row: Option<&Servi
             );
         }
     }
-    let fields = json!({ "name": row.name.as_str(), "policy": row.policy.as_str() });
+    let fields = json!({
+        "name": row.name.as_str(),
+        "policy": row.policy.as_str(),
+        "connects": snapshot.counters.service(id),
+    });
     new("service", text, fields)
 }
 

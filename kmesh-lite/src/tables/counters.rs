@@ -1,7 +1,7 @@
 //! Counts of connects, as values.
 
 use super::declared::{Declared, Each, Shape};
-use kmesh_lite_common::EndpointId;
+use kmesh_lite_common::{EndpointId, ServiceId};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 
@@ -13,6 +13,18 @@ pub struct Counters {
     pub connects: Each<Connects>,
     /// Connects that a service sent to an endpoint, or to the waypoint of its backend.
     pub endpoints: BTreeMap<EndpointId, u64>,
+}
+
+impl Counters {
+    /// Connects that were sent to a service.
+    pub fn service(&self, id: ServiceId) -> u64 {
+        self.connects.services.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Connects that a service sent to an endpoint.
+    pub fn endpoint(&self, id: EndpointId) -> u64 {
+        self.endpoints.get(&id).copied().unwrap_or_default()
+    }
 }
 
 /// Counts by id.

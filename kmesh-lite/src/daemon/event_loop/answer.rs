@@ -125,15 +125,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         client.is_daemon = pid == Some(std::process::id());
         self.put_links_back();
-        let actual = self.datapath.read().map_err(failed::<D>)?;
-        let attached = self.datapath.attached_to().map_err(failed::<D>)?;
-        Ok(report::explain(
-            &actual.tables,
-            &attached,
-            &client,
-            address,
-            protocol,
-        ))
+        let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+        Ok(report::explain(&snapshot, &client, address, protocol))
     }
 
     pub(super) fn connections(
