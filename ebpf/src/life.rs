@@ -245,7 +245,9 @@ fn account<const TABLE: bool>(
 ) {
     let errno = socket.tcp.map_or(0, Tcp::error);
     let stood = before.has(Stage::ESTABLISHED);
-    let ending = Ending::of(errno, stood);
+    // Without an error and without a FIN: the program let go with data unread, or with SO_LINGER of 0.
+    let cut = errno == 0 && (old == BPF_TCP_ESTABLISHED || old == BPF_TCP_CLOSE_WAIT);
+    let ending = Ending::of(errno, stood && !cut);
     if !stood {
         return traffic::failed(key, ending);
     }

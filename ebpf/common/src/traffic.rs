@@ -26,7 +26,7 @@ word!(
         Unreachable = 3 "unreachable",
         /// By the peer, or by somebody between.
         Reset = 4 "reset",
-        /// By the program that began it, before it stood.
+        /// By the program that began it: before it stood, or with a reset.
         Aborted = 5 "aborted",
         /// No segment left: no route, no local address or port.
         NotSent = 6 "not sent",
@@ -37,11 +37,11 @@ word!(
 impl Ending {
     pub const COUNT: usize = 8;
 
-    /// What the kernel's errno says of a connection that `stood` or did not.
+    /// What the kernel's errno says of a connection that was `closed` by a FIN, or was not.
     #[inline(always)]
-    pub const fn of(errno: u32, stood: bool) -> Self {
+    pub const fn of(errno: u32, closed: bool) -> Self {
         match errno {
-            0 if stood => Self::Closed,
+            0 if closed => Self::Closed,
             0 => Self::Aborted,
             // ECONNREFUSED
             111 => Self::Refused,

@@ -322,6 +322,30 @@ fn a_half_closed_connection_is_counted_as_it_goes() {
     settles(&mesh, |all| (all.sent, all.received) == (1_000, 6_000));
 }
 
+/// A program that lets go without a FIN: with SO_LINGER of 0, or of what it did not read.
+#[test]
+fn a_connection_that_its_program_cuts_off_is_counted_as_aborted() {
+    let linger: fn(&Client) = |client| {
+        let socket = client.socket();
+        socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    };
+    for prepare in [linger, |_| {}] {
+        let Some((_host, mesh)) = host() else { return };
+        let listener = TcpListener::bind("127.0.0.2:8080").expect("a listener");
+        let client = Client::tcp4();
+        assert_eq!(client.connect("10.96.0.10:80"), Ok(()));
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.write_all(b"hello").expect("an answer");
+        let buffer = &mut [std::mem::MaybeUninit::uninit(); 5];
+        client.socket().peek(buffer).expect("an answer");
+        prepare(&client);
+        drop(client);
+        let all = settles(&mesh, |all| all.ended != [0; Ending::COUNT]);
+        assert_eq!(count(all.ended, Ending::Aborted), 1, "{all:?}");
+        assert_eq!((all.sent, all.received), (0, 5));
+    }
+}
+
 /// A socket that finds no slot remembers by itself what it is counted for.
 #[test]
 fn connections_without_a_slot_are_counted_as_well() {
