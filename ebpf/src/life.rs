@@ -173,18 +173,26 @@ pub fn begins<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
     }
 }
 
-/// TCP enters another state.
+/// Whether TCP enters a state that ends a stage: the connection stands, or is over.
+#[inline(always)]
+pub fn is_stage(ctx: &SockOpsContext) -> bool {
+    let (old, new) = states(ctx);
+    new == BPF_TCP_CLOSE || stands(old, new)
+}
+
+#[inline(always)]
+fn stands(old: u32, new: u32) -> bool {
+    new == BPF_TCP_ESTABLISHED && (old == BPF_TCP_SYN_SENT || old == BPF_TCP_SYN_RECV)
+}
+
+/// TCP enters such a state.
 #[inline(always)]
 pub fn changes<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
     let (old, new) = states(ctx);
-    let stands = new == BPF_TCP_ESTABLISHED && (old == BPF_TCP_SYN_SENT || old == BPF_TCP_SYN_RECV);
-    if !stands && new != BPF_TCP_CLOSE {
-        return;
-    }
     let Some(mut kept) = Kept::of(socket) else {
         return;
     };
-    if stands {
+    if stands(old, new) {
         established::<TABLE>(&mut kept);
     } else {
         closed::<TABLE>(ctx, socket, &mut kept, old);
@@ -193,7 +201,7 @@ pub fn changes<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
 
 /// The states of TCP before and after.
 #[inline(always)]
-pub fn states(ctx: &SockOpsContext) -> (u32, u32) {
+fn states(ctx: &SockOpsContext) -> (u32, u32) {
     // SAFETY: the context is valid while the program runs.
     let args = unsafe { (*ctx.ops).__bindgen_anon_1.args };
     (args[0], args[1])

@@ -34,6 +34,10 @@ pub fn follow<const TABLE: bool>(ctx: &SockOpsContext) -> u32 {
     if op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && ctx.cb_flags() == 0 {
         return DONE;
     }
+    // Of the states of a connection, two in five matter.
+    if op == BPF_SOCK_OPS_STATE_CB && !life::is_stage(ctx) {
+        return DONE;
+    }
     // SAFETY: the context is valid while the program runs.
     let sk: *mut bpf_sock = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() {

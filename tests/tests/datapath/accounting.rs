@@ -97,6 +97,7 @@ fn a_connection_is_counted_with_its_bytes_whoever_closes_it() {
             .socket()
             .recv(&mut [std::mem::MaybeUninit::uninit(); 1]);
         assert_eq!(end.expect("the end"), 0);
+        client.socket().set_linger(None).expect("SO_LINGER");
     };
     for to in [
         "10.96.0.10:80",
@@ -329,7 +330,10 @@ fn a_connection_that_its_program_cuts_off_is_counted_as_aborted() {
         let socket = client.socket();
         socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     };
-    for prepare in [linger, |_| {}] {
+    let unread: fn(&Client) = |client| {
+        client.socket().set_linger(None).expect("SO_LINGER");
+    };
+    for prepare in [linger, unread] {
         let Some((_host, mesh)) = host() else { return };
         let listener = TcpListener::bind("127.0.0.2:8080").expect("a listener");
         let client = Client::tcp4();
@@ -370,10 +374,9 @@ fn connections_without_a_slot_are_counted_as_well() {
     }
     drop(clients);
     let all = settles(&mesh, |all| all.sent == 200);
-    assert_eq!(
-        count(all.ended, Ending::Closed) + count(all.ended, Ending::Reset),
-        40
-    );
+    // The clients let go with a reset, unless the servers were faster.
+    let cut = count(all.ended, Ending::Aborted) + count(all.ended, Ending::Reset);
+    assert_eq!(cut, 40, "{all:?}");
 }
 
 #[test]
