@@ -33,6 +33,7 @@ pub use probe::{
 };
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
+use std::time::Duration;
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 
@@ -155,6 +156,17 @@ pub struct Snapshot {
     pub connections: Vec<Living>,
     /// What became of connections.
     pub accounts: Accounts,
+    /// How often programs ran, as far as somebody has the kernel count that.
+    pub runs: Vec<Runs>,
+}
+
+/// How often a program ran, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// Its hook.
+    pub program: &'static str,
+    pub count: u64,
+    pub time: Duration,
 }
 
 impl Kernel {
@@ -324,6 +336,7 @@ impl Kernel {
             attached: self.attached_to()?,
             connections: self.connections()?,
             accounts: self.accounts()?,
+            runs: self.object.runs()?,
             tables,
         })
     }

@@ -1,5 +1,6 @@
 //! The programs and their maps, loaded.
 
+use super::Runs;
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::connections::{self, ConnectionTable, Gone};
@@ -13,7 +14,7 @@ use crate::hooks::{HOOKS, Hook};
 use crate::model::{Limits, Table};
 use crate::tables::{Declared, each, for_each_table};
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, RingBuf, SockHash};
-use aya::programs::{Program, ProgramError};
+use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use kmesh_lite_common::{PLACES, SINK, Settings, SocketFields};
 use kmesh_lite_ebpf::bits;
@@ -308,11 +309,27 @@ impl Object {
 
     /// The number of the program of a hook in the kernel.
     pub fn program_id(&self, name: &'static str) -> Result<u32, LoadError> {
-        let about = self
-            .loaded(name)?
-            .info()
-            .map_err(|source| LoadError::Program { name, source })?;
-        Ok(about.id())
+        Ok(self.about(name)?.id())
+    }
+
+    /// How often the programs ran.
+    pub fn runs(&self) -> Result<Vec<Runs>, LoadError> {
+        let sweep = self.sweep.is_some().then_some(SWEEP);
+        let names = HOOKS.iter().map(|hook| hook.name).chain(sweep);
+        let runs = names.map(|name| {
+            let about = self.about(name)?;
+            Ok(Runs {
+                program: name,
+                count: about.run_count(),
+                time: about.run_time(),
+            })
+        });
+        runs.collect()
+    }
+
+    fn about(&self, name: &'static str) -> Result<ProgramInfo, LoadError> {
+        let about = self.loaded(name)?.info();
+        about.map_err(|source| LoadError::Program { name, source })
     }
 
     /// The program of a hook.

@@ -101,6 +101,7 @@ impl Observer {
             attached: self.attached.clone(),
             connections: self.connections()?,
             accounts: self.accounts()?,
+            runs: Vec::new(),
             tables,
         })
     }

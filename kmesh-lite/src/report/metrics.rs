@@ -5,6 +5,7 @@
 //! 100,000 endpoints would be as many series otherwise, of which hardly one ever changes.
 
 mod arrivals;
+mod programs;
 
 use super::arrivals::Arrived;
 use super::connections::unit;
@@ -168,7 +169,8 @@ impl Collector for Metrics {
             work(to, history)?;
         }
         self.connections(to)?;
-        arrivals::arrivals(to, &self.arrived)
+        arrivals::arrivals(to, &self.arrived)?;
+        programs::programs(to, &self.snapshot.runs)
     }
 }
 

@@ -1,6 +1,5 @@
 use super::*;
 use crate::config::Host;
-use crate::kernel::Accounts;
 use crate::sources::Files;
 use crate::tables::{Actual, build};
 
@@ -19,10 +18,8 @@ fn services(text: &str) -> Vec<ServiceStatus> {
             ..Counters::default()
         },
         room: mesh.limits,
-        attached: Vec::new(),
-        connections: Vec::new(),
-        accounts: Accounts::default(),
         tables,
+        ..Snapshot::default()
     };
     status(&snapshot, Some(&mesh), &Facts::default()).services
 }
