@@ -33,7 +33,6 @@ pub use probe::{
 };
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
-use std::time::Duration;
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 
@@ -53,6 +52,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Group, Name};
 
 /// What does not come from the mesh.
