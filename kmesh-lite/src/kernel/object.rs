@@ -401,11 +401,11 @@ fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Load
     for take_away in without {
         match load(room, reuse, abilities) {
             Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
-            loaded => return loaded.inspect(|_| warn(abilities)),
+            loaded => return loaded.inspect(|(_, _, abilities)| warn(*abilities)),
         }
         take_away(&mut abilities);
     }
-    load(room, reuse, abilities).inspect(|_| warn(abilities))
+    load(room, reuse, abilities).inspect(|(_, _, abilities)| warn(*abilities))
 }
 
 fn warn(abilities: Abilities) {
@@ -538,7 +538,7 @@ fn load_sweep(ebpf: &mut Ebpf, types: Option<&Btf>) -> bool {
     };
     let loaded = program.load(OPEN_FILES, types);
     if let Err(error) = &loaded {
-        log::debug!("without {SWEEP}: {error}");
+        log::warn!("the kernel refused program `{SWEEP}`: {error}");
     }
     loaded.is_ok()
 }
