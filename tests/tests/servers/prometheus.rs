@@ -1,24 +1,22 @@
 //! The real Prometheus reads the metrics of a mesh under traffic through the agent: the files of
 //! `examples-config/monitoring`.
 
+mod totals;
+
 use crate::PROGRAM;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, limited};
+use kmesh_lite_tests::prometheus::{Prometheus, check, program};
 use kmesh_lite_tests::proxy::example;
 use kmesh_lite_tests::require;
 use kmesh_lite_tests::scrape::get;
-use kmesh_lite_tests::server::{ends_with_us, installed};
 use nix::errno::Errno;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
+use std::path::Path;
 
 const MESH: &str = r#"
     [metrics]
@@ -50,78 +48,6 @@ const MESH: &str = r#"
     endpoints = []
 "#;
 
-/// Where Prometheus listens, in the network of the test.
-const AT: &str = "127.0.0.1:9090";
-
-/// A program of Prometheus: the machine's, or what `make setup-test` unpacked.
-fn program(name: &str) -> Option<PathBuf> {
-    if installed(name) {
-        return Some(name.into());
-    }
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/prometheus/root/usr/bin");
-    Some(unpacked.join(name)).filter(|path| path.exists())
-}
-
-struct Prometheus {
-    process: Child,
-    folder: TempDir,
-}
-
-impl Prometheus {
-    /// Starts it with the examples, but more often than they say.
-    fn start(program: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for file in ["prometheus.yml", "rules.yml"] {
-            let text = fs::read_to_string(example(&format!("monitoring/{file}"))).unwrap();
-            let text = text.replace("_interval: 15s", "_interval: 1s");
-            fs::write(folder.path().join(file), text).unwrap();
-        }
-        let mut command = Command::new(program);
-        let path = folder.path().display();
-        command
-            .arg(format!("--config.file={path}/prometheus.yml"))
-            .arg(format!("--storage.tsdb.path={path}/data"))
-            .arg(format!("--web.listen-address={AT}"))
-            .arg("--log.level=warn");
-        command.stderr(fs::File::create(folder.path().join("log")).unwrap());
-        let process = ends_with_us(&mut command).spawn().unwrap();
-        Self { process, folder }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    /// What it answers under this path; none while it does not.
-    fn ask(path: &str) -> Option<Value> {
-        let answer = get(AT, path, "").ok()?;
-        let value: Value = serde_json::from_str(&answer.text).ok()?;
-        (value["status"] == "success").then(|| value["data"].clone())
-    }
-
-    /// The values that a query has now, one a series.
-    fn query(query: &str) -> Vec<f64> {
-        let data = Self::ask(&format!("/api/v1/query?query={}", escape(query)));
-        let series = data.and_then(|data| data["result"].as_array().cloned());
-        let value = |series: &Value| series["value"][1].as_str()?.parse().ok();
-        series.iter().flatten().filter_map(value).collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut escaped, byte| {
-        let _ = write!(escaped, "%{byte:02X}");
-        escaped
-    })
-}
-
 /// Every query of the dashboard, with its panel.
 fn queries() -> Vec<(String, String)> {
     let text = fs::read_to_string(example("monitoring/grafana-dashboard.json")).unwrap();
@@ -142,28 +68,13 @@ fn queries() -> Vec<(String, String)> {
     queries
 }
 
-fn checked(promtool: &Path, arguments: &[&str], input: &str) {
-    let mut command = Command::new(promtool);
-    command.args(arguments).stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-}
-
 #[test]
 fn each_alert_fires_for_a_host_that_deserves_it_and_for_no_other() {
     let Some(promtool) = program("promtool") else {
         return require::skip_server("prometheus is neither installed nor unpacked");
     };
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/rules.test.yml");
-    checked(&promtool, &["test", "rules", &rules.to_string_lossy()], "");
+    check(&promtool, &["test", "rules", &rules.to_string_lossy()], "");
 }
 
 #[test]
@@ -178,7 +89,7 @@ fn prometheus_counts_what_the_test_counts_and_the_dashboard_shows_it() {
     daemon.wait_until("metrics are served", |_| {
         get("127.0.0.1:9900", "/metrics", "").is_ok_and(|scrape| scrape.status == 200)
     });
-    let prometheus = Prometheus::start(&prometheus);
+    let prometheus = Prometheus::start(&prometheus, &[]);
 
     // The test's own count: what its clients saw.
     let (mut web, mut gated, mut refused) = (0, 0, 0);
@@ -194,7 +105,7 @@ fn prometheus_counts_what_the_test_counts_and_the_dashboard_shows_it() {
     traffic();
     // Rates need two samples of every series.
     let seen = || {
-        Prometheus::query("count_over_time(kmesh_lite_service_connections_failed_total[5m]) >= 2")
+        prometheus.query("count_over_time(kmesh_lite_service_connections_failed_total[5m]) >= 2")
     };
     assert!(eventually(|| !seen().is_empty()), "{}", prometheus.log());
     let held = Client::tcp(address("10.96.0.10:80"));
@@ -202,63 +113,16 @@ fn prometheus_counts_what_the_test_counts_and_the_dashboard_shows_it() {
     let (web, gated, refused) = traffic();
     assert_eq!((web, gated, refused), (10, 10, 10));
 
-    // Totals.
-    let totals = [
-        (
-            "sum(kmesh_lite_service_connections_established_total{service=\"web\"})",
-            web + 1,
-        ),
-        (
-            "sum(kmesh_lite_endpoint_connections_established_total{service=\"web\"})",
-            web + 1,
-        ),
-        (
-            "sum(kmesh_lite_service_connections_active{service=\"web\"})",
-            1,
-        ),
-        (
-            "sum(kmesh_lite_service_connections_ended_total{service=\"web\"})",
-            web,
-        ),
-        (
-            "sum(kmesh_lite_service_connections_established_total{service=\"gated\"})",
-            gated,
-        ),
-        (
-            "sum(kmesh_lite_waypoint_connections_established_total{waypoint=\"gate\"})",
-            gated,
-        ),
-        (
-            "sum(kmesh_lite_service_connections_failed_total{service=\"deaf\",reason=\"refused\"})",
-            refused,
-        ),
-        (
-            "sum(kmesh_lite_service_connect_duration_seconds_count{service=\"web\"})",
-            web,
-        ),
-        ("sum(kmesh_lite_service_refuses)", 1),
-        ("sum(kmesh_lite_unaccounted_total)", 0),
-        ("sum(up{job=\"kmesh-lite\"})", 1),
-    ];
-    for (query, expected) in totals {
-        let is_so = eventually(|| Prometheus::query(query) == [f64::from(expected)]);
-        assert!(
-            is_so,
-            "{query}: {:?}, not {expected}",
-            Prometheus::query(query)
-        );
-    }
-
     // The dashboard.
     for (panel, query) in queries() {
-        let has_data = eventually(|| !Prometheus::query(&query).is_empty());
+        let has_data = eventually(|| !prometheus.query(&query).is_empty());
         assert!(has_data, "{panel} has no data: {query}");
     }
 
     // The rules: each can be evaluated, and the service without endpoints is noticed.
     let alert = "ALERTS{alertname=\"KmeshLiteNoUsableEndpoint\",service=\"empty\"}";
-    assert!(eventually(|| Prometheus::query(alert) == [1.0]));
-    let groups = Prometheus::ask("/api/v1/rules").unwrap();
+    assert!(eventually(|| prometheus.query(alert) == [1.0]));
+    let groups = prometheus.ask("/api/v1/rules").unwrap();
     let rules = groups["groups"][0]["rules"].as_array().unwrap();
     assert!(rules.len() > 5);
     for rule in rules {
@@ -267,11 +131,11 @@ fn prometheus_counts_what_the_test_counts_and_the_dashboard_shows_it() {
 
     // Its own tool has nothing to say.
     let text = get("127.0.0.1:9900", "/metrics", "").unwrap().text;
-    checked(&promtool, &["check", "metrics"], &text);
+    check(&promtool, &["check", "metrics"], &text);
     let rules = example("monitoring/rules.yml");
-    checked(&promtool, &["check", "rules", &rules.to_string_lossy()], "");
+    check(&promtool, &["check", "rules", &rules.to_string_lossy()], "");
     let config = example("monitoring/prometheus.yml");
-    checked(
+    check(
         &promtool,
         &["check", "config", &config.to_string_lossy()],
         "",
@@ -282,5 +146,5 @@ fn prometheus_counts_what_the_test_counts_and_the_dashboard_shows_it() {
     daemon.signal(nix::sys::signal::Signal::SIGKILL);
     daemon.wait();
     let down = "up{job=\"kmesh-lite\"}";
-    assert!(eventually(|| Prometheus::query(down) == [0.0]));
+    assert!(eventually(|| prometheus.query(down) == [0.0]));
 }
