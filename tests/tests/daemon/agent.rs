@@ -2,6 +2,7 @@
 
 use crate::PROGRAM;
 use kmesh_lite::host::agent_user;
+use kmesh_lite_tests::client::address;
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, limited};
@@ -10,11 +11,14 @@ use kmesh_lite_tests::server::ends_with_us;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::thread;
 
 fn listening(listen: &Value) -> String {
     limited(&format!(
@@ -230,23 +234,39 @@ fn an_address_that_cannot_be_had_is_told_once_and_tried_again() {
     }
 }
 
+/// Metrics of so many services fill every buffer on their way to a scraper that does not read.
+fn many_services() -> String {
+    let mut text = "metrics.listen = \"127.0.0.1:9900\"\n".to_owned();
+    for number in 0..2_000 {
+        let (high, low) = (number / 250, number % 250);
+        let _ = write!(
+            text,
+            "[services.service-with-a-rather-long-name-{number}]\n\
+             vips = [\"10.96.{high}.{low}\"]\nports = [80]\nendpoints = [\"127.0.0.2\"]\n"
+        );
+    }
+    text
+}
+
 #[test]
 fn scrapers_that_do_not_read_take_little_and_keep_nobody_out() {
     let Some(host) = Host::alone() else { return };
-    let text = listening(&json!("127.0.0.1:9900"));
-    let mut daemon = Daemon::start(PROGRAM, &host, Some(&text));
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&many_services()));
     let agent = Agent::start(&daemon);
     daemon.wait_until("metrics are served", |_| serves("127.0.0.1:9900"));
     let slow: Vec<_> = (0..400)
         .filter_map(|number| {
-            let mut stream = TcpStream::connect("127.0.0.1:9900").ok()?;
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+            socket.set_recv_buffer_size(2_048).ok()?;
+            socket.connect(&address("127.0.0.1:9900").into()).ok()?;
             if number % 2 == 0 {
-                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+                let _ = (&socket).write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
             }
-            Some(stream)
+            Some(socket)
         })
         .collect();
     assert!(!slow.is_empty());
+    // Others on the control socket notice nothing.
     assert_eq!(daemon.state(), "routing");
     daemon.wait_until("a scraper that reads is served", |_| {
         serves("127.0.0.1:9900")
@@ -254,6 +274,34 @@ fn scrapers_that_do_not_read_take_little_and_keep_nobody_out() {
     let resident: u64 = field(agent.0.id().into(), "VmHWM:").parse().unwrap();
     assert!(resident < 48 * 1024, "{resident} kB");
     drop(slow);
+}
+
+#[test]
+fn thousands_of_scrapes_leave_nothing_behind() {
+    let Some(host) = Host::alone() else { return };
+    let text = listening(&json!("127.0.0.1:9900"));
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&text));
+    let agent = Agent::start(&daemon);
+    daemon.wait_until("metrics are served", |_| serves("127.0.0.1:9900"));
+    let open = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let idle = |daemon: &Daemon| (open(daemon.pid()), open(agent.0.id()));
+    let before = idle(&daemon);
+    // Threads begin in the network of the test.
+    let served: usize = thread::scope(|scope| {
+        let scraper = || (0..300).filter(|_| serves("127.0.0.1:9900")).count();
+        let scrapers: Vec<_> = (0..8).map(|_| scope.spawn(scraper)).collect();
+        let served = scrapers.into_iter().map(|it| it.join().unwrap());
+        served.sum()
+    });
+    // One that waits too long for its turn is told so.
+    assert!(served > 1_200, "{served}");
+    daemon.wait_until("everything is closed", |daemon| {
+        let (daemon, agent) = idle(daemon);
+        daemon <= before.0 && agent <= before.1
+    });
+    let resident: u64 = field(agent.0.id().into(), "VmHWM:").parse().unwrap();
+    assert!(resident < 48 * 1024, "{resident} kB");
+    assert_eq!(daemon.state(), "routing");
 }
 
 #[test]
