@@ -469,7 +469,7 @@ impl Metrics {
         let families: [(&str, &str, Pick); 2] = [
             (
                 "service_connect_duration",
-                "From the first segment of a connection until it stood, counted at its end.",
+                "From the first segment of a connection until it stood, counted at most 15 seconds later.",
                 |times, sums| (times.connecting, sums.connecting),
             ),
             (

@@ -4,6 +4,7 @@ fn written(format: Format) -> String {
     let metrics = Metrics {
         snapshot: Snapshot::default(),
         cgroups: BTreeMap::new(),
+        arrived: BTreeMap::new(),
         limits: Limits::default(),
         history: Some(History::begun()),
         version: "1".to_owned(),
