@@ -7,6 +7,8 @@ APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light li
 TOOLS := bpf-linker@0.13.0
 # What only `make test` needs: pages are read, a guest is installed that systemd boots in, packages are made.
 APT_TEST := mandoc man-db mmdebstrap systemd-container
+# The same, unpacked below target/: it would be a service of this machine if it were installed.
+APT_PROMETHEUS := prometheus
 TOOLS_TEST := cargo-deb@3.8.0 cargo-generate-rpm@0.21.0
 TOOLS_LINT := cargo-deny@0.20.2
 TOOLS_FUZZ := cargo-fuzz@0.13.2
@@ -52,6 +54,7 @@ setup: ## Install what building needs (Debian, as root); does nothing the second
 setup-test: setup
 	@packaging/setup.sh $(APT_TEST)
 	@packaging/setup-tools.sh $(TOOLS_TEST)
+	@tests/matrix/unpack.sh target/prometheus $(APT_PROMETHEUS)
 
 setup-deb: setup
 	@packaging/setup.sh $(APT_DEB)

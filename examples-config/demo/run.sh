@@ -67,7 +67,8 @@ done
 step "The daemon, attached to cgroup /$name only"
 cp "$here/mesh.toml" "$dir/mesh.toml"
 cat "$dir/mesh.toml"
-"$bin" run --config "$dir/mesh.toml" --cgroup "/$name" --socket "$dir/control.sock" 2>"$dir/log" &
+"$bin" run --config "$dir/mesh.toml" --cgroup "/$name" --socket "$dir/control.sock" \
+    --no-agent 2>"$dir/log" &
 daemon=$!
 pids+=("$daemon")
 for _ in {1..250}; do

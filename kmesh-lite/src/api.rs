@@ -3,6 +3,7 @@
 //! Fields are only ever added. Addresses, durations and times are text or carry their unit in the
 //! name; times are RFC 3339 in UTC. Texts are for people and may change; decide by the other fields.
 
+mod agent;
 mod check;
 mod connections;
 mod dump;
@@ -13,6 +14,7 @@ mod plan;
 mod status;
 mod traffic;
 
+pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
 pub use check::Checked;
 pub use connections::{ConnectionStatus, Connections};
 pub use dump::Row;

@@ -1,5 +1,6 @@
 //! The command line: arguments in, text or JSON and an exit code out.
 
+mod agent;
 mod args;
 mod ask;
 mod check;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     let mut output = Output::default();
     let outcome = match args.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Agent(args) => agent::run(args),
         Verb::Check(args) => check::run(args, &mut output),
         Verb::Plan(args) => plan::run(args, &mut output),
         Verb::Reload(args) => reload::run(args, &mut output),

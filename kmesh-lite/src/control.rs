@@ -5,7 +5,7 @@ mod lock;
 mod request;
 mod server;
 
-pub use client::{Client, ClientError, process};
+pub use client::{Client, ClientError, process, request};
 pub use lock::{Lock, LockError, holder_of as lock_holder, make_folder};
 pub use request::{Caller, Later, Reply, Request, Requests, Text};
-pub use server::{Control, ControlError};
+pub use server::{Control, ControlError, Stalling};

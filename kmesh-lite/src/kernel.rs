@@ -146,6 +146,8 @@ impl From<MapsError> for KernelError {
 /// What the kernel holds at the moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// Which versions of rows count.
+    pub generation: u64,
     pub tables: Tables,
     pub counters: Counters,
     /// How many rows the tables that there are have room for. A larger mesh gets others.
@@ -329,8 +331,11 @@ impl Kernel {
 
     /// Reads all tables and their counters.
     pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
-        let tables = self.read()?.tables;
+        let Actual {
+            generation, tables, ..
+        } = self.read()?;
         Ok(Snapshot {
+            generation,
             counters: self.object.maps.counters(&tables)?,
             room: self.object.maps.room(),
             attached: self.attached_to()?,

@@ -5,8 +5,10 @@
 //!
 //! The shell around it uses the core: `sources` and `config` make meshes, `host` gathers facts, `kernel`
 //! carries plans out, `report` puts into words what the kernel holds, `api` and `control` are the socket,
-//! and `daemon` and `cli` bring them together.
+//! and `daemon` and `cli` bring them together. `agent` is another process, which reaches the daemon by
+//! `control` only.
 
+mod agent;
 mod api;
 pub mod cli;
 pub mod config;

@@ -1,4 +1,4 @@
-# The user kmesh stays: it owns no file, and its number must not be given to another.
+# The users stay: they own no file, and their numbers must not be given to others.
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
     if [ "$1" != 0 ]; then

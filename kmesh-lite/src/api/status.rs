@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::{Failure, FailureKind, Findings};
+use super::{AgentStatus, Failure, FailureKind, Findings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub struct Status {
     pub datapath: DatapathStatus,
     /// None if it is not running.
     pub daemon: Option<About>,
+    /// None if there is neither one nor anything for it to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,6 +39,8 @@ pub struct Args {
 pub enum Verb {
     /// Run the daemon: keep the kernel equal to the file
     Run(Run),
+    /// Run the agent: serve metrics over TCP, without any right on this host
+    Agent(Agent),
     /// Validate a file; needs no privileges and no daemon
     Check(Check),
     /// Show what applying the file would change
@@ -68,12 +70,15 @@ pub enum Verb {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  kmesh-lite run                                    what the systemd unit does
+  kmesh-lite run                                    in a terminal: the daemon and its agent
   kmesh-lite run --config ./mesh.toml --socket ./control.sock --cgroup /test.slice
                                                     try a file on a few processes only
+  kmesh-lite run --no-agent                         what the systemd unit does: the agent has its own
 
 SIGHUP reloads the file and repairs drift; SIGTERM and SIGINT stop, a second one at once.
-A missing or invalid file does not end the daemon: it says so and applies the file once it is mended.")]
+A missing or invalid file does not end the daemon: it says so and applies the file once it is mended.
+An agent runs beside it as a child process, which serves metrics where `[metrics] listen` says so. Where
+root starts it, the agent is the user kmesh-agent, or else nobody, in the group of the control socket.")]
 pub struct Run {
     /// The file; drop-ins are read from mesh.d beside it
     #[arg(long, value_name = "PATH", default_value = CONFIG)]
@@ -89,6 +94,26 @@ pub struct Run {
     /// Compare the kernel with the file this often and repair what differs
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub resync: u64,
+    /// Start no agent: there is one already, or nothing is to be served over TCP
+    #[arg(long)]
+    pub no_agent: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite agent                                  what the systemd unit does
+
+It does what the daemon on the control socket says: it listens where `[metrics] listen` of mesh.toml
+says so, and answers GET /metrics there with what the daemon tells it. It needs no right but to read
+from the control socket. While the daemon is away it answers 503, and it follows the next one.
+`kmesh-lite run` in a terminal starts one by itself.")]
+pub struct Agent {
+    #[command(flatten)]
+    pub socket: Socket,
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true, value_parser = level())]
+    pub log_level: LevelFilter,
 }
 
 #[derive(Debug, clap::Args)]
@@ -412,7 +437,11 @@ impl Verb {
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,
-            Self::Run(_) | Self::Waypoint(_) | Self::Schema | Self::Completions(_) => false,
+            Self::Run(_)
+            | Self::Agent(_)
+            | Self::Waypoint(_)
+            | Self::Schema
+            | Self::Completions(_) => false,
         }
     }
 }

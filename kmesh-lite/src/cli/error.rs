@@ -2,6 +2,7 @@
 
 use super::output::{BOLD, ERROR, Output, WriteError};
 use super::{Exit, output};
+use crate::agent::AgentError;
 use crate::api::{Failure, FailureKind};
 use crate::control::ClientError;
 use crate::daemon::DaemonError;
@@ -27,6 +28,10 @@ pub enum CliError {
     Log(#[from] LogError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("cannot start the thread of the agent")]
+    Companion(#[source] io::Error),
     #[error(transparent)]
     Forwarder(#[from] ForwarderError),
     #[error(

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use super::{CliError, Exit, VerbResult, args};
+use crate::agent::{Companion, CompanionOptions};
 use crate::daemon::{self, DaemonOptions, Headers, LastGood, Systemd};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::model::CgroupRef;
@@ -31,6 +32,14 @@ pub fn run(args: args::Run) -> VerbResult {
     // On a thread of its own: a client that waits for its server must not wait for a pass.
     let mut reader = None;
     let mut left = Systemd::descriptors();
+    let companion = (!args.no_agent).then(|| CompanionOptions {
+        socket: options.socket.clone(),
+        log_level: args.log_level,
+    });
+    // Not before the descriptors of the kernel's side are closed to programs that are started. It ends with
+    // this function.
+    let companion = companion.map(Companion::start).transpose();
+    let _companion = companion.map_err(CliError::Companion)?;
     let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
     daemon::run(options, claim, source, last_good, |room| {
         let mut kernel = Kernel::take_over(room, own, left)?;

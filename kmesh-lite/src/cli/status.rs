@@ -5,7 +5,7 @@ use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
-use crate::api::{CallerStatus, DatapathStatus, ServiceStatus, State, Status};
+use crate::api::{AgentStatus, CallerStatus, DatapathStatus, ServiceStatus, State, Status};
 use crate::control::ClientError;
 use crate::log::chain;
 use crate::report::{self, FEW};
@@ -284,6 +284,9 @@ fn facts(text: &mut String, status: &Status) {
     if !status.datapath.absent.is_empty() {
         fact("waiting for", status.datapath.absent.join(" "));
     }
+    if let Some(agent) = &status.agent {
+        metrics(agent, &mut fact);
+    }
     if let Some(about) = &status.daemon {
         fact(
             "version",
@@ -294,6 +297,29 @@ fn facts(text: &mut String, status: &Status) {
         );
     }
     table.write(text);
+}
+
+/// Where metrics are served over TCP.
+fn metrics(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
+    if agent.metrics.is_empty() {
+        return;
+    }
+    let mut places = Vec::new();
+    for listener in &agent.metrics {
+        let place = &listener.listen;
+        places.push(match &listener.error {
+            None if listener.serving || agent.away => place.clone(),
+            None => format!("{WARN}{place}: not yet{WARN:#}"),
+            Some(error) => format!("{WARN}{place}: {error}; it is tried again{WARN:#}"),
+        });
+    }
+    let mut places = places.join(", ");
+    if agent.away {
+        let since = agent.heard.as_ref();
+        let since = since.map_or_else(String::new, |heard| format!(" since {heard}"));
+        let _ = write!(places, ": {WARN}no agent answers{since}{WARN:#}");
+    }
+    fact("metrics", places);
 }
 
 fn totals(text: &mut String, datapath: &DatapathStatus) {

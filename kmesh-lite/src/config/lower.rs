@@ -125,6 +125,7 @@ pub fn lower(
         vip_ranges,
         allow_empty: settings::allow_empty(&merged),
         accounting: settings::accounting(&merged),
+        metrics: settings::metrics(&merged, &mut report),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),

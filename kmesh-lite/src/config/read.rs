@@ -271,6 +271,28 @@ impl<T: Read> Read for List<T> {
     }
 }
 
+/// One value, or an array of them.
+#[derive(Debug)]
+pub struct OneOrMore<T> {
+    pub items: Vec<At<T>>,
+}
+
+impl<T: Read> Read for OneOrMore<T> {
+    const WHAT: &'static str = T::WHAT;
+
+    fn what() -> String {
+        format!("{}, or an array of such", T::what())
+    }
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let items = match value.get_ref() {
+            DeValue::Array(_) => List::read(value, reader)?.items,
+            _ => vec![At::read(value, reader)?],
+        };
+        Some(Self { items })
+    }
+}
+
 /// A table whose keys are names that the operator chooses.
 #[derive(Debug)]
 pub struct Named<T> {
@@ -435,6 +457,21 @@ transparent! {
     At => T;
     Required => T;
     List => Vec<T>;
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMore<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMore_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
 }
 
 impl<T: JsonSchema> JsonSchema for Named<T> {

@@ -6,7 +6,7 @@ use super::endpoint::{
     EndpointTable, EndpointText, LocalityTable, LocalityText, SharedEndpoint, VipText,
 };
 use super::port::{PortTable, PortText};
-use super::read::{At, List, Named, Required, text};
+use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
     CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
 };
@@ -19,7 +19,8 @@ use serde_json::Value;
 text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
-    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]` and `[limits]` may each stand in one file.
+    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]` and `[limits]` may each
+    /// stand in one file.
     /// The order of entries and files never matters.
     DocumentText "a table" {
         /// This host: what localities of endpoints are compared with.
@@ -30,6 +31,8 @@ text! {
         capture: Option<CaptureText>,
         /// What is counted of connections.
         accounting: Option<AccountingText>,
+        /// Where metrics are served to Prometheus, beside the control socket.
+        metrics: Option<MetricsText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
         limits: Option<LimitsText>,
@@ -90,6 +93,16 @@ text! {
         /// Whether connections are followed from their first segment to their end: what became of them,
         /// how long they took, and how many bytes they carried. Default: true.
         enabled: Option<At<Flag>>,
+    }
+}
+
+text! {
+    /// Where metrics are served to Prometheus, beside the control socket.
+    MetricsText "a table" {
+        /// Addresses and ports of this host at which the agent answers `GET /metrics`, to everybody who
+        /// reaches them: one, or several. `0.0.0.0` and `[::]` are every address. An address that is
+        /// taken or not there is tried again until it can be had. Default: none.
+        listen: Option<OneOrMore<SocketText>>,
     }
 }
 
@@ -172,12 +185,13 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 12] = [
+const TABLES: [(&str, &[&str]); 13] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
     ("`[capture]`", CaptureText::KEYS),
     ("`[accounting]`", AccountingText::KEYS),
+    ("`[metrics]`", MetricsText::KEYS),
     ("`[limits]`", LimitsText::KEYS),
     ("a service (`[services.NAME]`)", ServiceText::KEYS),
     (
@@ -252,6 +266,7 @@ mod tests {
             ("MeshText", MeshText::KEYS, "[mesh]\n"),
             ("CaptureText", CaptureText::KEYS, "[capture]\n"),
             ("AccountingText", AccountingText::KEYS, "[accounting]\n"),
+            ("MetricsText", MetricsText::KEYS, "[metrics]\n"),
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),

@@ -163,22 +163,47 @@ impl Client {
             let greeting = request(Method::GET, "/v1", Bytes::new())?;
             self.exchange(greeting, GREETING.min(patience)).await?;
             let request = request(method, path, body)?;
-            let (response, pid) = self.exchange(request, patience).await?;
-            let fine = response.status().is_success();
+            let (response, pid) = self.send(request, patience).await?;
             let mut body = response.into_body();
-            if fine {
-                while let Some(piece) = self.piece(&mut body, pid).await? {
-                    to.write_all(&piece).map_err(ClientError::Write)?;
-                }
-                return to.flush().map_err(ClientError::Write);
-            }
-            let mut text = Vec::new();
             while let Some(piece) = self.piece(&mut body, pid).await? {
-                text.extend_from_slice(&piece);
+                to.write_all(&piece).map_err(ClientError::Write)?;
             }
-            let failure: Failure = serde_json::from_slice(&text).map_err(ClientError::Answer)?;
-            Err(failure.into())
+            to.flush().map_err(ClientError::Write)
         })
+    }
+
+    /// The head of an answer of success, whose body is still to come, and who gives it.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<(Response<Incoming>, Option<i32>), ClientError> {
+        let (response, pid) = self.exchange(request, patience).await?;
+        if response.status().is_success() {
+            return Ok((response, pid));
+        }
+        let mut body = response.into_body();
+        let mut text = Vec::new();
+        while let Some(piece) = self.piece(&mut body, pid).await? {
+            text.extend_from_slice(&piece);
+        }
+        let failure: Failure = serde_json::from_slice(&text).map_err(ClientError::Answer)?;
+        Err(failure.into())
+    }
+
+    /// The same with the whole body, which is short.
+    pub async fn value<T: DeserializeOwned>(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        let (response, pid) = self.send(request, patience).await?;
+        let mut body = response.into_body();
+        let mut text = Vec::new();
+        while let Some(piece) = self.piece(&mut body, pid).await? {
+            text.extend_from_slice(&piece);
+        }
+        serde_json::from_slice(&text).map_err(ClientError::Answer)
     }
 
     /// The head of an answer, and who gives it.
@@ -236,7 +261,11 @@ impl Client {
     }
 }
 
-fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
+pub fn request(
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
     Request::builder()
         .method(method)
         .uri(path)

@@ -1,7 +1,8 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    Connections, Explanation, Failure, FileText, PlanText, Reloaded, Status, TrafficSums,
+    AgentReport, Connections, Duties, Explanation, Failure, FileText, PlanText, Reloaded, Status,
+    TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -51,6 +52,18 @@ pub enum Request {
     Metrics {
         format: Format,
         reply: Reply<Text>,
+    },
+    /// The agent wants to know what to do.
+    Duties {
+        /// The answer waits until it is another revision than this.
+        known: Option<u64>,
+        reply: Reply<Duties>,
+    },
+    /// The agent says how it gets on.
+    Agent {
+        report: AgentReport,
+        caller: Caller,
+        reply: Reply<()>,
     },
 }
 

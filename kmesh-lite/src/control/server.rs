@@ -7,10 +7,13 @@
 //! POST /v1/plan               {"files": [{"path": "mesh.toml", "text": "..."}]}, the main file first,
 //!                             or nothing: the daemon's own files
 //! POST /v1/reload
+//! GET  /v1/agent?revision=NUMBER  what an agent is to do, once that is another revision
+//! POST /v1/agent              {"metrics": [{"listen": "127.0.0.1:9900"}]}, how the agent gets on
+//! GET  /metrics
 //! ```
 //!
 //! Who may do what: root and the daemon's own user everything; members of the socket's group read,
-//! and plan. Nobody can make the daemon open a file: a plan of another file comes with its text.
+//! and plan; one with the user of the agent reports as well. Nobody can make the daemon open a file: a plan of another file comes with its text.
 //!
 //! The server has a thread of its own and only ever waits; the loop answers when it gets there, with
 //! values, and threads beside it make words of them. Each user has a number of connections, readers
@@ -25,6 +28,8 @@ mod serve;
 mod slots;
 mod stall;
 
+pub use stall::Stalling;
+
 use super::{Lock, LockError, Requests};
 use place::Place;
 use std::io;
@@ -32,9 +37,9 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
-/// Threads that make words of values: a dump for a reader and one for root wait for those who read
-/// them, and the others do not wait.
-const WORDS: usize = 4;
+/// Threads that make words of values: a dump for a reader, one for root, and the scrapes of the agent wait
+/// for those who read them, and the others do not wait.
+const WORDS: usize = 4 + slots::SCRAPES;
 
 /// The socket, served until this is dropped.
 pub struct Control {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod reload;
+mod roster;
 mod state;
 
 use super::DaemonError;
@@ -108,6 +109,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Request(request) => self.request(request),
             }
         }
+        self.state.roster.dismiss();
         self.supervisor.tell(News::Stopping);
         info!("stopping");
     }
@@ -139,6 +141,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
+            Request::Duties { known, reply } => self.state.roster.tell(known, reply),
+            Request::Agent {
+                report,
+                caller,
+                reply,
+            } => {
+                self.state.roster.hear(report, caller);
+                drop(reply.send(Ok(())));
+            }
         }
     }
 

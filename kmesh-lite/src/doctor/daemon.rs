@@ -116,6 +116,7 @@ pub mod tests {
             last_reload: None,
             last_pass: None,
             datapath: DatapathStatus::default(),
+            agent: None,
             daemon: Some(About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 commit: env!("KMESH_LITE_COMMIT").to_owned(),

@@ -94,8 +94,11 @@ impl Observer {
 
     /// Reads all tables and their counters.
     pub fn snapshot(&mut self) -> Result<Snapshot, MapsError> {
-        let tables = self.read()?.tables;
+        let Actual {
+            generation, tables, ..
+        } = self.read()?;
         Ok(Snapshot {
+            generation,
             counters: self.maps.counters(&tables)?,
             room: self.maps.room(),
             attached: self.attached.clone(),

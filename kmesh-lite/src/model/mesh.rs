@@ -6,7 +6,7 @@ use super::{
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A whole mesh, as this host sees it. References between its parts resolve.
@@ -23,6 +23,8 @@ pub struct Mesh {
     pub allow_empty: bool,
     /// Whether connections are accounted.
     pub accounting: bool,
+    /// Where the agent serves metrics, sorted.
+    pub metrics: Vec<SocketAddr>,
     pub capture: Capture,
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,

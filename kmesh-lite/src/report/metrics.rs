@@ -2,19 +2,25 @@
 //!
 //! In: a snapshot, and what the daemon remembers of its own work. Out: one of the formats that the crate
 //! writes. What is counted of endpoints, clients and waypoints is there once a connection was made: a mesh of
-//! 100,000 endpoints would be as many series otherwise, of which hardly one ever changes.
+//! 100,000 endpoints would be as many series otherwise, of which hardly one ever changes. Families without
+//! a series are left out.
 
 mod arrivals;
+mod process;
 mod programs;
 
 use super::arrivals::Arrived;
 use super::connections::unit;
+use super::status::refusing;
 use super::titles::titles;
 use super::traffic::{ByWhom, word};
+use crate::api::State;
+use crate::host::Usage;
 use crate::kernel::Snapshot;
 use crate::model::{Limits, Table};
 use kmesh_lite_common::{Durations, Ending, ServiceId, Traffic};
 use kmesh_lite_ebpf::Outcome;
+use process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder,
@@ -124,13 +130,22 @@ pub struct Metrics {
     pub history: Option<History>,
     pub version: String,
     pub commit: String,
+    /// How the mesh is, if a daemon says so.
+    pub state: Option<State>,
+    /// What the daemon takes of the host.
+    pub usage: Usage,
 }
 
 impl Metrics {
     /// Writes them as they are made.
     pub fn write(self, format: Format, to: &mut dyn Write) -> io::Result<()> {
-        let mut registry = Registry::with_prefix("kmesh_lite");
-        registry.register_collector(Box::new(self));
+        let mut registry = Registry::default();
+        if let Some(history) = &self.history {
+            let process = Process::new(self.usage, history.started);
+            registry.register_collector(Box::new(process));
+        }
+        let own = registry.sub_registry_with_prefix("kmesh_lite");
+        own.register_collector(Box::new(self));
         let mut to = Text { to, failed: None };
         let written = match format {
             Format::Prometheus => prometheus_text::encode(&mut to, &registry),
@@ -229,13 +244,6 @@ fn single_gauge(
 /// What the daemon did.
 fn work(to: &mut DescriptorEncoder<'_>, history: &History) -> fmt::Result {
     let seconds = &Unit::Seconds;
-    single_gauge(
-        to,
-        "start_time",
-        Some(seconds),
-        "When the daemon began, since 1970.",
-        history.started,
-    )?;
     if let Some(applied) = history.last_reload {
         let help = "Whether the configuration was applied when it was read last: 1 or 0.";
         single_gauge(
@@ -309,7 +317,16 @@ impl Metrics {
     fn about(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let labels = [("version", self.version.as_str()), ("commit", &self.commit)];
         let mut build = family(to, "build", None, MetricType::Info, "What is running.")?;
-        build.encode_info(&labels)
+        build.encode_info(&labels)?;
+        if let Some(now) = self.state {
+            let help = "How the mesh is: 1 for the state that it is in, 0 for others.";
+            let mut states = family(to, "state", None, MetricType::Gauge, help)?;
+            for (state, word) in STATES {
+                gauge(&mut states, &[("state", word)], u32::from(state == now))?;
+            }
+        }
+        let help = "The generation that the kernel's tables are in: it grows with every plan.";
+        single_gauge(to, "generation", None, help, self.snapshot.generation)
     }
 
     /// What was decided for connects.
@@ -320,6 +337,18 @@ impl Metrics {
         for outcome in Outcome::ALL {
             let count = counters.outcomes.get(&outcome).copied().unwrap_or_default();
             counter(&mut connects, &[("outcome", outcome.as_str())], count)?;
+        }
+        if self.snapshot.tables.rows.services.is_empty() {
+            return Ok(());
+        }
+        let help = "Whether connects to one of its addresses are refused, because the policy leaves no \
+                    endpoint: 1 or 0.";
+        let mut refuses = family(to, "service_refuses", None, MetricType::Gauge, help)?;
+        let refusing = refusing(&self.snapshot.tables);
+        for (id, service) in &self.snapshot.tables.rows.services {
+            let refuses_now = u32::from(refusing.contains(id));
+            let labels = [("service", service.name.to_string())];
+            gauge(&mut refuses, &labels, refuses_now)?;
         }
         let help = "Connects that were decided for a service.";
         let mut connects = family(to, "service_connects", None, MetricType::Counter, help)?;
@@ -345,7 +374,7 @@ impl Metrics {
         let listed = snapshot.connections.len() as u64;
         gauge(&mut rows, &[("table", "connections")], listed)?;
         let help = "Rows that there may be; `[limits]` says how many.";
-        let mut limits = family(to, "table_limit_rows", None, MetricType::Gauge, help)?;
+        let mut limits = family(to, "table_rows_limit", None, MetricType::Gauge, help)?;
         for table in Table::ALL {
             gauge(
                 &mut limits,
@@ -440,7 +469,7 @@ impl Metrics {
         let families: [(&str, &str, Pick); 2] = [
             (
                 "service_connect_duration",
-                "From the first segment of a connection until it stood.",
+                "From the first segment of a connection until it stood, counted at most 15 seconds later.",
                 |times, sums| (times.connecting, sums.connecting),
             ),
             (
@@ -449,6 +478,9 @@ impl Metrics {
                 |times, sums| (times.open, sums.open),
             ),
         ];
+        if self.snapshot.accounts.durations.is_empty() {
+            return Ok(());
+        }
         for (name, help, pick) in families {
             let mut family = family(to, name, Some(&Unit::Seconds), MetricType::Histogram, help)?;
             for (id, times) in &self.snapshot.accounts.durations {
@@ -470,6 +502,16 @@ impl Metrics {
 
 const OTHER: &str = "other";
 
+/// The states of a mesh that has a daemon.
+const STATES: [(State, &str); 6] = [
+    (State::Routing, "routing"),
+    (State::Waiting, "waiting"),
+    (State::Keeping, "keeping"),
+    (State::Failing, "failing"),
+    (State::Empty, "empty"),
+    (State::Uncaptured, "uncaptured"),
+];
+
 type Labels = Vec<(&'static str, String)>;
 
 /// A counter: its name, its unit, what it is, and where it is found.
@@ -483,8 +525,11 @@ type Endings = (
 
 /// The families of sums that there are for `whom`.
 fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) -> fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let named = |what: &str| format!("{whom}_{what}");
-    let simple: [Simple<'_>; 4] = [
+    let simple: [Simple<'_>; 5] = [
         (
             "connections_established",
             None,
@@ -509,6 +554,12 @@ fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) 
             "Segments that were sent again.",
             |it| it.retransmits,
         ),
+        (
+            "rtt_samples",
+            None,
+            "Smoothed round trip times that are in the sum of these.",
+            |it| it.rtts,
+        ),
     ];
     for (what, unit, help, of) in simple {
         let name = named(what);
@@ -530,6 +581,10 @@ fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) 
         ),
     ];
     for (what, help, of) in endings {
+        let is_any = |sums: &Traffic| of(sums).iter().any(|count| *count > 0);
+        if !rows.iter().any(|(_, sums)| is_any(sums)) {
+            continue;
+        }
         let name = named(what);
         let mut family = family(to, &name, None, MetricType::Counter, help)?;
         for (labels, sums) in rows {
@@ -551,11 +606,11 @@ fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic)]) 
     for (labels, sums) in rows {
         gauge(&mut active, labels, sums.active())?;
     }
-    let name = named("rtt_average");
-    let help = "Mean of the smoothed round trip times that connections had when they were looked at, and at their end.";
-    let mut rtt = family(to, &name, Some(&Unit::Seconds), MetricType::Gauge, help)?;
-    for (labels, sums) in rows.iter().filter(|(_, sums)| sums.rtts > 0) {
-        gauge(&mut rtt, labels, sums.rtt as f64 / sums.rtts as f64 / 1e6)?;
+    let name = named("rtt");
+    let help = "Sum of the smoothed round trip times that connections had when they were looked at, and at their end.";
+    let mut rtt = family(to, &name, Some(&Unit::Seconds), MetricType::Counter, help)?;
+    for (labels, sums) in rows {
+        counter(&mut rtt, labels, sums.rtt as f64 / 1e6)?;
     }
     Ok(())
 }
@@ -602,3 +657,6 @@ fn histogram(
     let sum = nanoseconds as f64 / 1e9;
     to.encode_histogram_with_native::<NoLabelSet>(sum, counts.iter().sum(), &classic, None, native)
 }
+
+#[cfg(test)]
+mod tests;

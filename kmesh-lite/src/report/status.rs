@@ -52,6 +52,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         last_pass: None,
         datapath,
         daemon: None,
+        agent: None,
     })
 }
 
@@ -133,6 +134,17 @@ fn frontend(frontend: &Frontend) -> String {
     } else {
         format!("{address}/{protocol} to {}", frontend.target)
     }
+}
+
+/// Services of which some frontend refuses connects, because the policy leaves no endpoint.
+pub(super) fn refusing(tables: &Tables) -> BTreeSet<ServiceId> {
+    let frontends = tables.rows.frontends.values();
+    let refused = frontends.filter_map(|frontend| {
+        let id = frontend.service?;
+        let row = tables.rows.services.get(&id)?;
+        (row.waypoint.is_none() && refuses(row, frontend)).then_some(id)
+    });
+    refused.collect()
 }
 
 /// Whether the policy leaves no endpoint for connects to a frontend.

@@ -7,7 +7,7 @@ use crate::Text;
 use clap::{Arg, ArgAction, Command};
 
 const SERVICE: &[&str] = &[
-    "The packages install `kmesh-lite.service`, which runs `kmesh-lite run` as the user `kmesh` with \
+    "The packages install `kmesh-lite.service`, which runs `kmesh-lite run --no-agent` as the user `kmesh` with \
      CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and nothing else. It is ready once the kernel follows the \
      file, and it starts with a bad file or none as well: then it waits for a good one.",
     "`systemctl reload kmesh-lite` waits for the outcome and fails if the file has an error; the \
@@ -16,6 +16,9 @@ const SERVICE: &[&str] = &[
     "The daemon reads the file as its own user: /etc/kmesh and what is in it must be readable for \
      everybody, or for the group `kmesh`. Members of that group may read the status on the control \
      socket; only root and the daemon's user may reload.",
+    "`kmesh-lite-agent.service` runs beside it as the user `kmesh-agent`, without any capability, and is \
+     started, stopped and upgraded with it. The agent serves metrics over TCP where `[metrics] listen` of \
+     the file says so; the daemon itself never listens to the network.",
     "Waypoints with `server_first = true` need CAP_SYS_PTRACE, which the unit does not have: see \
      server-first.conf among the examples.",
 ];

@@ -132,7 +132,9 @@ impl Run {
     pub fn measure(&self, changes: usize) -> Result<Figures, Error> {
         let log = self.folder.path().join("log");
         let mut command = Command::new(&self.program);
-        command.arg("run").arg("--config").arg(self.file());
+        command
+            .args(["run", "--no-agent", "--config"])
+            .arg(self.file());
         command.arg("--cgroup").arg(self.cgroup.path());
         command
             .arg("--socket")

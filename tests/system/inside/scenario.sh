@@ -1,6 +1,7 @@
 # What scenarios are written with. Sourced before each; a command that fails ends the scenario.
 
 unit=kmesh-lite.service
+agent=kmesh-lite-agent.service
 config=/etc/kmesh/mesh.toml
 deb=/in/packages/current.deb
 newer_deb=/in/packages/newer.deb
@@ -75,6 +76,11 @@ serve() {
 # ask ADDRESS PORT: what a server there says. Fails with the reason if the connect fails.
 ask() { timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1" && cat <&3' "$1" "$2"; }
 
+# scrape ADDRESS: what the agent serves there. Fails unless it has metrics.
+scrape() { timeout 5 python3 -c 'import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1]).read().decode())' "http://$1/metrics"; }
+
+agent_pid() { systemctl show --value --property=MainPID "$agent"; }
 main_pid() { systemctl show --value --property=MainPID "$unit"; }
 state() { systemctl show --value --property=ActiveState "$unit"; }
 status_text() { systemctl show --value --property=StatusText "$unit"; }

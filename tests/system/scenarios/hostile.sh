@@ -63,13 +63,13 @@ recovers
 
 configured 'RuntimeDirectory=
 ExecStart=
-ExecStart=/usr/bin/kmesh-lite run --socket /run/elsewhere/control.sock'
+ExecStart=/usr/bin/kmesh-lite run --no-agent --socket /run/elsewhere/control.sock'
 fails "a /run that cannot be written to" "cannot create the folder of the control socket, /run/elsewhere"
 recovers
 
 configured 'TemporaryFileSystem=/run/full:size=4k,nr_inodes=1,mode=0777
 ExecStart=
-ExecStart=/usr/bin/kmesh-lite run --socket /run/full/a/control.sock'
+ExecStart=/usr/bin/kmesh-lite run --no-agent --socket /run/full/a/control.sock'
 say "a disk that is full keeps nothing from being routed"
 systemctl stop "$unit"
 since=$(date '+%F %T')

@@ -27,6 +27,8 @@ mkdir /etc/kmesh/mesh.d
 echo '# of another package' >/etc/kmesh/mesh.d/other.toml
 dpkg --purge kmesh-lite
 [[ ! -e $config && -e /etc/kmesh/mesh.d/other.toml ]]
+is "$(systemctl show --value --property=LoadState "$agent")" not-found
+! pgrep -u kmesh-agent || fail "an agent is left"
 is "$(find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name '*kmesh*')" ""
 
 say "without drop-ins, nothing of /etc/kmesh"

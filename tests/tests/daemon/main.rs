@@ -1,5 +1,6 @@
 //! The daemon as people run it: a process with a file, a socket, signals and a supervisor.
 
+mod agent;
 mod check;
 mod doctor;
 mod hitless;

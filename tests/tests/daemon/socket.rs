@@ -224,7 +224,9 @@ fn a_daemon_without_room_for_its_files_starts_and_makes_them_later() {
     let socket = place.join("deep/control.sock");
     let log = folder.path().join("log");
     let mut command = Command::new(PROGRAM);
-    command.arg("run").arg("--cgroup").arg(host.cgroup.path());
+    command
+        .args(["run", "--no-agent", "--cgroup"])
+        .arg(host.cgroup.path());
     command
         .arg("--config")
         .arg(&config)

@@ -45,18 +45,23 @@ fn what_the_starter_file_suggests_is_valid_too() {
 
 /// The other half, `systemd-analyze verify`, needs the installed files: see tests/system.
 #[test]
-fn the_unit_is_hardened() {
-    let unit = file("systemd/kmesh-lite.service");
-    let analyze = Command::new("systemd-analyze")
-        .args(["security", "--offline=yes", "--no-pager", "--threshold=20"])
-        .arg(&unit)
-        .output();
-    let Ok(output) = analyze else {
-        return require::skip("systemd-analyze is not installed");
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "exposure above 2.0:\n{said}");
-    assert!(said.contains("Overall exposure level"), "{said}");
+fn the_units_are_hardened() {
+    for (unit, most) in [("kmesh-lite", 20), ("kmesh-lite-agent", 15)] {
+        let analyze = Command::new("systemd-analyze")
+            .args(["security", "--offline=yes", "--no-pager"])
+            .arg(format!("--threshold={most}"))
+            .arg(file(&format!("systemd/{unit}.service")))
+            .output();
+        let Ok(output) = analyze else {
+            return require::skip("systemd-analyze is not installed");
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{unit}: above {most} tenths:\n{said}"
+        );
+        assert!(said.contains("Overall exposure level"), "{said}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod forwarder;
 mod haproxy;
 mod mariadb;
 mod nginx;
+mod prometheus;
 mod smtp;
 mod ssh;
 

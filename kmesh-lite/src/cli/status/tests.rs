@@ -93,6 +93,7 @@ fn status() -> Status {
             pid: 7,
             started: "2026-01-01T00:00:00.000Z".to_owned(),
         }),
+        agent: None,
     }
 }
 

@@ -5,8 +5,8 @@ use super::super::piece::{Anchor, Piece, Pieces};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
-    AccountingText, CaptureText, DocumentText, LimitsText, MeshText, NodeText, ServiceText,
-    WaypointText,
+    AccountingText, CaptureText, DocumentText, LimitsText, MeshText, MetricsText, NodeText,
+    ServiceText, WaypointText,
 };
 use super::super::span::Span;
 use super::{Diagnostics, Lowered, Spot, is_clean};
@@ -87,6 +87,7 @@ pub struct Merged<'a> {
     pub mesh: Single<'a, MeshText>,
     pub capture: Single<'a, CaptureText>,
     pub accounting: Single<'a, AccountingText>,
+    pub metrics: Single<'a, MetricsText>,
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
@@ -118,6 +119,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         mesh,
         capture,
         accounting,
+        metrics,
         limits,
         localities,
         waypoints,
@@ -139,6 +141,14 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         &mut merged.accounting,
         from,
         accounting,
+        |t| t.span,
+        report,
+    );
+    single(
+        "metrics",
+        &mut merged.metrics,
+        from,
+        metrics,
         |t| t.span,
         report,
     );

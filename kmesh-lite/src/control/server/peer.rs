@@ -11,6 +11,8 @@ pub enum Right {
     None,
     /// Look at the state.
     Read,
+    /// Say what came of an agent's duties as well.
+    Report,
     /// Change it.
     Change,
 }
@@ -23,15 +25,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Looks at the credentials of a connection to a socket of `group`.
-    pub fn of(stream: &UnixStream, group: u32) -> io::Result<Self> {
+    /// Looks at the credentials of a connection to a socket of `group`. An agent is a member with the user
+    /// number `agent`.
+    pub fn of(stream: &UnixStream, group: u32, agent: u32) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let own = nix::unistd::geteuid().as_raw();
         let uid = credentials.uid();
         let right = if uid == 0 || uid == own {
             Right::Change
         } else if credentials.gid() == group || groups(stream)?.contains(&group) {
-            Right::Read
+            if uid == agent {
+                Right::Report
+            } else {
+                Right::Read
+            }
         } else {
             Right::None
         };
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn our_own_user_may_change() {
-        let peer = inspect(|stream| Peer::of(stream, 12_345).unwrap());
+        let peer = inspect(|stream| Peer::of(stream, 12_345, 0).unwrap());
         assert_eq!(peer.right, Right::Change);
         assert_eq!(peer.caller.pid, i32::try_from(std::process::id()).ok());
     }

@@ -3,7 +3,7 @@
 use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
-use crate::api::{Failure, FailureKind, PlanRequest, Reloaded};
+use crate::api::{Duties, Failure, FailureKind, PlanRequest, Reloaded};
 use crate::control::{Later, Reply, Request, Requests, Text};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -26,12 +26,17 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 /// The same for who may only read, because the daemon parses what it is sent, which takes some
 /// forty times as much memory for a moment.
 const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
+/// Of a report of the agent.
+const REPORT_BYTES: usize = 16 * 1024;
 /// For a body to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// For a turn.
 const TURN: Duration = Duration::from_secs(20);
 /// For the loop to answer.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// For a change of what an agent is to do; then it is told the same again.
+const POLL: Duration = Duration::from_secs(25);
 
 type Answer = Result<Response, Failure>;
 
@@ -50,6 +55,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/traffic", get(traffic))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
+        .route("/v1/agent", get(duties).post(agent))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
         .route("/v1/reload", post(reload))
@@ -153,6 +159,46 @@ async fn metrics(
     Ok((kind, streamed(text, turn)).into_response())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DutiesQuery {
+    revision: Option<u64>,
+}
+
+/// Waits for a change, if the caller knows what there is.
+async fn duties(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<DutiesQuery>, QueryRejection>,
+) -> Result<Json<Duties>, Failure> {
+    allow(peer, Right::Read)?;
+    let known = parse(query)?.revision;
+    let ask = |known| asker.ask(move |reply| Request::Duties { known, reply });
+    match timeout(POLL, ask(known)).await {
+        Ok(answer) => answer.map(Json),
+        Err(_) => ask(None).await.map(Json),
+    }
+}
+
+async fn agent(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    allow(peer, Right::Report)?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let report = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is no report of an agent: {error}")))?;
+    let caller = peer.caller;
+    let request = |reply| Request::Agent {
+        report,
+        caller,
+        reply,
+    };
+    asker.ask(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Written while it is read: neither side ever holds all of it.
 fn streamed(text: Text, turn: Turn) -> Body {
     let (body, mut pieces) = body::streamed(turn);
@@ -170,7 +216,7 @@ async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body
     let turn = asker.turn(&peer, Length::Long).await?;
     let most = match peer.right {
         Right::Change => PLAN_BYTES,
-        Right::Read | Right::None => PLAN_BYTES_OF_READERS,
+        Right::Report | Right::Read | Right::None => PLAN_BYTES_OF_READERS,
     };
     let body = receive(body, most).await?;
     let request = if body.is_empty() {
@@ -204,13 +250,14 @@ async fn reload(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/plan, /v1/reload and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/plan, /v1/reload, /v1/agent and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
         "/v1/plan" | "/v1/reload" => "POST",
+        "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };
     let failure = bad(format!("{} takes {allowed}, not {method}", uri.path()));
@@ -242,7 +289,7 @@ async fn receive(mut body: Body, most: usize) -> Result<Vec<u8>, Failure> {
         Ok(Ok(())) if length <= most => Ok(bytes),
         Ok(Ok(())) => Err(bad(format!(
             "the body has {length} bytes, and {most} are the most{}",
-            if most < PLAN_BYTES {
+            if most == PLAN_BYTES_OF_READERS {
                 "; root may have larger files planned"
             } else {
                 ""
@@ -262,6 +309,7 @@ fn allow(peer: Peer, needed: Right) -> Result<(), Failure> {
     }
     let error = match needed {
         Right::Change => "only root and the daemon's own user may do that",
+        Right::Report => "only root, the daemon's own user and the agent may do that",
         Right::Read | Right::None => {
             "only root, the daemon's own user and the group of the control socket may do that"
         }
@@ -396,6 +444,13 @@ mod tests {
         assert_eq!(run(plan(requests(), peer(Right::None), other())), refused);
         assert_eq!(run(plan(requests(), peer(Right::Read), own())), passed);
         assert_eq!(run(plan(requests(), peer(Right::Read), other())), passed);
+        let report = || Body::from(br#"{"metrics": []}"#.as_slice());
+        assert_eq!(run(agent(requests(), peer(Right::Read), report())), refused);
+        assert_eq!(
+            run(agent(requests(), peer(Right::Report), report())),
+            passed
+        );
+        assert_eq!(run(reload(requests(), peer(Right::Report))), refused);
         assert_eq!(run(reload(requests(), peer(Right::Read))), refused);
         assert_eq!(run(reload(requests(), peer(Right::Change))), passed);
     }

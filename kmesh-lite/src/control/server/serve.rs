@@ -6,6 +6,7 @@ use super::routes;
 use super::slots::Slots;
 use super::stall::Stalling;
 use crate::control::{Lock, Requests};
+use crate::host::agent_user;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -50,6 +51,7 @@ pub async fn serve(
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let router = routes::router(requests);
+    let agent = agent_user();
     let mut slots = Slots::new();
     let crowd = Arc::new(Semaphore::new(CROWD));
     let mut connections = JoinSet::new();
@@ -73,7 +75,7 @@ pub async fn serve(
                 }
             },
         };
-        let peer = match Peer::of(&stream, place.group()) {
+        let peer = match Peer::of(&stream, place.group(), agent) {
             Ok(peer) => peer,
             Err(error) => {
                 debug!(error:%; "cannot tell who connected to the control socket");
@@ -83,7 +85,7 @@ pub async fn serve(
         if let Some(slot) = slots.take(&peer) {
             let (most, stall) = match peer.right {
                 Right::Change => (OWN_PATIENCE, OWN_PATIENCE),
-                Right::Read | Right::None => (CONNECTION, STALL),
+                Right::Report | Right::Read | Right::None => (CONNECTION, STALL),
             };
             let router = router.clone().layer(Extension(peer));
             let stream = Stalling::new(stream, stall);
@@ -128,7 +130,7 @@ async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
 }
 
 /// One request and its answer.
-async fn converse(stream: Stalling, router: Router, most: Duration) {
+async fn converse(stream: Stalling<UnixStream>, router: Router, most: Duration) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)

@@ -1,7 +1,7 @@
 //! How much of the daemon each user may take.
 //!
-//! Root and the daemon's own user have slots and turns of their own, so that no reader can keep
-//! them out. A slot is a connection; a turn is the right to have an answer made and read.
+//! Root and the daemon's own user have slots and turns of their own, and so has the agent, so that no
+//! reader can keep them out. A slot is a connection; a turn is the right to have an answer made and read.
 
 use super::peer::{Peer, Right};
 use std::collections::BTreeMap;
@@ -10,6 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections of root and the daemon's own user.
 const OWN: usize = 16;
+/// Connections of the agent: its scrapes, and the one on which it waits for a change.
+const AGENT: usize = 12;
+/// Scrapes that are answered for it at a time.
+pub const SCRAPES: usize = 4;
 /// Connections of all other users together.
 const OTHERS: usize = 24;
 /// Connections of one of them.
@@ -20,6 +24,7 @@ const SHORT: usize = 2;
 /// The connections that there may be.
 pub struct Slots {
     own: Arc<Semaphore>,
+    agent: Arc<Semaphore>,
     others: Arc<Semaphore>,
     each: BTreeMap<u32, Arc<Semaphore>>,
 }
@@ -34,6 +39,7 @@ impl Slots {
     pub fn new() -> Self {
         Self {
             own: Arc::new(Semaphore::new(OWN)),
+            agent: Arc::new(Semaphore::new(AGENT)),
             others: Arc::new(Semaphore::new(OTHERS)),
             each: BTreeMap::new(),
         }
@@ -41,8 +47,13 @@ impl Slots {
 
     /// A place for a connection of this peer; none if all that it may take are taken.
     pub fn take(&mut self, peer: &Peer) -> Option<Slot> {
-        if peer.right == Right::Change {
-            let of_all = Arc::clone(&self.own).try_acquire_owned().ok()?;
+        let apart = match peer.right {
+            Right::Change => Some(&self.own),
+            Right::Report => Some(&self.agent),
+            Right::Read | Right::None => None,
+        };
+        if let Some(apart) = apart {
+            let of_all = Arc::clone(apart).try_acquire_owned().ok()?;
             return Some(Slot {
                 _of_all: of_all,
                 _of_user: None,
@@ -64,6 +75,7 @@ impl Slots {
 #[derive(Clone)]
 pub struct Turns {
     own_long: Arc<Semaphore>,
+    agent: Arc<Semaphore>,
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
 }
@@ -85,6 +97,7 @@ impl Turns {
     pub fn new() -> Self {
         Self {
             own_long: Arc::new(Semaphore::new(1)),
+            agent: Arc::new(Semaphore::new(SCRAPES)),
             short: Arc::new(Semaphore::new(SHORT)),
             long: Arc::new(Semaphore::new(1)),
         }
@@ -95,6 +108,7 @@ impl Turns {
         let turns = match (peer.right, length) {
             (Right::Change, Length::Short) => return Turn { _permit: None },
             (Right::Change, Length::Long) => &self.own_long,
+            (Right::Report, _) => &self.agent,
             (Right::None | Right::Read, Length::Short) => &self.short,
             (Right::None | Right::Read, Length::Long) => &self.long,
         };
@@ -133,6 +147,7 @@ mod tests {
         assert_eq!((two.len(), three.len()), (EACH, EACH));
         assert_eq!(take(1003, Right::Read, OTHERS).len(), 0);
         assert_eq!(take(0, Right::Change, OWN).len(), OWN);
+        assert_eq!(take(1004, Right::Report, AGENT).len(), AGENT);
         drop(one);
         assert_eq!(take(1003, Right::Read, OTHERS).len(), EACH);
     }

@@ -5,19 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
 /// A stream on which a write fails when nothing of it has been taken for a while.
-pub struct Stalling {
-    stream: UnixStream,
+pub struct Stalling<S> {
+    stream: S,
     most: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stalling {
-    pub fn new(stream: UnixStream, most: Duration) -> Self {
+impl<S> Stalling<S> {
+    pub fn new(stream: S, most: Duration) -> Self {
         Self {
             stream,
             most,
@@ -41,7 +40,7 @@ impl Stalling {
     }
 }
 
-impl AsyncRead for Stalling {
+impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -51,7 +50,7 @@ impl AsyncRead for Stalling {
     }
 }
 
-impl AsyncWrite for Stalling {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,6 +86,7 @@ impl AsyncWrite for Stalling {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use tokio::net::UnixStream;
 
     #[test]
     fn a_peer_that_does_not_read_ends_the_write() {

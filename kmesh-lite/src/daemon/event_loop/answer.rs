@@ -12,7 +12,7 @@ use crate::control::{Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::host::{self, Cgroups, monotonic};
+use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Client, Format, Metrics};
@@ -44,6 +44,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_pass: state.last_pass.clone(),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
+            agent: state.roster.status(),
         };
         Ok(Later::new(move || {
             config.problems = (!problems.is_empty()).then(|| findings(&problems, false));
@@ -159,6 +160,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.cloned();
         let limits = held.map_or(snapshot.room, |mesh| mesh.limits);
+        let state = Some(self.state.kind());
         let history = Some(self.state.history.clone());
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
@@ -173,6 +175,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 history,
                 version: about.version,
                 commit: about.commit,
+                state,
+                usage: Usage::look(),
             };
             metrics.write(format, to)
         }))

@@ -1,5 +1,6 @@
 //! What the daemon knows between two events.
 
+use super::roster::Roster;
 use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::hooks::captured;
@@ -31,6 +32,7 @@ pub struct LoopState {
     pub failure: Option<String>,
     pub last_reload: Option<LastReload>,
     pub last_pass: Option<LastPass>,
+    pub roster: Roster,
     /// What metrics tell of our work.
     pub history: History,
     /// What the log has said about the file, so that it is said once.
@@ -71,6 +73,7 @@ impl LoopState {
             failure: None,
             last_reload: None,
             last_pass: None,
+            roster: Roster::begun(),
             history: History::begun(),
             logged: None,
             told: None,
@@ -83,6 +86,7 @@ impl LoopState {
     /// From now on the kernel should hold this mesh.
     pub fn hold(&mut self, mesh: Mesh) {
         self.endpoints = mesh.endpoints();
+        self.roster.follow(&mesh);
         self.mesh = Some(Arc::new(mesh));
     }
 

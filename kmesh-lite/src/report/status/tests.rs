@@ -13,6 +13,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
     let tables = built.unwrap().tables;
     let ids = tables.endpoint_ids().into_iter();
     let snapshot = Snapshot {
+        generation: 1,
         counters: Counters {
             endpoints: ids.map(|id| (id, u64::from(id.index()) + 1)).collect(),
             ..Counters::default()

@@ -1,0 +1,88 @@
+//! The agent: the process that talks to the network, and can change nothing in the kernel.
+//!
+//! In: what the daemon wants done, asked for on the control socket. Out: listeners on the network, and
+//! reports of what could not be done. It holds no state that is worth keeping: when the daemon is away, it
+//! goes on with what it was told last.
+
+mod ask;
+mod companion;
+mod connections;
+mod listeners;
+mod pages;
+
+pub use companion::{Companion, CompanionOptions};
+
+use crate::control::{Client, ClientError};
+use listeners::Listeners;
+use log::{info, warn};
+use pages::Pages;
+use sd_notify::NotifyState;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Before the daemon is asked again after it did not answer: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Why the agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot start the agent")]
+    Start(#[source] io::Error),
+}
+
+/// Follows the daemon on `socket` until a signal ends the process.
+pub fn run(socket: PathBuf) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AgentError::Start)?;
+    info!("the agent follows the daemon on {}", socket.display());
+    // Silence where nobody asks for it.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    runtime.block_on(follow(Arc::new(Client::new(socket))));
+    Ok(())
+}
+
+/// Does what the daemon says, for ever.
+async fn follow(daemon: Arc<Client>) {
+    let mut listeners = Listeners::new(Pages::new(Arc::clone(&daemon)));
+    let due = Arc::new(Notify::new());
+    let reports = listeners.states();
+    tokio::spawn(ask::report(Arc::clone(&daemon), reports, Arc::clone(&due)));
+    let mut known = None;
+    let mut pause = PAUSES.0;
+    let mut said = None;
+    loop {
+        match ask::duties(&daemon, known).await {
+            Ok(duties) => {
+                if said.take().is_some() {
+                    info!("the daemon answers again");
+                }
+                pause = PAUSES.0;
+                known = Some(duties.revision);
+                listeners.follow(&duties.metrics).await;
+                // A daemon that has just begun knows nothing of us.
+                due.notify_one();
+            }
+            Err(error) => {
+                // Another daemon may have other numbers.
+                known = None;
+                say_once(&error, &mut said);
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        }
+    }
+}
+
+fn say_once(error: &ClientError, said: &mut Option<String>) {
+    let text = crate::log::chain(error);
+    if said.as_ref() != Some(&text) {
+        warn!("the daemon is away, and is asked again: {text}");
+        *said = Some(text);
+    }
+}

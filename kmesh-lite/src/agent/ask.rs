@@ -1,0 +1,70 @@
+//! What the agent asks the daemon, and tells it.
+
+use super::listeners::States;
+use crate::api::{AgentReport, Duties, ListenerReport};
+use crate::control::{Client, ClientError, request};
+use axum::http::{HeaderValue, Method, header};
+use hyper::Response;
+use hyper::body::{Bytes, Incoming};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// For an answer: longer than the daemon waits for a change, and for its loop to be free.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// For the answer to a scrape to begin.
+const SCRAPE: Duration = Duration::from_secs(20);
+
+/// What is to be done. Waits for a change of what is `known`, for a while.
+pub async fn duties(daemon: &Client, known: Option<u64>) -> Result<Duties, ClientError> {
+    let path = match known {
+        Some(revision) => format!("/v1/agent?revision={revision}"),
+        None => "/v1/agent".to_owned(),
+    };
+    let request = request(Method::GET, &path, Bytes::new())?;
+    daemon.value(request, PATIENCE).await
+}
+
+/// The metrics in the format that `accept` asks for; the body is still to come.
+pub async fn metrics(
+    daemon: &Client,
+    accept: Option<HeaderValue>,
+) -> Result<Response<Incoming>, ClientError> {
+    let mut request = request(Method::GET, "/metrics", Bytes::new())?;
+    if let Some(accept) = accept {
+        request.headers_mut().insert(header::ACCEPT, accept);
+    }
+    Ok(daemon.send(request, SCRAPE).await?.0)
+}
+
+/// Reports whenever something is other than before, and when it is `due`.
+pub async fn report(daemon: Arc<Client>, mut states: watch::Receiver<States>, due: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() {
+                return;
+            },
+            () = due.notified() => {}
+        }
+        let report = {
+            let states = states.borrow_and_update();
+            let metrics = states.iter().map(|(at, error)| ListenerReport {
+                listen: *at,
+                error: error.clone(),
+            });
+            AgentReport {
+                metrics: metrics.collect(),
+            }
+        };
+        if let Err(error) = send(&daemon, &report).await {
+            // The next one tells the same.
+            log::debug!("cannot report to the daemon: {}", crate::log::chain(&error));
+        }
+    }
+}
+
+async fn send(daemon: &Client, report: &AgentReport) -> Result<(), ClientError> {
+    let body = serde_json::to_vec(report).map_err(ClientError::Encode)?;
+    let request = request(Method::POST, "/v1/agent", body.into())?;
+    daemon.send(request, PATIENCE).await.map(drop)
+}

@@ -1,0 +1,184 @@
+//! What the agent is to do, who waits to know of a change, and what the agent says of it.
+
+use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
+use crate::control::{Caller, Reply};
+use crate::model::Mesh;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+/// After this long without a report the agent counts as away. It reports twice a minute.
+const SILENCE: Duration = Duration::from_secs(75);
+/// Of a reason that the agent gives, in characters.
+const REASON: usize = 200;
+
+/// The agent as the daemon sees it.
+pub struct Roster {
+    duties: Duties,
+    /// Agents that know these duties already. The control socket bounds how many.
+    waiting: Vec<Reply<Duties>>,
+    heard: Option<Heard>,
+}
+
+/// The last report.
+struct Heard {
+    pid: Option<i32>,
+    at: String,
+    when: Instant,
+    /// Why it does not serve, by address; none where it does.
+    metrics: BTreeMap<SocketAddr, Option<String>>,
+}
+
+impl Roster {
+    /// Of a daemon that begins now. No revision is that of an earlier daemon.
+    pub fn begun() -> Self {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let revision = u64::try_from(since.as_micros()).unwrap_or_default();
+        Self {
+            duties: Duties {
+                revision,
+                metrics: Vec::new(),
+            },
+            waiting: Vec::new(),
+            heard: None,
+        }
+    }
+
+    /// Takes over what a mesh asks for, and tells it to all who wait.
+    pub fn follow(&mut self, mesh: &Mesh) {
+        if self.duties.metrics == mesh.metrics {
+            return;
+        }
+        self.duties.metrics.clone_from(&mesh.metrics);
+        self.duties.revision += 1;
+        for reply in self.waiting.drain(..) {
+            drop(reply.send(Ok(self.duties.clone())));
+        }
+    }
+
+    /// Answers as soon as the duties are others than those of the revision `known`.
+    pub fn tell(&mut self, known: Option<u64>, reply: Reply<Duties>) {
+        self.waiting.retain(|reply| !reply.is_closed());
+        if known == Some(self.duties.revision) {
+            self.waiting.push(reply);
+        } else {
+            drop(reply.send(Ok(self.duties.clone())));
+        }
+    }
+
+    /// Nobody is answered any more: the daemon is stopping.
+    pub fn dismiss(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Takes a report. What it says of other addresses than ours is left out, and reasons are cut.
+    pub fn hear(&mut self, report: AgentReport, caller: Caller) {
+        let known = |at: &SocketAddr| self.duties.metrics.contains(at);
+        let listeners = report.metrics.into_iter();
+        let metrics = listeners
+            .filter(|it| known(&it.listen))
+            .map(|it| (it.listen, it.error.map(|error| printable(&error))));
+        self.heard = Some(Heard {
+            pid: caller.pid,
+            at: now(),
+            when: Instant::now(),
+            metrics: metrics.collect(),
+        });
+    }
+
+    /// None where there is nothing to do for an agent, and none is there.
+    pub fn status(&self) -> Option<AgentStatus> {
+        let heard = self.heard.as_ref();
+        if heard.is_none() && self.duties.metrics.is_empty() {
+            return None;
+        }
+        let away = heard.is_none_or(|heard| heard.when.elapsed() > SILENCE);
+        let listener = |at: &SocketAddr| {
+            let told = heard.and_then(|heard| heard.metrics.get(at));
+            ListenerStatus {
+                listen: at.to_string(),
+                serving: !away && told == Some(&None),
+                error: told.cloned().flatten(),
+            }
+        };
+        Some(AgentStatus {
+            pid: heard.and_then(|heard| heard.pid),
+            heard: heard.map(|heard| heard.at.clone()),
+            away,
+            metrics: self.duties.metrics.iter().map(listener).collect(),
+        })
+    }
+}
+
+/// What somebody else wrote, fit for a terminal.
+fn printable(text: &str) -> String {
+    let visible = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(REASON).map(visible).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ListenerReport;
+    use tokio::sync::oneshot::{self, error::TryRecvError};
+
+    const CALLER: Caller = Caller {
+        uid: 7,
+        pid: Some(8),
+    };
+
+    fn mesh(listen: &[&str]) -> Mesh {
+        Mesh {
+            metrics: listen.iter().map(|at| at.parse().unwrap()).collect(),
+            ..Mesh::default()
+        }
+    }
+
+    #[test]
+    fn who_knows_the_duties_is_told_of_the_next_ones() {
+        let mut roster = Roster::begun();
+        let (reply, mut first) = oneshot::channel();
+        roster.tell(None, reply);
+        let known = first.try_recv().unwrap().unwrap();
+        assert!(known.metrics.is_empty());
+
+        let (reply, mut second) = oneshot::channel();
+        roster.tell(Some(known.revision), reply);
+        roster.follow(&mesh(&[]));
+        assert_eq!(second.try_recv().unwrap_err(), TryRecvError::Empty);
+        roster.follow(&mesh(&["127.0.0.1:9900"]));
+        let next = second.try_recv().unwrap().unwrap();
+        assert_ne!(next.revision, known.revision);
+        assert_eq!(next.metrics, ["127.0.0.1:9900".parse().unwrap()]);
+
+        let (reply, mut third) = oneshot::channel();
+        roster.tell(Some(next.revision), reply);
+        roster.dismiss();
+        assert_eq!(third.try_recv().unwrap_err(), TryRecvError::Closed);
+    }
+
+    #[test]
+    fn a_report_is_about_our_addresses_and_is_cut() {
+        let mut roster = Roster::begun();
+        assert_eq!(roster.status(), None);
+        roster.follow(&mesh(&["127.0.0.1:9900", "127.0.0.1:9901"]));
+        assert!(roster.status().unwrap().away);
+        let listener = |listen: &str, error: Option<String>| ListenerReport {
+            listen: listen.parse().unwrap(),
+            error,
+        };
+        let report = AgentReport {
+            metrics: vec![
+                listener("127.0.0.1:9900", None),
+                listener("127.0.0.1:9901", Some("\u{1b}".repeat(1000))),
+                listener("127.0.0.1:22", None),
+            ],
+        };
+        roster.hear(report, CALLER);
+        let status = roster.status().unwrap();
+        assert_eq!((status.pid, status.away), (Some(8), false));
+        let told: Vec<_> = status.metrics.iter().map(|it| it.serving).collect();
+        assert_eq!(told, [true, false]);
+        assert_eq!(status.metrics[1].error, Some(" ".repeat(REASON)));
+    }
+}
