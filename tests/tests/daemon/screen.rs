@@ -46,12 +46,10 @@ fn on_terminal(arguments: &[&str]) -> Option<(Host, Vec<Echo>, Daemon, Terminal)
 /// The cells of the row that begins with a name.
 fn row<'a>(screen: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut lines = screen.lines().map(|line| line.split_whitespace());
-    let cells = lines.find_map(|mut cells| {
-        // The chosen row has a mark.
-        let cells: Vec<_> = cells.by_ref().filter(|cell| *cell != ">").collect();
+    lines.find_map(|cells| {
+        let cells: Vec<_> = cells.collect();
         (cells.first() == Some(&name)).then_some(cells)
-    });
-    cells
+    })
 }
 
 /// Connects all the time, to what answers and to what refuses, while `look` looks.
