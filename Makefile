@@ -21,7 +21,7 @@ KERNELS ?= 6.1 6.12
 APT_REACH := qemu-system-arm qemu-user-static
 GUESTS ?= bullseye trixie forky arm64
 # Modules of tests/tests/datapath that run there as well: they are quick enough under emulation.
-TESTS_VM := accounting capture connections datagrams drift getpeername header_again header_closes headers kernel_tls loading routing server_first v6_only waypoint zero_copy
+TESTS_VM := accounting capture connections datagrams drift getpeername header_again header_closes headers kernel_tls loading moments routing server_first v6_only waypoint zero_copy
 # What `make test-matrix` runs. These are unpacked below target/, not installed: many are servers of a machine,
 # and some exclude each other.
 APT_MATRIX := apache2-bin varnish lighttpd dovecot-imapd postfix opensmtpd pgbouncer redis-server postgresql \

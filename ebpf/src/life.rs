@@ -6,6 +6,7 @@
 //! gives the slot back.
 
 use crate::atomic::{exchange, replace};
+use crate::moments::{self, Happened};
 use crate::original;
 use crate::slots::{self, Held};
 use crate::socket::Tcp;
@@ -18,7 +19,9 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::SockOpsContext;
 use core::ptr::{addr_of_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Connection, Ending, Life, Original, Protocol, Stage, TrafficKey};
+use kmesh_lite_common::{
+    Connection, Ending, Life, MomentKind, Original, Protocol, Stage, TrafficKey,
+};
 
 /// A socket at one of its stages.
 #[derive(Clone, Copy)]
@@ -193,7 +196,7 @@ pub fn changes<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket) {
         return;
     };
     if stands(old, new) {
-        established::<TABLE>(&mut kept);
+        established::<TABLE>(ctx, &mut kept);
     } else {
         closed::<TABLE>(ctx, socket, &mut kept, old);
     }
@@ -208,7 +211,7 @@ fn states(ctx: &SockOpsContext) -> (u32, u32) {
 }
 
 #[inline(always)]
-fn established<const TABLE: bool>(kept: &mut Kept) {
+fn established<const TABLE: bool>(ctx: &SockOpsContext, kept: &mut Kept) {
     let (Some(life), Some(key)) = (kept.life(), kept.key()) else {
         return;
     };
@@ -217,12 +220,22 @@ fn established<const TABLE: bool>(kept: &mut Kept) {
         return;
     }
     // SAFETY: as in `begins`. The rest is added up by a look at it, or at the end.
-    unsafe {
-        let began = read_volatile(addr_of_mut!((*life).began));
-        let took = Life::connecting_of(now().wrapping_sub(began));
-        write_volatile(addr_of_mut!((*life).connecting), took);
-    }
+    let connecting = unsafe {
+        let connecting = now().wrapping_sub(read_volatile(addr_of_mut!((*life).began)));
+        write_volatile(
+            addr_of_mut!((*life).connecting),
+            Life::connecting_of(connecting),
+        );
+        connecting
+    };
     traffic::stands(&key);
+    moments::happened(
+        ctx,
+        &Happened {
+            connecting,
+            ..Happened::new(MomentKind::Established)
+        },
+    );
 }
 
 #[inline(always)]
@@ -256,8 +269,18 @@ fn account<const TABLE: bool>(
     // Without an error and without a FIN: the program let go with data unread, or with SO_LINGER of 0.
     let cut = errno == 0 && (old == BPF_TCP_ESTABLISHED || old == BPF_TCP_CLOSE_WAIT);
     let ending = Ending::of(errno, stood && !cut);
+    // SAFETY: as in `begins`.
+    let open = now().wrapping_sub(unsafe { read_volatile(addr_of_mut!((*life).began)) });
     if !stood {
-        return traffic::failed(key, ending);
+        traffic::failed(key, ending);
+        return moments::happened(
+            ctx,
+            &Happened {
+                detail: ending.0,
+                open,
+                ..Happened::new(MomentKind::Failed)
+            },
+        );
     }
     // SAFETY: the context is valid while the program runs; word by word.
     let (acked, received, retransmits, rtt, una, next) = unsafe {
@@ -277,8 +300,6 @@ fn account<const TABLE: bool>(
     let own = 1 + fin_acked as u64 + socket.header();
     let sent = acked.saturating_sub(own);
     let received = received.saturating_sub(fin_received as u64);
-    // SAFETY: as in `begins`.
-    let began = unsafe { read_volatile(addr_of_mut!((*life).began)) };
     // Whoever looks at it at this moment finds everything accounted.
     let before = take::<TABLE>(life, sent, received, retransmits);
     let done = Done {
@@ -288,7 +309,19 @@ fn account<const TABLE: bool>(
         rtt: rtt as u64,
         connecting: before.connecting,
     };
-    traffic::ended(key, ending, &done, now().wrapping_sub(began));
+    traffic::ended(key, ending, &done, open);
+    moments::happened(
+        ctx,
+        &Happened {
+            detail: ending.0,
+            sent,
+            received,
+            connecting: Life::connecting_in_nanoseconds(before.connecting),
+            open,
+            rtt,
+            ..Happened::new(MomentKind::Closed)
+        },
+    );
 }
 
 /// Makes a life say that all of this was accounted. Gives what it said before.
@@ -395,13 +428,13 @@ pub fn released<const TABLE: bool>(cookie: u64) {
         // TCP goes on for a while, and its end gives the slot back.
         return;
     }
-    not_sent(slot, before);
+    not_sent(slot, cookie, before);
     slot.free();
 }
 
 /// Accounts for a connection of which no segment left, when it is forgotten.
 #[inline(always)]
-fn not_sent(slot: Held, stage: Stage) {
+fn not_sent(slot: Held, cookie: u64, stage: Stage) {
     if !stage.has(Stage::ACCOUNTED) || stage.has(Stage::FOLLOWED) {
         return;
     }
@@ -409,6 +442,7 @@ fn not_sent(slot: Held, stage: Stage) {
         && connection.protocol == Protocol::Tcp
     {
         traffic::failed(&key(connection), Ending::NotSent);
+        moments::not_sent(cookie, slot, connection);
     }
 }
 

@@ -12,6 +12,7 @@ mod counters;
 mod events;
 mod life;
 mod maps;
+mod moments;
 mod original;
 mod pending;
 mod remember;

@@ -11,7 +11,7 @@ use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Row, Service, Settings, Slot, Waypoint, WaypointId,
+    FrontendKey, Interest, Row, Service, Settings, Slot, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, bits};
 
@@ -70,20 +70,36 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 /// The tables at one generation, for one connect.
 pub struct Maps<'a> {
+    settings: *const Settings,
     generation: u64,
     ctx: &'a SockAddrContext,
 }
 
 impl<'a> Maps<'a> {
-    /// Fixes the generation that this connect sees.
+    /// Fixes the generation that this connect sees. `None` is for the verifier: the settings are there.
     #[inline(always)]
-    pub fn now(ctx: &'a SockAddrContext) -> Self {
-        let generation = match SETTINGS.get_ptr(0) {
-            // SAFETY: element 0 exists. Volatile: the daemon stores the next one at any time.
-            Some(settings) => unsafe { read_volatile(addr_of!((*settings).generation)) },
-            None => 0,
-        };
-        Self { generation, ctx }
+    pub fn now(ctx: &'a SockAddrContext) -> Option<Self> {
+        let settings = SETTINGS.get_ptr(0)?;
+        Some(Self {
+            settings,
+            // SAFETY: inside the row. Volatile: the daemon stores the next one at any time.
+            generation: unsafe { read_volatile(addr_of!((*settings).generation)) },
+            ctx,
+        })
+    }
+
+    /// Whether connections are accounted.
+    #[inline(always)]
+    pub fn accounts(&self) -> bool {
+        // SAFETY: inside the row. Volatile: the daemon may be changing it.
+        unsafe { read_volatile(addr_of!((*self.settings).accounting)) == 1 }
+    }
+
+    /// Which moments of connections somebody wants to know.
+    #[inline(always)]
+    pub fn interest(&self) -> Interest {
+        // SAFETY: as above.
+        unsafe { read_volatile(addr_of!((*self.settings).interest)) }
     }
 
     #[inline(always)]
@@ -137,14 +153,16 @@ impl Lookup for Maps<'_> {
 
     #[inline(always)]
     fn caller(&self) -> Caller {
-        let Some(settings) = SETTINGS.get(0) else {
-            return Caller::Ordinary;
+        // SAFETY: inside the row. Volatile: the daemon may be changing it.
+        let (daemon, levels) = unsafe {
+            (
+                read_volatile(addr_of!((*self.settings).daemon)),
+                read_volatile(addr_of!((*self.settings).caller_levels)),
+            )
         };
-        if settings.daemon != 0 && process() == settings.daemon {
+        if daemon != 0 && process() == daemon {
             return Caller::Bypass;
         }
-        // SAFETY: inside the row. Volatile: the daemon may be changing it.
-        let levels = unsafe { read_volatile(addr_of!(settings.caller_levels)) };
         if levels == 0 {
             return Caller::Ordinary;
         }
@@ -199,6 +217,16 @@ pub fn accounts() -> bool {
     SETTINGS
         .get(0)
         .is_some_and(|settings| settings.accounting == 1)
+}
+
+/// Which moments of connections somebody wants to know, for programs that need no other setting.
+#[inline(always)]
+pub fn interest() -> Interest {
+    match SETTINGS.get_ptr(0) {
+        // SAFETY: element 0 exists. Volatile: the daemon may be changing it.
+        Some(settings) => unsafe { read_volatile(addr_of!((*settings).interest)) },
+        None => Interest::default(),
+    }
 }
 
 /// The process that is running: thread group, in the first pid namespace.

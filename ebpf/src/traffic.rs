@@ -130,7 +130,7 @@ fn connected(times: *mut Durations, done: &Done) {
 
 #[inline(always)]
 fn nanoseconds(done: &Done) -> u64 {
-    done.connecting as u64 * Life::CONNECTING_UNIT
+    Life::connecting_in_nanoseconds(done.connecting)
 }
 
 #[inline(always)]

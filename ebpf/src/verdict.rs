@@ -175,6 +175,17 @@ impl Verdict {
 }
 
 impl Refuse {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::UndeclaredPort,
+        Self::UndeclaredUdpPort,
+        Self::NoEndpoint,
+        Self::Dangling,
+        Self::Family,
+        Self::NoMemory,
+        Self::Header,
+    ];
+
     /// Which counter this refusal adds to.
     #[inline(always)]
     pub const fn outcome(self) -> Outcome {

@@ -13,6 +13,7 @@ mod fields;
 mod inherited;
 mod links;
 mod maps;
+mod moments;
 mod object;
 mod observer;
 mod probe;
@@ -26,6 +27,7 @@ mod traffic;
 pub use connections::Living;
 pub use inherited::Descriptors;
 pub use links::HookError;
+pub use moments::{Hear, Moments, MomentsReader};
 pub use object::{Abilities, LoadError};
 pub use observer::{ObserveError, Observer, Owner, owners};
 pub use probe::{
@@ -44,7 +46,7 @@ use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
 use crate::tables::{self, Actual, Counters, Tables};
 use inherited::Inherited;
-use kmesh_lite_common::{Label, Settings};
+use kmesh_lite_common::{Interest, Label, Settings};
 use links::Links;
 use object::{ByName, Object, Reuse};
 use std::collections::BTreeSet;
@@ -64,6 +66,8 @@ pub struct KernelOptions {
     pub instance: u64,
     /// Links and maps are kept here beyond this process.
     pub store: Arc<dyn Store>,
+    /// Which moments of connections are told.
+    pub interest: Interest,
 }
 
 impl Default for KernelOptions {
@@ -72,6 +76,7 @@ impl Default for KernelOptions {
             daemon: None,
             instance: 0,
             store: Arc::new(NoStore),
+            interest: Interest::default(),
         }
     }
 }
@@ -81,6 +86,7 @@ impl KernelOptions {
         Settings {
             label: self.label(),
             daemon: self.daemon.unwrap_or(0),
+            interest: self.interest,
             ..Settings::default()
         }
     }
@@ -185,7 +191,7 @@ impl Kernel {
     /// redirected keep their peer name in any case.
     pub fn take_over(
         room: Limits,
-        options: KernelOptions,
+        mut options: KernelOptions,
         left: Descriptors,
     ) -> Result<Self, KernelError> {
         host::check()?;
@@ -229,6 +235,8 @@ impl Kernel {
             keep(&*store, Group::Sockets, object.sockets());
         }
         if filled {
+            // What ends before somebody listens is told as before; who only looked on has gone.
+            options.interest = Interest(object.maps.interest()?.0 & Interest::ENDS.0);
             object.maps.mend_settings(options.settings())?;
         }
         if filled && familiar {
@@ -253,6 +261,28 @@ impl Kernel {
     /// What the programs tell; there is one reader.
     pub fn take_records(&mut self) -> Option<Records> {
         self.records.take()
+    }
+
+    /// What the programs tell of connections; there is one reader.
+    pub fn moments(&self) -> Result<Moments, KernelError> {
+        Ok(self.object.moments()?)
+    }
+
+    /// How many moments the buffer had no room for.
+    pub fn moments_lost(&self) -> Result<u64, KernelError> {
+        let lost = self.object.moments_lost()?;
+        counters::sum(&lost, 0).map_err(KernelError::Records)
+    }
+
+    /// Makes the programs tell these moments of connections, from now on.
+    pub fn tell(&mut self, interest: Interest) -> Result<(), KernelError> {
+        self.options.interest = interest;
+        Ok(self.object.maps.tell(interest)?)
+    }
+
+    /// What the last pass left in the tables.
+    pub fn left(&self) -> Option<&Tables> {
+        self.left.as_ref().map(Left::tables)
     }
 
     /// Whether connects are handled by what an earlier process left.

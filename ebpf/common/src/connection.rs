@@ -129,6 +129,12 @@ impl Life {
         }
     }
 
+    /// The same in nanoseconds.
+    #[inline(always)]
+    pub const fn connecting_in_nanoseconds(units: u32) -> u64 {
+        units as u64 * Self::CONNECTING_UNIT
+    }
+
     /// The last two words as one, which a single instruction can replace.
     #[inline(always)]
     pub const fn last_words(connecting: u32, retransmits: u32) -> u64 {

@@ -16,6 +16,7 @@ mod endpoint;
 mod event;
 mod fields;
 mod frontend;
+mod moment;
 mod name;
 mod original;
 #[cfg(feature = "aya")]
@@ -35,6 +36,7 @@ pub use endpoint::{Endpoint, EndpointId, Member, Range};
 pub use event::{Event, EventKind, SINK};
 pub use fields::{Bit, SocketFields};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
+pub use moment::{Interest, Moment, MomentKind, Teller};
 pub use name::Name;
 pub use original::{Original, Probe};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
@@ -45,11 +47,11 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
-/// [`Original`], [`Connection`], [`Event`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 5;
+/// [`Original`], [`Connection`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
+pub const SOCKETS_VERSION: u32 = 6;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

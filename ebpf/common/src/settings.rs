@@ -1,6 +1,6 @@
 //! What the programs need to know besides the mesh.
 
-use crate::LAYOUT_VERSION;
+use crate::{Interest, LAYOUT_VERSION};
 
 /// The single row of the settings table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub struct Settings {
     pub daemon: u32,
     /// 1 where connections are accounted.
     pub accounting: u32,
-    pub zero: u32,
+    /// Which moments of connections somebody wants to know.
+    pub interest: Interest,
 }
 
 /// How somebody who finds the tables knows what they are. The same in every layout, at the beginning.

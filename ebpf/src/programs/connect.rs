@@ -3,6 +3,7 @@
 use crate::context::{self, Fields, PROCEED};
 use crate::counters;
 use crate::maps::{self, Maps};
+use crate::moments;
 use crate::original;
 use crate::remember;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
@@ -13,30 +14,40 @@ use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
 /// `TABLE`: whether the program takes slots of the connection table.
 #[inline(always)]
 pub fn connect<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> i32 {
-    match follow::<F, TABLE>(ctx) {
+    let Some(tables) = Maps::now(ctx) else {
+        return PROCEED;
+    };
+    let asked = context::asked::<F>(ctx);
+    match follow::<F, TABLE>(ctx, &tables, &asked) {
         Ok(()) => PROCEED,
         // What the socket remembers stays: a refused datagram socket keeps its old peer.
         Err(reason) => {
-            counters::count(&Verdict::Refuse(reason));
+            let verdict = Verdict::Refuse(reason);
+            counters::count(&verdict);
+            moments::connects(ctx, &tables, &asked, &verdict);
             context::refuse(reason)
         }
     }
 }
 
 #[inline(always)]
-fn follow<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> Result<(), Refuse> {
-    let asked = context::asked::<F>(ctx);
-    let tables = Maps::now(ctx);
-    match decide(&tables, &asked) {
-        Verdict::Pass(reason) => {
-            remember::forget(ctx, remember::past(ctx, &asked));
-            counters::count(&Verdict::Pass(reason));
+fn follow<F: Fields, const TABLE: bool>(
+    ctx: &SockAddrContext,
+    tables: &Maps<'_>,
+    asked: &Connect,
+) -> Result<(), Refuse> {
+    let verdict = decide(tables, asked);
+    match verdict {
+        Verdict::Pass(_) => {
+            remember::forget(ctx, remember::past(ctx, asked));
+            counters::count(&verdict);
             Ok(())
         }
         Verdict::Redirect(to) => {
-            keep::<TABLE>(ctx, &tables, &asked, &to)?;
+            keep::<TABLE>(ctx, tables, asked, &to)?;
             context::rewrite::<F>(ctx, to.address, to.port);
-            counters::count(&Verdict::Redirect(to));
+            counters::count(&verdict);
+            moments::connects(ctx, tables, asked, &verdict);
             Ok(())
         }
         Verdict::Refuse(reason) => Err(reason),
@@ -57,7 +68,7 @@ fn keep<const TABLE: bool>(
         return Err(Refuse::Header);
     }
     let past = remember::past(ctx, asked);
-    let stage = if maps::accounts() {
+    let stage = if tables.accounts() {
         Stage::ACCOUNTED
     } else {
         Stage::default()

@@ -28,6 +28,7 @@ pub fn run(args: args::Run) -> VerbResult {
         daemon: Some(std::process::id()),
         instance: instance(&options.socket),
         store: Arc::new(Systemd),
+        ..KernelOptions::default()
     };
     // On a thread of its own: a client that waits for its server must not wait for a pass.
     let mut reader = None;

@@ -17,7 +17,7 @@ use crate::tables::{
     on_key, on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, Settings, Slot};
+use kmesh_lite_common::{Caller, Endpoint, Interest, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -152,8 +152,24 @@ impl KernelMaps {
             wrong.push("the process whose connects are left alone");
             mended = mended.and_then(|()| self.settings.set_daemon(meant.daemon));
         }
+        if there.interest != meant.interest {
+            wrong.push("which moments of connections are told");
+            mended = mended.and_then(|()| self.settings.set_interest(meant.interest));
+        }
         mended.map_err(error("write to", "settings"))?;
         Ok(wrong)
+    }
+
+    /// Which moments of connections are told.
+    pub fn interest(&self) -> Result<Interest, MapsError> {
+        let there = self.settings.get(0).map_err(error("read", "settings"))?;
+        Ok(there.interest)
+    }
+
+    /// Sets which moments of connections are told. It counts at once, and belongs to no mesh.
+    pub fn tell(&mut self, interest: Interest) -> Result<(), MapsError> {
+        let set = self.settings.set_interest(interest);
+        set.map_err(error("write to", "settings"))
     }
 
     /// Sets the bits of all addresses that have a key, at any time: no bit too many misleads anybody.

@@ -7,6 +7,7 @@ use super::connections::{self, ConnectionTable, Gone};
 use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
+use super::moments::Moments;
 use super::rows::Rows;
 use super::sweep::Sweep;
 use super::traffic::{self, TrafficMaps};
@@ -108,7 +109,7 @@ const PUSH_HEADER: &str = "push_header";
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 10] = [
+pub const SOCKETS: [&str; 13] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -119,6 +120,9 @@ pub const SOCKETS: [&str; 10] = [
     DURATIONS,
     ARRIVALS,
     UNCOUNTED,
+    TELLERS,
+    MOMENTS,
+    MOMENTS_LOST,
 ];
 const ORIGINALS: &str = "ORIGINALS";
 const PENDING: &str = "PENDING";
@@ -126,6 +130,9 @@ const EVENTS: &str = "EVENTS";
 pub const BUCKETS: &str = "BUCKETS";
 pub const CONNECTIONS: &str = "CONNECTIONS";
 const LIVES: &str = "LIVES";
+const TELLERS: &str = "TELLERS";
+const MOMENTS: &str = "MOMENTS";
+const MOMENTS_LOST: &str = "MOMENTS_LOST";
 pub const TRAFFIC: &str = "TRAFFIC";
 pub const DURATIONS: &str = "DURATIONS";
 pub const ARRIVALS: &str = "ARRIVALS";
@@ -291,6 +298,19 @@ impl Object {
     pub fn events(&self) -> Result<RingBuf<MapData>, LoadError> {
         let map = adopt(EVENTS, self.socket_map(EVENTS)?)?;
         RingBuf::try_from(map).map_err(|error| map_error(EVENTS)(io_error(error)))
+    }
+
+    /// What the programs tell of connections. There is one reader.
+    pub fn moments(&self) -> Result<Moments, LoadError> {
+        let map = adopt(MOMENTS, self.socket_map(MOMENTS)?)?;
+        let buffer = RingBuf::try_from(map).map_err(|error| map_error(MOMENTS)(io_error(error)))?;
+        Ok(Moments::new(buffer, self.moments_lost()?))
+    }
+
+    /// Counts what the buffer of moments had no room for.
+    pub fn moments_lost(&self) -> Result<Counts, LoadError> {
+        let map = adopt(MOMENTS_LOST, self.socket_map(MOMENTS_LOST)?)?;
+        Counts::try_from(map).map_err(|error: MapError| map_error(MOMENTS_LOST)(io_error(error)))
     }
 
     fn open(ebpf: Ebpf, mut all: Typed, abilities: Abilities) -> Result<Self, LoadError> {
@@ -478,6 +498,7 @@ fn load(
         (BUCKETS, buckets),
         (CONNECTIONS, buckets * PLACES),
         (LIVES, buckets * PLACES),
+        (TELLERS, buckets * PLACES),
         (TRAFFIC, traffic::ROWS),
         (DURATIONS, traffic::ROWS),
         (ARRIVALS, traffic::ROWS),

@@ -259,6 +259,15 @@ impl Rows<kmesh_lite_common::Settings> {
         Ok(())
     }
 
+    /// Sets which moments of connections are told.
+    pub fn set_interest(&mut self, interest: kmesh_lite_common::Interest) -> io::Result<()> {
+        let settings = self.at(0)?;
+        // SAFETY: mapped and aligned; one word.
+        let word = unsafe { AtomicU32::from_ptr(ptr::addr_of_mut!((*settings).interest).cast()) };
+        word.store(interest.0, Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Sets whether connections are accounted.
     pub fn set_accounting(&mut self, on: bool) -> io::Result<()> {
         let settings = self.at(0)?;

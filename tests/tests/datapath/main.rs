@@ -16,6 +16,7 @@ mod header_sends;
 mod headers;
 mod kernel_tls;
 mod loading;
+mod moments;
 mod native;
 mod policy;
 mod ports;

@@ -1,0 +1,343 @@
+//! Moments in the life of a connection, told while somebody wants to know them. Nobody does most of the
+//! time, and then all of this is one look at a word. So what tells is in functions of its own: it stays
+//! out of the way of programs that tell nothing, and the verifier looks at it apart from them.
+
+use crate::atomic::add;
+use crate::maps::{self, Maps};
+use crate::original;
+use crate::slots::{self, Held};
+use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid,
+    bpf_get_socket_cookie, bpf_ktime_get_ns,
+};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
+use kmesh_lite_common::{
+    Address, Connection, Ending, Interest, Moment, MomentKind, Original, Port, Protocol,
+};
+use kmesh_lite_ebpf::{Chosen, Connect, Outcome, Verdict};
+
+#[map]
+static MOMENTS: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
+/// Moments for which the buffer had no room.
+#[map]
+static MOMENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// A decision that somebody wants to know.
+#[derive(Clone, Copy)]
+struct Decision {
+    asked: Connect,
+    chosen: Chosen,
+    waypoint: Option<kmesh_lite_common::WaypointId>,
+    outcome: Outcome,
+    kind: MomentKind,
+    interest: Interest,
+}
+
+/// What happened to a connection that is followed.
+#[derive(Clone, Copy)]
+pub struct Happened {
+    pub kind: MomentKind,
+    pub detail: u32,
+    pub sent: u64,
+    pub received: u64,
+    /// In nanoseconds.
+    pub connecting: u64,
+    /// In nanoseconds.
+    pub open: u64,
+    /// In microseconds.
+    pub rtt: u32,
+}
+
+impl Happened {
+    #[inline(always)]
+    pub fn new(kind: MomentKind) -> Self {
+        Self {
+            kind,
+            detail: 0,
+            sent: 0,
+            received: 0,
+            connecting: 0,
+            open: 0,
+            rtt: 0,
+        }
+    }
+}
+
+/// connect() was decided.
+#[inline(always)]
+pub fn connects(ctx: &SockAddrContext, tables: &Maps<'_>, asked: &Connect, verdict: &Verdict) {
+    let interest = tables.interest();
+    if !interest.any() {
+        return;
+    }
+    let Some(outcome) = verdict.outcome() else {
+        return;
+    };
+    let (kind, chosen, waypoint) = match verdict {
+        Verdict::Redirect(to) => (MomentKind::Decided, to.chosen, to.waypoint),
+        _ => (MomentKind::Rejected, Chosen::default(), None),
+    };
+    tell_decision(
+        ctx.sock_addr,
+        &Decision {
+            asked: *asked,
+            chosen,
+            waypoint,
+            outcome,
+            kind,
+            interest,
+        },
+    );
+}
+
+#[inline(never)]
+fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
+    // SAFETY: the context of a program that the helper takes.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
+    if decision.kind == MomentKind::Decided {
+        note(cookie);
+        if !decision.interest.has(Interest::ALL) {
+            return;
+        }
+    }
+    let Some(mut entry) = begin(cookie, decision.kind) else {
+        return;
+    };
+    let moment = entry.as_mut_ptr();
+    // SAFETY: our own part of the buffer.
+    unsafe {
+        write_volatile(addr_of_mut!((*moment).address), decision.asked.address);
+        (*moment).port = decision.asked.port;
+        (*moment).protocol = decision.asked.protocol;
+        (*moment).service = decision.chosen.service;
+        (*moment).endpoint = decision.chosen.endpoint;
+        (*moment).backend = decision.chosen.backend;
+        (*moment).waypoint = decision.waypoint;
+        (*moment).detail = decision.outcome as u32;
+        (*moment).cgroup = bpf_get_current_cgroup_id();
+        (*moment).process = maps::process();
+        (*moment).user = bpf_get_current_uid_gid() as u32;
+        bpf_get_current_comm(addr_of_mut!((*moment).command).cast(), 16);
+    }
+    entry.submit(0);
+}
+
+/// Notes who connects, for moments at which nobody runs who could be asked.
+#[inline(always)]
+fn note(cookie: u64) {
+    let Some(slot) = slots::held(cookie) else {
+        return;
+    };
+    let Some(teller) = slot.teller() else { return };
+    // SAFETY: of this socket, whose connects follow one another.
+    unsafe {
+        (*teller).cookie = cookie;
+        (*teller).connecting = 0;
+        bpf_get_current_comm(addr_of_mut!((*teller).command).cast(), 16);
+    }
+}
+
+/// Notes how long it took to stand, for its end.
+#[inline(always)]
+fn note_standing(slot: Held, cookie: u64, connecting: u64) {
+    let Some(teller) = slot.teller() else { return };
+    // SAFETY: of this socket, whose lock the hook holds.
+    unsafe {
+        if (*teller).cookie != cookie {
+            // It connected while nobody wanted to know.
+            (*teller).cookie = cookie;
+            write_volatile(addr_of_mut!((*teller).command).cast(), [0_u64; 2]);
+        }
+        (*teller).connecting = connecting;
+    }
+}
+
+/// Something happened to a connection that is followed.
+#[inline(always)]
+pub fn happened(ctx: &SockOpsContext, what: &Happened) {
+    let interest = maps::interest();
+    if interest.any() {
+        let copy = *what;
+        tell_happened(ctx.ops, &copy, interest);
+    }
+}
+
+#[inline(never)]
+fn tell_happened(ctx: *mut bpf_sock_ops, what: &Happened, interest: Interest) {
+    // SAFETY: the context of a program that the helper takes.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
+    let slot = slots::held(cookie);
+    if what.kind == MomentKind::Established {
+        if let Some(slot) = slot {
+            note_standing(slot, cookie, what.connecting);
+        }
+        if !interest.has(Interest::ALL) {
+            return;
+        }
+    }
+    let Some(mut entry) = begin(cookie, what.kind) else {
+        return;
+    };
+    let moment = entry.as_mut_ptr();
+    // SAFETY: our own part of the buffer.
+    unsafe {
+        (*moment).detail = what.detail;
+        (*moment).sent = what.sent;
+        (*moment).received = what.received;
+        (*moment).connecting = what.connecting;
+        (*moment).open = what.open;
+        (*moment).rtt = what.rtt;
+        (*moment).retransmits = (*ctx).total_retrans;
+    }
+    own_side(ctx, moment);
+    if let Some(slot) = slot {
+        if let Some(connection) = slot.connection() {
+            of_row(moment, connection);
+        }
+        of_teller(moment, cookie, slot);
+    // SAFETY: the context is valid while the program runs.
+    } else if let Some(original) = original::of(unsafe { (*ctx).__bindgen_anon_2.sk }) {
+        of_original(moment, original);
+    }
+    entry.submit(0);
+}
+
+/// An attempt of which no segment left.
+#[inline(always)]
+pub fn not_sent(cookie: u64, slot: Held, connection: &Connection) {
+    if !maps::interest().any() {
+        return;
+    }
+    let Some(mut entry) = begin(cookie, MomentKind::Failed) else {
+        return;
+    };
+    let moment = entry.as_mut_ptr();
+    // SAFETY: our own part of the buffer.
+    unsafe { (*moment).detail = Ending::NotSent.0 };
+    of_row(moment, connection);
+    of_teller(moment, cookie, slot);
+    entry.submit(0);
+}
+
+/// A part of the buffer, empty but for this.
+#[inline(always)]
+fn begin(cookie: u64, kind: MomentKind) -> Option<RingBufEntry<Moment>> {
+    let Some(mut entry) = MOMENTS.reserve::<Moment>(0) else {
+        if let Some(lost) = MOMENTS_LOST.get_ptr_mut(0) {
+            add(lost, 1);
+        }
+        return None;
+    };
+    let moment = entry.as_mut_ptr();
+    // SAFETY: our own part of the buffer, in which every bit pattern is valid.
+    unsafe {
+        let mut word = 0;
+        // Volatile: else the compiler calls a function that does it byte by byte.
+        while word < size_of::<Moment>() / 8 {
+            write_volatile(moment.cast::<u64>().add(word), 0);
+            word += 1;
+        }
+        (*moment).cookie = cookie;
+        (*moment).at = bpf_ktime_get_ns();
+        (*moment).kind = kind;
+    }
+    Some(entry)
+}
+
+/// What the table has of a connection.
+#[inline(always)]
+fn of_row(moment: *mut Moment, connection: &Connection) {
+    // SAFETY: our own part of the buffer.
+    unsafe {
+        copy(
+            addr_of!(connection.address),
+            addr_of_mut!((*moment).address),
+        );
+        (*moment).port = connection.port;
+        (*moment).protocol = connection.protocol;
+        (*moment).cgroup = connection.cgroup;
+        (*moment).service = connection.service;
+        (*moment).endpoint = connection.endpoint;
+        (*moment).backend = connection.backend;
+        (*moment).waypoint = connection.waypoint;
+        (*moment).process = connection.process;
+        (*moment).user = connection.user;
+    }
+}
+
+/// What was noted of it, if it connected while somebody wanted to know.
+#[inline(always)]
+fn of_teller(moment: *mut Moment, cookie: u64, slot: Held) {
+    let Some(teller) = slot.teller() else { return };
+    // SAFETY: our own part of the buffer, and an element of the map.
+    unsafe {
+        if (*teller).cookie == cookie {
+            copy(addr_of!((*teller).command), addr_of_mut!((*moment).command));
+            if (*teller).connecting != 0 {
+                (*moment).connecting = (*teller).connecting;
+            }
+        }
+    }
+}
+
+/// What a socket without a slot has; only connections over TCP are followed.
+#[inline(always)]
+fn of_original(moment: *mut Moment, original: &Original) {
+    // SAFETY: our own part of the buffer.
+    unsafe {
+        copy(addr_of!(original.address), addr_of_mut!((*moment).address));
+        (*moment).port = original.port;
+        (*moment).protocol = Protocol::Tcp;
+        (*moment).cgroup = original.cgroup;
+        (*moment).service = original.service;
+        (*moment).endpoint = original.endpoint;
+        (*moment).backend = original.backend;
+        (*moment).waypoint = original.waypoint;
+        (*moment).process = original.process;
+        (*moment).user = Moment::NOBODY;
+    }
+}
+
+/// Copies 16 bytes word by word; byte by byte it would be a call.
+///
+/// # Safety
+///
+/// Both are at a multiple of 8 in memory of which that much is there.
+#[inline(always)]
+unsafe fn copy<T>(from: *const T, to: *mut T) {
+    const { assert!(size_of::<T>() == 16) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b] = read_volatile(from.cast::<[u64; 2]>());
+        write_volatile(to.cast::<[u64; 2]>(), [a, b]);
+    }
+}
+
+/// The client's own address and port.
+#[inline(always)]
+fn own_side(ctx: *mut bpf_sock_ops, moment: *mut Moment) {
+    const AF_INET: u32 = 2;
+    // SAFETY: the context is valid while the program runs; word by word, because the verifier refuses to
+    // see the context pointer moved. The port is in host order.
+    unsafe {
+        // All of them, whatever the family: one load at either place would be of a moved pointer.
+        let v4 = read_volatile(addr_of!((*ctx).local_ip4));
+        let v6 = [
+            read_volatile(addr_of!((*ctx).local_ip6[0])),
+            read_volatile(addr_of!((*ctx).local_ip6[1])),
+            read_volatile(addr_of!((*ctx).local_ip6[2])),
+            read_volatile(addr_of!((*ctx).local_ip6[3])),
+        ];
+        (*moment).source = if read_volatile(addr_of!((*ctx).family)) == AF_INET {
+            Address::from_v4_word(v4)
+        } else {
+            Address::from_v6_words(v6)
+        };
+        (*moment).source_port = Port::new(read_volatile(addr_of!((*ctx).local_port)) as u16);
+    }
+}
