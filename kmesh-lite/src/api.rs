@@ -7,6 +7,7 @@ mod agent;
 mod check;
 mod connections;
 mod dump;
+mod event;
 mod explain;
 mod failure;
 mod path;
@@ -18,6 +19,7 @@ pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus
 pub use check::Checked;
 pub use connections::{ConnectionStatus, Connections};
 pub use dump::Row;
+pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};

@@ -7,6 +7,7 @@
 //! applies the file when it appears. Only a valid file that the host refuses at the start ends it,
 //! because then `systemctl start` should fail with the reason.
 
+mod access_log;
 mod datapath;
 mod event;
 mod event_loop;
@@ -16,6 +17,7 @@ mod few_lines;
 mod headers;
 mod kernel;
 mod last_good;
+mod listeners;
 mod settle;
 mod signals;
 mod source;

@@ -2,6 +2,7 @@
 //!
 //! In: what `config` lowered. Out: what `tables` is built from. No I/O here.
 
+mod access_log;
 mod backend;
 mod capture;
 mod endpoint;
@@ -13,6 +14,7 @@ mod name;
 mod service;
 mod waypoint;
 
+pub use access_log::{AccessLog, LogTarget};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
 pub use endpoint::Endpoint;

@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Failure, FailureKind, Findings};
+use super::{AgentStatus, Failure, FailureKind, Findings, LogStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
+    /// The access log and the readers of events; none without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<LogStatus>,
     /// None if it is not running.
     pub daemon: Option<About>,
     /// None if there is neither one nor anything for it to do.

@@ -257,6 +257,20 @@ fn facts(text: &mut String, status: &Status) {
         };
         fact("file", format!("{}{more}", config.path.display()));
     }
+    if let Some(events) = &status.events
+        && let Some(to) = &events.to
+    {
+        let lost = match events.lost {
+            0 => String::new(),
+            lost => format!(", {lost} lost"),
+        };
+        let failure = events.failure.as_deref();
+        let failure = failure.map_or_else(String::new, |why| format!("; cannot be written: {why}"));
+        fact(
+            "access log",
+            format!("{to}, {} lines{lost}{failure}", events.written),
+        );
+    }
     if let Some(reload) = &status.last_reload {
         let outcome = if reload.applied {
             "applied"

@@ -3,6 +3,7 @@
 //! Goes on after every problem; what comes out is only used if there was no error. What a broken
 //! value would have said is unknown, so nothing is concluded from its absence.
 
+mod access_log;
 mod address;
 mod backend;
 mod capture;
@@ -120,12 +121,14 @@ pub fn lower(
         },
         &mut report,
     );
+    let accounting = settings::accounting(&merged);
     let mesh = Mesh {
         node,
         vip_ranges,
         allow_empty: settings::allow_empty(&merged),
-        accounting: settings::accounting(&merged),
+        accounting,
         metrics: settings::metrics(&merged, &mut report),
+        access_log: access_log::lower(&merged, accounting, &mut report),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),

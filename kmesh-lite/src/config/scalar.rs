@@ -3,7 +3,7 @@
 use super::cgroup::cgroup_ref;
 use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
 use super::suggest::quote;
-use crate::model::{CgroupRef, Limits, Locality, Name};
+use crate::model::{AccessLog, CgroupRef, Limits, Locality, LogTarget, Name};
 use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -105,6 +105,10 @@ scalar! {
     Hostname(Box<str>): "a DNS name in lower case, like `payments.mesh`",
         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
         |text, _| hostname(text);
+
+    /// Where an access log goes.
+    LogTargetText(LogTarget): "`journal`, or the path of a file that begins with `/`",
+        "^journal$|^/", |text, _| log_target(text);
 
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
@@ -322,6 +326,64 @@ fn hostname(text: &str) -> Result<Box<str>, Wrong> {
     Ok(text.into())
 }
 
+fn log_target(text: &str) -> Result<LogTarget, Wrong> {
+    match text {
+        "journal" => Ok(LogTarget::Journal),
+        path if path.contains(char::is_control) => Err(Wrong::new(format!(
+            "{} has a control character",
+            quote(path)
+        ))),
+        path if path.starts_with('/') && !path.ends_with('/') => Ok(LogTarget::File(path.into())),
+        other => Err(Wrong::new(format!(
+            "{} is neither `journal` nor the path of a file",
+            quote(other)
+        ))),
+    }
+}
+
+/// A share of everything, in millionths.
+#[derive(Clone, Copy, Debug)]
+pub struct Share(pub u32);
+
+impl Read for Share {
+    const WHAT: &'static str = "a number above 0 and up to 1, like `0.1`";
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                return None;
+            }
+        };
+        let share = number.map(|number| number * f64::from(AccessLog::WHOLE));
+        match share {
+            Some(share) if share > 0.0 && share <= f64::from(AccessLog::WHOLE) => {
+                Some(Self((share.round() as u32).max(1)))
+            }
+            _ => {
+                reader.error(value.span().into(), "this is no share", Self::WHAT);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
+    }
+}
+
 /// Reads an integer in `low..=high`.
 pub fn integer(
     value: &Value<'_>,
@@ -380,6 +442,8 @@ integers! {
     Weight: "an integer from 0 to 4294967295", 0, u32::MAX;
     /// Rows of a table.
     Limit: "an integer from 1 to 16000000", 1, Limits::MAX;
+    /// Lines a second.
+    LineRate: "an integer from 1 to 1000000", 1, 1_000_000;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

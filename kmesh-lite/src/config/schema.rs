@@ -8,7 +8,8 @@ use super::endpoint::{
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    CgroupText, Cidr, Flag, Hostname, Label, Limit, LocalityRef, NameText, SocketText,
+    CgroupText, Cidr, Flag, Hostname, Label, Limit, LineRate, LocalityRef, LogTargetText, NameText,
+    Share, SocketText,
 };
 use crate::model::{Header, Policy, Scope};
 use schemars::Schema;
@@ -19,7 +20,7 @@ use serde_json::Value;
 text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
-    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]` and `[limits]` may each
+    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]`, `[access_log]` and `[limits]` may each
     /// stand in one file.
     /// The order of entries and files never matters.
     DocumentText "a table" {
@@ -33,6 +34,8 @@ text! {
         accounting: Option<AccountingText>,
         /// Where metrics are served to Prometheus, beside the control socket.
         metrics: Option<MetricsText>,
+        /// One line for each connection that ended, failed or was refused. Default: none.
+        access_log: Option<AccessLogText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
         limits: Option<LimitsText>,
@@ -103,6 +106,22 @@ text! {
         /// reaches them: one, or several. `0.0.0.0` and `[::]` are every address. An address that is
         /// taken or not there is tried again until it can be had. Default: none.
         listen: Option<OneOrMore<SocketText>>,
+    }
+}
+
+text! {
+    /// A log of connections. It needs `[accounting]`, and changes of it count at once.
+    AccessLogText "a table with `to`" {
+        /// `journal`: entries of systemd's journal with a field for each fact. Or the path of a file that
+        /// begins with `/`: JSON lines, for its owner and group; SIGHUP and reloads open it anew after it was renamed.
+        to: Required<At<LogTargetText>>,
+        /// Only connections to these services. Default: those to every service, and to backends whose own
+        /// address is captured.
+        services: Option<List<NameText>>,
+        /// The share of connections that are logged, up to 1: `0.1` for one in ten. Default: 1.
+        sample: Option<At<Share>>,
+        /// How many lines a second are written at most. Those left out are counted in the log. Default: 1000.
+        rate_limit: Option<At<LineRate>>,
     }
 }
 
@@ -185,13 +204,14 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 13] = [
+const TABLES: [(&str, &[&str]); 14] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
     ("`[capture]`", CaptureText::KEYS),
     ("`[accounting]`", AccountingText::KEYS),
     ("`[metrics]`", MetricsText::KEYS),
+    ("`[access_log]`", AccessLogText::KEYS),
     ("`[limits]`", LimitsText::KEYS),
     ("a service (`[services.NAME]`)", ServiceText::KEYS),
     (
@@ -267,6 +287,7 @@ mod tests {
             ("CaptureText", CaptureText::KEYS, "[capture]\n"),
             ("AccountingText", AccountingText::KEYS, "[accounting]\n"),
             ("MetricsText", MetricsText::KEYS, "[metrics]\n"),
+            ("AccessLogText", AccessLogText::KEYS, "[access_log]\n"),
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),

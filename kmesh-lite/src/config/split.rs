@@ -21,7 +21,15 @@ pub struct Part<'t> {
 const LARGE: usize = 64 * 1024;
 
 /// Tables of the file that have keys, and those that have entries.
-const SINGLE: [&str; 6] = ["node", "mesh", "capture", "accounting", "metrics", "limits"];
+const SINGLE: [&str; 7] = [
+    "node",
+    "mesh",
+    "capture",
+    "accounting",
+    "metrics",
+    "access_log",
+    "limits",
+];
 const NAMED: [&str; 4] = ["localities", "waypoints", "services", "endpoints"];
 
 /// What a header is of.

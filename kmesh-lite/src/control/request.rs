@@ -1,8 +1,8 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, Connections, Duties, Explanation, Failure, FileText, PlanText, Reloaded, Status,
-    TrafficSums,
+    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText, PlanText,
+    Reloaded, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -10,7 +10,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 
 /// What somebody on the control socket wants, with where the answer goes.
 #[derive(Debug)]
@@ -49,6 +51,17 @@ pub enum Request {
     Traffic {
         reply: Reply<Later<TrafficSums>>,
     },
+    /// Everything that happens to connections from now on.
+    Trace {
+        filter: Filter,
+        /// And before, for so long.
+        since: Duration,
+        /// Root, or the daemon's own user, asks.
+        is_own: bool,
+        reply: Reply<Lines>,
+    },
+    /// Somebody who wanted to know what happens to connections has gone.
+    TraceEnded,
     Metrics {
         format: Format,
         reply: Reply<Text>,
@@ -65,6 +78,39 @@ pub enum Request {
         caller: Caller,
         reply: Reply<()>,
     },
+}
+
+/// Which events a reader wants; those that agree with everything that is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub service: Option<String>,
+    pub unit: Option<String>,
+    pub endpoint: Option<String>,
+    /// The word for what became of it, or the name of the event.
+    pub outcome: Option<String>,
+}
+
+impl Filter {
+    pub fn lets(&self, event: &ConnectionEvent) -> bool {
+        let agrees = |wanted: &Option<String>, there: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == there
+        };
+        agrees(&self.service, event.service.as_deref())
+            && agrees(&self.unit, event.unit.as_deref())
+            && agrees(&self.endpoint, event.endpoint.as_deref())
+            && (agrees(&self.outcome, event.outcome.as_deref())
+                || agrees(&self.outcome, Some(&*event.event)))
+    }
+}
+
+/// Lines of events, as they come.
+#[derive(Debug)]
+pub struct Lines {
+    /// Of what was before.
+    pub before: Vec<String>,
+    pub lines: mpsc::Receiver<String>,
+    /// How many there was no room for.
+    pub lost: Arc<AtomicU64>,
 }
 
 /// Where an answer goes. Whoever asked may be gone.

@@ -1,9 +1,11 @@
 //! The kernel side, as the daemon sees it: values in, values out.
 
-use crate::kernel::{Living, Snapshot};
+use super::listeners::Listeners;
+use crate::kernel::{Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
-use crate::tables::Actual;
+use crate::tables::{Actual, Tables};
+use kmesh_lite_common::Interest;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -42,11 +44,27 @@ pub trait Datapath {
     /// The tables that the kernel holds.
     fn read(&mut self) -> Result<Actual, Self::Error>;
 
+    /// The tables as the last pass left them; none where that is not known.
+    fn left(&self) -> Option<Tables> {
+        None
+    }
+
     /// The tables, with everything that there is to tell of them.
     fn snapshot(&mut self) -> Result<Snapshot, Self::Error>;
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// Begins to tell `listeners` what programs tell of connections, for as long as the answer lives; none
+    /// where they tell nothing.
+    fn listen(&self, _listeners: Listeners) -> Result<Option<MomentsReader>, Self::Error> {
+        Ok(None)
+    }
+
+    /// Makes programs tell these moments of connections, at once.
+    fn tell(&mut self, _interest: Interest) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// The part that has to be mended. It decides the exit code of `reload`, and whether a first pass that fails
     /// ends the daemon.

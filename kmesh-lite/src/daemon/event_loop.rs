@@ -8,16 +8,21 @@ mod state;
 use super::DaemonError;
 use super::datapath::Datapath;
 use super::event::{Event, Events, Signal, Timer};
+use super::listeners::Listeners;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
+use crate::api::{Failure, FailureKind};
 use crate::config::Loaded;
-use crate::control::Request;
+use crate::control::{Filter, Lines, Request};
 use crate::host::{self, Change, Units, WatchError};
+use crate::kernel::MomentsReader;
 use crate::model::{EndpointFact, Facts, Mesh};
 use crate::reconcile::Extent;
+use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that the loop owns.
 pub struct Daemon<S, D, N> {
@@ -26,6 +31,9 @@ pub struct Daemon<S, D, N> {
     units: Units,
     supervisor: N,
     state: LoopState,
+    /// Before the listeners, which it tells what it hears.
+    moments: Option<MomentsReader>,
+    listeners: Listeners,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -72,6 +80,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             datapath,
             units,
             supervisor,
+            moments: None,
+            listeners: Listeners::default(),
         }
     }
 
@@ -89,6 +99,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             });
         }
         self.supervisor.tell(News::Ready(&self.state.verdict()));
+        self.listen();
         Ok(())
     }
 
@@ -103,6 +114,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
+                    self.listeners.reopen();
                     drop(self.announced(Trigger::Signal));
                 }
                 Event::Signal(Signal::Stop) => break,
@@ -112,6 +124,46 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.state.roster.dismiss();
         self.supervisor.tell(News::Stopping);
         info!("stopping");
+        let interest = self.listeners.interest_without_readers();
+        self.tell_interest(interest);
+    }
+
+    /// Begins to hear of connections. What ended before is in the buffer, and its ids are named by the tables
+    /// that there are.
+    fn listen(&mut self) {
+        if self.datapath.left().is_none()
+            && let Ok(actual) = self.datapath.read()
+        {
+            self.listeners.name(actual.tables);
+        }
+        match self.datapath.listen(self.listeners.clone()) {
+            Ok(reader) => self.moments = reader,
+            Err(error) => warn!(
+                "cannot hear of connections, there is no access log and no trace: {}",
+                crate::log::chain(&error)
+            ),
+        }
+    }
+
+    /// Makes programs tell what somebody wants to know of connections.
+    fn tell_interest(&mut self, interest: Interest) {
+        if let Err(error) = self.datapath.tell(interest) {
+            warn!(
+                "cannot say what is to be told of connections: {}",
+                crate::log::chain(&error)
+            );
+        }
+    }
+
+    /// A reader of events, if there is room for one.
+    fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Lines, Failure> {
+        let lines = self.listeners.join(filter, since, is_own);
+        let interest = self.listeners.interest();
+        self.tell_interest(interest);
+        lines.map_err(|there| {
+            let error = format!("{there} readers of events are there, which is the most");
+            Failure::new(FailureKind::Unavailable, error)
+        })
     }
 
     /// The next event. What the last one led to has taken effect, and is answered.
@@ -126,6 +178,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Status { name, reply } => drop(reply.send(self.status(name))),
             Request::Reload { caller, reply } => {
                 info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
+                self.listeners.reopen();
                 let outcome = self.announced(Trigger::Request);
                 drop(reply.send(self.reloaded(outcome)));
             }
@@ -139,6 +192,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             } => drop(reply.send(self.explain(address, protocol, cgroup, pid))),
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
+            Request::Trace {
+                filter,
+                since,
+                is_own,
+                reply,
+            } => drop(reply.send(self.join(filter, since, is_own))),
+            Request::TraceEnded => {
+                let interest = self.listeners.interest();
+                self.tell_interest(interest);
+            }
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
             Request::Duties { known, reply } => self.state.roster.tell(known, reply),

@@ -1,10 +1,12 @@
 //! The kernel as the daemon's datapath.
 
 use super::datapath::{Blame, Datapath};
-use crate::kernel::{Kernel, KernelError, Living, Snapshot};
+use super::listeners::Listeners;
+use crate::kernel::{Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
-use crate::tables::Actual;
+use crate::tables::{Actual, Tables};
+use kmesh_lite_common::Interest;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -49,6 +51,19 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {
+        let moments = Kernel::moments(self)?;
+        Ok(Some(moments.read(listeners).map_err(KernelError::Records)?))
+    }
+
+    fn tell(&mut self, interest: Interest) -> Result<(), KernelError> {
+        Kernel::tell(self, interest)
+    }
+
+    fn left(&self) -> Option<Tables> {
+        Kernel::left(self).cloned()
     }
 
     fn blame(error: &KernelError) -> Blame {

@@ -1,7 +1,8 @@
 //! All that a configuration says.
 
 use super::{
-    Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Protocol, Service, Waypoint,
+    AccessLog, Backend, Caller, Capture, CgroupRef, Header, Limits, Name, Place, Protocol, Service,
+    Waypoint,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -25,6 +26,8 @@ pub struct Mesh {
     pub accounting: bool,
     /// Where the agent serves metrics, sorted.
     pub metrics: Vec<SocketAddr>,
+    /// Which connections are logged, if any.
+    pub access_log: Option<AccessLog>,
     pub capture: Capture,
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,

@@ -70,7 +70,12 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             "left alone: no service declares the port, and a real host has the address".to_owned()
         }
         Verdict::Pass(PassReason::Direct) => "left alone: a backend without a waypoint".to_owned(),
-        Verdict::Redirect(Redirect { waypoint: Some(waypoint), address, port, .. }) => {
+        Verdict::Redirect(Redirect {
+            waypoint: Some(waypoint),
+            address,
+            port,
+            ..
+        }) => {
             let to = SocketAddr::new((*address).into(), port.get());
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
         }
@@ -78,22 +83,25 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             [only] => format!("sent to {}", only.endpoint),
             several => format!("sent to one of {} endpoints", several.len()),
         },
-        Verdict::Refuse(Refuse::UndeclaredPort) => "refused with ECONNREFUSED: no service declares the port".to_owned(),
-        Verdict::Refuse(Refuse::UndeclaredUdpPort) => {
-            "refused with ECONNREFUSED: no service declares the UDP port".to_owned()
+        Verdict::Refuse(reason) => refusal(*reason).to_owned(),
+    }
+}
+
+/// Why a connect is refused, in words.
+pub const fn refusal(reason: Refuse) -> &'static str {
+    match reason {
+        Refuse::UndeclaredPort => "refused with ECONNREFUSED: no service declares the port",
+        Refuse::UndeclaredUdpPort => "refused with ECONNREFUSED: no service declares the UDP port",
+        Refuse::NoEndpoint => {
+            "refused with EHOSTUNREACH: the service has no endpoint that its policy allows"
         }
-        Verdict::Refuse(Refuse::NoEndpoint) => {
-            "refused with EHOSTUNREACH: the service has no endpoint that its policy allows".to_owned()
+        Refuse::Dangling => {
+            "refused with EHOSTUNREACH: the tables contradict themselves; `kmesh-lite reload` repairs them"
         }
-        Verdict::Refuse(Refuse::Dangling) => {
-            "refused with EHOSTUNREACH: the tables contradict themselves; `kmesh-lite reload` repairs them".to_owned()
-        }
-        Verdict::Refuse(Refuse::Family) => {
-            "refused with EHOSTUNREACH: an IPv4 client cannot reach what was chosen".to_owned()
-        }
-        Verdict::Refuse(Refuse::NoMemory) => "refused with ENOMEM".to_owned(),
-        Verdict::Refuse(Refuse::Header) => {
-            "refused with EOPNOTSUPP: the waypoint has to learn the original destination, which only TCP can tell it".to_owned()
+        Refuse::Family => "refused with EHOSTUNREACH: an IPv4 client cannot reach what was chosen",
+        Refuse::NoMemory => "refused with ENOMEM",
+        Refuse::Header => {
+            "refused with EOPNOTSUPP: the waypoint has to learn the original destination, which only TCP can tell it"
         }
     }
 }

@@ -6,6 +6,7 @@
 //! a series are left out.
 
 mod arrivals;
+mod events;
 mod process;
 mod programs;
 
@@ -14,7 +15,7 @@ use super::connections::unit;
 use super::status::refusing;
 use super::titles::titles;
 use super::traffic::{ByWhom, word};
-use crate::api::State;
+use crate::api::{LogStatus, State};
 use crate::host::Usage;
 use crate::kernel::Snapshot;
 use crate::model::{Limits, Table};
@@ -128,6 +129,8 @@ pub struct Metrics {
     pub limits: Limits,
     /// None without a daemon.
     pub history: Option<History>,
+    /// The access log and the readers of events; none without a daemon.
+    pub events: Option<LogStatus>,
     pub version: String,
     pub commit: String,
     /// How the mesh is, if a daemon says so.
@@ -182,6 +185,9 @@ impl Collector for Metrics {
         self.tables(to)?;
         if let Some(history) = &self.history {
             work(to, history)?;
+        }
+        if let Some(events) = &self.events {
+            events::events(to, events)?;
         }
         self.connections(to)?;
         arrivals::arrivals(to, &self.arrived)?;

@@ -5,8 +5,8 @@ use super::super::piece::{Anchor, Piece, Pieces};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
-    AccountingText, CaptureText, DocumentText, LimitsText, MeshText, MetricsText, NodeText,
-    ServiceText, WaypointText,
+    AccessLogText, AccountingText, CaptureText, DocumentText, LimitsText, MeshText, MetricsText,
+    NodeText, ServiceText, WaypointText,
 };
 use super::super::span::Span;
 use super::{Diagnostics, Lowered, Spot, is_clean};
@@ -88,6 +88,7 @@ pub struct Merged<'a> {
     pub capture: Single<'a, CaptureText>,
     pub accounting: Single<'a, AccountingText>,
     pub metrics: Single<'a, MetricsText>,
+    pub access_log: Single<'a, AccessLogText>,
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
@@ -120,6 +121,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         capture,
         accounting,
         metrics,
+        access_log,
         limits,
         localities,
         waypoints,
@@ -149,6 +151,14 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         &mut merged.metrics,
         from,
         metrics,
+        |t| t.span,
+        report,
+    );
+    single(
+        "access_log",
+        &mut merged.access_log,
+        from,
+        access_log,
         |t| t.span,
         report,
     );

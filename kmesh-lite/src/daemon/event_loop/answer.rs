@@ -42,6 +42,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
+            events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
             agent: state.roster.status(),
@@ -162,6 +163,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let limits = held.map_or(snapshot.room, |mesh| mesh.limits);
         let state = Some(self.state.kind());
         let history = Some(self.state.history.clone());
+        let events = Some(self.listeners.status());
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
@@ -173,6 +175,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 cgroups,
                 limits,
                 history,
+                events,
                 version: about.version,
                 commit: about.commit,
                 state,

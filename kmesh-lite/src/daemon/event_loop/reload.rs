@@ -111,6 +111,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 if self.state.failure.take().is_some() {
                     info!("the failure is over");
                 }
+                self.listeners.log_to(mesh.access_log.as_ref());
+                let interest = self.listeners.interest();
+                self.tell_interest(interest);
                 self.state.applied = Some(mesh);
                 self.passed(&applied, trigger);
                 Ok(applied)
@@ -180,6 +183,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     fn passed(&mut self, applied: &Applied, trigger: Trigger) {
+        if let Some(tables) = self.datapath.left() {
+            self.listeners.name(tables);
+        }
         let pass = &applied.pass;
         self.state.last_pass = Some(LastPass {
             at: now(),

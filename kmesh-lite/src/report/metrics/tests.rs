@@ -7,6 +7,10 @@ fn written(format: Format) -> String {
         arrived: BTreeMap::new(),
         limits: Limits::default(),
         history: Some(History::begun()),
+        events: Some(LogStatus {
+            to: Some("journal".to_owned()),
+            ..LogStatus::default()
+        }),
         version: "1".to_owned(),
         commit: "abc".to_owned(),
         state: Some(State::Keeping),
