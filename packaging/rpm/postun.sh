@@ -1,4 +1,4 @@
-# The users stay: they own no file, and their numbers must not be given to others.
+# The users stay: their numbers must not be given to others.
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
     if [ "$1" != 0 ]; then
@@ -7,8 +7,8 @@ if [ -d /run/systemd/system ]; then
     fi
 fi
 if [ "$1" = 0 ]; then
-    # Folders are not in the package; what others put there stays.
-    for folder in /etc/kmesh /usr/share/doc/kmesh-lite /usr/share/licenses/kmesh-lite; do
+    # Folders are not in the package; what others put there stays, and so does an access log.
+    for folder in /etc/kmesh /var/log/kmesh-lite /usr/share/doc/kmesh-lite /usr/share/licenses/kmesh-lite; do
         find "$folder" -depth -type d -empty -delete 2>/dev/null || :
     done
 fi

@@ -23,10 +23,11 @@ dpkg -i "$deb" </dev/null
 is "$(ask 10.96.0.10 80)" one
 
 say "purge"
+[[ -d /var/log/kmesh-lite ]]
 mkdir /etc/kmesh/mesh.d
 echo '# of another package' >/etc/kmesh/mesh.d/other.toml
 dpkg --purge kmesh-lite
-[[ ! -e $config && -e /etc/kmesh/mesh.d/other.toml ]]
+[[ ! -e $config && -e /etc/kmesh/mesh.d/other.toml && ! -e /var/log/kmesh-lite ]]
 is "$(systemctl show --value --property=LoadState "$agent")" not-found
 ! pgrep -u kmesh-agent || fail "an agent is left"
 is "$(find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name '*kmesh*')" ""
