@@ -18,6 +18,7 @@ mod schema;
 mod status;
 mod table;
 mod top;
+mod trace;
 mod watch;
 mod waypoint;
 
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(args, &mut output),
         Verb::Connections(args) => connections::run(args, &mut output),
         Verb::Top(args) => top::run(args, &mut output),
+        Verb::Trace(args) => trace::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),

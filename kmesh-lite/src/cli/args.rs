@@ -53,6 +53,8 @@ pub enum Verb {
     Connections(Connections),
     /// Watch connections come and go: rates, failures and times of each service
     Top(Top),
+    /// Show what happens to connections, as it happens
+    Trace(Trace),
     /// Replay the kernel's decision for an address on the live tables
     Explain(Explain),
     /// Print the kernel's tables
@@ -266,6 +268,42 @@ pub struct Connections {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  kmesh-lite trace                            every connection of the mesh, from now on
+  kmesh-lite trace --service payments --outcome refused
+                                              attempts that no endpoint accepted
+  kmesh-lite trace --outcome rejected         what is refused before any packet, and why
+  kmesh-lite trace --json | jq .duration_seconds
+
+Needs the daemon, and `[accounting]` for all but decisions and refusals. It ends
+with Ctrl-C. Programs in the kernel tell nothing while nobody asks: what was
+before is kept only while an access log is written or another reader is there,
+and no more than the last 4,096 events. A reader that does not keep up is told
+how many events it lost. There may be 8 readers at a time.")]
+pub struct Trace {
+    /// Only connections to this service
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(completions::services))]
+    pub service: Option<String>,
+    /// Only connections of this systemd unit
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    pub unit: Option<String>,
+    /// Only connections to this endpoint, by its name in the status of its service
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Only these: an event (decided, rejected, established, failed, closed) or what became of it, such as refused, timed_out, reset or refuse_no_endpoint
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Option<String>,
+    /// Begin with what was so long ago, if it was kept: 30s, 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub since: Option<u64>,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
   kmesh-lite explain 10.96.0.10:80
   kmesh-lite explain '[fd00:96::10]:80'
   kmesh-lite explain 10.96.0.53:53 --protocol udp
@@ -434,6 +472,7 @@ impl Verb {
             Self::Status(args) => args.format.json,
             Self::Connections(args) => args.format.json,
             Self::Top(args) => args.format.json,
+            Self::Trace(args) => args.format.json,
             Self::Explain(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,
@@ -466,6 +505,32 @@ fn drop_in(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("expected the name of a drop-in, such as 20-shop.toml".to_owned())
+}
+
+/// The name of a unit; one without a type is a service, as in systemctl.
+fn unit(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(if text.contains('.') {
+        text.to_owned()
+    } else {
+        format!("{text}.service")
+    })
+}
+
+/// Seconds of a time such as `30s`.
+fn span(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        _ => 1,
+    };
+    let parsed = number.parse::<u64>().ok();
+    let span = parsed.and_then(|number| number.checked_mul(seconds));
+    span.filter(|span| *span <= 31_536_000)
+        .ok_or_else(|| "expected a time such as 30s, 5m or 1h".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

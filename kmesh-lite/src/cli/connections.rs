@@ -84,12 +84,12 @@ fn goes_to(connection: &ConnectionStatus) -> String {
     }
 }
 
-fn or_dash(text: Option<&str>) -> String {
+pub fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
 
 /// `0.4s`, `12s`, `3m05s`, `2h07m` or `9d04h`.
-fn age(seconds: f64) -> String {
+pub fn age(seconds: f64) -> String {
     let whole = seconds as u64;
     let (minutes, hours, days) = (whole / 60, whole / 3_600, whole / 86_400);
     match whole {

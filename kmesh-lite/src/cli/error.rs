@@ -48,6 +48,8 @@ pub enum CliError {
     Terminal(#[source] io::Error),
     #[error("cannot make the completions")]
     Completions(#[source] io::Error),
+    #[error("cannot handle signals")]
+    Signals(#[source] io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
 }

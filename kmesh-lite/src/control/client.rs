@@ -110,20 +110,24 @@ impl Client {
         what: &str,
         query: &[(&str, &str)],
     ) -> Result<T, ClientError> {
-        let mut path = format!("/v1/{what}");
-        for (number, (key, value)) in query.iter().enumerate() {
-            let separator = if number == 0 { '?' } else { '&' };
-            // Writing to a String cannot fail.
-            let _ = write!(path, "{separator}{key}={}", escape(value));
-        }
         let mut text = Vec::new();
-        self.ask(Method::GET, &path, Bytes::new(), &mut text)?;
+        self.ask(Method::GET, &path(what, query), Bytes::new(), &mut text)?;
         serde_json::from_slice(&text).map_err(ClientError::Answer)
     }
 
     /// The same where the answer is too long to be held: it is written as it comes.
     pub fn copy(&self, what: &str, to: &mut dyn io::Write) -> Result<(), ClientError> {
         self.ask(Method::GET, &format!("/v1/{what}"), Bytes::new(), to)
+    }
+
+    /// The same with query parameters, for an answer that never ends: signs of life are in it.
+    pub fn stream(
+        &self,
+        what: &str,
+        query: &[(&str, &str)],
+        to: &mut dyn io::Write,
+    ) -> Result<(), ClientError> {
+        self.ask(Method::GET, &path(what, query), Bytes::new(), to)
     }
 
     /// Posts to `/v1/{what}`, with a body or none.
@@ -259,6 +263,17 @@ impl Client {
             pid,
         }
     }
+}
+
+/// `/v1/{what}` with query parameters.
+fn path(what: &str, query: &[(&str, &str)]) -> String {
+    let mut path = format!("/v1/{what}");
+    for (number, (key, value)) in query.iter().enumerate() {
+        let separator = if number == 0 { '?' } else { '&' };
+        // Writing to a String cannot fail.
+        let _ = write!(path, "{separator}{key}={}", escape(value));
+    }
+    path
 }
 
 pub fn request(

@@ -4,6 +4,7 @@
 //! GET  /v1/status?name=SERVICE
 //! GET  /v1/explain?address=ADDR:PORT&protocol=tcp|udp
 //! GET  /v1/dump
+//! GET  /v1/trace?service=&unit=&endpoint=&outcome=&since=SECONDS
 //! POST /v1/plan               {"files": [{"path": "mesh.toml", "text": "..."}]}, the main file first,
 //!                             or nothing: the daemon's own files
 //! POST /v1/reload

@@ -1,5 +1,6 @@
 //! The daemon as people run it: a process with a file, a socket, signals and a supervisor.
 
+mod access_log;
 mod agent;
 mod check;
 mod doctor;
@@ -8,6 +9,7 @@ mod mistakes;
 mod run;
 mod screen;
 mod socket;
+mod trace;
 mod unattended;
 mod unit_restart;
 mod waypoint_down;

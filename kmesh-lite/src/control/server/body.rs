@@ -1,13 +1,18 @@
 //! Answers on their way: in pieces, as fast as they are read.
 
 use super::slots::Turn;
+use crate::api::ConnectionEvent;
+use crate::control::Lines;
 use crate::memory::give_back;
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// Bytes of a piece.
 const PIECE: usize = 64 * 1024;
@@ -89,6 +94,75 @@ impl hyper::body::Body for Streamed {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = self.pieces.poll_recv(context);
         piece.map(|piece| Some(piece?.map(Frame::data)))
+    }
+}
+
+/// How often an endless body says that there is nothing to say. Whoever reads knows then that the daemon is
+/// there, and the daemon learns that nobody reads any more.
+const PULSE: Duration = Duration::from_secs(5);
+
+/// A body of lines that ends when those who make them do. `gone` is called when it is over.
+pub fn endless(lines: Lines, gone: impl FnOnce() + Send + 'static) -> Body {
+    let mut pulse = tokio::time::interval(PULSE);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Body::new(Endless {
+        lines,
+        pulse,
+        gone: Some(Box::new(gone)),
+    })
+}
+
+struct Endless {
+    lines: Lines,
+    pulse: Interval,
+    gone: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        // First, so that nobody counts us among the readers.
+        self.lines.lines.close();
+        if let Some(gone) = self.gone.take() {
+            gone();
+        }
+    }
+}
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let mut piece = String::new();
+        let before = &mut self.lines.before;
+        let mut taken = 0;
+        while taken < before.len() && piece.len() < PIECE {
+            piece.push_str(&before[taken]);
+            taken += 1;
+        }
+        before.drain(..taken);
+        while piece.len() < PIECE {
+            match self.lines.lines.poll_recv(context) {
+                Poll::Ready(Some(line)) => piece.push_str(&line),
+                Poll::Ready(None) if piece.is_empty() => return Poll::Ready(None),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        // After what there was room for.
+        let lost = self.lines.lost.swap(0, Ordering::Relaxed);
+        if lost > 0
+            && let Ok(line) = ConnectionEvent::loss(lost).line()
+        {
+            piece.push_str(&line);
+        }
+        if piece.is_empty() {
+            ready!(self.pulse.poll_tick(context));
+            piece.push('\n');
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
+use super::stall::Patience;
 use crate::api::{Duties, Failure, FailureKind, PlanRequest, Reloaded};
-use crate::control::{Later, Reply, Request, Requests, Text};
+use crate::control::{Filter, Later, Reply, Request, Requests, Text};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
 use axum::body::Body;
@@ -17,6 +18,7 @@ use axum::{Extension, Json, Router};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -55,6 +57,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/traffic", get(traffic))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
+        .route("/v1/trace", get(trace))
         .route("/v1/agent", get(duties).post(agent))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
@@ -81,6 +84,17 @@ struct ExplainQuery {
 
 /// What is asked about one service, or about all of them.
 type AboutService = Result<Query<NameQuery>, QueryRejection>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceQuery {
+    service: Option<String>,
+    unit: Option<String>,
+    endpoint: Option<String>,
+    outcome: Option<String>,
+    /// In seconds.
+    since: Option<u64>,
+}
 
 async fn status(
     State(asker): State<Asker>,
@@ -142,6 +156,39 @@ async fn dump(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -> A
     let turn = asker.turn(&peer, Length::Long).await?;
     let text = asker.ask(|reply| Request::Dump { reply }).await?;
     Ok(of_json(streamed(text, turn)))
+}
+
+/// Ends when the reader goes or the daemon stops; it takes nobody's turn.
+async fn trace(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    Extension(patience): Extension<Patience>,
+    query: Result<Query<TraceQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let query = parse(query)?;
+    let filter = Filter {
+        service: query.service,
+        unit: query.unit,
+        endpoint: query.endpoint,
+        outcome: query.outcome,
+    };
+    let since = Duration::from_secs(query.since.unwrap_or_default());
+    let request = |reply| Request::Trace {
+        filter,
+        since,
+        is_own: peer.right == Right::Change,
+        reply,
+    };
+    let lines = asker.ask(request).await?;
+    patience.never_ends();
+    let requests = Arc::clone(&asker.requests);
+    let gone = move || {
+        requests(Request::TraceEnded);
+    };
+    let body = body::endless(lines, gone);
+    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+    Ok((kind, body).into_response())
 }
 
 async fn metrics(
@@ -250,7 +297,7 @@ async fn reload(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/plan, /v1/reload, /v1/agent and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/reload, /v1/agent and /metrics",
     )
 }
 
@@ -405,7 +452,6 @@ impl IntoResponse for Failure {
 mod tests {
     use super::*;
     use crate::control::Caller;
-    use std::sync::Arc;
 
     fn peer(right: Right) -> Extension<Peer> {
         let caller = Caller { uid: 1, pid: None };

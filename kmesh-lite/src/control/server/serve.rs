@@ -4,7 +4,7 @@ use super::peer::{Peer, Right};
 use super::place::Place;
 use super::routes;
 use super::slots::Slots;
-use super::stall::Stalling;
+use super::stall::{Patience, Stalling};
 use crate::control::{Lock, Requests};
 use crate::host::agent_user;
 use axum::{Extension, Router};
@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use log::{debug, error};
 use std::io;
 use std::os::unix::net;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -87,17 +88,20 @@ pub async fn serve(
                 Right::Change => (OWN_PATIENCE, OWN_PATIENCE),
                 Right::Report | Right::Read | Right::None => (CONNECTION, STALL),
             };
+            let patience = Patience::default();
             let router = router.clone().layer(Extension(peer));
-            let stream = Stalling::new(stream, stall);
+            let router = router.layer(Extension(patience.clone()));
+            let stream = Stalling::patient(stream, stall, patience.clone());
             connections.spawn(async move {
-                converse(stream, router, most).await;
+                converse(stream, router, most, patience).await;
                 drop(slot);
             });
         } else if let Ok(place) = Arc::clone(&crowd).try_acquire_owned() {
             let router = Router::new().fallback(routes::crowded);
-            let stream = Stalling::new(stream, CROWDED);
+            let patience = Patience::default();
+            let stream = Stalling::patient(stream, CROWDED, patience.clone());
             connections.spawn(async move {
-                converse(stream, router, CROWDED).await;
+                converse(stream, router, CROWDED, patience).await;
                 drop(place);
             });
         }
@@ -130,7 +134,12 @@ async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
 }
 
 /// One request and its answer.
-async fn converse(stream: Stalling<UnixStream>, router: Router, most: Duration) {
+async fn converse(
+    stream: Stalling<UnixStream>,
+    router: Router,
+    most: Duration,
+    patience: Patience,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -139,7 +148,14 @@ async fn converse(stream: Stalling<UnixStream>, router: Router, most: Duration) 
         // Whoever says that its request is over still reads.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(most, connection).await {
+    let mut connection = pin!(connection);
+    let ended = loop {
+        match timeout(most, &mut connection).await {
+            Err(_) if patience.is_endless() => {}
+            ended => break ended,
+        }
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(error:%; "a connection to the control socket failed"),
         Err(_) => debug!("a connection to the control socket took too long"),

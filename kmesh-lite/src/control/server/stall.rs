@@ -2,24 +2,47 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// How long a connection may take. An answer that never ends makes it endless.
+#[derive(Clone, Debug, Default)]
+pub struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    pub fn never_ends(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_endless(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A stream on which a write fails when nothing of it has been taken for a while.
 pub struct Stalling<S> {
     stream: S,
     most: Duration,
+    patience: Patience,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
     pub fn new(stream: S, most: Duration) -> Self {
+        Self::patient(stream, most, Patience::default())
+    }
+
+    /// One that may become endless.
+    pub fn patient(stream: S, most: Duration, patience: Patience) -> Self {
         Self {
             stream,
             most,
+            patience,
             stalled: None,
         }
     }
@@ -29,7 +52,8 @@ impl<S> Stalling<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        // Who reads events may pause: what it misses meanwhile is counted, and nothing piles up.
+        if written.is_ready() || self.patience.is_endless() {
             self.stalled = None;
             return written;
         }
