@@ -23,6 +23,56 @@ const SERVICE: &[&str] = &[
      server-first.conf among the examples.",
 ];
 
+const ACCESS_LOG: &[&str] = &[
+    "`[access_log]` of `mesh.toml`(5) has a line written for each TCP connection that is over: it ended \
+     (`closed`), never stood (`failed`), or was refused before any packet (`rejected`). A file has one JSON object \
+     a line. In the journal each field is `KMESH_` and its name in capitals: \
+     `journalctl -t kmesh-lite-access KMESH_SERVICE=payments KMESH_EVENT=failed`. These fields are stable; what is \
+     not known is left out. `kmesh-lite trace --json` prints the same, with `decided` and `established`.",
+    "After the file was renamed, SIGHUP or a reload (`systemctl reload kmesh-lite`) opens it anew. It is made with \
+     mode 0640, in a folder that the service may write to: the unit has /var/log/kmesh-lite. A file that cannot be \
+     written, and a full disk, is said once in the service's own log and in `status`, and tried again every second.",
+    "Lines that are missing, because of `rate_limit`, because writing was too slow or failed, or because the \
+     kernel's buffer was full, are counted in a line of the log itself (`lost`), once a second at most. What ends \
+     while the daemon is away is logged when it is back. The journal has a limit of its own: see \
+     RateLimitBurst in `journald.conf`(5).",
+];
+
+const FIELDS: &[(&str, &str)] = &[
+    ("time", "When it was, as RFC 3339 in UTC."),
+    ("event", "`closed`, `failed`, `rejected`, or `lost`."),
+    (
+        "outcome",
+        "How it ended (closed, refused, timed_out, unreachable, reset, aborted, not_sent, other), or why it \
+         was refused (refuse_no_endpoint and so on).",
+    ),
+    ("text", "The same for people; not in the journal."),
+    (
+        "lost",
+        "How many lines are missing; in lines of that event.",
+    ),
+    ("cookie", "The number of the socket: its SO_COOKIE."),
+    ("protocol", "`tcp`."),
+    ("client", "The client's own address and port."),
+    ("unit", "The systemd unit that the client ran in."),
+    ("cgroup", "Its cgroup."),
+    (
+        "uid, pid, command",
+        "Its user, process, and the name of its thread.",
+    ),
+    ("service, endpoint, waypoint", "Where it was sent."),
+    ("original_destination", "What the client asked for."),
+    ("started", "When its first segment left."),
+    (
+        "sent_bytes, received_bytes",
+        "What it carried, without headers.",
+    ),
+    ("rtt_seconds", "The smoothed round trip time at its end."),
+    ("retransmits", "Segments that were sent again."),
+    ("connect_seconds", "From the first segment until it stood."),
+    ("duration_seconds", "From the first segment until its end."),
+];
+
 const FILES: &[(&str, &str)] = &[
     ("/etc/kmesh/mesh.toml", "The mesh; see `mesh.toml`(5)."),
     (
@@ -69,6 +119,13 @@ pub fn page() -> Text {
     text.section("THE SERVICE");
     for paragraph in SERVICE {
         text.paragraph(paragraph);
+    }
+    text.section("THE ACCESS LOG");
+    for paragraph in ACCESS_LOG {
+        text.paragraph(paragraph);
+    }
+    for (field, meaning) in FIELDS {
+        text.term(field, "").words(meaning);
     }
     text.section("FILES");
     for (path, meaning) in FILES {
