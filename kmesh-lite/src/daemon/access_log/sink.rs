@@ -14,6 +14,9 @@ use systemd_journal_logger::JournalLog;
 /// Bytes for which there has to be room before a full disk counts as mended.
 const ROOM: i64 = 16 * 1024;
 
+/// Of a file that is made: who connects where is not for everybody.
+const MODE: u32 = 0o640;
+
 pub enum Sink {
     Journal(Option<JournalLog>),
     File(PathBuf, Option<File>),
@@ -85,10 +88,12 @@ fn open(path: &Path) -> io::Result<File> {
     options.append(true);
     // A pipe or a device might make us wait.
     options.custom_flags(OFlag::O_NONBLOCK.bits());
+    // Nobody else reads it, not even for a moment.
+    options.mode(MODE);
     let file = match options.clone().create_new(true).open(path) {
         Ok(new) => {
             // Whatever the process's mask: the group is there to read it.
-            new.set_permissions(Permissions::from_mode(0o640))?;
+            new.set_permissions(Permissions::from_mode(MODE))?;
             new
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path)?,
