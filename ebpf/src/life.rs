@@ -17,7 +17,7 @@ use aya_ebpf::bindings::{
     bpf_sock,
 };
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
-use aya_ebpf::programs::SockOpsContext;
+use aya_ebpf::programs::{SockContext, SockOpsContext};
 use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 use kmesh_lite_common::{
     Connection, Ending, Life, MomentKind, Original, Protocol, Stage, TrafficKey,
@@ -415,7 +415,7 @@ fn grown(word: *mut u64, now: u64) -> u64 {
 
 /// No program holds the socket any more.
 #[inline(always)]
-pub fn released<const TABLE: bool>(cookie: u64) {
+pub fn released<const TABLE: bool>(ctx: &SockContext, cookie: u64) {
     let Some(slot) = slots::held(cookie) else {
         return;
     };
@@ -428,13 +428,13 @@ pub fn released<const TABLE: bool>(cookie: u64) {
         // TCP goes on for a while, and its end gives the slot back.
         return;
     }
-    not_sent(slot, cookie, before);
+    not_sent(ctx, slot, cookie, before);
     slot.free();
 }
 
 /// Accounts for a connection of which no segment left, when it is forgotten.
 #[inline(always)]
-fn not_sent(slot: Held, cookie: u64, stage: Stage) {
+fn not_sent(ctx: &SockContext, slot: Held, cookie: u64, stage: Stage) {
     if !stage.has(Stage::ACCOUNTED) || stage.has(Stage::FOLLOWED) {
         return;
     }
@@ -442,7 +442,7 @@ fn not_sent(slot: Held, cookie: u64, stage: Stage) {
         && connection.protocol == Protocol::Tcp
     {
         traffic::failed(&key(connection), Ending::NotSent);
-        moments::not_sent(cookie, slot, connection);
+        moments::not_sent(ctx, cookie, connection);
     }
 }
 

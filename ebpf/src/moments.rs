@@ -5,22 +5,26 @@
 use crate::atomic::add;
 use crate::maps::{self, Maps};
 use crate::original;
-use crate::slots::{self, Held};
+use crate::slots;
 use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
+use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid,
-    bpf_get_socket_cookie, bpf_ktime_get_ns,
+    bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_sk_storage_get,
 };
-use aya_ebpf::macros::map;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
-use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
+use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
+use core::ffi::c_void;
+use core::ptr::{addr_of, addr_of_mut, null_mut, read_volatile, write_volatile};
 use kmesh_lite_common::{
-    Address, Connection, Ending, Interest, Moment, MomentKind, Original, Port, Protocol,
+    Address, Connection, Ending, Interest, Moment, MomentKind, Original, Port, Protocol, Teller,
 };
 use kmesh_lite_ebpf::{Chosen, Connect, Outcome, Verdict};
 
+#[btf_map]
+static TELLERS: SkStorage<Teller> = SkStorage::new();
 #[map]
 static MOMENTS: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 /// Moments for which the buffer had no room.
@@ -100,7 +104,7 @@ fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
     // SAFETY: the context of a program that the helper takes.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
     if decision.kind == MomentKind::Decided {
-        note(cookie);
+        note(&SockAddrContext::new(ctx));
         if !decision.interest.has(Interest::ALL) {
             return;
         }
@@ -129,32 +133,28 @@ fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
 
 /// Notes who connects, for moments at which nobody runs who could be asked.
 #[inline(always)]
-fn note(cookie: u64) {
-    let Some(slot) = slots::held(cookie) else {
+fn note(ctx: &SockAddrContext) {
+    let mut empty = Teller::default();
+    // SAFETY: the hooks we attach to always have a socket.
+    let teller = unsafe { TELLERS.get_or_insert_ptr_mut(ctx, Some(&mut empty)) };
+    if teller.is_null() {
         return;
-    };
-    let Some(teller) = slot.teller() else { return };
-    // SAFETY: of this socket, whose connects follow one another.
+    }
+    // SAFETY: storage of this socket, whose connects follow one another.
     unsafe {
-        (*teller).cookie = cookie;
         (*teller).connecting = 0;
         bpf_get_current_comm(addr_of_mut!((*teller).command).cast(), 16);
     }
 }
 
-/// Notes how long it took to stand, for its end.
+/// What was noted with a socket; one that connected while nobody wanted to know has nothing.
 #[inline(always)]
-fn note_standing(slot: Held, cookie: u64, connecting: u64) {
-    let Some(teller) = slot.teller() else { return };
-    // SAFETY: of this socket, whose lock the hook holds.
-    unsafe {
-        if (*teller).cookie != cookie {
-            // It connected while nobody wanted to know.
-            (*teller).cookie = cookie;
-            write_volatile(addr_of_mut!((*teller).command).cast(), [0_u64; 2]);
-        }
-        (*teller).connecting = connecting;
-    }
+fn teller(sk: *mut c_void) -> Option<&'static mut Teller> {
+    let map = addr_of!(TELLERS).cast_mut();
+    // SAFETY: a socket that the hook holds.
+    let kept = unsafe { bpf_sk_storage_get(map.cast(), sk, null_mut(), 0) };
+    // SAFETY: null or storage that lives as long as the socket, whose lock the hooks hold.
+    unsafe { kept.cast::<Teller>().as_mut() }
 }
 
 /// Something happened to a connection that is followed.
@@ -171,10 +171,16 @@ pub fn happened(ctx: &SockOpsContext, what: &Happened) {
 fn tell_happened(ctx: *mut bpf_sock_ops, what: &Happened, interest: Interest) {
     // SAFETY: the context of a program that the helper takes.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
-    let slot = slots::held(cookie);
+    // SAFETY: the context is valid while the program runs.
+    let sk = unsafe { (*ctx).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    let noted = teller(sk.cast());
     if what.kind == MomentKind::Established {
-        if let Some(slot) = slot {
-            note_standing(slot, cookie, what.connecting);
+        if let Some(teller) = noted {
+            // For its end.
+            teller.connecting = what.connecting;
         }
         if !interest.has(Interest::ALL) {
             return;
@@ -195,21 +201,22 @@ fn tell_happened(ctx: *mut bpf_sock_ops, what: &Happened, interest: Interest) {
         (*moment).retransmits = (*ctx).total_retrans;
     }
     own_side(ctx, moment);
-    if let Some(slot) = slot {
+    if let Some(slot) = slots::held(cookie) {
         if let Some(connection) = slot.connection() {
             of_row(moment, connection);
         }
-        of_teller(moment, cookie, slot);
-    // SAFETY: the context is valid while the program runs.
-    } else if let Some(original) = original::of(unsafe { (*ctx).__bindgen_anon_2.sk }) {
+    } else if let Some(original) = original::of(sk) {
         of_original(moment, original);
+    }
+    if let Some(teller) = teller(sk.cast()) {
+        of_teller(moment, teller);
     }
     entry.submit(0);
 }
 
 /// An attempt of which no segment left.
 #[inline(always)]
-pub fn not_sent(cookie: u64, slot: Held, connection: &Connection) {
+pub fn not_sent(ctx: &SockContext, cookie: u64, connection: &Connection) {
     if !maps::interest().any() {
         return;
     }
@@ -220,7 +227,9 @@ pub fn not_sent(cookie: u64, slot: Held, connection: &Connection) {
     // SAFETY: our own part of the buffer.
     unsafe { (*moment).detail = Ending::NotSent.0 };
     of_row(moment, connection);
-    of_teller(moment, cookie, slot);
+    if let Some(teller) = teller(ctx.sock.cast()) {
+        of_teller(moment, teller);
+    }
     entry.submit(0);
 }
 
@@ -270,17 +279,14 @@ fn of_row(moment: *mut Moment, connection: &Connection) {
     }
 }
 
-/// What was noted of it, if it connected while somebody wanted to know.
+/// What was noted of it.
 #[inline(always)]
-fn of_teller(moment: *mut Moment, cookie: u64, slot: Held) {
-    let Some(teller) = slot.teller() else { return };
-    // SAFETY: our own part of the buffer, and an element of the map.
+fn of_teller(moment: *mut Moment, teller: &Teller) {
+    // SAFETY: our own part of the buffer, and storage of the socket.
     unsafe {
-        if (*teller).cookie == cookie {
-            copy(addr_of!((*teller).command), addr_of_mut!((*moment).command));
-            if (*teller).connecting != 0 {
-                (*moment).connecting = (*teller).connecting;
-            }
+        copy(addr_of!(teller.command), addr_of_mut!((*moment).command));
+        if teller.connecting != 0 {
+            (*moment).connecting = teller.connecting;
         }
     }
 }

@@ -11,7 +11,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use core::arch::asm;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use kmesh_lite_common::{Bucket, Connection, Life, PLACES, Stage, Teller};
+use kmesh_lite_common::{Bucket, Connection, Life, PLACES, Stage};
 
 #[map]
 static BUCKETS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -19,8 +19,6 @@ static BUCKETS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static CONNECTIONS: Array<Connection> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
 #[map]
 static LIVES: Array<Life> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
-#[map]
-static TELLERS: Array<Teller> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
 
 /// Set by the loader: how many buckets there are, a power of two; 0 where the kernel lacks something
 /// that the table needs.
@@ -66,11 +64,6 @@ impl Held {
     #[inline(always)]
     pub fn life(self) -> Option<*mut Life> {
         LIVES.get_ptr_mut(self.row)
-    }
-
-    #[inline(always)]
-    pub fn teller(self) -> Option<*mut Teller> {
-        TELLERS.get_ptr_mut(self.row)
     }
 
     /// Notes a stage. Gives those that there were, in one step for all processors: of the end of TCP and

@@ -91,16 +91,14 @@ impl Moment {
     pub const NOBODY: u32 = u32::MAX;
 }
 
-/// What is kept of a connection with a slot in the table for the sake of moments, beside its row.
+/// What is kept with the socket of a connection for the sake of moments, while somebody wants to know them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Teller {
-    /// SO_COOKIE of the socket that this is about.
-    pub cookie: u64,
     /// As in [`Moment`]. The life of a connection forgets it when it is accounted, which may be long before the end.
     pub connecting: u64,
     /// As in [`Moment`].
     pub command: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Moment>() == 152 && size_of::<Teller>() == 32);
+const _: () = assert!(size_of::<Moment>() == 152 && size_of::<Teller>() == 24);

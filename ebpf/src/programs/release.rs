@@ -12,6 +12,7 @@ const PROCEED: i32 = 1;
 #[inline(always)]
 pub fn released<const TABLE: bool>(ctx: &SockContext) -> i32 {
     // SAFETY: the context of a program that the helper takes.
-    life::released::<TABLE>(unsafe { bpf_get_socket_cookie(ctx.sock.cast()) });
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.sock.cast()) };
+    life::released::<TABLE>(ctx, cookie);
     PROCEED
 }

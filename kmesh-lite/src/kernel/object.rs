@@ -498,7 +498,6 @@ fn load(
         (BUCKETS, buckets),
         (CONNECTIONS, buckets * PLACES),
         (LIVES, buckets * PLACES),
-        (TELLERS, buckets * PLACES),
         (TRAFFIC, traffic::ROWS),
         (DURATIONS, traffic::ROWS),
         (ARRIVALS, traffic::ROWS),
