@@ -12,11 +12,14 @@ use kmesh_lite_tests::scrape::get;
 use kmesh_lite_tests::server::ends_with_us;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -26,8 +29,12 @@ const SERVERS: [(&str, u16); 4] = [("good", 8080), ("rude", 8081), ("deaf", 9), 
 const WAYPOINT: u16 = 10_000;
 
 /// Each of the services twice: with endpoints, and with a waypoint that is as the endpoint would be.
-fn mesh() -> String {
-    let mut text = "metrics.listen = \"127.0.0.1:9900\"\n".to_owned();
+fn mesh(log: &Path) -> String {
+    let mut text = format!(
+        "metrics.listen = \"127.0.0.1:9900\"\n\
+         access_log.to = {log:?}\n\
+         access_log.rate_limit = 1000000\n"
+    );
     for (number, (name, port)) in SERVERS.iter().enumerate() {
         let waypoint = port + WAYPOINT;
         let _ = write!(
@@ -177,6 +184,20 @@ impl Seen {
     }
 }
 
+/// Lines of the access log by service and outcome.
+fn logged(log: &Path, event: &str) -> Counts {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let mut counts = Counts::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        if line["event"] == event {
+            let word = |field: &str| line[field].as_str().expect("a word").to_owned();
+            add(&mut counts, &[&word("service"), &word("outcome")], 1);
+        }
+    }
+    counts
+}
+
 /// The parts of counts that are about these services.
 fn of(counts: &Counts, services: &[&str]) -> Counts {
     let known = |key: &[String]| key.iter().any(|word| services.contains(&word.as_str()));
@@ -194,7 +215,9 @@ fn totals_are_those_of_clients_and_servers_across_a_restart_of_the_daemon() {
     let good = [8080, 18_080].map(|port| Echo::tcp(&everywhere(port)));
     let rude = [8081, 18_081].map(|port| Echo::rude(&everywhere(port)));
     let _full = [8082, 18_082].map(Full::at);
-    let mut daemon = Daemon::supervised_with_agent(PROGRAM, &host, &mesh());
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.json");
+    let mut daemon = Daemon::supervised_with_agent(PROGRAM, &host, &mesh(&log));
     let scraped = || get("127.0.0.1:9900", "/metrics", "").is_ok_and(|it| it.status == 200);
     daemon.wait_until("metrics are served", |_| scraped());
     let prometheus = Prometheus::start(&prometheus, &[]);
@@ -245,6 +268,10 @@ fn totals_are_those_of_clients_and_servers_across_a_restart_of_the_daemon() {
     ] {
         equals(name, &|| prometheus.by(labels, &service(name)), expected);
     }
+    // The access log has a line for each of them.
+    for (event, expected) in [("failed", &seen.failed), ("closed", &seen.ended)] {
+        equals(event, &|| logged(&log, event), expected);
+    }
     // By services, endpoints, waypoints and clients it is the same.
     for whom in ["endpoint", "client"] {
         let name = format!("kmesh_lite_{whom}_connections_established_total");
@@ -262,6 +289,10 @@ fn totals_are_those_of_clients_and_servers_across_a_restart_of_the_daemon() {
     let name = "kmesh_lite_waypoint_connections_failed_total";
     let gated = of(&seen.failed, &["gated-deaf", "gated-full"]);
     equals(name, &|| prometheus.by(&with_reason, name), &gated);
+    // What arrived at endpoints, which are on this host as well.
+    let name = "kmesh_lite_inbound_connections_total";
+    let arrived = of(&seen.established, &["good", "rude"]);
+    equals(name, &|| prometheus.by(&["service"], name), &arrived);
     // Bytes, of those who read all of them.
     let polite = ["good", "gated-good"];
     for (name, expected) in [
