@@ -64,6 +64,53 @@ pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> 
     call(bpf_cmd::BPF_PROG_BIND_MAP, &mut attributes).map(drop)
 }
 
+/// Elements of a hash map, many at a time.
+pub struct Batch {
+    /// Where the next call goes on: a bucket of the map.
+    next: Option<u32>,
+    is_over: bool,
+}
+
+impl Batch {
+    pub fn new() -> Self {
+        Self {
+            next: None,
+            is_over: false,
+        }
+    }
+
+    /// Fills in the next elements; gives how many, 0 after the last. Both buffers have room for `room` of them. An
+    /// error of ENOSPC means that one bucket of the map has more.
+    pub fn read(
+        &mut self,
+        map: BorrowedFd<'_>,
+        keys: &mut [u8],
+        values: &mut [u8],
+        room: u32,
+    ) -> io::Result<u32> {
+        if self.is_over {
+            return Ok(0);
+        }
+        let mut next = 0;
+        let mut attributes = zeroed();
+        // SAFETY: a union of plain data; this command reads and writes this member.
+        let batch = unsafe { &mut attributes.batch };
+        batch.in_batch = self.next.as_ref().map_or(0, |it| &raw const *it as u64);
+        batch.out_batch = &raw mut next as u64;
+        batch.keys = keys.as_mut_ptr() as u64;
+        batch.values = values.as_mut_ptr() as u64;
+        batch.count = room;
+        batch.map_fd = map.as_raw_fd() as u32;
+        match call(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attributes) {
+            Ok(_) => self.next = Some(next),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.is_over = true,
+            Err(error) => return Err(error),
+        }
+        // SAFETY: as above.
+        Ok(unsafe { attributes.batch.count })
+    }
+}
+
 /// Makes a program one that can be called for each of what it iterates over.
 pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();

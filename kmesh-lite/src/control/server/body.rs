@@ -75,6 +75,7 @@ pub fn streamed(turn: Turn) -> (Body, Pieces) {
     let pieces = Pieces {
         sender,
         piece: Vec::with_capacity(PIECE),
+        sent: 0,
     };
     (Body::new(body), pieces)
 }
@@ -170,15 +171,19 @@ impl hyper::body::Body for Endless {
 pub struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
+    /// How many bytes there were before.
+    sent: usize,
 }
 
 impl Pieces {
-    /// Ends the body. A failure breaks the connection, so that nobody takes a part for the whole.
+    /// Ends the body. A failure breaks the connection, so that nobody takes a part for the whole. What the text was
+    /// made of has to be gone before.
     pub fn end(mut self, written: io::Result<()>) {
         if let Err(error) = written.and_then(|()| self.flush()) {
             // Where the reader has gone, nobody is left to know.
             let _ = self.sender.blocking_send(Err(error));
         }
+        let _ = give_back(self.sent);
     }
 }
 
@@ -198,6 +203,7 @@ impl Write for Pieces {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        self.sent += piece.len();
         let sent = self.sender.blocking_send(Ok(piece.into()));
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
