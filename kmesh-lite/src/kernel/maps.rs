@@ -20,7 +20,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{Caller, Endpoint, Interest, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// All tables that plans write to.
@@ -221,21 +221,18 @@ impl KernelMaps {
                 .collect::<io::Result<_>>()
                 .map_err(error("read", "counters"))?,
             connects: each!(T => {
-                let ids = T::part(&tables.rows).keys();
-                let sums = T::part(&self.tables).connects.iter().flat_map(|connects| {
-                    ids.clone().map(|id| Ok((*id, counters::sum(connects, T::index(*id))?)))
-                });
-                sums.collect::<io::Result<_>>()
-                    .map_err(error("read", "counters"))?
+                let ids: Vec<_> = T::part(&tables.rows).keys().copied().collect();
+                match &T::part(&self.tables).connects {
+                    Some(connects) => counted(connects, ids, T::index)?,
+                    None => BTreeMap::new(),
+                }
             }),
-            endpoints: tables
-                .endpoint_ids()
-                .into_iter()
+            endpoints: {
+                let ids = tables.endpoint_ids().into_iter();
                 // One that somebody else wrote may lead nowhere.
-                .filter(|id| id.index() < self.endpoint_connects.len())
-                .map(|id| Ok((id, counters::sum(&self.endpoint_connects, id.index())?)))
-                .collect::<io::Result<_>>()
-                .map_err(error("read", "counters"))?,
+                let ids = ids.filter(|id| id.index() < self.endpoint_connects.len());
+                counted(&self.endpoint_connects, ids.collect(), |id| id.index())?
+            },
         })
     }
 
@@ -540,4 +537,15 @@ fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error)
         table,
         source,
     }
+}
+
+/// The counts of these ids.
+fn counted<I: Copy + Ord>(
+    counters: &Counts,
+    ids: Vec<I>,
+    index: impl Fn(I) -> u32,
+) -> Result<BTreeMap<I, u64>, MapsError> {
+    let indexes: Vec<_> = ids.iter().map(|id| index(*id)).collect();
+    let counts = counters::sums(counters, &indexes).map_err(error("read", "counters"))?;
+    Ok(ids.into_iter().zip(counts).collect())
 }
