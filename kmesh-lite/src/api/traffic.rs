@@ -24,7 +24,8 @@ pub struct ServiceTraffic {
     pub connect_times: Vec<u64>,
     /// Those that connections were made to.
     pub endpoints: Vec<NamedTraffic>,
-    /// Units of clients; `other` is all that are no unit's.
+    /// Units of clients; `other` is all that are no unit's. Cgroups that are gone are left out: a unit that was
+    /// restarted begins anew.
     pub clients: Vec<NamedTraffic>,
 }
 

@@ -157,7 +157,8 @@ fn words(event: &ConnectionEvent) -> String {
         or_dash(event.original_destination.as_deref()),
         format!(
             "{}[{}]",
-            client.unwrap_or("?"),
+            // Whoever connects chooses the name of its thread, and may want to write lines of its own.
+            client.unwrap_or("?").escape_debug(),
             event
                 .pid
                 .map_or_else(|| "?".to_owned(), |pid| pid.to_string())
@@ -168,6 +169,18 @@ fn words(event: &ConnectionEvent) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_cannot_write_lines_by_its_name() {
+        let event = ConnectionEvent {
+            event: "decided".into(),
+            command: Some("x\n09:00\u{202e}\u{1b}[2J".to_owned()),
+            ..ConnectionEvent::default()
+        };
+        let line = words(&event);
+        assert!(!line.contains(['\n', '\u{202e}']), "{line:?}");
+        assert!(line.contains(r"x\n09:00\u{202e}\u{1b}[2J[?]"), "{line:?}");
+    }
 
     #[test]
     fn a_line_says_who_asked_for_what_and_what_became_of_it() {

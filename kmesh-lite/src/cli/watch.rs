@@ -35,6 +35,10 @@ fn clear() -> Result<(), WriteError> {
 
 /// As many lines as there is room for: what runs off the top of a screen is not what was asked for.
 fn cropped(text: &str, rows: usize, columns: usize) -> String {
+    if rows == 0 {
+        // A terminal that does not say how large it is.
+        return text.to_owned();
+    }
     let lines: Vec<&str> = text.lines().collect();
     // The last row is where the cursor stays.
     let room = rows.saturating_sub(1).max(1);
@@ -71,6 +75,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         assert_eq!(cropped("a\nb\n", 3, 80), "a\nb\n");
+        assert_eq!(cropped("a\nb\n", 0, 0), "a\nb\n");
         let cut = cropped("a\nb\nc\n", 3, 80);
         assert!(
             cut.starts_with("a\n") && cut.contains("2 more lines"),

@@ -333,7 +333,13 @@ fn log_target(text: &str) -> Result<LogTarget, Wrong> {
             "{} has a control character",
             quote(path)
         ))),
-        path if path.starts_with('/') && !path.ends_with('/') => Ok(LogTarget::File(path.into())),
+        path if path.ends_with(".toml") => Err(Wrong::new(format!(
+            "{} is the name of a file of the configuration",
+            quote(path)
+        ))),
+        path if path.starts_with('/') && !path.ends_with('/') && !path.ends_with("/..") => {
+            Ok(LogTarget::File(path.into()))
+        }
         other => Err(Wrong::new(format!(
             "{} is neither `journal` nor the path of a file",
             quote(other)

@@ -116,7 +116,7 @@ text! {
         /// begins with `/`: JSON lines, for its owner and group; SIGHUP and reloads open it anew after it was renamed.
         to: Required<At<LogTargetText>>,
         /// Only connections to these services. Default: those to every service, and to backends whose own
-        /// address is captured.
+        /// address is captured; and refusals at ports that no service declares, which are of no service.
         services: Option<List<NameText>>,
         /// The share of connections that are logged, up to 1: `0.1` for one in ten. Default: 1.
         sample: Option<At<Share>>,

@@ -184,7 +184,7 @@ fn absent_is_fine(removed: Result<(), MapError>) -> io::Result<()> {
 }
 
 /// What a row is added to when something of it is gone; `None` where nobody asks for it any more. Sums of
-/// services stay whole.
+/// services and of clients stay whole.
 fn folded(key: &TrafficKey, gone: &Gone) -> Option<TrafficKey> {
     if key
         .service
@@ -194,6 +194,7 @@ fn folded(key: &TrafficKey, gone: &Gone) -> Option<TrafficKey> {
     }
     let waypoint = |id: &WaypointId| !gone.waypoints.contains(&number(id.index()));
     Some(TrafficKey {
+        cgroup: key.cgroup,
         service: key.service,
         waypoint: key.waypoint.filter(waypoint),
         folded: 1,

@@ -442,7 +442,9 @@ impl Metrics {
         sums(to, "client", &self.clients(&by))
     }
 
-    /// By the unit of the client; those beyond the first few, and programs of no unit, count together.
+    /// By the unit of the client; those beyond the first few, and programs of no unit, count together. What is of a
+    /// cgroup that is gone is nobody's: the numbers of a unit that was restarted begin anew, and if they went to
+    /// others, these would seem to have done it all at this moment.
     fn clients(&self, by: &ByWhom) -> Vec<(Labels, Traffic)> {
         let name = |id: &ServiceId| self.snapshot.tables.name(Table::Services, id.index());
         let mut clients: BTreeMap<(String, String), Traffic> = BTreeMap::new();
@@ -451,7 +453,10 @@ impl Metrics {
             let Some(service_name) = name(service) else {
                 continue;
             };
-            let unit = self.cgroups.get(cgroup).and_then(|path| unit(path));
+            let Some(path) = self.cgroups.get(cgroup) else {
+                continue;
+            };
+            let unit = unit(path);
             let mut key = (service_name, unit.unwrap_or_else(|| OTHER.to_owned()));
             if !clients.contains_key(&key) && key.1 != OTHER {
                 let known = known.entry(*service).or_default();

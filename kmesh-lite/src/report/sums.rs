@@ -23,7 +23,11 @@ pub fn traffic(snapshot: &Snapshot, cgroups: &BTreeMap<u64, PathBuf>, now: u64) 
     }
     let mut clients: BTreeMap<ServiceId, BTreeMap<String, Traffic>> = BTreeMap::new();
     for ((service, cgroup), sums) in &by.clients {
-        let unit = cgroups.get(cgroup).and_then(|path| unit(path));
+        // As in metrics: what is of a cgroup that is gone is nobody's.
+        let Some(path) = cgroups.get(cgroup) else {
+            continue;
+        };
+        let unit = unit(path);
         let of_service = clients.entry(*service).or_default();
         let client = of_service.entry(unit.unwrap_or_else(|| "other".to_owned()));
         client.or_default().add(sums);

@@ -416,7 +416,7 @@ fn sums_of_a_service_stay_whole_when_its_endpoint_goes_and_go_with_it() {
         panic!("{:?}", keys(&mesh));
     };
     assert_eq!((rest.service, rest.endpoint), (own.service, None));
-    assert_eq!((rest.folded, rest.cgroup), (1, 0));
+    assert_eq!((rest.folded, rest.cgroup), (1, own.cgroup));
     assert_eq!(all(&mesh), before);
     let another = Client::tcp4();
     assert_eq!(another.connect("10.96.0.10:80"), Ok(()));

@@ -86,8 +86,8 @@ impl Sink {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true);
-    // A pipe or a device might make us wait.
-    options.custom_flags(OFlag::O_NONBLOCK.bits());
+    // A pipe or a device might make us wait, and a link lead to what is no log.
+    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
     // Nobody else reads it, not even for a moment.
     options.mode(MODE);
     let file = match options.clone().create_new(true).open(path) {
@@ -96,7 +96,12 @@ fn open(path: &Path) -> io::Result<File> {
             new.set_permissions(Permissions::from_mode(MODE))?;
             new
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match options.open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+                return Err(io::Error::other("it is a symbolic link"));
+            }
+            opened => opened?,
+        },
         Err(error) => return Err(error),
     };
     if !file.metadata()?.is_file() {

@@ -14,7 +14,7 @@ pub fn arrivals(to: &mut DescriptorEncoder<'_>, arrived: &BTreeMap<Arrived, u64>
     if arrived.is_empty() {
         return Ok(());
     }
-    let help = "Connections that arrived at endpoints on this host, by the locality of the client.";
+    let help = "Connections that arrived at endpoints on this host, by the locality of the client; an endpoint of several services counts for each, because only the client knows which it asked for.";
     let name = "inbound_connections";
     let mut family = family(to, name, None, MetricType::Counter, help)?;
     for (whose, count) in arrived {
