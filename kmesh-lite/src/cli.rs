@@ -10,6 +10,7 @@ mod doctor;
 mod dump;
 mod error;
 mod explain;
+mod order;
 mod output;
 mod plan;
 mod reload;
@@ -22,6 +23,7 @@ mod trace;
 mod watch;
 mod waypoint;
 
+use crate::api::Change;
 use args::{Args, Verb};
 use clap::{CommandFactory, Parser};
 pub use completions::script as completion_script;
@@ -42,6 +44,10 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(args, &mut output),
         Verb::Reload(args) => reload::run(args, &mut output),
         Verb::Status(args) => status::run(args, &mut output),
+        Verb::Drain(args) => order::drain(args, &mut output),
+        Verb::Maintenance(args) => order::change(args, Change::Maintenance, &mut output),
+        Verb::Ready(args) => order::change(args, Change::Ready, &mut output),
+        Verb::Weight(args) => order::weight(args, &mut output),
         Verb::Connections(args) => connections::run(args, &mut output),
         Verb::Top(args) => top::run(args, &mut output),
         Verb::Trace(args) => trace::run(args, &mut output),

@@ -16,6 +16,7 @@ mod endpoint;
 mod foreign;
 mod fragment;
 mod fragments;
+mod health;
 mod loader;
 mod location;
 mod lower;

@@ -1,5 +1,9 @@
 //! The arguments as written.
 
+mod order;
+
+pub use order::{Drain, Of, Weight};
+
 use super::completions;
 use crate::daemon::SOCKET;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -49,6 +53,14 @@ pub enum Verb {
     Reload(Reload),
     /// Show how the mesh is
     Status(Status),
+    /// Give an endpoint no new connections, and leave those that it has
+    Drain(Drain),
+    /// The same, and do not probe it
+    Maintenance(Of),
+    /// Take back what was asked for by drain or maintenance
+    Ready(Of),
+    /// Give an endpoint another share of new connections
+    Weight(Weight),
     /// List the open connections
     Connections(Connections),
     /// Watch connections come and go: rates, failures and times of each service
@@ -470,6 +482,9 @@ impl Verb {
             Self::Plan(args) => args.format.json,
             Self::Reload(args) => args.format.json,
             Self::Status(args) => args.format.json,
+            Self::Drain(args) => args.format.json,
+            Self::Maintenance(args) | Self::Ready(args) => args.format.json,
+            Self::Weight(args) => args.format.json,
             Self::Connections(args) => args.format.json,
             Self::Top(args) => args.format.json,
             Self::Trace(args) => args.format.json,

@@ -9,6 +9,7 @@ mod backend;
 mod capture;
 mod check;
 mod endpoint;
+mod health;
 mod hidden;
 mod merge;
 mod nearness;
@@ -79,11 +80,12 @@ pub fn lower(
     let node = settings::node(&merged, host, &mut places, &mut report);
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
-    let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
+    let health = health::defaults(&merged, &mut report);
+    let shared = endpoint::shared(&merged, &mut places, &waypoints, &health, &mut report);
     let at_addresses = AtAddresses::new(&shared);
     let surroundings = Surroundings::new(
         (host, whole),
-        (&node, &vip_ranges),
+        (&node, &vip_ranges, &health),
         &merged,
         &waypoints,
         &shared,
@@ -100,6 +102,7 @@ pub fn lower(
             host,
             node: &node,
             vip_ranges: &vip_ranges,
+            health: &health,
             waypoints: &waypoints,
             shared: &shared,
             at_addresses: &at_addresses,
@@ -133,6 +136,7 @@ pub fn lower(
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),
         services: edited.services.clone(),
+        endpoint_names: endpoint::names(&shared),
         backends: edited.backends.all.clone(),
     };
     // What is not understood might be what makes it fit.

@@ -1,8 +1,8 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText, PlanText,
-    Reloaded, Status, TrafficSums,
+    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
+    HealthReport, OrderRequest, Ordered, PlanText, Reloaded, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -76,6 +76,17 @@ pub enum Request {
     Agent {
         report: AgentReport,
         caller: Caller,
+        reply: Reply<()>,
+    },
+    /// The operator wants something of endpoints.
+    Order {
+        order: OrderRequest,
+        caller: Caller,
+        reply: Reply<Ordered>,
+    },
+    /// The agent says what it found.
+    Health {
+        report: HealthReport,
         reply: Reply<()>,
     },
 }

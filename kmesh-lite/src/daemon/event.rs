@@ -1,8 +1,8 @@
 //! Everything that can happen to the daemon, in the order in which it is dealt with.
 
 use super::settle::Settle;
-use crate::control::Request;
-use crate::model::EndpointFact;
+use crate::api::HealthReport;
+use crate::control::{Reply, Request};
 use crate::sources::Completion;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,11 +14,18 @@ pub enum Event {
     SourceChanged(Completion),
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
-    /// Something became true of endpoints: whether they may take new connections.
-    EndpointFacts(Vec<EndpointFact>),
+    /// The agent found something.
+    Findings(Vec<Found>),
     Signal(Signal),
     Timer(Timer),
     Request(Request),
+}
+
+/// A report of the agent, and who waits until it has taken effect.
+#[derive(Debug)]
+pub struct Found {
+    pub report: HealthReport,
+    pub reply: Reply<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +96,7 @@ impl Events {
                 None => self.queue.recv_timeout(due.duration_since(now)),
             };
             match event {
-                Ok(Event::EndpointFacts(facts)) => return Some(self.all_facts(facts)),
+                Ok(Event::Findings(found)) => return Some(self.all_findings(found)),
                 Ok(Event::SourceChanged(completion)) => {
                     self.settle.change(Instant::now(), completion);
                 }
@@ -102,16 +109,16 @@ impl Events {
 }
 
 impl Events {
-    /// Facts with those that came in meanwhile: one pass is for all of them.
-    fn all_facts(&mut self, mut facts: Vec<EndpointFact>) -> Event {
+    /// Findings with those that came in meanwhile: one pass is for all of them.
+    fn all_findings(&mut self, mut found: Vec<Found>) -> Event {
         while self.next.is_none() {
             match self.queue.try_recv() {
-                Ok(Event::EndpointFacts(more)) => facts.extend(more),
+                Ok(Event::Findings(more)) => found.extend(more),
                 Ok(other) => self.next = Some(other),
                 Err(_) => break,
             }
         }
-        Event::EndpointFacts(facts)
+        Event::Findings(found)
     }
 }
 
@@ -135,35 +142,32 @@ impl Periodic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Membership;
     use std::sync::mpsc;
+    use tokio::sync::oneshot;
 
-    fn fact(number: u8) -> EndpointFact {
-        EndpointFact {
-            service: "a".parse().unwrap(),
-            endpoint: Membership {
-                address: [10, 0, 0, number].into(),
-                ports: Vec::new(),
-            },
-            usable: false,
-        }
+    fn found(revision: u64) -> Event {
+        let (reply, _) = oneshot::channel();
+        let report = HealthReport {
+            revision,
+            findings: Vec::new(),
+        };
+        Event::Findings(vec![Found { report, reply }])
     }
 
     #[test]
-    fn facts_that_wait_come_out_together_and_overtake_nothing() {
+    fn findings_that_wait_come_out_together_and_overtake_nothing() {
         let (sender, queue) = mpsc::channel();
         let mut events = Events::new(queue, Duration::from_secs(3600), None);
-        let facts = |number| Event::EndpointFacts(vec![fact(number)]);
-        for event in [facts(1), facts(2), Event::CgroupsChanged, facts(3)] {
+        for event in [found(1), found(2), Event::CgroupsChanged, found(3)] {
             sender.send(event).unwrap();
         }
         let mut out = || match events.next() {
-            Some(Event::EndpointFacts(facts)) => facts,
-            Some(Event::CgroupsChanged) => Vec::new(),
+            Some(Event::Findings(found)) => found.iter().map(|it| it.report.revision).collect(),
+            Some(Event::CgroupsChanged) => Vec::<u64>::new(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(out(), [fact(1), fact(2)]);
-        assert_eq!(out(), []);
-        assert_eq!(out(), [fact(3)]);
+        assert_eq!(out(), [1, 2]);
+        assert!(out().is_empty());
+        assert_eq!(out(), [3]);
     }
 }

@@ -1,14 +1,19 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod duties;
+mod findings;
+mod order;
 mod reload;
 mod roster;
 mod state;
 
 use super::DaemonError;
 use super::datapath::Datapath;
-use super::event::{Event, Events, Signal, Timer};
+use super::event::{Event, Events, Found, Signal, Timer};
+use super::last_findings::{LastFindings, Recalled};
 use super::listeners::Listeners;
+use super::order_book::OrderBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
 use crate::api::{Failure, FailureKind};
@@ -16,7 +21,7 @@ use crate::config::Loaded;
 use crate::control::{Filter, Lines, Request};
 use crate::host::{self, Change, Units, WatchError};
 use crate::kernel::MomentsReader;
-use crate::model::{EndpointFact, Facts, Mesh};
+use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
@@ -31,6 +36,8 @@ pub struct Daemon<S, D, N> {
     units: Units,
     supervisor: N,
     state: LoopState,
+    last_findings: Option<LastFindings>,
+    order_book: OrderBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -80,9 +87,23 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             datapath,
             units,
             supervisor,
+            last_findings: None,
+            order_book: OrderBook::default(),
             moments: None,
             listeners: Listeners::default(),
         }
+    }
+
+    /// What the operator wanted of an earlier process, and where it is written down.
+    pub fn obey(&mut self, order_book: OrderBook) {
+        self.state.health.orders = order_book.read();
+        self.order_book = order_book;
+    }
+
+    /// What an earlier process knew of endpoints, and where this one keeps it for the next.
+    pub fn remember(&mut self, last_findings: LastFindings, recalled: Recalled) {
+        self.last_findings = Some(last_findings);
+        self.state.recalled = recalled;
     }
 
     /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
@@ -109,7 +130,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             match event {
                 Event::SourceChanged(_) => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
-                Event::EndpointFacts(facts) => self.learn(facts),
+                Event::Findings(found) => self.find(found),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
@@ -204,7 +225,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
-            Request::Duties { known, reply } => self.state.roster.tell(known, reply),
+            Request::Duties { known, reply } => {
+                let health = &self.state.health;
+                self.state.roster.tell(known, health, reply);
+            }
             Request::Agent {
                 report,
                 caller,
@@ -213,6 +237,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.state.roster.hear(report, caller);
                 drop(reply.send(Ok(())));
             }
+            Request::Order {
+                order,
+                caller,
+                reply,
+            } => drop(reply.send(self.order(&order, caller))),
+            Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }
 
@@ -252,18 +282,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// A pass with what became true of endpoints. All of it is in one plan.
-    fn learn(&mut self, facts: Vec<EndpointFact>) {
-        let before = self.state.facts.unusable.clone();
-        for fact in facts {
-            self.state.facts.learn(fact);
-        }
-        if self.state.facts.unusable != before {
-            drop(self.pass_with_facts(Trigger::Fact));
-            self.tell_status();
-        }
-    }
-
     /// Gathers the facts, with the addresses that loading has seen. Tells whether cgroups that the mesh names came or went since the last look;
     /// from now on that is an event. Both meshes count, where the last one could not be applied.
     fn look(&mut self) -> bool {
@@ -278,7 +296,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.state.facts = Facts {
             // The host does not show it.
-            unusable: std::mem::take(&mut self.state.facts.unusable),
+            standings: std::mem::take(&mut self.state.facts.standings),
             ..sight.facts
         };
         warn_once(&sight.blind, &mut self.state.blind_units);

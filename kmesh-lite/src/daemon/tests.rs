@@ -2,6 +2,7 @@
 
 use super::event::{Event, Events, Signal};
 use super::fake::{self, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
+use super::last_good::LastGood;
 use super::*;
 use crate::api::{Failure, FailureKind, Status};
 use crate::control::Control;

@@ -4,7 +4,7 @@ use super::Tables;
 use super::alias;
 use super::build::{Builder, ID};
 use super::ids::Mix;
-use crate::model::{self, Columns};
+use crate::model::{self, Columns, Standing};
 use kmesh_lite_common::{
     Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
     ServiceId,
@@ -151,6 +151,31 @@ pub struct Placing {
     /// By column; empty if it has none.
     own_ports: Vec<Option<u16>>,
     weight: u32,
+    /// Of the weight, in percent.
+    share: u8,
+    is_down: bool,
+}
+
+impl Placing {
+    pub fn takes_connections(&self) -> bool {
+        self.weight > 0 && !self.is_down
+    }
+}
+
+/// The weights of the members of a range, so that each has its share.
+fn weights(members: &[Placing]) -> Vec<u32> {
+    if members.iter().all(|it| it.share == Standing::WHOLE) {
+        return members.iter().map(|it| it.weight).collect();
+    }
+    let shared = |it: &Placing| u64::from(it.weight) * u64::from(it.share);
+    let total: u64 = members.iter().map(shared).sum();
+    // Where a sum would be too large for a row, shares are a little coarser.
+    let unit = match u32::try_from(total) {
+        Ok(_) => 1,
+        Err(_) => u64::from(Standing::WHOLE),
+    };
+    let weights = members.iter().map(|it| (shared(it) / unit).max(1));
+    weights.map(|it| it as u32).collect()
 }
 
 /// The counters that the endpoints of a service have, by address and ports.
@@ -180,6 +205,7 @@ impl Builder<'_> {
         counters: &CountersBefore,
         own_ports: Vec<Option<u16>>,
         endpoint: &model::Endpoint,
+        standing: Standing,
     ) -> Placing {
         let address = endpoint.address.into();
         let backend = BackendId::from_index(self.ids.backends.index(address)).expect(ID);
@@ -197,7 +223,9 @@ impl Builder<'_> {
             has_waypoint: meant.is_some_and(|backend| backend.waypoint.is_some()),
             endpoint: own.unwrap_or_else(new),
             own_ports,
-            weight: endpoint.weight,
+            weight: standing.weight.unwrap_or(endpoint.weight),
+            share: standing.share,
+            is_down: standing.down.is_some(),
         }
     }
 
@@ -212,19 +240,23 @@ impl Builder<'_> {
         if members.is_empty() {
             return Range::default();
         }
+        let weights = match drained {
+            true => members.iter().map(|it| it.weight).collect(),
+            false => weights(members),
+        };
         let (mut rows, mut total): (Vec<Endpoint>, u32) = (Vec::new(), 0);
         for column in 0..columns.count() {
-            let of_column = members.iter().map(|it| {
+            let of_column = members.iter().zip(&weights).map(|(it, weight)| {
                 let port = it.own_ports.get(column).copied().flatten();
                 let port = port.map(Port::new);
                 let member =
                     Member::new(it.backend, it.address, it.endpoint, port, it.has_waypoint);
-                (member, if drained { 0 } else { it.weight })
+                (member, if drained { 0 } else { *weight })
             });
             let mut placed;
             (placed, total) = alias::rows(&of_column.collect::<Vec<_>>());
-            for (row, member) in placed.iter_mut().zip(members) {
-                row.weight = member.weight;
+            for (row, weight) in placed.iter_mut().zip(&weights) {
+                row.weight = *weight;
             }
             rows.extend(placed);
         }

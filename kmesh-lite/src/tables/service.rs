@@ -5,7 +5,7 @@ use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
 use super::endpoint::{Placing, length};
 use super::fields::{Field, Fields};
-use crate::model::{Columns, Endpoint, Family, Mesh, Name, Policy, Service, Table, priority};
+use crate::model::{Columns, Family, Membership, Mesh, Name, Policy, Service, Table, priority};
 use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
 use std::fmt;
 use std::net::IpAddr;
@@ -108,17 +108,18 @@ impl Builder<'_> {
         let old = self.before.rows.services.get(&id);
         let columns = service.columns();
         let counters = self.counters_before(old);
-        let unusable = self.facts.unusable.get(name);
+        let standings = self.facts.standings.get(name);
         let mut members = Members::default();
         for endpoint in &service.endpoints {
             let own_ports = service.own_ports(&columns, endpoint);
-            let placing = self.placing(&counters, own_ports, endpoint);
-            let usable = unusable.is_none_or(|all| !all.contains(&endpoint.into()));
+            let standing = standings.and_then(|all| all.get(&Membership::from(endpoint)));
+            let standing = standing.copied().unwrap_or_default();
+            let placing = self.placing(&counters, own_ports, endpoint, standing);
             let priority = match service.policy {
                 Policy::Random => 0,
                 _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
             };
-            members.add(endpoint, usable, priority, placing);
+            members.add(endpoint.address, priority, placing);
         }
         let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
@@ -174,11 +175,11 @@ struct Members {
 }
 
 impl Members {
-    fn add(&mut self, endpoint: &Endpoint, usable: bool, priority: usize, placing: Placing) {
-        let family = Family::from(endpoint.address);
+    fn add(&mut self, address: IpAddr, priority: usize, placing: Placing) {
+        let family = Family::from(address);
         self.has_v6 |= family == Family::V6;
         match family {
-            _ if endpoint.weight == 0 || !usable => self.drained.push(placing),
+            _ if !placing.takes_connections() => self.drained.push(placing),
             Family::V4 => self.v4[priority].push(placing),
             Family::V6 => self.v6[priority].push(placing),
         }

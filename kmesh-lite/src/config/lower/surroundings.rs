@@ -3,10 +3,11 @@
 
 use super::super::Host;
 use super::endpoint::{LoweredEndpoint, SharedEndpoints};
+use super::health::Said;
 use super::merge::Merged;
 use super::service::Lowered;
 use super::waypoint::Waypoints;
-use crate::model::{Locality, Name, Place, Waypoint};
+use crate::model::{Locality, Name, OperatorState, Place, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ struct OfAll {
     own_addresses: BTreeSet<IpAddr>,
     node: Place,
     vip_ranges: Vec<IpNetwork>,
+    health: Said,
     localities: BTreeMap<Box<str>, Option<Locality>>,
     waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
     /// By name: a service may name an entry that is not there yet, or that nothing could be made of.
@@ -37,6 +39,8 @@ struct Shared {
     address: Option<IpAddr>,
     place: Arc<Place>,
     weight: Option<u32>,
+    health: Option<Said>,
+    state: OperatorState,
     waypoint: Option<Name>,
 }
 
@@ -47,6 +51,8 @@ impl Shared {
             address: found.address.map(|address| address.value.0),
             place: Arc::clone(&found.resolved),
             weight: weight.map(|weight| weight.0),
+            health: found.health().map(Said::from),
+            state: found.state,
             waypoint: found.waypoint.clone(),
         }
     }
@@ -55,7 +61,7 @@ impl Shared {
 impl Surroundings {
     pub fn new(
         (host, whole): (&Host, bool),
-        (node, vip_ranges): (&Place, &[IpNetwork]),
+        (node, vip_ranges, health): (&Place, &[IpNetwork], &Said),
         merged: &Merged<'_>,
         waypoints: &Waypoints<'_>,
         shared: &SharedEndpoints<'_>,
@@ -75,6 +81,7 @@ impl Surroundings {
                 own_addresses: host.own_addresses.clone(),
                 node: node.clone(),
                 vip_ranges: vip_ranges.to_vec(),
+                health: health.clone(),
                 localities: localities.collect(),
                 waypoints: waypoints.collect(),
                 shared: shared

@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Client, Format, Metrics};
+use crate::report::{self, Client, Format, Known, Metrics};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -27,6 +27,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let facts = self.state.facts.clone();
+        let known = self.known();
         let state = &self.state;
         let problems = state.problems.clone();
         let mut config = ConfigStatus {
@@ -50,10 +51,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         Ok(Later::new(move || {
             config.problems = (!problems.is_empty()).then(|| findings(&problems, false));
             status.config = Some(config);
-            status.datapath = report::status(&snapshot, mesh.as_deref(), &facts);
+            status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
             Ok(status)
         }))
+    }
+
+    /// What is known of endpoints at the moment.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            health: self.state.health.clone(),
+            now: monotonic(),
+        }
     }
 
     pub(super) fn reloaded(&self, outcome: ReloadOutcome<D::Error>) -> Result<Reloaded, Failure> {

@@ -1,5 +1,6 @@
 mod cgroups;
 mod file;
+mod findings;
 mod passes;
 
 use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
@@ -7,7 +8,7 @@ use super::*;
 use crate::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
 use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
-use crate::daemon::LastGood;
+use crate::daemon::last_good::LastGood;
 use crate::model::CgroupRef;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};

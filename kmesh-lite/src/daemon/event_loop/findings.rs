@@ -1,0 +1,111 @@
+//! What follows from what the agent found.
+
+use super::roster::printable;
+use super::{Daemon, Trigger};
+use crate::api::{Failure, FailureKind, HealthReport};
+use crate::daemon::datapath::Datapath;
+use crate::daemon::event::Found;
+use crate::daemon::source::Source;
+use crate::daemon::supervisor::Supervisor;
+use crate::health::{Condition, Turn};
+use crate::host::monotonic;
+use crate::model::EndpointFact;
+use crate::report::{FEW, first_few};
+use log::{debug, info, warn};
+use std::time::Duration;
+
+impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
+    /// Takes in what was found, and makes one pass for all of it. Whoever found it is answered when that is over.
+    pub(super) fn find(&mut self, found: Vec<Found>) {
+        let now = monotonic();
+        let (mut facts, mut turns) = (Vec::new(), Vec::new());
+        let mut answers = Vec::with_capacity(found.len());
+        for Found { report, reply } in found {
+            let outcome = self.take_in(report, now, &mut facts, &mut turns);
+            answers.push((reply, outcome));
+        }
+        let before = self.state.facts.standings.clone();
+        for fact in facts {
+            self.state.facts.learn(fact);
+        }
+        log_turns(&turns);
+        // Ahead of the pass: the next process must not know less than the tables.
+        if !turns.is_empty()
+            && let Some(last) = &mut self.last_findings
+        {
+            last.keep(&self.state.health);
+        }
+        if self.state.facts.standings != before {
+            drop(self.pass_with_facts(Trigger::Fact));
+        }
+        if !turns.is_empty() {
+            self.tell_status();
+        }
+        for (reply, outcome) in answers {
+            drop(reply.send(outcome));
+        }
+    }
+
+    /// One report. It can make sockets that are probed healthy or not, and nothing else.
+    fn take_in(
+        &mut self,
+        report: HealthReport,
+        now: u64,
+        facts: &mut Vec<EndpointFact>,
+        turns: &mut Vec<Turn>,
+    ) -> Result<(), Failure> {
+        let Some(subjects) = self.state.roster.subjects(report.revision) else {
+            let error = "other duties have been given since that revision";
+            return Err(Failure::new(FailureKind::Conflict, error));
+        };
+        for finding in report.findings {
+            let Some(subject) = subjects.get(finding.target as usize) else {
+                debug!("the agent found something of a target that there is not");
+                continue;
+            };
+            let condition = Condition {
+                healthy: finding.healthy,
+                since: now,
+                reason: printable(&finding.reason),
+            };
+            turns.extend(self.state.health.find(subject, condition, facts));
+        }
+        Ok(())
+    }
+}
+
+/// Says what became of sockets. A host that fails may have thousands.
+fn log_turns(turns: &[Turn]) {
+    for healthy in [false, true] {
+        let turned = turns.iter().filter(|it| it.condition.healthy == healthy);
+        let lines: Vec<_> = turned.map(line).collect();
+        for line in first_few(&lines) {
+            match healthy {
+                true => info!("{line}"),
+                false => warn!("{line}"),
+            }
+        }
+        for line in lines.iter().skip(FEW) {
+            debug!("{line}");
+        }
+    }
+}
+
+fn line(turn: &Turn) -> String {
+    let services: Vec<_> = turn.services.iter().map(ToString::to_string).collect();
+    let services = first_few(&services).join(", ");
+    let state = if turn.condition.healthy {
+        "healthy"
+    } else {
+        "unhealthy"
+    };
+    let reason = &turn.condition.reason;
+    let address = turn.subject.address;
+    match turn.lasted.map(Duration::from_nanos) {
+        Some(lasted) => format!(
+            "{services}: {address} is {state} after {} s: {reason}",
+            lasted.as_secs()
+        ),
+        None => format!("{services}: {address} is {state}: {reason}"),
+    }
+}

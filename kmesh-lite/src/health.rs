@@ -1,0 +1,250 @@
+//! What is known of endpoints: what is to be probed, what was found, and what the operator wants.
+//!
+//! In: meshes, findings and orders, one after the other. Out: how endpoints stand, as facts for a pass. No I/O here,
+//! and no clock: times are given, in nanoseconds of a clock that is never set.
+
+mod orders;
+mod subjects;
+
+pub use orders::{Order, Orders};
+pub use subjects::{Subject, Subjects};
+
+use crate::model::{
+    Down, Endpoint, EndpointFact, Membership, Mesh, Name, OperatorState, Service, Standing,
+    Standings,
+};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What was found out about a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub healthy: bool,
+    /// Since when it is so.
+    pub since: u64,
+    /// What the probe saw that decided it.
+    pub reason: String,
+}
+
+/// Everything that is known of endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    subjects: Subjects,
+    conditions: OrdMap<Subject, Condition>,
+    pub orders: Orders,
+    services: OrdMap<Name, Arc<Service>>,
+}
+
+/// A change of what an endpoint is found to be, to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub subject: Subject,
+    pub condition: Condition,
+    /// How long it was otherwise, where that is known.
+    pub lasted: Option<u64>,
+    pub services: Vec<Name>,
+}
+
+impl Health {
+    /// Asks what an earlier process knew of the subjects that nothing is known of.
+    pub fn recall(
+        &mut self,
+        known: impl Fn(&Subject) -> Option<Condition>,
+        standings: &mut OrdMap<Name, Arc<Standings>>,
+    ) {
+        let mut services = BTreeSet::new();
+        for (subject, members) in self.subjects.all() {
+            if !self.conditions.contains_key(subject)
+                && let Some(condition) = known(subject)
+            {
+                self.conditions.insert(subject.clone(), condition);
+                services.extend(members.iter().map(|(name, _)| name));
+            }
+        }
+        for name in services {
+            self.stand(name, standings);
+        }
+    }
+
+    /// Takes over a mesh, and brings `standings` up to it. Tells whether there is something else to probe now.
+    pub fn follow(&mut self, mesh: &Mesh, standings: &mut OrdMap<Name, Arc<Standings>>) -> bool {
+        let before = std::mem::replace(&mut self.services, mesh.services.clone());
+        let mut changes = false;
+        // Those that nothing stands for are forgotten last: a service may have got another name.
+        let mut gone = Vec::new();
+        for change in before.diff(&mesh.services) {
+            let (name, old, new) = match change {
+                DiffItem::Add(name, new) => (name, None, Some(new)),
+                DiffItem::Remove(name, old) => (name, Some(old), None),
+                DiffItem::Update {
+                    old: (name, old),
+                    new: (_, new),
+                } => (name, Some(old), Some(new)),
+            };
+            changes |= self.replace(name, old.map(|it| &**it), new.map(|it| &**it), &mut gone);
+            self.stand(name, standings);
+        }
+        for subject in gone {
+            if !self.subjects.has(&subject) {
+                self.conditions.remove(&subject);
+            }
+        }
+        changes
+    }
+
+    /// Follows the endpoints of a service. What is probed in another way from now on is what it was until
+    /// that way has found something.
+    fn replace(
+        &mut self,
+        name: &Name,
+        old: Option<&Service>,
+        new: Option<&Service>,
+        gone: &mut Vec<Subject>,
+    ) -> bool {
+        let mut changes = false;
+        let mut were: BTreeMap<Membership, Subject> = BTreeMap::new();
+        for (subject, member) in old.iter().flat_map(|service| Subject::all_of(service)) {
+            were.insert(member, subject);
+        }
+        for (subject, member) in new.iter().flat_map(|service| Subject::all_of(service)) {
+            match were.remove(&member) {
+                Some(before) if before == subject => continue,
+                Some(before) => {
+                    if let Some(known) = self.conditions.get(&before).cloned() {
+                        self.conditions.entry(subject.clone()).or_insert(known);
+                    }
+                    self.subjects.remove(&before, name, &member);
+                    gone.push(before);
+                }
+                None => {}
+            }
+            self.subjects.add(subject, name, member);
+            changes = true;
+        }
+        for (member, subject) in were {
+            self.subjects.remove(&subject, name, &member);
+            gone.push(subject);
+            changes = true;
+        }
+        changes
+    }
+
+    /// What is to be probed: what stands for an endpoint that the operator does not keep out of service.
+    pub fn probed(&self) -> impl Iterator<Item = &Subject> {
+        self.subjects
+            .all()
+            .filter(|(_, members)| members.iter().any(|(name, it)| self.is_probed(name, it)))
+            .map(|(subject, _)| subject)
+    }
+
+    fn is_probed(&self, service: &Name, member: &Membership) -> bool {
+        let endpoint = self.endpoint(service, member);
+        let state = endpoint.map(|it| self.orders.state(service, it));
+        state.is_some_and(|state| state != OperatorState::Maintenance)
+    }
+
+    fn endpoint(&self, service: &Name, member: &Membership) -> Option<&Endpoint> {
+        let endpoints = &self.services.get(service)?.endpoints;
+        let key = |it: &Endpoint| (it.address, it.ports.clone());
+        let wanted = (member.address, member.ports.clone());
+        let at = endpoints.binary_search_by_key(&wanted, key).ok()?;
+        endpoints.get(at)
+    }
+
+    /// What is known of a subject.
+    pub fn condition(&self, subject: &Subject) -> Option<&Condition> {
+        self.conditions.get(subject)
+    }
+
+    /// What is known of an endpoint of a service; none where it is not probed, or was not yet.
+    pub fn condition_of(&self, service: &Service, endpoint: &Endpoint) -> Option<&Condition> {
+        self.condition(&Subject::of(service, endpoint)?)
+    }
+
+    /// Everything that is known of subjects.
+    pub fn conditions(&self) -> impl Iterator<Item = (&Subject, &Condition)> {
+        self.conditions.iter()
+    }
+
+    /// Takes in what was found of a subject. None if that was known; else the facts that follow are added.
+    pub fn find(
+        &mut self,
+        subject: &Subject,
+        condition: Condition,
+        facts: &mut Vec<EndpointFact>,
+    ) -> Option<Turn> {
+        let members = self.subjects.members(subject)?;
+        let before = self.conditions.get(subject);
+        if before.is_some_and(|before| before.healthy == condition.healthy) {
+            return None;
+        }
+        let lasted = before.map(|before| condition.since.saturating_sub(before.since));
+        self.conditions.insert(subject.clone(), condition.clone());
+        let services = members.iter().map(|(name, _)| name.clone());
+        let mut services: Vec<_> = services.collect();
+        services.dedup();
+        for (name, member) in members {
+            if let Some((service, endpoint)) =
+                self.services.get(name).zip(self.endpoint(name, member))
+            {
+                facts.push(EndpointFact {
+                    service: name.clone(),
+                    endpoint: member.clone(),
+                    standing: self.standing(name, service, endpoint),
+                });
+            }
+        }
+        Some(Turn {
+            subject: subject.clone(),
+            condition,
+            lasted,
+            services,
+        })
+    }
+
+    /// How the endpoints of a service stand, after something about it changed.
+    pub fn stand(&self, name: &Name, standings: &mut OrdMap<Name, Arc<Standings>>) {
+        let service = self.services.get(name);
+        let of_service: Standings = service
+            .iter()
+            .flat_map(|service| service.endpoints.iter().map(move |it| (service, it)))
+            .map(|(service, it)| (it, self.standing(name, service, it)))
+            .filter(|(_, standing)| *standing != Standing::default())
+            .map(|(it, standing)| (Membership::from(it), standing))
+            .collect();
+        if of_service.is_empty() {
+            standings.remove(name);
+        } else if standings.get(name).is_none_or(|it| **it != of_service) {
+            standings.insert(name.clone(), Arc::new(of_service));
+        }
+    }
+
+    /// How an endpoint stands.
+    pub fn standing(&self, name: &Name, service: &Service, endpoint: &Endpoint) -> Standing {
+        let down = match self.orders.state(name, endpoint) {
+            OperatorState::Drain => Some(Down::Drain),
+            OperatorState::Maintenance => Some(Down::Maintenance),
+            OperatorState::Ready => self
+                .is_failing(service, endpoint)
+                .then_some(Down::Unhealthy),
+        };
+        Standing {
+            down,
+            weight: self.orders.weight(name, endpoint),
+            ..Standing::default()
+        }
+    }
+
+    fn is_failing(&self, service: &Service, endpoint: &Endpoint) -> bool {
+        let Some(check) = &endpoint.check else {
+            return false;
+        };
+        let known = self.condition_of(service, endpoint);
+        !known.map_or(check.initially_usable, |it| it.healthy)
+    }
+}
+
+#[cfg(test)]
+mod tests;
