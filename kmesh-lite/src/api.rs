@@ -10,6 +10,7 @@ mod dump;
 mod event;
 mod explain;
 mod failure;
+mod health;
 mod path;
 mod plan;
 mod status;
@@ -22,6 +23,9 @@ pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
+pub use health::{
+    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, Probe, Target, TlsOptions,
+};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass,

@@ -37,7 +37,7 @@ impl Roster {
         Self {
             duties: Duties {
                 revision,
-                metrics: Vec::new(),
+                ..Duties::default()
             },
             waiting: Vec::new(),
             heard: None,
