@@ -442,6 +442,7 @@ impl IntoResponse for Failure {
             FailureKind::BadRequest => StatusCode::BAD_REQUEST,
             FailureKind::Forbidden => StatusCode::FORBIDDEN,
             FailureKind::NotFound => StatusCode::NOT_FOUND,
+            FailureKind::Conflict => StatusCode::CONFLICT,
             FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, Json(self)).into_response()
