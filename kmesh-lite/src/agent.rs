@@ -7,21 +7,26 @@
 mod ask;
 mod companion;
 mod connections;
+mod health;
 mod listeners;
 mod pages;
+mod probe;
 
 pub use companion::{Companion, CompanionOptions};
 
+use crate::api::Duties;
 use crate::control::{Client, ClientError};
 use listeners::Listeners;
 use log::{info, warn};
+use nix::sys::resource::{Resource, getrlimit};
 use pages::Pages;
+use probe::Probes;
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 /// Before the daemon is asked again after it did not answer: at first, and at most.
@@ -53,6 +58,13 @@ async fn follow(daemon: Arc<Client>) {
     let due = Arc::new(Notify::new());
     let reports = listeners.states();
     tokio::spawn(ask::report(Arc::clone(&daemon), reports, Arc::clone(&due)));
+    let (checked, duties) = watch::channel(Arc::new(Duties::default()));
+    tokio::spawn(health::run(
+        duties,
+        Probes::new(),
+        Arc::clone(&daemon),
+        room(),
+    ));
     let mut known = None;
     let mut pause = PAUSES.0;
     let mut said = None;
@@ -65,6 +77,8 @@ async fn follow(daemon: Arc<Client>) {
                 pause = PAUSES.0;
                 known = Some(duties.revision);
                 listeners.follow(&duties.metrics).await;
+                // The same once more says that the daemon is there.
+                checked.send_replace(Arc::new(duties));
                 // A daemon that has just begun knows nothing of us.
                 due.notify_one();
             }
@@ -77,6 +91,13 @@ async fn follow(daemon: Arc<Client>) {
             }
         }
     }
+}
+
+/// How many probes descriptors are enough for.
+fn room() -> health::Room {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    health::Room::with(limit)
 }
 
 fn say_once(error: &ClientError, said: &mut Option<String>) {

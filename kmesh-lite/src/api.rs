@@ -24,9 +24,10 @@ pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
-#[cfg(test)]
-pub use health::Finding;
-pub use health::{Check, HealthReport, KnownTarget, Target};
+pub use health::{
+    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
+    TlsOptions,
+};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use status::{
