@@ -62,6 +62,8 @@ pub struct DaemonOptions {
     pub state: PathBuf,
     /// Attach to these instead of what the file says; none: what the file says.
     pub cgroups: Vec<CgroupRef>,
+    /// The unit of the agent, where it is none of our own.
+    pub agent: Option<CgroupRef>,
     /// How often the kernel is compared with what it should hold.
     pub resync: Duration,
 }
@@ -127,6 +129,7 @@ pub fn run<S: Source, D: Datapath>(
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
     let mut meshes = MeshSource::new(source, options.cgroups, remembered.last_good);
+    meshes.agent = options.agent;
     meshes.source.watch(source_changed(sender.clone()))?;
     let (loaded, before) = meshes.load_after(remembered.fragments);
     let mesh = loaded.mesh.as_ref().or(before.as_ref());

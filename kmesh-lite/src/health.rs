@@ -35,7 +35,16 @@ pub struct Health {
     conditions: OrdMap<Subject, Condition>,
     pub orders: Orders,
     services: OrdMap<Name, Arc<Service>>,
+    /// Endpoints that came back, each with the time, until they have all of their share again.
+    coming: BTreeMap<(Name, Membership), u64>,
+    /// The time that was given last.
+    now: u64,
 }
+
+/// Of its share of connections an endpoint that comes back has so many percent at first, and so many more with each
+/// step.
+const STEP: u8 = 10;
+const STEPS: u64 = ((Standing::WHOLE - STEP) / STEP) as u64;
 
 /// A change of what an endpoint is found to be, to be told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +184,8 @@ impl Health {
         condition: Condition,
         facts: &mut Vec<EndpointFact>,
     ) -> Option<Turn> {
-        let members = self.subjects.members(subject)?;
+        let members = self.subjects.members(subject)?.clone();
+        self.now = condition.since;
         let before = self.conditions.get(subject);
         if before.is_some_and(|before| before.healthy == condition.healthy) {
             return None;
@@ -185,10 +195,10 @@ impl Health {
         let services = members.iter().map(|(name, _)| name.clone());
         let mut services: Vec<_> = services.collect();
         services.dedup();
-        for (name, member) in members {
-            if let Some((service, endpoint)) =
-                self.services.get(name).zip(self.endpoint(name, member))
-            {
+        for (name, member) in &members {
+            self.turned(name, member, condition.healthy && lasted.is_some());
+            let service = self.services.get(name);
+            if let Some((service, endpoint)) = service.zip(self.endpoint(name, member)) {
                 facts.push(EndpointFact {
                     service: name.clone(),
                     endpoint: member.clone(),
@@ -233,7 +243,70 @@ impl Health {
         Standing {
             down,
             weight: self.orders.weight(name, endpoint),
-            ..Standing::default()
+            share: self.share(name, service, endpoint),
+        }
+    }
+
+    /// What share of its weight an endpoint has, which may have come back a moment ago.
+    fn share(&self, name: &Name, service: &Service, endpoint: &Endpoint) -> u8 {
+        // So it is nearly always.
+        if self.coming.is_empty() {
+            return Standing::WHOLE;
+        }
+        let since = self.coming.get(&(name.clone(), endpoint.into()));
+        let steps = since.zip(service.slow_start).map(|(since, span)| {
+            let span = span.as_nanos().max(1);
+            let passed = u128::from(self.now.saturating_sub(*since));
+            (passed * u128::from(STEPS) / span).min(u128::from(STEPS)) as u8
+        });
+        steps.map_or(Standing::WHOLE, |steps| STEP + STEP * steps)
+    }
+
+    /// An endpoint takes connections again, or does not. One that comes back begins with little.
+    fn turned(&mut self, name: &Name, member: &Membership, comes_back: bool) {
+        let key = (name.clone(), member.clone());
+        let service = self.services.get(name);
+        if comes_back && service.is_some_and(|service| service.slow_start.is_some()) {
+            self.coming.insert(key, self.now);
+        } else {
+            self.coming.remove(&key);
+        }
+    }
+
+    /// Takes an order in.
+    pub fn order(&mut self, name: &Name, endpoint: &Endpoint, order: Order, now: u64) {
+        self.now = now;
+        let was_down = self.orders.state(name, endpoint) != OperatorState::Ready;
+        let member = Membership::from(endpoint);
+        self.orders.set(name.clone(), member.clone(), order);
+        let is_down = self.orders.state(name, endpoint) != OperatorState::Ready;
+        if was_down != is_down {
+            self.turned(name, &member, was_down);
+        }
+    }
+
+    /// When an endpoint that comes back gets more of its share.
+    pub fn next_step(&self) -> Option<u64> {
+        let steps = self.coming.iter().filter_map(|((name, _), since)| {
+            let span = self.services.get(name)?.slow_start?.as_nanos() as u64;
+            let step = (span / STEPS).max(1);
+            let passed = self.now.saturating_sub(*since) / step;
+            Some(since + (passed + 1) * step)
+        });
+        steps.min()
+    }
+
+    /// Time has passed. Brings `standings` up to it.
+    pub fn tick(&mut self, now: u64, standings: &mut OrdMap<Name, Arc<Standings>>) {
+        self.now = now;
+        let services: BTreeSet<Name> = self.coming.keys().map(|(name, _)| name.clone()).collect();
+        let known = &self.services;
+        self.coming.retain(|(name, _), since| {
+            let span = known.get(name).and_then(|service| service.slow_start);
+            span.is_some_and(|span| u128::from(now - *since) < span.as_nanos())
+        });
+        for name in &services {
+            self.stand(name, standings);
         }
     }
 

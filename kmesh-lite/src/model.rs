@@ -25,7 +25,7 @@ pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
 pub use mesh::{Mesh, NoSuchEndpoint};
 pub use name::{Name, NameError};
-pub use service::{Columns, PortMapping, Service, Vip};
+pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
 pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol, Speaker};

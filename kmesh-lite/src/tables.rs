@@ -23,6 +23,7 @@ mod room;
 mod service;
 mod size;
 mod space;
+mod spread;
 mod taken;
 mod waypoint;
 

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the packages call the unit of the agent.
+const AGENT: &str = "kmesh-lite-agent.service";
+
 pub fn run(args: args::Run) -> VerbResult {
     crate::log::init(args.log_level)?;
     let socket = absolute(&args.socket.path)?;
@@ -21,6 +24,7 @@ pub fn run(args: args::Run) -> VerbResult {
             .iter()
             .map(|path| CgroupRef::Path(rooted(path)))
             .collect(),
+        agent: args.no_agent.then(|| CgroupRef::from(AGENT)),
         resync: Duration::from_secs(args.resync),
     };
     let source = Files::new(absolute(&args.config)?);

@@ -2,7 +2,7 @@
 
 use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
-use crate::model::{Header, OperatorState, Policy, Protocol, Scope};
+use crate::model::{Header, OnAllDown, OperatorState, Policy, Protocol, Scope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use toml::de::DeValue;
@@ -63,6 +63,19 @@ impl Choices for Policy {
             _ => return None,
         })
     }
+}
+
+impl Choices for OnAllDown {
+    const NAME: &'static str = "OnAllDown";
+    const WHAT: &'static str = "`refuse` or `use-all`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Refuse, "refuse", "connections are refused"),
+        (
+            Self::UseAll,
+            "use-all",
+            "endpoints are used as if nothing had been found of them",
+        ),
+    ];
 }
 
 impl Choices for OperatorState {

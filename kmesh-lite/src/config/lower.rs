@@ -135,6 +135,7 @@ pub fn lower(
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),
+        is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
         endpoint_names: endpoint::names(&shared),
         backends: edited.backends.all.clone(),

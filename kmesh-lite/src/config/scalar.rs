@@ -529,6 +529,48 @@ impl JsonSchema for Share {
     }
 }
 
+/// How much more than its share an endpoint can bear, in hundredths.
+#[derive(Clone, Copy, Debug)]
+pub struct Overprovision(pub u32);
+
+impl Read for Overprovision {
+    const WHAT: &'static str = "a number from 1 to 10, like `1.4`";
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                return None;
+            }
+        };
+        match number {
+            Some(factor) if (1.0..=10.0).contains(&factor) => {
+                Some(Self((factor * 100.0).round() as u32))
+            }
+            _ => {
+                reader.error(value.span().into(), "this is out of range", Self::WHAT);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Overprovision {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Overprovision".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 1, "maximum": 10 })
+    }
+}
+
 /// Reads an integer in `low..=high`.
 pub fn integer(
     value: &Value<'_>,

@@ -9,10 +9,10 @@ use super::health::{HealthField, HealthText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    CgroupText, Cidr, Flag, Hostname, Label, Limit, LineRate, LocalityRef, LogTargetText, NameText,
-    Share, SocketText,
+    CgroupText, Cidr, DurationText, Flag, Hostname, Label, Limit, LineRate, LocalityRef,
+    LogTargetText, NameText, Overprovision, Share, SocketText,
 };
-use crate::model::{Header, Policy, Scope};
+use crate::model::{Header, OnAllDown, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -199,6 +199,15 @@ text! {
         waypoint: Option<At<NameText>>,
         /// How its endpoints are checked, where that is otherwise than `[health]` says: `tcp`, or a table.
         health: Option<HealthField>,
+        /// What becomes of connections while no endpoint that the policy allows is healthy. Default: `refuse`.
+        on_all_down: Option<At<Choice<OnAllDown>>>,
+        /// For `failover`: how much more than its share an endpoint can bear. With `1.4`, which is what Istio and Envoy
+        /// use, connections stay at the nearest endpoints while 72 % of their weight is usable; then the rest goes to
+        /// the next ones in proportion. Default: they stay while any is usable.
+        overprovision: Option<At<Overprovision>>,
+        /// How long an endpoint that was down takes to get all of its share of new connections again: it begins
+        /// with a tenth. Default: at once.
+        slow_start: Option<At<DurationText>>,
         /// Who serves: addresses, names from `[endpoints]`, or tables. Where the service has one port, an
         /// address may have a port that takes the place of the declared one: `10.0.0.1:8081`. Servers that
         /// share an address are endpoints with different ports. Without any endpoint, connections are

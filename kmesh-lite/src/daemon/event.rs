@@ -40,6 +40,8 @@ pub enum Timer {
     Resync,
     /// Tell systemd that the loop turns.
     Watchdog,
+    /// Endpoints that come back get more of their share.
+    Health,
 }
 
 /// The queue of events, with the timers that turn into events when they are due.
@@ -49,6 +51,8 @@ pub struct Events {
     next: Option<Event>,
     settle: Settle,
     resync: Periodic,
+    /// When [`Timer::Health`] is due.
+    health: Option<Instant>,
     watchdog: Option<Periodic>,
 }
 
@@ -64,6 +68,7 @@ impl Events {
             next: None,
             settle: Settle::default(),
             resync: Periodic::new(resync),
+            health: None,
             watchdog: watchdog.map(Periodic::new),
         }
     }
@@ -85,10 +90,14 @@ impl Events {
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
             }
+            if self.health.take_if(|due| *due <= now).is_some() {
+                return Some(Event::Timer(Timer::Health));
+            }
             let due = [
                 Some(self.resync.due),
                 self.watchdog.as_ref().map(|watchdog| watchdog.due),
                 self.settle.due(),
+                self.health,
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             let event = match self.next.take() {
@@ -109,6 +118,11 @@ impl Events {
 }
 
 impl Events {
+    /// From now on [`Timer::Health`] is due in so long a time, or never.
+    pub fn wake_in(&mut self, time: Option<Duration>) {
+        self.health = time.map(|time| Instant::now() + time);
+    }
+
     /// Findings with those that came in meanwhile: one pass is for all of them.
     fn all_findings(&mut self, mut found: Vec<Found>) -> Event {
         while self.next.is_none() {

@@ -19,7 +19,7 @@ use super::supervisor::{News, Supervisor};
 use crate::api::{Failure, FailureKind};
 use crate::config::Loaded;
 use crate::control::{Filter, Lines, Request};
-use crate::host::{self, Change, Units, WatchError};
+use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
@@ -132,6 +132,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::Findings(found) => self.find(found),
                 Event::Timer(Timer::Resync) => self.resync(),
+                Event::Timer(Timer::Health) => self.tick(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -190,6 +191,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The next event. What the last one led to has taken effect, and is answered.
     fn next(&mut self, events: &mut Events) -> Option<Event> {
         self.datapath.quiesce();
+        let next = self.state.health.next_step();
+        let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
+        events.wake_in(left);
         events.next()
     }
 

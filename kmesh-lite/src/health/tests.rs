@@ -163,3 +163,53 @@ fn the_operator_goes_before_probes_and_maintenance_is_not_probed() {
     let (down, _) = order("10.0.0.1", None);
     assert_eq!(down, ["a/10.0.0.1 unhealthy"]);
 }
+
+#[test]
+fn an_endpoint_that_comes_back_gets_its_share_step_by_step() {
+    let mut it = Followed::default();
+    let keys = "health = 'tcp'\nslow_start = '90s'";
+    it.follow(&[("a", "'10.0.0.1', '10.0.0.2'", keys)]);
+    let share = |it: &Followed| {
+        let a = it.standings.get("a");
+        a.map_or(100, |a| a.values().next().unwrap().share)
+    };
+    assert!(it.find("10.0.0.1:80", true).is_some());
+    assert_eq!(share(&it), 100, "nothing was known of it, so it was used");
+    it.find("10.0.0.1:80", false);
+    it.find("10.0.0.1:80", true);
+    let begun = it.now;
+    let mut shares = vec![share(&it)];
+    while let Some(next) = it.health.next_step() {
+        it.health.tick(next, &mut it.standings);
+        shares.push(share(&it));
+    }
+    assert_eq!(shares, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+    assert!(it.standings.is_empty());
+    // Whoever fails meanwhile begins anew.
+    it.find("10.0.0.2:80", false);
+    it.find("10.0.0.2:80", true);
+    it.find("10.0.0.2:80", false);
+    assert_eq!(it.health.next_step(), None);
+    assert!(begun < it.now);
+}
+
+#[test]
+fn an_endpoint_that_the_operator_gives_back_begins_with_little() {
+    let mut it = Followed::default();
+    it.follow(&[(
+        "a",
+        "{ address = '10.0.0.1', state = 'drain' }",
+        "slow_start = '9s'",
+    )]);
+    let a: Name = "a".parse().unwrap();
+    let order = Order {
+        state: Some(OperatorState::Ready),
+        ..Order::default()
+    };
+    let endpoint = it.health.services["a"].endpoints[0].clone();
+    it.health.order(&a, &endpoint, order, 5);
+    it.health.stand(&a, &mut it.standings);
+    let standing = it.standings["a"].values().next().unwrap();
+    assert_eq!((standing.down, standing.share), (None, 10));
+    assert_eq!(it.health.next_step(), Some(1_000_000_005));
+}

@@ -32,6 +32,8 @@ pub struct Mesh {
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,
     pub services: OrdMap<Name, Arc<Service>>,
+    /// Whether any endpoint is probed.
+    pub is_checked: bool,
     /// Addresses of the entries of `[endpoints]`.
     pub endpoint_names: BTreeMap<Name, IpAddr>,
     /// Every address that is an endpoint of a service or captured itself.

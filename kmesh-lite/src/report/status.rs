@@ -221,9 +221,10 @@ impl View<'_> {
             };
             let own = own_ports(frontends.iter().copied(), &listed);
             let endpoint = meant.find(address, &own);
+            // A range may have endpoints of the next priorities, too.
             let priority = match (priority, endpoint) {
-                (Some(priority), _) => priority,
-                (None, Some((service, endpoint))) => self.priority(service, endpoint),
+                (_, Some((service, endpoint))) => self.priority(service, endpoint),
+                (Some(priority), None) => priority,
                 // Only the file knows the priority of an endpoint that takes no new connections.
                 (None, None) => continue,
             };
@@ -233,7 +234,12 @@ impl View<'_> {
                 ports: own.into_iter().map(named).collect(),
                 locality: endpoint
                     .map_or_else(String::new, |(_, it)| it.place.locality.to_string()),
-                weight: listed.weight,
+                weight: endpoint
+                    .zip(name)
+                    .map_or(listed.weight, |((_, it), (name, _))| {
+                        let ordered = self.known.health.orders.weight(name, it);
+                        ordered.unwrap_or(it.weight)
+                    }),
                 waypoint: self.behind(&listed),
                 connects: self.connects(&listed),
                 open_connections: self.open.of_endpoint(listed.id),

@@ -4,7 +4,7 @@ use super::Tables;
 use super::alias;
 use super::build::{Builder, ID};
 use super::ids::Mix;
-use crate::model::{self, Columns, Standing};
+use crate::model::{self, Columns, Down, Standing};
 use kmesh_lite_common::{
     Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
     ServiceId,
@@ -150,15 +150,20 @@ pub struct Placing {
     endpoint: EndpointId,
     /// By column; empty if it has none.
     own_ports: Vec<Option<u16>>,
-    weight: u32,
+    pub weight: u32,
     /// Of the weight, in percent.
-    share: u8,
-    is_down: bool,
+    pub share: u8,
+    down: Option<Down>,
 }
 
 impl Placing {
     pub fn takes_connections(&self) -> bool {
-        self.weight > 0 && !self.is_down
+        self.weight > 0 && self.down.is_none()
+    }
+
+    /// Forgets what was found of it; what the operator wants stays.
+    pub fn use_anyway(&mut self) {
+        self.down = self.down.filter(|down| down.is_meant());
     }
 }
 
@@ -225,7 +230,7 @@ impl Builder<'_> {
             own_ports,
             weight: standing.weight.unwrap_or(endpoint.weight),
             share: standing.share,
-            is_down: standing.down.is_some(),
+            down: standing.down,
         }
     }
 

@@ -5,6 +5,7 @@ use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
 use super::endpoint::{Placing, length};
 use super::fields::{Field, Fields};
+use super::spread::{self, ByPriority};
 use crate::model::{Columns, Family, Membership, Mesh, Name, Policy, Service, Table, priority};
 use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
 use std::fmt;
@@ -121,6 +122,7 @@ impl Builder<'_> {
             };
             members.add(endpoint.address, priority, placing);
         }
+        members.spread(service);
         let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
         let v6 = if members.has_v6 {
@@ -167,8 +169,8 @@ impl Builder<'_> {
 /// The endpoints of a service: those that take new connections by family and priority, and the others.
 #[derive(Default)]
 struct Members {
-    v4: [Vec<Placing>; PRIORITIES],
-    v6: [Vec<Placing>; PRIORITIES],
+    v4: ByPriority,
+    v6: ByPriority,
     /// Whether any endpoint is of IPv6, whatever its weight.
     has_v6: bool,
     drained: Vec<Placing>,
@@ -176,12 +178,18 @@ struct Members {
 
 impl Members {
     fn add(&mut self, address: IpAddr, priority: usize, placing: Placing) {
-        let family = Family::from(address);
-        self.has_v6 |= family == Family::V6;
-        match family {
-            _ if !placing.takes_connections() => self.drained.push(placing),
+        match Family::from(address) {
             Family::V4 => self.v4[priority].push(placing),
-            Family::V6 => self.v6[priority].push(placing),
+            Family::V6 => {
+                self.has_v6 = true;
+                self.v6[priority].push(placing);
+            }
         }
+    }
+
+    /// Leaves those that take connections at their priorities.
+    fn spread(&mut self, service: &Service) {
+        self.drained = spread::spread(&mut self.v4, service);
+        self.drained.extend(spread::spread(&mut self.v6, service));
     }
 }

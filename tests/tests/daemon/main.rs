@@ -4,6 +4,7 @@ mod access_log;
 mod agent;
 mod check;
 mod doctor;
+mod health;
 mod hitless;
 mod mistakes;
 mod run;

@@ -143,6 +143,9 @@ impl<'a> One<'_, 'a> {
             policy,
             prefer,
             waypoint,
+            on_all_down: value(&self.text.on_all_down, |it| it.0).unwrap_or_default(),
+            overprovision: self.overprovision(policy, report),
+            slow_start: value(&self.text.slow_start, |it| it.0),
             endpoints,
         };
         udp::check(self, &model, report);
@@ -152,6 +155,7 @@ impl<'a> One<'_, 'a> {
         Lowered {
             rows: model.endpoint_rows(),
             is_named: hostnames.is_some_and(|list| !list.items.is_empty()),
+            is_checked: model.endpoints.iter().any(|it| it.check.is_some()),
             model: match before {
                 Some(before) if **before == model => Arc::clone(before),
                 _ => Arc::new(model),
@@ -199,6 +203,16 @@ impl<'a> One<'_, 'a> {
         let mut ports: Vec<_> = written.items.iter().map(|item| item.value.0).collect();
         ports.sort();
         ports
+    }
+
+    fn overprovision(&self, policy: Policy, report: &mut Diagnostics) -> Option<u32> {
+        let written = self.text.overprovision.as_ref()?;
+        if policy != Policy::Failover && self.text.sound {
+            let message = format!("`overprovision` has no effect with the policy `{policy}`");
+            let problem = self.at(written).warning(message);
+            report.push(problem.help("use `policy = \"failover\"` to have a next priority"));
+        }
+        Some(written.value.0)
     }
 
     /// Whether there is a port that probes can go to, and a way to it.
@@ -303,6 +317,10 @@ impl<'a> One<'_, 'a> {
             report,
         )
     }
+}
+
+fn value<T, U>(written: &Option<At<T>>, inner: impl Fn(&T) -> U) -> Option<U> {
+    written.as_ref().map(|it| inner(&it.value))
 }
 
 /// As in Istio.

@@ -46,6 +46,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    /// Gives endpoints that came back what time gives them.
+    pub(super) fn tick(&mut self) {
+        let before = self.state.facts.standings.clone();
+        let standings = &mut self.state.facts.standings;
+        self.state.health.tick(monotonic(), standings);
+        if *standings != before {
+            drop(self.pass_with_facts(Trigger::Fact));
+        }
+    }
+
     /// One report. It can make sockets that are probed healthy or not, and nothing else.
     fn take_in(
         &mut self,

@@ -7,7 +7,8 @@ use crate::daemon::datapath::Datapath;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::health::Order;
-use crate::model::{Endpoint, Membership, Mesh, Name, OperatorState};
+use crate::host::monotonic;
+use crate::model::{Endpoint, Mesh, Name, OperatorState};
 use crate::report;
 use log::{info, warn};
 use std::collections::BTreeSet;
@@ -31,8 +32,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 uid = caller.uid, pid = caller.pid.unwrap_or_default();
                 "on request, {name}/{} {}", title(&mesh, name, endpoint), words(request.change)
             );
-            let member = Membership::from(*endpoint);
-            self.state.health.orders.set((*name).clone(), member, order);
+            let health = &mut self.state.health;
+            health.order(name, endpoint, order, monotonic());
         }
         let not_kept = self.order_book.write(&self.state.health.orders);
         let not_kept = not_kept.err().map(|error| crate::log::chain(&error));
