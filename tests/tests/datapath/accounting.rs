@@ -165,10 +165,10 @@ fn an_attempt_that_is_not_answered_is_counted() {
     listener.bind(&at.into()).expect("bind");
     listener.listen(0).expect("listen");
     let filling = TcpStream::connect(at).expect("the one that fills it");
-    // One gives up by itself, one is given up by its program.
+    // One gives up by itself after it asked again, one is given up by its program.
     let patient = Client::tcp4();
     let fd = patient.socket();
-    fd.set_tcp_user_timeout(Some(Duration::from_millis(200)))
+    fd.set_tcp_user_timeout(Some(Duration::from_millis(1_500)))
         .expect("TCP_USER_TIMEOUT");
     assert_eq!(patient.connect("10.96.0.10:80"), Err(Errno::ETIMEDOUT));
     let hasty = Client::tcp4();
@@ -180,6 +180,7 @@ fn an_attempt_that_is_not_answered_is_counted() {
     let all = settles(&mesh, |all| all.failures() == 2);
     assert_eq!(count(all.failed, Ending::TimedOut), 1, "{all:?}");
     assert_eq!(count(all.failed, Ending::Aborted), 1, "{all:?}");
+    assert!(all.retransmits >= 1, "{all:?}");
     drop(filling);
 }
 
