@@ -4,6 +4,7 @@
 //! reports of what could not be done. It holds no state that is worth keeping: when the daemon is away, it
 //! goes on with what it was told last.
 
+mod absence;
 mod ask;
 mod companion;
 mod connections;
@@ -12,15 +13,16 @@ mod pages;
 
 pub use companion::{Companion, CompanionOptions};
 
-use crate::control::{Client, ClientError};
+use crate::control::Client;
+use absence::Absence;
 use listeners::Listeners;
-use log::{info, warn};
+use log::{debug, info, warn};
 use pages::Pages;
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -55,11 +57,11 @@ async fn follow(daemon: Arc<Client>) {
     tokio::spawn(ask::report(Arc::clone(&daemon), reports, Arc::clone(&due)));
     let mut known = None;
     let mut pause = PAUSES.0;
-    let mut said = None;
+    let mut absence = Absence::begun(Instant::now());
     loop {
         match ask::duties(&daemon, known).await {
             Ok(duties) => {
-                if said.take().is_some() {
+                if absence.is_over(Instant::now()) {
                     info!("the daemon answers again");
                 }
                 pause = PAUSES.0;
@@ -71,18 +73,15 @@ async fn follow(daemon: Arc<Client>) {
             Err(error) => {
                 // Another daemon may have other numbers.
                 known = None;
-                say_once(&error, &mut said);
+                let why = crate::log::chain(&error);
+                if absence.is_news(Instant::now(), &why) {
+                    warn!("the daemon is away, and is asked again: {why}");
+                } else {
+                    debug!("the daemon does not answer: {why}");
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
         }
-    }
-}
-
-fn say_once(error: &ClientError, said: &mut Option<String>) {
-    let text = crate::log::chain(error);
-    if said.as_ref() != Some(&text) {
-        warn!("the daemon is away, and is asked again: {text}");
-        *said = Some(text);
     }
 }
