@@ -156,7 +156,7 @@ mod tests {
             ports = [80]
             endpoints = ["192.0.2.3"]
         "#;
-        let fragments = [(Origin::new("mesh.toml".into()), text.to_owned())];
+        let fragments = [(Origin::new("mesh.toml"), text.to_owned())];
         let fragments: Fragments = fragments.into_iter().collect();
         let loaded = Loader::default().load(&fragments, &Host::default());
         loaded.mesh.expect("a mesh")
