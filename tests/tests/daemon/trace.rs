@@ -211,13 +211,6 @@ fn what_is_not_in_the_mesh_is_warned_of_and_shown_once_it_is_there() {
     let event: Value = serde_json::from_str(&next(&mut heard)).expect("JSON");
     assert_eq!(event["service"], "webb");
     interrupt(child);
-
-    // What is there is not doubted.
-    let (child, _) = trace(
-        &mut daemon,
-        &["--service", "web", "--endpoint", "127.0.0.2"],
-    );
-    interrupt(child);
 }
 
 /// Lines that say something, and how many were lost.

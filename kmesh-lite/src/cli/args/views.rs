@@ -105,7 +105,10 @@ Needs the daemon, and `[accounting]` for all but decisions and refusals. It ends
 with Ctrl-C. Programs in the kernel tell nothing while nobody asks: what was
 before is kept only while an access log is written or another reader is there,
 and no more than the last 4,096 events. A reader that does not keep up is told
-how many events it lost. There may be 8 readers at a time.")]
+how many events it lost. There may be 8 readers at a time.
+
+An outcome that no event has is an error. A service or an endpoint that is not
+in the mesh is warned of on standard error: it may be there later.")]
 pub struct Trace {
     /// Only connections to this service
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(completions::services))]

@@ -48,7 +48,7 @@ pub fn sums(to: &mut DescriptorEncoder<'_>, whom: &str, rows: &[(Labels, Traffic
         (
             "retransmits",
             None,
-            "Segments that were sent again.",
+            "Segments that were sent again, also SYNs of attempts that failed.",
             |it| it.retransmits,
         ),
         (
