@@ -4,6 +4,7 @@
 //! reports of what could not be done. It holds no state that is worth keeping: when the daemon is away, it
 //! goes on with what it was told last.
 
+mod absence;
 mod ask;
 mod companion;
 mod connections;
@@ -15,9 +16,10 @@ mod probe;
 pub use companion::{Companion, CompanionOptions};
 
 use crate::api::Duties;
-use crate::control::{Client, ClientError};
+use crate::control::Client;
+use absence::Absence;
 use listeners::Listeners;
-use log::{info, warn};
+use log::{debug, info, warn};
 use nix::sys::resource::{Resource, getrlimit};
 use pages::Pages;
 use probe::Probes;
@@ -25,7 +27,7 @@ use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
@@ -67,11 +69,11 @@ async fn follow(daemon: Arc<Client>) {
     ));
     let mut known = None;
     let mut pause = PAUSES.0;
-    let mut said = None;
+    let mut absence = Absence::begun(Instant::now());
     loop {
         match ask::duties(&daemon, known).await {
             Ok(duties) => {
-                if said.take().is_some() {
+                if absence.is_over(Instant::now()) {
                     info!("the daemon answers again");
                 }
                 pause = PAUSES.0;
@@ -85,7 +87,12 @@ async fn follow(daemon: Arc<Client>) {
             Err(error) => {
                 // Another daemon may have other numbers.
                 known = None;
-                say_once(&error, &mut said);
+                let why = crate::log::chain(&error);
+                if absence.is_news(Instant::now(), &why) {
+                    warn!("the daemon is away, and is asked again: {why}");
+                } else {
+                    debug!("the daemon does not answer: {why}");
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
@@ -98,12 +105,4 @@ fn room() -> health::Room {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     health::Room::with(limit)
-}
-
-fn say_once(error: &ClientError, said: &mut Option<String>) {
-    let text = crate::log::chain(error);
-    if said.as_ref() != Some(&text) {
-        warn!("the daemon is away, and is asked again: {text}");
-        *said = Some(text);
-    }
 }

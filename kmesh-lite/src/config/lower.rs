@@ -12,6 +12,7 @@ mod endpoint;
 mod health;
 mod hidden;
 mod merge;
+mod metrics;
 mod nearness;
 mod own_port;
 mod place;
@@ -113,6 +114,7 @@ pub fn lower(
     );
     let edited = kept.last.edited(&services, &at_addresses);
     backend::check(&services, &shared, &edited.backends, &mut report);
+    let listeners = metrics::written(&merged);
     check::check(
         &check::Everything {
             host,
@@ -121,6 +123,7 @@ pub fn lower(
             shared: &shared,
             services: &services,
             backends: &edited.backends.all,
+            listeners: &listeners,
         },
         &mut report,
     );
@@ -130,7 +133,7 @@ pub fn lower(
         vip_ranges,
         allow_empty: settings::allow_empty(&merged),
         accounting,
-        metrics: settings::metrics(&merged, &mut report),
+        metrics: metrics::lower(&listeners, &mut report),
         access_log: access_log::lower(&merged, accounting, &mut report),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),

@@ -234,6 +234,11 @@ fn socket(text: &str) -> Result<SocketAddr, Wrong> {
         Ok(socket) if socket.port() == 0 => {
             Err(Wrong::new("port 0 cannot be connected to").expected("a port from 1 to 65535"))
         }
+        // It would be lost: an address is not more than its digits here.
+        Ok(SocketAddr::V6(socket)) if socket.scope_id() != 0 => {
+            let message = format!("{} names an interface", quote(text));
+            Err(Wrong::new(message).expected("an address and a port, without `%` and an interface"))
+        }
         Ok(socket) => address(&socket.ip().to_string()).map(|ip| (ip, socket.port()).into()),
         Err(_) => {
             let help = match text.parse::<IpAddr>() {

@@ -14,6 +14,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// The header of an answer that says what is hardly meant in its request; one line for each such thing.
+pub const WARNING: &str = "kmesh-warning";
+
 /// What somebody on the control socket wants, with where the answer goes.
 #[derive(Debug)]
 pub enum Request {
@@ -58,7 +61,7 @@ pub enum Request {
         since: Duration,
         /// Root, or the daemon's own user, asks.
         is_own: bool,
-        reply: Reply<Lines>,
+        reply: Reply<Trace>,
     },
     /// Somebody who wanted to know what happens to connections has gone.
     TraceEnded,
@@ -112,6 +115,14 @@ impl Filter {
             && (agrees(&self.outcome, event.outcome.as_deref())
                 || agrees(&self.outcome, Some(&*event.event)))
     }
+}
+
+/// The answer to who wants to know what happens to connections.
+#[derive(Debug)]
+pub struct Trace {
+    pub lines: Lines,
+    /// What of the filter is not in the mesh.
+    pub warnings: Later<Vec<String>>,
 }
 
 /// Lines of events, as they come.

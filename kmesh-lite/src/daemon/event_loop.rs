@@ -18,11 +18,12 @@ use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
 use crate::api::{Failure, FailureKind};
 use crate::config::Loaded;
-use crate::control::{Filter, Lines, Request};
+use crate::control::{Filter, Later, Request, Trace};
 use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
+use crate::report;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
@@ -178,14 +179,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// A reader of events, if there is room for one.
-    fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Lines, Failure> {
-        let lines = self.listeners.join(filter, since, is_own);
+    fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Trace, Failure> {
+        let lines = self.listeners.join(filter.clone(), since, is_own);
         let interest = self.listeners.interest();
         self.tell_interest(interest);
-        lines.map_err(|there| {
+        let lines = lines.map_err(|there| {
             let error = format!("{there} readers of events are there, which is the most");
             Failure::new(FailureKind::Unavailable, error)
-        })
+        })?;
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned().unwrap_or_default();
+        let warnings = Later::new(move || {
+            let (service, endpoint) = (filter.service.as_deref(), filter.endpoint.as_deref());
+            Ok(report::not_there(&mesh, service, endpoint))
+        });
+        Ok(Trace { lines, warnings })
     }
 
     /// The next event. What the last one led to has taken effect, and is answered.

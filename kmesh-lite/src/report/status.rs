@@ -229,7 +229,7 @@ impl View<'_> {
                 (None, None) => continue,
             };
             let status = EndpointStatus {
-                endpoint: title(address, &own, frontends.iter().copied()),
+                endpoint: title(address, &own, frontends.iter().map(|it| it.key.port.get())),
                 address: address.to_string(),
                 ports: own.into_iter().map(named).collect(),
                 locality: endpoint

@@ -122,16 +122,12 @@ pub fn own_ports<'a>(
 
 /// The endpoint as the file could name it: `address`, `address:port` where the service has one port, or
 /// `address (80 = 8081, 443 = 8443)`.
-pub fn title<'a>(
-    address: IpAddr,
-    own: &OwnPorts,
-    frontends: impl IntoIterator<Item = &'a Frontend>,
-) -> String {
+pub fn title(address: IpAddr, own: &OwnPorts, of_service: impl IntoIterator<Item = u16>) -> String {
     let ports: BTreeSet<_> = own.values().collect();
     let Some(port) = ports.first() else {
         return address.to_string();
     };
-    let of_service: BTreeSet<_> = frontends.into_iter().map(|it| it.key.port).collect();
+    let of_service: BTreeSet<_> = of_service.into_iter().collect();
     if of_service.len() == 1 && ports.len() == 1 {
         return SocketAddr::new(address, **port).to_string();
     }

@@ -1,6 +1,7 @@
 //! What the operator wants of endpoints.
 
-use super::{Format, Socket, span};
+use super::values::span;
+use super::{Format, Socket};
 use crate::cli::completions;
 use clap_complete::ArgValueCandidates;
 

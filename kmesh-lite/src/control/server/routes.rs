@@ -5,13 +5,13 @@ use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{Duties, Failure, FailureKind, Ordered, PlanRequest, Reloaded};
-use crate::control::{Filter, Later, Reply, Request, Requests, Text};
+use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
-use crate::report::Format;
+use crate::report::{Format, no_such_outcome};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -171,6 +171,9 @@ async fn trace(
 ) -> Answer {
     allow(peer, Right::Read)?;
     let query = parse(query)?;
+    if let Some(why) = query.outcome.as_deref().and_then(no_such_outcome) {
+        return Err(bad(why));
+    }
     let filter = Filter {
         service: query.service,
         unit: query.unit,
@@ -184,15 +187,25 @@ async fn trace(
         is_own: peer.right == Right::Change,
         reply,
     };
-    let lines = asker.ask(request).await?;
+    let Trace { lines, warnings } = asker.ask(request).await?;
     patience.never_ends();
     let requests = Arc::clone(&asker.requests);
     let gone = move || {
         requests(Request::TraceEnded);
     };
     let body = body::endless(lines, gone);
-    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
-    Ok((kind, body).into_response())
+    elsewhere(move || {
+        let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+        let mut response = (kind, body).into_response();
+        for warning in warnings.make()? {
+            // Everything but control characters, of which there are none.
+            if let Ok(value) = HeaderValue::from_bytes(warning.as_bytes()) {
+                response.headers_mut().append(WARNING, value);
+            }
+        }
+        Ok(response)
+    })
+    .await
 }
 
 async fn metrics(
