@@ -14,6 +14,7 @@ mod health;
 mod order;
 mod path;
 mod plan;
+mod simulate;
 mod status;
 mod traffic;
 
@@ -27,6 +28,7 @@ pub use failure::{Failure, FailureKind, Findings};
 pub use health::{Check, Finding, HealthReport, KnownTarget, Probe, Target};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,
     LastPass, LastReload, OrderStatus, PriorityStatus, ServiceStatus, State, Status, TableUse,

@@ -16,6 +16,7 @@ mod plan;
 mod reload;
 mod run;
 mod schema;
+mod simulate;
 mod status;
 mod table;
 mod top;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => top::run(args, &mut output),
         Verb::Trace(args) => trace::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
+        Verb::Simulate(args) => simulate::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),
         Verb::Waypoint(args) => waypoint::run(args),

@@ -202,6 +202,12 @@ impl Kernel {
         Ok(self.object.maps.tell(interest)?)
     }
 
+    /// Leaves the connects of the agent alone, from now on.
+    pub fn set_agent(&mut self, pid: u32) -> Result<(), KernelError> {
+        self.options.agent = Some(pid);
+        Ok(self.object.maps.set_agent(pid)?)
+    }
+
     /// What the last pass left in the tables.
     pub fn left(&self) -> Option<&Tables> {
         self.left.as_ref().map(Left::tables)

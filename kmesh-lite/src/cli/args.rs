@@ -4,6 +4,7 @@ mod files;
 mod order;
 mod processes;
 mod questions;
+mod simulate;
 mod values;
 mod views;
 
@@ -11,6 +12,7 @@ pub use files::{Check, Plan, Reload};
 pub use order::{Drain, Of, Weight};
 pub use processes::{Agent, HeaderKind, Run, Waypoint};
 pub use questions::{Client, Doctor, Dump, Explain, Protocol};
+pub use simulate::Simulate;
 pub use views::{Connections, SortKey, Status, Top, Trace};
 
 use crate::daemon::SOCKET;
@@ -73,6 +75,8 @@ pub enum Verb {
     Trace(Trace),
     /// Replay the kernel's decision for an address on the live tables
     Explain(Explain),
+    /// Show what each service would do if a zone, a host, an endpoint or a waypoint were down
+    Simulate(Simulate),
     /// Print the kernel's tables
     Dump(Dump),
     /// Check the kernel, the host and the daemon, and say for each thing that it is fine, or what to do
@@ -123,6 +127,7 @@ impl Verb {
             Self::Top(args) => args.format.json,
             Self::Trace(args) => args.format.json,
             Self::Explain(args) => args.format.json,
+            Self::Simulate(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,
             Self::Run(_)

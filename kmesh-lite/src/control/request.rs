@@ -2,7 +2,7 @@
 
 use crate::api::{
     AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, OrderRequest, Ordered, PlanText, Reloaded, Status, TrafficSums,
+    HealthReport, OrderRequest, Ordered, PlanText, Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -33,6 +33,11 @@ pub enum Request {
         /// In place of the daemon's own files.
         texts: Option<Vec<FileText>>,
         reply: Reply<PlanText>,
+    },
+    /// What would happen if something were down.
+    Simulate {
+        down: Vec<String>,
+        reply: Reply<Later<Simulation>>,
     },
     Explain {
         address: SocketAddr,

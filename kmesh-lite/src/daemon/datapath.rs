@@ -66,6 +66,11 @@ pub trait Datapath {
         Ok(())
     }
 
+    /// Leaves the connects of the agent alone, at once.
+    fn set_agent(&mut self, _pid: u32) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// The part that has to be mended. It decides the exit code of `reload`, and whether a first pass that fails
     /// ends the daemon.
     fn blame(error: &Self::Error) -> Blame;

@@ -178,6 +178,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    /// The agent probes endpoints themselves, whatever waypoints there are.
+    fn leave_alone(&mut self, agent: Option<i32>) {
+        let pid = agent.and_then(|pid| u32::try_from(pid).ok());
+        if pid.is_none() || pid == self.state.agent {
+            return;
+        }
+        match self.datapath.set_agent(pid.unwrap_or(0)) {
+            Ok(()) => self.state.agent = pid,
+            Err(error) => warn!(
+                "cannot leave the connects of the agent alone: {}",
+                crate::log::chain(&error)
+            ),
+        }
+    }
+
     /// A reader of events, if there is room for one.
     fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Trace, Failure> {
         let lines = self.listeners.join(filter.clone(), since, is_own);
@@ -216,6 +231,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drop(reply.send(self.reloaded(outcome)));
             }
             Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
+            Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
                 address,
                 protocol,
@@ -247,6 +263,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 reply,
             } => {
                 self.state.roster.hear(report, caller);
+                self.leave_alone(caller.pid);
                 drop(reply.send(Ok(())));
             }
             Request::Order {

@@ -62,6 +62,10 @@ impl Datapath for Kernel {
         Kernel::tell(self, interest)
     }
 
+    fn set_agent(&mut self, pid: u32) -> Result<(), KernelError> {
+        Kernel::set_agent(self, pid)
+    }
+
     fn left(&self) -> Option<Tables> {
         Kernel::left(self).cloned()
     }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct KernelOptions {
     /// A process whose connects are left alone: the daemon's own.
     pub daemon: Option<u32>,
+    /// The same for the agent, which probes endpoints themselves.
+    pub agent: Option<u32>,
     /// Tells the tables of several daemons on a host apart.
     pub instance: u64,
     /// Links and maps are kept here beyond this process.
@@ -23,6 +25,7 @@ impl Default for KernelOptions {
     fn default() -> Self {
         Self {
             daemon: None,
+            agent: None,
             instance: 0,
             store: Arc::new(NoStore),
             interest: Interest::default(),
@@ -35,6 +38,7 @@ impl KernelOptions {
         Settings {
             label: self.label(),
             daemon: self.daemon.unwrap_or(0),
+            agent: self.agent.unwrap_or(0),
             interest: self.interest,
             ..Settings::default()
         }

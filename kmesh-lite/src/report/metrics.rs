@@ -10,6 +10,7 @@ mod connections;
 mod events;
 mod family;
 mod format;
+mod health;
 mod histogram;
 mod history;
 mod process;
@@ -19,12 +20,13 @@ mod sums;
 pub use format::Format;
 pub use history::History;
 
+use super::Known;
 use super::arrivals::Arrived;
 use super::status::refusing;
 use crate::api::{LogStatus, State};
 use crate::host::Usage;
 use crate::kernel::Snapshot;
-use crate::model::{Limits, Table};
+use crate::model::{Limits, Mesh, Table};
 use family::{counter, family, gauge, single_counter, single_gauge};
 use format::Text;
 use history::work;
@@ -38,6 +40,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// All there is to tell at a moment.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub struct Metrics {
     pub snapshot: Snapshot,
     /// Paths of the cgroups that there are, by id.
     pub cgroups: BTreeMap<u64, PathBuf>,
+    /// The mesh that is held, and what is known of its endpoints; none without a daemon.
+    pub endpoints: Option<(Arc<Mesh>, Known)>,
     /// What arrived at endpoints on this host.
     pub arrived: BTreeMap<Arrived, u64>,
     /// What the mesh may have.
@@ -95,6 +100,9 @@ impl Collector for Metrics {
         }
         if let Some(events) = &self.events {
             events::events(to, events)?;
+        }
+        if let Some((mesh, known)) = &self.endpoints {
+            health::health(to, mesh, known)?;
         }
         self.connections(to)?;
         arrivals::arrivals(to, &self.arrived)?;

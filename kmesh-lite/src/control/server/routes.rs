@@ -4,7 +4,7 @@ use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
-use crate::api::{Duties, Failure, FailureKind, Ordered, PlanRequest, Reloaded};
+use crate::api::{Duties, Failure, FailureKind, Ordered, PlanRequest, Reloaded, SimulateRequest};
 use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{Format, no_such_outcome};
@@ -64,6 +64,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/agent/health", post(health))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
+        .route("/v1/simulate", post(simulate))
         .route("/v1/reload", post(reload))
         .route("/v1/order", post(order))
         .fallback(unknown)
@@ -315,6 +316,23 @@ async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body
     json(&plan, turn)
 }
 
+async fn simulate(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let SimulateRequest { down } = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!(
+            "the body is not {{\"down\": [\"zone=a\"]}}: {error}"
+        ))
+    })?;
+    let later = asker.ask(|reply| Request::Simulate { down, reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
 async fn reload(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
@@ -349,13 +367,13 @@ async fn order(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/reload, /v1/order, /v1/agent, /v1/agent/health and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/agent, /v1/agent/health and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
-        "/v1/plan" | "/v1/reload" | "/v1/order" | "/v1/agent/health" => "POST",
+        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/agent/health" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };

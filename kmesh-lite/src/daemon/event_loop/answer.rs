@@ -5,7 +5,7 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Status, TrafficSums,
+    Findings, PlanText, Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{Later, Text};
@@ -110,7 +110,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 emptied(&name),
             )),
             Some(mesh) => {
-                let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
+                let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
+                // What is known of endpoints stays known.
+                facts.standings = self.state.facts.standings.clone();
+                let mut health = self.state.health.clone();
+                health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
                 Ok(report::plan(&change, mesh, &facts, &connections))
@@ -121,6 +125,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 format!("{name} does not exist"),
             )),
         }
+    }
+
+    pub(super) fn simulate(&self, down: Vec<String>) -> Result<Later<Simulation>, Failure> {
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned();
+        let facts = self.state.facts.clone();
+        Ok(Later::new(move || {
+            let none = || Failure::new(FailureKind::NotFound, "there is no mesh yet");
+            report::simulate(&*mesh.ok_or_else(none)?, &facts, &down)
+        }))
     }
 
     pub(super) fn explain(
@@ -134,7 +148,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(name) = &cgroup {
             client = Client::of(name, self.units.cgroups().lineage(name))?;
         }
-        client.is_daemon = pid == Some(std::process::id());
+        client.is_daemon =
+            pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         Ok(report::explain(&snapshot, &client, address, protocol))
@@ -173,12 +188,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let state = Some(self.state.kind());
         let history = Some(self.state.history.clone());
         let events = Some(self.listeners.status());
+        let known = self.known();
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
             let arrivals = &snapshot.accounts.arrivals;
-            let arrived = mesh.map(|mesh| report::arrivals(&mesh, arrivals));
+            let arrived = mesh.as_ref().map(|mesh| report::arrivals(mesh, arrivals));
             let metrics = Metrics {
+                endpoints: mesh.map(|mesh| (mesh, known)),
                 arrived: arrived.unwrap_or_default(),
                 snapshot,
                 cgroups,

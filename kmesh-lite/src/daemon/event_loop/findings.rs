@@ -29,6 +29,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.state.facts.learn(fact);
         }
         log_turns(&turns);
+        for turn in turns.iter().filter(|turn| turn.lasted.is_some()) {
+            self.state.history.turns[usize::from(!turn.condition.healthy)] += 1;
+        }
         // Ahead of the pass: the next process must not know less than the tables.
         if !turns.is_empty()
             && let Some(last) = &mut self.last_findings

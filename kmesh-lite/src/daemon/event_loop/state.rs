@@ -39,6 +39,8 @@ pub struct LoopState {
     pub last_reload: Option<LastReload>,
     pub last_pass: Option<LastPass>,
     pub roster: Roster,
+    /// The process of the agent, as the programs were told.
+    pub agent: Option<u32>,
     /// What metrics tell of our work.
     pub history: History,
     /// What the log has said about the file, so that it is said once.
@@ -82,6 +84,7 @@ impl LoopState {
             last_reload: None,
             last_pass: None,
             roster: Roster::begun(),
+            agent: None,
             history: History::begun(),
             logged: None,
             told: None,

@@ -26,6 +26,10 @@ impl KernelMaps {
             wrong.push("the process whose connects are left alone");
             mended = mended.and_then(|()| self.settings.set_daemon(meant.daemon));
         }
+        if there.agent != meant.agent {
+            wrong.push("the agent, whose connects are left alone");
+            mended = mended.and_then(|()| self.settings.set_agent(meant.agent));
+        }
         if there.interest != meant.interest {
             wrong.push("which moments of connections are told");
             mended = mended.and_then(|()| self.settings.set_interest(meant.interest));
@@ -43,6 +47,12 @@ impl KernelMaps {
     /// Sets which moments of connections are told. It counts at once, and belongs to no mesh.
     pub fn tell(&mut self, interest: Interest) -> Result<(), MapsError> {
         let set = self.settings.set_interest(interest);
+        set.map_err(error("write to", "settings"))
+    }
+
+    /// Sets the process of the agent. It counts at once, and belongs to no mesh.
+    pub fn set_agent(&mut self, agent: u32) -> Result<(), MapsError> {
+        let set = self.settings.set_agent(agent);
         set.map_err(error("write to", "settings"))
     }
 }

@@ -20,6 +20,8 @@ pub struct History {
     pub operations: u64,
     /// What passes found changed by somebody else, and put right.
     pub drift: u64,
+    /// Endpoints that were found to be healthy, and that were found not to be, after they were otherwise.
+    pub turns: [u64; 2],
     pub reloads: u64,
     pub failed_reloads: u64,
     /// Whether the last reload was applied; `None` before the first.
@@ -72,6 +74,11 @@ pub fn work(to: &mut DescriptorEncoder<'_>, history: &History) -> fmt::Result {
             help,
             at,
         )?;
+    }
+    let help = "How often an address that is probed became healthy or unhealthy.";
+    let mut turns = family(to, "health_changes", None, MetricType::Counter, help)?;
+    for (state, count) in ["healthy", "unhealthy"].into_iter().zip(history.turns) {
+        counter(&mut turns, &[("state", state)], count)?;
     }
     let results = [
         (

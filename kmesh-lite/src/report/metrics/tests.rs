@@ -13,6 +13,7 @@ fn written_of(snapshot: Snapshot, cgroups: BTreeMap<u64, PathBuf>, format: Forma
     let metrics = Metrics {
         snapshot,
         cgroups,
+        endpoints: None,
         arrived: BTreeMap::new(),
         limits: Limits::default(),
         history: Some(History::begun()),
