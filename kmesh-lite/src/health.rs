@@ -3,9 +3,11 @@
 //! In: meshes, findings and orders, one after the other. Out: how endpoints stand, as facts for a pass. No I/O here,
 //! and no clock: times are given, in nanoseconds of a clock that is never set.
 
+mod ejection;
 mod orders;
 mod subjects;
 
+pub use ejection::{Ejected, Ejections, Fates, Verdict};
 pub use orders::{Order, Orders};
 pub use subjects::{Subject, Subjects};
 
@@ -37,9 +39,17 @@ pub struct Health {
     services: OrdMap<Name, Arc<Service>>,
     /// Endpoints that came back, each with the time, until they have all of their share again.
     coming: BTreeMap<(Name, Membership), u64>,
+    ejections: Ejections,
+    /// Services that eject endpoints.
+    ejecting: BTreeSet<Name>,
+    /// When it is to be looked at what became of their connections.
+    look_at: u64,
     /// The time that was given last.
     now: u64,
 }
+
+/// How often it is looked at what became of connections, while some service ejects endpoints.
+const LOOK: u64 = 1_000_000_000;
 
 /// Of its share of connections an endpoint that comes back has so many percent at first, and so many more with each
 /// step.
@@ -92,8 +102,24 @@ impl Health {
                     new: (_, new),
                 } => (name, Some(old), Some(new)),
             };
+            match new.and_then(|it| it.eject) {
+                Some(_) => self.ejecting.insert(name.clone()),
+                None => self.ejecting.remove(name),
+            };
             changes |= self.replace(name, old.map(|it| &**it), new.map(|it| &**it), &mut gone);
             self.stand(name, standings);
+        }
+        if !before.is_empty() {
+            let Self {
+                services,
+                ejections,
+                ejecting,
+                ..
+            } = self;
+            ejections.retain(|name, member| {
+                let service = services.get(name).filter(|_| ejecting.contains(name));
+                service.is_some_and(|service| endpoint_of(service, member).is_some())
+            });
         }
         for subject in gone {
             if !self.subjects.has(&subject) {
@@ -155,11 +181,7 @@ impl Health {
     }
 
     fn endpoint(&self, service: &Name, member: &Membership) -> Option<&Endpoint> {
-        let endpoints = &self.services.get(service)?.endpoints;
-        let key = |it: &Endpoint| (it.address, it.ports.clone());
-        let wanted = (member.address, member.ports.clone());
-        let at = endpoints.binary_search_by_key(&wanted, key).ok()?;
-        endpoints.get(at)
+        endpoint_of(self.services.get(service)?, member)
     }
 
     /// What is known of a subject.
@@ -197,6 +219,9 @@ impl Health {
         services.dedup();
         for (name, member) in &members {
             self.turned(name, member, condition.healthy && lasted.is_some());
+            if condition.healthy {
+                self.ejections.readmit(name, member, self.now);
+            }
             let service = self.services.get(name);
             if let Some((service, endpoint)) = service.zip(self.endpoint(name, member)) {
                 facts.push(EndpointFact {
@@ -285,7 +310,7 @@ impl Health {
         }
     }
 
-    /// When an endpoint that comes back gets more of its share.
+    /// When an endpoint that comes back gets more of its share, or connections are to be looked at.
     pub fn next_step(&self) -> Option<u64> {
         let steps = self.coming.iter().filter_map(|((name, _), since)| {
             let span = self.services.get(name)?.slow_start?.as_nanos() as u64;
@@ -293,7 +318,8 @@ impl Health {
             let passed = self.now.saturating_sub(*since) / step;
             Some(since + (passed + 1) * step)
         });
-        steps.min()
+        let look = (!self.ejecting.is_empty()).then_some(self.look_at);
+        steps.chain(look).min()
     }
 
     /// Time has passed. Brings `standings` up to it.
@@ -310,6 +336,46 @@ impl Health {
         }
     }
 
+    /// Since when and how long an endpoint is ejected, if it is.
+    pub fn ejected(&self, name: &Name, endpoint: &Endpoint) -> Option<&Ejected> {
+        if self.ejecting.is_empty() {
+            return None;
+        }
+        self.ejections.get(name, &endpoint.into())
+    }
+
+    /// Services whose connections are to be looked at now. `None` while none is due.
+    pub fn due(&mut self, now: u64) -> Option<&BTreeSet<Name>> {
+        if self.ejecting.is_empty() || now < self.look_at {
+            return None;
+        }
+        self.look_at = now + LOOK;
+        Some(&self.ejecting)
+    }
+
+    /// Looks at what became of connects to all endpoints of a service, and brings `standings` up to what follows.
+    pub fn look(
+        &mut self,
+        name: &Name,
+        fates: &[(Membership, Fates)],
+        now: u64,
+        standings: &mut OrdMap<Name, Arc<Standings>>,
+    ) -> Vec<Verdict> {
+        self.now = now;
+        let eject = self.services.get(name).and_then(|service| service.eject);
+        let Some(eject) = eject else {
+            return Vec::new();
+        };
+        let verdicts = self.ejections.look(name, &eject, fates, now);
+        for verdict in &verdicts {
+            self.turned(name, &verdict.endpoint, verdict.ejected.is_none());
+        }
+        if !verdicts.is_empty() {
+            self.stand(name, standings);
+        }
+        verdicts
+    }
+
     fn is_failing(&self, service: &Service, endpoint: &Endpoint) -> bool {
         let Some(check) = &endpoint.check else {
             return false;
@@ -317,6 +383,15 @@ impl Health {
         let known = self.condition_of(service, endpoint);
         !known.map_or(check.initially_usable, |it| it.healthy)
     }
+}
+
+/// The endpoint of a service, which has them in order.
+fn endpoint_of<'a>(service: &'a Service, member: &Membership) -> Option<&'a Endpoint> {
+    let wanted = (member.address, &member.ports);
+    let found = service
+        .endpoints
+        .binary_search_by(|it| (it.address, &it.ports).cmp(&wanted));
+    service.endpoints.get(found.ok()?)
 }
 
 #[cfg(test)]

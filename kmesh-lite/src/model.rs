@@ -18,7 +18,9 @@ mod waypoint;
 pub use access_log::{AccessLog, LogTarget};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
-pub use check::{Check, CommandProbe, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions};
+pub use check::{
+    Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
+};
 pub use endpoint::Endpoint;
 pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
 pub use limits::{Limits, Table};

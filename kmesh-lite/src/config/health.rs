@@ -3,8 +3,8 @@
 use super::choice::{Choice, Choices};
 use super::read::{At, DocumentReader, List, OneOrMore, Read, Value, Wrong, text};
 use super::scalar::{
-    Address, Count, DurationText, FilePath, Flag, Hostname, Line, PortNumber, Spread, StatusNumber,
-    Token, UrlPath,
+    Address, Count, DurationText, FilePath, Flag, Hostname, Line, PortNumber, Share, Spread,
+    StatusNumber, Token, UrlPath,
 };
 use super::suggest::quote;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -68,6 +68,14 @@ text! {
         /// `KMESH_LITE_ADDRESS` and `KMESH_LITE_PORT` in its environment, and says by its exit status whether the
         /// endpoint is healthy: 0 for yes.
         command: Option<List<Line>>,
+        /// Of a service, with or without a check: how many connects of this host to an endpoint have to fail in a row
+        /// before it takes no new ones for a while. It needs `[accounting]`. Default: any number may.
+        eject_after: Option<At<Count>>,
+        /// For how long it takes none the first time; the second time twice as long, and so on up to ten times. A
+        /// probe that succeeds again ends it. Default: `30s`.
+        eject_for: Option<At<DurationText>>,
+        /// The share of the endpoints of a service that may be out at a time. Default: 0.5.
+        eject_at_most: Option<At<Share>>,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The kernel side, as the daemon sees it: values in, values out.
 
 use super::listeners::Listeners;
+use crate::health::Fates;
 use crate::kernel::{Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Tables};
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{EndpointId, Interest};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -54,6 +56,11 @@ pub trait Datapath {
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// What became of connects to endpoints so far, without those through waypoints.
+    fn fates(&mut self) -> Result<BTreeMap<EndpointId, Fates>, Self::Error> {
+        Ok(BTreeMap::new())
+    }
 
     /// Begins to tell `listeners` what programs tell of connections, for as long as the answer lives; none
     /// where they tell nothing.

@@ -15,12 +15,14 @@ use super::counters::Counts;
 use super::fault;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
+use crate::health::Fates;
 use crate::maps::{Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{Actual, Declared, Each, Shape, each, for_each_table, on_table};
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, Settings, Slot};
+use kmesh_lite_common::{Caller, Endpoint, EndpointId, Settings, Slot};
+use std::collections::BTreeMap;
 use std::io;
 
 /// All tables that plans write to.
@@ -162,6 +164,12 @@ impl KernelMaps {
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
         Ok(listed.transpose()?.unwrap_or_default())
+    }
+
+    /// What became of connects to endpoints.
+    pub fn fates(&self) -> io::Result<BTreeMap<EndpointId, Fates>> {
+        let read = self.traffic.as_ref().map(TrafficMaps::fates);
+        Ok(read.transpose()?.unwrap_or_default())
     }
 
     /// What became of connections.

@@ -3,8 +3,11 @@
 use super::connections::Living;
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
+use crate::health::Fates;
 use crate::model::Limits;
 use crate::tables::{Actual, Counters, Tables};
+use kmesh_lite_common::EndpointId;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,6 +79,11 @@ impl Kernel {
         }
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
+    }
+
+    /// What became of connects to endpoints so far, without those through waypoints.
+    pub fn fates(&self) -> Result<BTreeMap<EndpointId, Fates>, KernelError> {
+        self.object.maps.fates().map_err(KernelError::Connections)
     }
 
     /// Whether the kernel shows what connections that go on have done.

@@ -105,3 +105,14 @@ impl OperatorState {
         }
     }
 }
+
+/// When connections that fail take an endpoint out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eject {
+    /// How many connects to it fail in a row.
+    pub after: u32,
+    /// How long it is out the first time.
+    pub base: Duration,
+    /// Of the endpoints of the service, in percent.
+    pub at_most: u8,
+}

@@ -1,6 +1,6 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Endpoint, Name, Policy, Protocol, Scope};
+use super::{Eject, Endpoint, Name, Policy, Protocol, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Service {
     pub overprovision: Option<u32>,
     /// How long an endpoint that comes back takes to get all of its share.
     pub slow_start: Option<Duration>,
+    /// None: whatever becomes of connections.
+    pub eject: Option<Eject>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
 }

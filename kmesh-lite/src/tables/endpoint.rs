@@ -97,6 +97,16 @@ impl Tables {
         })
     }
 
+    /// The endpoints of a service, each with its counter.
+    pub fn counters_of(&self, row: &Service) -> Vec<(IpAddr, Vec<Port>, EndpointId)> {
+        // Families mostly share their ranges.
+        let firsts: BTreeMap<_, _> = ranges(row).map(|range| (range.first, range)).collect();
+        let listed = firsts.into_values().flat_map(|range| self.listed(range));
+        listed
+            .filter_map(|listed| Some((self.address(&listed)?, listed.ports, listed.id?)))
+            .collect()
+    }
+
     /// The counters of all endpoints.
     pub fn endpoint_ids(&self) -> BTreeSet<EndpointId> {
         let rows = self.endpoints.values().flat_map(|rows| rows.iter());

@@ -124,6 +124,7 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         on_all_down: OnAllDown::Refuse,
         overprovision: None,
         slow_start: None,
+        eject: None,
         endpoints,
     }
 }

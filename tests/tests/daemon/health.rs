@@ -5,6 +5,7 @@ use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
+use kmesh_lite_tests::zone::Zone;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -265,4 +266,84 @@ fn draining_leaves_open_connections_alone_and_waits_for_them() {
     let lines = String::from_utf8_lossy(&waiting.stdout).into_owned();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(last["open_connections"], 0, "{lines}");
+}
+
+/// Shares of two zones in many connects that wait no longer than a moment: near, far, and what failed.
+fn shares() -> (usize, usize, usize) {
+    let mut counts = (0, 0, 0);
+    for _ in 0..100 {
+        match call("10.96.0.10:80") {
+            Ok(reached) if reached.to_string().starts_with("10.50.1.") => counts.0 += 1,
+            Ok(_) => counts.1 += 1,
+            Err(_) => counts.2 += 1,
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
+    let Some(host) = Host::new() else { return };
+    let (near, _far) = (Zone::new(1), Zone::new(2));
+    let text = limited(
+        "[node]\nlocality = \"eu/a\"\n\
+         [health]\ncheck = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 1\n\
+         [services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\npolicy = \"failover\"\n\
+         overprovision = 1.4\nslow_start = \"4s\"\n\
+         endpoints = [{ address = \"10.50.1.2\", locality = \"eu/a\" },\
+         { address = \"10.50.1.3\", locality = \"eu/a\" }, { address = \"10.50.2.2\", locality = \"eu/b\" }]\n",
+    );
+    let mut daemon = Daemon::with_agent(PROGRAM, &host, &text);
+    daemon.wait_until("all are known", |it| {
+        ["10.50.1.2", "10.50.1.3", "10.50.2.2"]
+            .iter()
+            .all(|address| state(it, address) == "healthy")
+    });
+    assert_eq!(shares(), (100, 0, 0));
+
+    let foretold = daemon.json(&["simulate", "--down", "zone=a"]);
+    let web = &foretold["services"][0];
+    let shares_then: Vec<_> = web["endpoints"].as_array().unwrap().iter().collect();
+    let then = |number: usize| shares_then[number]["share_then"].as_f64().unwrap();
+    assert_eq!((then(0), then(1), then(2)), (0.0, 0.0, 1.0), "{foretold}");
+
+    // Under load, of which nobody waits for an answer that will not come.
+    let load = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let load = &load;
+        let client = scope.spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let mut begun = 0;
+            while load.load(std::sync::atomic::Ordering::SeqCst) {
+                let client = Client::tcp4();
+                let _ = client.connect_at_once("10.96.0.10:80");
+                begun += 1;
+                std::thread::yield_now();
+            }
+            begun
+        });
+        near.unplug();
+        daemon.wait_until("both are left", |it| {
+            state(it, "10.50.1.2") == "unhealthy" && state(it, "10.50.1.3") == "unhealthy"
+        });
+        assert_eq!(shares(), (0, 100, 0));
+        near.plug();
+        daemon.wait_until("both are back", |it| {
+            state(it, "10.50.1.2") == "healthy" && state(it, "10.50.1.3") == "healthy"
+        });
+        // A tenth of their weight, times 1.4.
+        let (first, rest, failed) = shares();
+        assert!(
+            first < 60 && rest > 30 && failed == 0,
+            "{first} {rest} {failed}"
+        );
+        daemon.wait_until("they have all of their share", |_| {
+            let (near, far, failed) = shares();
+            assert_eq!(failed, 0);
+            near == 100 && far == 0
+        });
+        load.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert!(client.join().unwrap() > 0);
+    });
 }

@@ -8,7 +8,9 @@ use super::super::read::At;
 use super::super::span::Span;
 use super::merge::Merged;
 use super::{Diagnostics, Spot};
-use crate::model::{Check, CommandProbe, GrpcProbe, HttpProbe, Probe, TlsOptions};
+use crate::model::{
+    AccessLog, Check, CommandProbe, Eject, GrpcProbe, HttpProbe, Probe, TlsOptions,
+};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -24,6 +26,9 @@ const RISE: u32 = 2;
 const FALL: u32 = 3;
 /// Of HTTP: redirects are an answer, too.
 const STATUS: (u16, u16) = (200, 399);
+const EJECT_FOR: Duration = Duration::from_secs(30);
+/// In millionths.
+const EJECT_AT_MOST: u32 = 500_000;
 /// More often than that nobody is probed.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -54,6 +59,9 @@ pub struct Said {
     key: Option<PathBuf>,
     grpc_service: Option<String>,
     command: Option<Vec<String>>,
+    eject_after: Option<u32>,
+    eject_for: Option<Duration>,
+    eject_at_most: Option<u32>,
 }
 
 impl From<&HealthField> for Said {
@@ -100,6 +108,9 @@ impl From<&HealthText> for Said {
             key: value(&text.key, |it| it.0.clone()),
             grpc_service: value(&text.grpc_service, |it| it.0.clone()),
             command: command.map(|list| list.items.iter().map(|it| it.value.0.clone()).collect()),
+            eject_after: value(&text.eject_after, |it| it.0),
+            eject_for: value(&text.eject_for, |it| it.0),
+            eject_at_most: value(&text.eject_at_most, |it| it.0),
         }
     }
 }
@@ -115,6 +126,7 @@ impl Said {
         laid! {
             kind interval fast_interval timeout jitter rise fall initial port source method path host
             headers status body tls verify server_name authorities certificate key grpc_service command
+            eject_after eject_for eject_at_most
         }
     }
 
@@ -154,6 +166,16 @@ impl Said {
             port: self.port,
             source: self.source,
             initially_usable: self.initial != Some(Initial::Unhealthy),
+        })
+    }
+
+    /// None where connections that fail change nothing.
+    pub fn eject(&self) -> Option<Eject> {
+        const WHOLE: u32 = AccessLog::WHOLE / 100;
+        Some(Eject {
+            after: self.eject_after?,
+            base: self.eject_for.unwrap_or(EJECT_FOR),
+            at_most: (self.eject_at_most.unwrap_or(EJECT_AT_MOST) / WHOLE) as u8,
         })
     }
 
@@ -240,6 +262,7 @@ fn check_table(
         (&text.interval, SHORTEST),
         (&text.fast_interval, SHORTEST),
         (&text.timeout, Duration::from_millis(1)),
+        (&text.eject_for, Duration::from_secs(1)),
     ];
     let mut are_long = true;
     for (written, shortest) in times {

@@ -92,10 +92,11 @@ impl<'a> One<'_, 'a> {
             whole: self.text.ports.0.as_ref().is_some_and(|list| list.whole),
         };
         let said = self.text.health.as_ref();
+        let said = health::laid_over(self.anchor, said, self.context.health, report);
         let of_service = OfService {
             anchor: self.anchor,
             ports: &service_ports,
-            health: &health::laid_over(self.anchor, said, self.context.health, report),
+            health: &said,
             shared: self.context.shared,
         };
         let items = endpoint::of_service(
@@ -146,6 +147,7 @@ impl<'a> One<'_, 'a> {
             on_all_down: value(&self.text.on_all_down, |it| it.0).unwrap_or_default(),
             overprovision: self.overprovision(policy, report),
             slow_start: value(&self.text.slow_start, |it| it.0),
+            eject: said.eject(),
             endpoints,
         };
         udp::check(self, &model, report);

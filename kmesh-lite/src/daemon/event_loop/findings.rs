@@ -7,11 +7,14 @@ use crate::daemon::datapath::Datapath;
 use crate::daemon::event::Found;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::health::{Condition, Turn};
+use crate::health::{Condition, Turn, Verdict};
 use crate::host::monotonic;
-use crate::model::EndpointFact;
+use crate::model::{EndpointFact, Membership, Service};
 use crate::report::{FEW, first_few};
+use kmesh_lite_common::{EndpointId, Port};
 use log::{debug, info, warn};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
@@ -49,13 +52,57 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// Gives endpoints that came back what time gives them.
+    /// Gives endpoints that came back what time gives them, and ejects those that connects fail at.
     pub(super) fn tick(&mut self) {
         let before = self.state.facts.standings.clone();
+        let now = monotonic();
         let standings = &mut self.state.facts.standings;
-        self.state.health.tick(monotonic(), standings);
-        if *standings != before {
+        self.state.health.tick(now, standings);
+        self.eject(now);
+        if self.state.facts.standings != before {
             drop(self.pass_with_facts(Trigger::Fact));
+            self.tell_status();
+        }
+    }
+
+    /// Looks at what became of connects to the endpoints of services that eject them.
+    fn eject(&mut self, now: u64) {
+        let Some(services) = self.state.health.due(now).cloned() else {
+            return;
+        };
+        let (Some(mesh), Some(tables)) = (self.state.applied.clone(), self.datapath.left()) else {
+            return;
+        };
+        let fates = match self.datapath.fates() {
+            Ok(fates) => fates,
+            Err(error) => {
+                debug!(
+                    "cannot see what became of connects: {}",
+                    crate::log::chain(&error)
+                );
+                return;
+            }
+        };
+        for row in tables.rows.services.values() {
+            let name = row.name.to_string();
+            let Some((name, service)) = mesh
+                .services
+                .get_key_value(name.as_str())
+                .filter(|(name, _)| services.contains(*name))
+            else {
+                continue;
+            };
+            let known = members(service, tables.counters_of(row));
+            let of_service = known.into_iter().map(|(member, id)| {
+                let fates = fates.get(&id).copied();
+                (member, fates.unwrap_or_default())
+            });
+            let of_service: Vec<_> = of_service.collect();
+            let standings = &mut self.state.facts.standings;
+            let health = &mut self.state.health;
+            for verdict in health.look(name, &of_service, now, standings) {
+                log_verdict(&verdict);
+            }
         }
     }
 
@@ -84,6 +131,39 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             turns.extend(self.state.health.find(subject, condition, facts));
         }
         Ok(())
+    }
+}
+
+/// The endpoints of a service by their counters.
+fn members(
+    service: &Service,
+    counters: Vec<(IpAddr, Vec<Port>, EndpointId)>,
+) -> Vec<(Membership, EndpointId)> {
+    let columns = service.columns();
+    let mut known = BTreeMap::new();
+    for endpoint in &service.endpoints {
+        let ports = service.own_ports(&columns, endpoint).into_iter();
+        let ports: Vec<_> = ports.map(|port| port.unwrap_or(0)).collect();
+        known.insert((endpoint.address, ports), Membership::from(endpoint));
+    }
+    let counters = counters.into_iter();
+    counters
+        .filter_map(|(address, ports, id)| {
+            let ports = ports.iter().map(|port| port.get()).collect();
+            Some((known.remove(&(address, ports))?, id))
+        })
+        .collect()
+}
+
+fn log_verdict(verdict: &Verdict) {
+    let (service, address) = (&verdict.service, verdict.endpoint.address);
+    match &verdict.ejected {
+        Some(ejected) => warn!(
+            "{service}: {address} is ejected for {} s: {} connects in a row failed",
+            Duration::from_nanos(ejected.until - ejected.since).as_secs(),
+            ejected.run
+        ),
+        None => info!("{service}: {address} is tried again"),
     }
 }
 
