@@ -147,6 +147,7 @@ mod tests {
         let text = r#"
             [waypoints.inspection]
             address = "192.0.2.9:15008"
+            header = "none"
             [services.payments]
             vips = ["10.96.0.10"]
             ports = [80]
