@@ -268,20 +268,4 @@ impl<P: Probing, D: Daemon> Health<P, D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::Probe;
-
-    pub fn check() -> Check {
-        Check {
-            probe: Probe::Tcp,
-            interval: 10_000,
-            fast_interval: 2_000,
-            timeout: 1_000,
-            jitter: 0,
-            rise: 2,
-            fall: 3,
-            source: None,
-        }
-    }
-}
+pub mod tests;

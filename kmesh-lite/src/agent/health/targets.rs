@@ -2,7 +2,7 @@
 
 use super::verdict::Verdict;
 use crate::agent::probe::Outcome;
-use crate::api::{Check, Duties, Finding, HealthReport};
+use crate::api::{Check, Duties, Finding, HealthReport, Target};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -21,6 +21,16 @@ pub struct Id(u64);
 struct Key {
     address: SocketAddr,
     check: Arc<Check>,
+}
+
+impl Key {
+    fn of(target: &Target, checks: &[Arc<Check>]) -> Option<Self> {
+        let check = checks.get(usize::try_from(target.check).ok()?)?;
+        Some(Self {
+            address: target.address,
+            check: Arc::clone(check),
+        })
+    }
 }
 
 /// What is known of one target.
@@ -67,18 +77,10 @@ impl Targets {
         let mut before = mem::take(&mut self.ids);
         let mut begun = Vec::new();
         for (place, target) in (0_u32..).zip(&duties.targets) {
-            let check = usize::try_from(target.check);
-            let check = check.ok().and_then(|check| checks.get(check));
-            let Some(check) = check else {
-                log::warn!(
-                    "{} is not checked: the daemon does not say how",
-                    target.address
-                );
+            let Some(key) = Key::of(target, &checks) else {
+                let address = target.address;
+                log::warn!("{address} is not checked: the daemon does not say how");
                 continue;
-            };
-            let key = Key {
-                address: target.address,
-                check: Arc::clone(check),
             };
             let (key, id) = before.remove_entry(&key).unwrap_or_else(|| {
                 self.next += 1;
