@@ -202,10 +202,11 @@ fn ten_thousand_targets_are_probed_in_time() {
         }
     });
     let site = Site::begin(duties(1, &[], &[]));
-    site.wait("it runs", || site.kilobytes("VmRSS:") > 0);
+    site.foreman.give(duties(2, &[], &[]));
+    site.wait("it has its duties", || site.foreman.asked() == 3);
     let idle = site.kilobytes("VmRSS:");
     let begun = Instant::now();
-    site.foreman.give(duties(2, &[tcp()], &many(127, 7000)));
+    site.foreman.give(duties(3, &[tcp()], &many(127, 7000)));
     site.wait("all are known", || site.foreman.count() == 10_000);
     site.wait("each was probed twice", || {
         accepted.load(Ordering::Relaxed) >= 20_000
@@ -227,9 +228,11 @@ fn ten_thousand_targets_are_probed_in_time() {
 #[test]
 fn ten_thousand_targets_that_all_hang_take_what_the_unit_allows() {
     let Some(network) = network() else { return };
-    // A device that swallows everything.
-    NetNs::ip(&["link", "add", "hole", "type", "dummy"]).unwrap();
-    NetNs::ip(&["link", "set", "hole", "up"]).unwrap();
+    // A wire that asks nobody who has an address, and at whose end nobody listens.
+    let wire = ["link", "add", "hole", "type", "veth", "peer", "name", "end"];
+    NetNs::ip(&wire).unwrap();
+    NetNs::ip(&["link", "set", "hole", "arp", "off", "up"]).unwrap();
+    NetNs::ip(&["link", "set", "end", "up"]).unwrap();
     NetNs::ip(&["addr", "add", "10.255.255.254/8", "dev", "hole"]).unwrap();
     let mut check = tcp();
     check["fast_interval"] = json!(1_000);

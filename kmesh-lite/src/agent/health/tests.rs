@@ -294,7 +294,7 @@ async fn thousands_are_spread_over_an_interval_and_told_in_reports_of_a_bounded_
     let all: Vec<_> = (0..10_000).map(|number| (number, 0, None)).collect();
     let scene = Scene::new(ROOM, duties(1, &[check()], &all));
     // Duties with all of them at once make a burst of verdicts if the daemon does not listen.
-    scene.say(&[Taken::No; 10]);
+    scene.say(&[Taken::No; 4]);
     pass(10_200).await;
     let reports: Vec<_> = {
         let heard = scene.ear.heard.lock().unwrap();

@@ -159,9 +159,6 @@ fn cannot_start(error: &io::Error, command: &CommandProbe) -> Failed {
             "the agent may not run {program}: it has to be executable, and in `ExecPaths=` of the agent's unit"
         )
         .into(),
-        _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
-            format!("{program} is neither a program nor a script that begins with #!").into()
-        }
         ErrorKind::WouldBlock => format!("cannot start {program}: too many processes").into(),
         _ => format!("cannot start {program}: {}", super::socket::words(error)).into(),
     }

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 
 /// Of the head of an answer.
 const HEAD_BYTES: usize = 16 * 1024;
+const CLOSED: &str = "closed before the end of the answer";
 /// Of the body of an answer.
 const BODY_BYTES: usize = 64 * 1024;
 
@@ -147,7 +148,10 @@ fn words(error: &hyper::Error) -> Failed {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
-            return tls::words(error);
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof => CLOSED.into(),
+                _ => tls::words(error),
+            };
         }
         cause = inner.source();
     }
@@ -156,7 +160,7 @@ fn words(error: &hyper::Error) -> Failed {
     } else if error.is_parse() {
         "the answer is no HTTP".into()
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        "closed before the end of the answer".into()
+        CLOSED.into()
     } else {
         error.to_string().into()
     }

@@ -58,9 +58,7 @@ async fn the_environment_is_the_target_and_nothing_of_ours() {
     let outcome = ask("env | sed 's/=.*//' | sort | tr '\\n' ' '").await;
     let expected = "exit status 0: KMESH_LITE_ADDRESS KMESH_LITE_PORT KMESH_LITE_PROBE PATH PWD";
     assert!(outcome.reason.starts_with(expected), "{outcome:?}");
-    // Nor is there any descriptor of ours, or a shell that reads the arguments.
-    let outcome = ask("echo $(ls /proc/self/fd)").await;
-    assert_eq!(outcome, up("exit status 0: 0 1 2 3"));
+    // Nor is there a shell that reads the arguments.
     let outcome = probe(NOWHERE, run(Path::new("/bin/echo"), &["$HOME;", "a  b"])).await;
     assert_eq!(outcome, up("exit status 0: $HOME; a  b"));
 }
@@ -86,14 +84,6 @@ async fn programs_that_cannot_be_run() {
     let outcome = probe(NOWHERE, run(&orphan, &[])).await;
     assert!(
         outcome.reason.starts_with("the interpreter of "),
-        "{outcome:?}"
-    );
-    let nothing = script("nothing", "exit 0\n", 0o755);
-    let outcome = probe(NOWHERE, run(&nothing, &[])).await;
-    assert!(
-        outcome
-            .reason
-            .contains(" is neither a program nor a script"),
         "{outcome:?}"
     );
 }

@@ -71,24 +71,20 @@ async fn a_probe_leaves_no_socket_behind() {
 
 #[tokio::test]
 async fn a_probe_comes_from_its_source() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let server = serve(move |stream| {
-        let peer = stream.peer_addr().map(|it| it.ip());
-        let tell = tell.clone();
-        async move { drop(tell.send(peer)) }
-    })
-    .await;
-    let from = |source: &str| {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let from = async |source: &str| {
         let check = Check {
             source: Some(source.parse().unwrap()),
             timeout: PATIENT,
             ..check()
         };
-        Probes::new(Reaping::Others).probe(server.at, &Arc::new(check))
+        let probes = Probes::new(Reaping::Others);
+        probes.probe(at, &Arc::new(check)).await
     };
     assert_eq!(from("127.0.0.77").await, up("connected"));
-    let peer = told.recv().await.unwrap().unwrap();
-    assert_eq!(peer.to_string(), "127.0.0.77");
+    let (_, peer) = listener.accept().await.unwrap();
+    assert_eq!(peer.ip().to_string(), "127.0.0.77");
     let outcome = from("192.0.2.1").await;
     assert_eq!(
         outcome.reason,

@@ -4,8 +4,8 @@ use crate::api::{HttpProbe, TlsOptions};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{P256, SigningKey};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyIdMethod,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
@@ -84,6 +84,15 @@ impl rcgen::SigningKey for Key {
     }
 }
 
+/// What rcgen leaves to its caller where it does no cryptography.
+fn params(names: &[&str]) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|it| (*it).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.serial_number = Some(7_u64.into());
+    params.key_identifier_method = KeyIdMethod::PreSpecified(vec![7]);
+    params
+}
+
 /// An authority, and files.
 struct Authority {
     folder: TempDir,
@@ -94,7 +103,7 @@ struct Authority {
 impl Authority {
     fn new() -> Self {
         let key = Key::new();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = params(&[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         let this = Self {
@@ -113,7 +122,7 @@ impl Authority {
     /// A certificate for `name` that is valid until the end of `year`.
     fn issue(&self, name: &str, year: i32) -> (Certificate, Key) {
         let key = Key::new();
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = params(&[name]);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(year, 12, 31);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -230,8 +239,7 @@ async fn certificates_that_are_not_believed() {
     assert_eq!(outcome, down("certificate is of no known authority"));
 
     let key = Key::new();
-    let params = CertificateParams::new(["shop.example".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
+    let certificate = params(&["shop.example"]).self_signed(&key).unwrap();
     let itself = serves((certificate, key), None).await;
     let outcome = probe(itself.at, over(authority.trusted())).await;
     assert_eq!(outcome, down("certificate is of no known authority"));
