@@ -4,7 +4,7 @@ use crate::api::{HttpProbe, TlsOptions};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{P256, SigningKey};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyIdMethod,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -101,9 +101,10 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let key = Key::new();
         let mut params = params(&[]);
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         let this = Self {
@@ -191,7 +192,7 @@ fn over(options: TlsOptions) -> Probe {
 
 #[tokio::test]
 async fn a_certificate_is_believed_if_a_trusted_authority_made_it_for_that_name() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let server = serves(authority.issue("shop.example", 2099), None).await;
     assert_eq!(
         probe(server.at, over(authority.trusted())).await,
@@ -228,15 +229,21 @@ async fn a_certificate_is_believed_if_a_trusted_authority_made_it_for_that_name(
 
 #[tokio::test]
 async fn certificates_that_are_not_believed() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let expired = serves(authority.issue("shop.example", 2021), None).await;
     let outcome = probe(expired.at, over(authority.trusted())).await;
     assert_eq!(outcome, down("certificate has expired"));
 
-    let stranger = Authority::new();
+    let stranger = Authority::new("a stranger");
     let unknown = serves(stranger.issue("shop.example", 2099), None).await;
     let outcome = probe(unknown.at, over(authority.trusted())).await;
     assert_eq!(outcome, down("certificate is of no known authority"));
+
+    let namesake = Authority::new("an authority");
+    let forged = serves(namesake.issue("shop.example", 2099), None).await;
+    let outcome = probe(forged.at, over(authority.trusted())).await;
+    let reason = "certificate is not signed by the authority that it names";
+    assert_eq!(outcome, down(reason));
 
     let key = Key::new();
     let certificate = params(&["shop.example"]).self_signed(&key).unwrap();
@@ -247,7 +254,7 @@ async fn certificates_that_are_not_believed() {
 
 #[tokio::test]
 async fn a_server_that_demands_a_certificate_gets_ours() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let server = serves(authority.issue("shop.example", 2099), Some(&authority)).await;
     let outcome = probe(server.at, over(authority.trusted())).await;
     assert_eq!(outcome, down("the server demands a client certificate"));
@@ -265,7 +272,7 @@ async fn a_server_that_demands_a_certificate_gets_ours() {
 
 #[tokio::test]
 async fn a_server_without_tls_and_one_that_says_nothing() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let plain = serve(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         hang().await;
@@ -284,7 +291,7 @@ async fn a_server_without_tls_and_one_that_says_nothing() {
 
 #[tokio::test]
 async fn files_are_read_again_when_they_change() {
-    let authority = Authority::new();
+    let authority = Authority::new("an authority");
     let server = serves(authority.issue("shop.example", 2099), None).await;
     let path = authority.path("later.pem");
     let options = TlsOptions {
@@ -308,7 +315,7 @@ async fn files_are_read_again_when_they_change() {
             .ends_with("later.pem has no certificate in PEM"),
         "{empty:?}"
     );
-    fs::write(&path, pem_of(&Authority::new().certificate)).unwrap();
+    fs::write(&path, pem_of(&Authority::new("a stranger").certificate)).unwrap();
     let other = probes.probe(server.at, &check).await;
     assert_eq!(other, down("certificate is of no known authority"));
     fs::copy(authority.path("ca.pem"), authority.path("new.pem")).unwrap();

@@ -40,6 +40,9 @@ fn of_certificate(error: &CertificateError) -> Failed {
             format!("certificate is not for {}", expected.to_str()).into()
         }
         CertificateError::UnknownIssuer => "certificate is of no known authority".into(),
+        CertificateError::BadSignature => {
+            "certificate is not signed by the authority that it names".into()
+        }
         CertificateError::Revoked => "certificate was revoked".into(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "certificate is not for a server".into()
