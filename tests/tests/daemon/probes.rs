@@ -223,7 +223,7 @@ fn ten_thousand_targets_are_probed_in_time() {
         site.kilobytes("VmHWM:"),
     );
     assert!(told(&site.foreman).iter().all(|it| it.2));
-    assert!(!site.log().contains("probes begin late"), "{}", site.log());
+    assert!(!site.log().contains("probes are late"), "{}", site.log());
 }
 
 #[test]

@@ -44,8 +44,6 @@ pub struct Known {
     place: u32,
     /// What the daemon believes, as far as it has said or was told.
     told: Option<bool>,
-    /// Whether the last probe was held up, so that nothing came of it.
-    was_held_up: bool,
 }
 
 /// A report on its way, and what it tells of whom.
@@ -94,7 +92,6 @@ impl Targets {
                 reason: Cow::Borrowed(""),
                 place,
                 told: None,
-                was_held_up: false,
             });
             if known.verdict.healthy().is_none() {
                 known.verdict = Verdict::believed(target.healthy);
@@ -123,24 +120,16 @@ impl Targets {
         self.known.len()
     }
 
-    /// Takes what a probe saw. Nothing comes of it if its target is none any more. A failure of a probe that
-    /// was held up tells nothing of the target: such a probe is to be made again, which this tells. A second
-    /// one counts, or a host without a free processor would never notice anything.
-    pub fn take(&mut self, id: Id, outcome: Outcome, was_held_up: bool) -> bool {
+    /// Takes what a probe saw. Nothing comes of it if its target is none any more.
+    pub fn take(&mut self, id: Id, outcome: Outcome) {
         let Some(known) = self.known.get_mut(&id) else {
-            return false;
+            return;
         };
-        let again = was_held_up && !outcome.success && !known.was_held_up;
-        known.was_held_up = again;
-        if again {
-            return true;
-        }
         known.verdict.take(outcome.success, &known.check);
         if known.verdict.healthy() == Some(outcome.success) {
             known.reason = outcome.reason;
         }
         self.note(id);
-        false
     }
 
     pub fn has_untold(&self) -> bool {

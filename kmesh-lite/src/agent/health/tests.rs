@@ -361,20 +361,19 @@ async fn targets_that_all_hang_are_probed_in_turn_and_hold_up_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_a_probe_that_this_host_held_up_counts_the_second_time() {
+async fn a_timeout_does_not_count_if_this_host_held_the_agent_up() {
     let check = Check { fall: 1, ..check() };
     let scene = Scene::new(ROOM, duties(1, &[check], &[(0, 0, Some(true))]));
-    let held_up = Answer {
-        takes: Duration::from_secs(5),
-        success: false,
-    };
-    scene.net.set(0, held_up);
-    pass(5_500).await;
+    scene.net.set(0, HANGS);
+    pass(500).await;
+    // As if the process had been stopped.
+    tokio::time::advance(Duration::from_secs(5)).await;
+    pass(1_000).await;
     assert_eq!(scene.ear.heard(), []);
-    // It was made again at once.
-    assert_eq!(scene.net.times(0).len(), 2);
-    pass(5_000).await;
+    // The next one counts.
+    pass(11_000).await;
     assert_eq!(scene.ear.heard(), [(1, 0, false)]);
+    assert_eq!(scene.net.times(0).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
