@@ -65,8 +65,10 @@ pub async fn run<P: Probing, D: Daemon>(
     let mut health = Health::new(probing, daemon, room);
     duties.mark_changed();
     loop {
-        health.lag.beat(Instant::now(), !health.flights.is_empty());
+        health.beat();
         health.begin();
+        // For the first probes after a rest.
+        health.beat();
         health.send();
         let next = health.next();
         tokio::select! {
@@ -163,6 +165,10 @@ impl<P: Probing, D: Daemon> Health<P, D> {
         let report = self.report.filter(|_| self.sending.is_empty());
         let wakes = [self.schedule.next(), report, self.lag.due()];
         wakes.into_iter().flatten().min()
+    }
+
+    fn beat(&mut self) {
+        self.lag.beat(Instant::now(), !self.flights.is_empty());
     }
 
     /// Begins what is due.
