@@ -20,9 +20,9 @@ use crate::control::Client;
 use absence::Absence;
 use listeners::Listeners;
 use log::{debug, info, warn};
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pages::Pages;
-use probe::Probes;
+use probe::{Probes, Reaping};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
@@ -61,12 +61,9 @@ async fn follow(daemon: Arc<Client>) {
     let reports = listeners.states();
     tokio::spawn(ask::report(Arc::clone(&daemon), reports, Arc::clone(&due)));
     let (checked, duties) = watch::channel(Arc::new(Duties::default()));
-    tokio::spawn(health::run(
-        duties,
-        Probes::new(),
-        Arc::clone(&daemon),
-        room(),
-    ));
+    // The agent has no other children than commands.
+    let probes = Probes::new(Reaping::begin());
+    tokio::spawn(health::run(duties, probes, Arc::clone(&daemon), room()));
     let mut known = None;
     let mut pause = PAUSES.0;
     let mut absence = Absence::begun(Instant::now());
@@ -100,9 +97,16 @@ async fn follow(daemon: Arc<Client>) {
     }
 }
 
-/// How many probes descriptors are enough for.
+/// How many probes descriptors are enough for, after we have asked for more of them. The unit gives them
+/// at once and forbids to ask.
 fn room() -> health::Room {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    health::Room::with(limit)
+    let wanted = health::Room::DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let more = hard.min(wanted);
+    let allowed = if soft >= more || setrlimit(Resource::RLIMIT_NOFILE, more, hard).is_err() {
+        soft
+    } else {
+        more
+    };
+    health::Room::with(allowed)
 }

@@ -25,7 +25,10 @@ pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
-pub use health::{Check, Finding, HealthReport, KnownTarget, Probe, Target};
+pub use health::{
+    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
+    TlsOptions,
+};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

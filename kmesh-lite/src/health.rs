@@ -5,11 +5,11 @@
 
 mod ejection;
 mod orders;
-mod subjects;
+mod targets;
 
-pub use ejection::{Ejected, Ejections, Fates, Verdict};
+pub use ejection::{Ejected, EjectionChange, Ejections, Fates};
 pub use orders::{Order, Orders};
-pub use subjects::{Subject, Subjects};
+pub use targets::{Target, Targets};
 
 use crate::model::{
     Down, Endpoint, EndpointFact, Membership, Mesh, Name, OperatorState, Service, Standing,
@@ -20,7 +20,7 @@ use imbl::ordmap::DiffItem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What was found out about a subject.
+/// What was found out about a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub healthy: bool,
@@ -33,8 +33,8 @@ pub struct Condition {
 /// Everything that is known of endpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    subjects: Subjects,
-    conditions: OrdMap<Subject, Condition>,
+    targets: Targets,
+    conditions: OrdMap<Target, Condition>,
     pub orders: Orders,
     services: OrdMap<Name, Arc<Service>>,
     /// Endpoints that came back, each with the time, until they have all of their share again.
@@ -59,7 +59,7 @@ const STEPS: u64 = ((Standing::WHOLE - STEP) / STEP) as u64;
 /// A change of what an endpoint is found to be, to be told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    pub subject: Subject,
+    pub target: Target,
     pub condition: Condition,
     /// How long it was otherwise, where that is known.
     pub lasted: Option<u64>,
@@ -67,18 +67,18 @@ pub struct Turn {
 }
 
 impl Health {
-    /// Asks what an earlier process knew of the subjects that nothing is known of.
+    /// Asks what an earlier process knew of the targets that nothing is known of.
     pub fn recall(
         &mut self,
-        known: impl Fn(&Subject) -> Option<Condition>,
+        known: impl Fn(&Target) -> Option<Condition>,
         standings: &mut OrdMap<Name, Arc<Standings>>,
     ) {
         let mut services = BTreeSet::new();
-        for (subject, members) in self.subjects.all() {
-            if !self.conditions.contains_key(subject)
-                && let Some(condition) = known(subject)
+        for (target, members) in self.targets.all() {
+            if !self.conditions.contains_key(target)
+                && let Some(condition) = known(target)
             {
-                self.conditions.insert(subject.clone(), condition);
+                self.conditions.insert(target.clone(), condition);
                 services.extend(members.iter().map(|(name, _)| name));
             }
         }
@@ -121,9 +121,9 @@ impl Health {
                 service.is_some_and(|service| endpoint_of(service, member).is_some())
             });
         }
-        for subject in gone {
-            if !self.subjects.has(&subject) {
-                self.conditions.remove(&subject);
+        for target in gone {
+            if !self.targets.has(&target) {
+                self.conditions.remove(&target);
             }
         }
         changes
@@ -136,42 +136,42 @@ impl Health {
         name: &Name,
         old: Option<&Service>,
         new: Option<&Service>,
-        gone: &mut Vec<Subject>,
+        gone: &mut Vec<Target>,
     ) -> bool {
         let mut changes = false;
-        let mut were: BTreeMap<Membership, Subject> = BTreeMap::new();
-        for (subject, member) in old.iter().flat_map(|service| Subject::all_of(service)) {
-            were.insert(member, subject);
+        let mut were: BTreeMap<Membership, Target> = BTreeMap::new();
+        for (target, member) in old.iter().flat_map(|service| Target::all_of(service)) {
+            were.insert(member, target);
         }
-        for (subject, member) in new.iter().flat_map(|service| Subject::all_of(service)) {
+        for (target, member) in new.iter().flat_map(|service| Target::all_of(service)) {
             match were.remove(&member) {
-                Some(before) if before == subject => continue,
+                Some(before) if before == target => continue,
                 Some(before) => {
                     if let Some(known) = self.conditions.get(&before).cloned() {
-                        self.conditions.entry(subject.clone()).or_insert(known);
+                        self.conditions.entry(target.clone()).or_insert(known);
                     }
-                    self.subjects.remove(&before, name, &member);
+                    self.targets.remove(&before, name, &member);
                     gone.push(before);
                 }
                 None => {}
             }
-            self.subjects.add(subject, name, member);
+            self.targets.add(target, name, member);
             changes = true;
         }
-        for (member, subject) in were {
-            self.subjects.remove(&subject, name, &member);
-            gone.push(subject);
+        for (member, target) in were {
+            self.targets.remove(&target, name, &member);
+            gone.push(target);
             changes = true;
         }
         changes
     }
 
     /// What is to be probed: what stands for an endpoint that the operator does not keep out of service.
-    pub fn probed(&self) -> impl Iterator<Item = &Subject> {
-        self.subjects
+    pub fn probed(&self) -> impl Iterator<Item = &Target> {
+        self.targets
             .all()
             .filter(|(_, members)| members.iter().any(|(name, it)| self.is_probed(name, it)))
-            .map(|(subject, _)| subject)
+            .map(|(target, _)| target)
     }
 
     fn is_probed(&self, service: &Name, member: &Membership) -> bool {
@@ -184,36 +184,36 @@ impl Health {
         endpoint_of(self.services.get(service)?, member)
     }
 
-    /// What is known of a subject.
-    pub fn condition(&self, subject: &Subject) -> Option<&Condition> {
-        self.conditions.get(subject)
+    /// What is known of a target.
+    pub fn condition(&self, target: &Target) -> Option<&Condition> {
+        self.conditions.get(target)
     }
 
     /// What is known of an endpoint of a service; none where it is not probed, or was not yet.
     pub fn condition_of(&self, service: &Service, endpoint: &Endpoint) -> Option<&Condition> {
-        self.condition(&Subject::of(service, endpoint)?)
+        self.condition(&Target::of(service, endpoint)?)
     }
 
-    /// Everything that is known of subjects.
-    pub fn conditions(&self) -> impl Iterator<Item = (&Subject, &Condition)> {
+    /// Everything that is known of targets.
+    pub fn conditions(&self) -> impl Iterator<Item = (&Target, &Condition)> {
         self.conditions.iter()
     }
 
-    /// Takes in what was found of a subject. None if that was known; else the facts that follow are added.
+    /// Takes in what was found of a target. None if that was known; else the facts that follow are added.
     pub fn find(
         &mut self,
-        subject: &Subject,
+        target: &Target,
         condition: Condition,
         facts: &mut Vec<EndpointFact>,
     ) -> Option<Turn> {
-        let members = self.subjects.members(subject)?.clone();
+        let members = self.targets.members(target)?.clone();
         self.now = condition.since;
-        let before = self.conditions.get(subject);
+        let before = self.conditions.get(target);
         if before.is_some_and(|before| before.healthy == condition.healthy) {
             return None;
         }
         let lasted = before.map(|before| condition.since.saturating_sub(before.since));
-        self.conditions.insert(subject.clone(), condition.clone());
+        self.conditions.insert(target.clone(), condition.clone());
         let services = members.iter().map(|(name, _)| name.clone());
         let mut services: Vec<_> = services.collect();
         services.dedup();
@@ -232,7 +232,7 @@ impl Health {
             }
         }
         Some(Turn {
-            subject: subject.clone(),
+            target: target.clone(),
             condition,
             lasted,
             services,
@@ -360,20 +360,20 @@ impl Health {
         fates: &[(Membership, Fates)],
         now: u64,
         standings: &mut OrdMap<Name, Arc<Standings>>,
-    ) -> Vec<Verdict> {
+    ) -> Vec<EjectionChange> {
         self.now = now;
         let eject = self.services.get(name).and_then(|service| service.eject);
         let Some(eject) = eject else {
             return Vec::new();
         };
-        let verdicts = self.ejections.look(name, &eject, fates, now);
-        for verdict in &verdicts {
-            self.turned(name, &verdict.endpoint, verdict.ejected.is_none());
+        let changes = self.ejections.look(name, &eject, fates, now);
+        for change in &changes {
+            self.turned(name, &change.endpoint, change.ejected.is_none());
         }
-        if !verdicts.is_empty() {
+        if !changes.is_empty() {
             self.stand(name, standings);
         }
-        verdicts
+        changes
     }
 
     fn is_failing(&self, service: &Service, endpoint: &Endpoint) -> bool {

@@ -5,6 +5,7 @@
 //! no more memory than a second.
 
 mod dice;
+mod lag;
 mod punctuality;
 mod schedule;
 mod targets;
@@ -15,6 +16,7 @@ pub use schedule::Room;
 use super::probe::{Outcome, Probing};
 use crate::api::{Check, Duties, HealthReport};
 use dice::Dice;
+use lag::Lag;
 use punctuality::Punctuality;
 use schedule::{Lane, Schedule};
 use std::collections::HashMap;
@@ -37,9 +39,6 @@ const SUPERSEDED: Duration = Duration::from_secs(30);
 const APART: Duration = Duration::from_millis(1);
 /// Probes that begin before anything else has its turn.
 const BEGIN: usize = 64;
-/// A probe that took so much longer than its timeout was held up by this host: the agent was stopped, or
-/// had no processor.
-const HELD_UP: Duration = Duration::from_secs(1);
 
 /// Who takes reports.
 pub trait Daemon: Send + Sync + 'static {
@@ -66,7 +65,10 @@ pub async fn run<P: Probing, D: Daemon>(
     let mut health = Health::new(probing, daemon, room);
     duties.mark_changed();
     loop {
+        health.beat();
         health.begin();
+        // For the first probes after a rest.
+        health.beat();
         health.send();
         let next = health.next();
         tokio::select! {
@@ -95,6 +97,7 @@ struct Health<P, D> {
     targets: Targets,
     schedule: Schedule,
     punctuality: Punctuality,
+    lag: Lag,
     dice: Dice,
     probing: P,
     flights: JoinSet<Outcome>,
@@ -124,6 +127,7 @@ impl<P: Probing, D: Daemon> Health<P, D> {
             targets: Targets::default(),
             schedule: Schedule::new(room),
             punctuality: Punctuality::default(),
+            lag: Lag::default(),
             dice: Dice::new(),
             probing,
             flights: JoinSet::new(),
@@ -159,7 +163,12 @@ impl<P: Probing, D: Daemon> Health<P, D> {
             return Some(Instant::now());
         }
         let report = self.report.filter(|_| self.sending.is_empty());
-        [self.schedule.next(), report].into_iter().flatten().min()
+        let wakes = [self.schedule.next(), report, self.lag.due()];
+        wakes.into_iter().flatten().min()
+    }
+
+    fn beat(&mut self) {
+        self.lag.beat(Instant::now(), !self.flights.is_empty());
     }
 
     /// Begins what is due.
@@ -201,26 +210,32 @@ impl<P: Probing, D: Daemon> Health<P, D> {
         };
         self.schedule.leave(flight.lane);
         let now = Instant::now();
+        // Before anything is made of it, and for the others that are still under way.
+        self.lag.beat(now, true);
         let timeout = Duration::from_millis(flight.check.timeout);
-        let was_held_up = now - flight.begun > timeout + HELD_UP;
+        let has_timed_out = !outcome.success && now - flight.begun >= timeout;
+        let is_ours = has_timed_out && self.lag.since(flight.begun) >= timeout / 2;
         let had = self.targets.has_untold();
-        let again = self
-            .targets
-            .take(flight.target, outcome.begun_late(flight.late), was_held_up);
+        if is_ours {
+            self.punctuality.held_up();
+        } else {
+            let outcome = outcome.begun_late(flight.late);
+            self.targets.take(flight.target, outcome);
+        }
         if !had && self.targets.has_untold() && self.report.is_none() {
             self.report = Some(now + BATCH);
         }
         let Some(known) = self.targets.get(flight.target) else {
             return;
         };
-        let pace = match known.verdict.is_settled() {
+        // What is too much for this host is no reason to do more of it.
+        let pace = match known.verdict.is_settled() || is_ours {
             true => flight.check.interval,
             false => flight.check.fast_interval,
         };
         let pace = Duration::from_millis(pace.max(1));
         let next = flight.begun + self.dice.near(pace, flight.check.jitter);
-        let next = if again { now } else { next.max(now) };
-        self.schedule.add(next, flight.target);
+        self.schedule.add(next.max(now), flight.target);
     }
 
     /// Sends a report if there is something to tell.
@@ -268,20 +283,4 @@ impl<P: Probing, D: Daemon> Health<P, D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::Probe;
-
-    pub fn check() -> Check {
-        Check {
-            probe: Probe::Tcp,
-            interval: 10_000,
-            fast_interval: 2_000,
-            timeout: 1_000,
-            jitter: 0,
-            rise: 2,
-            fall: 3,
-            source: None,
-        }
-    }
-}
+pub mod tests;

@@ -1,7 +1,13 @@
 //! One probe: a connection of its own to the address of a target, or a program, and what is seen.
 
+mod command;
+mod grpc;
+mod http;
 mod socket;
 mod tcp;
+mod tls;
+
+pub use command::Reaping;
 
 use crate::api::{Check, Duties, Probe};
 use std::borrow::Cow;
@@ -9,6 +15,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Secrets;
 use tokio::time::{Instant, timeout_at};
 
 /// Of a reason, in bytes.
@@ -38,16 +45,24 @@ type Failed = Cow<'static, str>;
 type Seen = Result<Cow<'static, str>, Failed>;
 
 /// Probes over the network of this host.
-pub struct Probes;
+pub struct Probes {
+    secrets: Arc<Secrets>,
+    reaping: Reaping,
+}
 
 impl Probes {
-    pub fn new() -> Self {
-        Self
+    pub fn new(reaping: Reaping) -> Self {
+        Self {
+            secrets: Arc::default(),
+            reaping,
+        }
     }
 }
 
 impl Probing for Probes {
-    fn follow(&mut self, _duties: &Duties) {}
+    fn follow(&mut self, duties: &Duties) {
+        self.secrets.follow(duties);
+    }
 
     fn probe(
         &self,
@@ -55,12 +70,24 @@ impl Probing for Probes {
         check: &Arc<Check>,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let check = Arc::clone(check);
+        let secrets = Arc::clone(&self.secrets);
+        let reaping = self.reaping;
         async move {
             let until = Deadline::after(Duration::from_millis(check.timeout));
-            match &check.probe {
-                Probe::Tcp => tcp::probe(address, check.source, until).await.into(),
-                _ => Outcome::failure("this agent cannot do that yet"),
-            }
+            // Boxed, because a connect is small, and there are many more of them.
+            let seen = match &check.probe {
+                Probe::Tcp => tcp::probe(address, check.source, until).await,
+                Probe::Http(http) => {
+                    Box::pin(http::probe(address, &check, http, &secrets, until)).await
+                }
+                Probe::Grpc(grpc) => {
+                    Box::pin(grpc::probe(address, &check, grpc, &secrets, until)).await
+                }
+                Probe::Command(command) => {
+                    Box::pin(command::probe(address, command, reaping, until)).await
+                }
+            };
+            seen.into()
         }
     }
 }
@@ -138,3 +165,6 @@ fn printable(text: &str) -> String {
     }
     cut
 }
+
+#[cfg(test)]
+mod tests;

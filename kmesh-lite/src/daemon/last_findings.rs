@@ -4,7 +4,7 @@
 
 use super::kept::Kept;
 use crate::api::KnownTarget;
-use crate::health::{Condition, Health, Subject};
+use crate::health::{Condition, Health, Target};
 use crate::kernel::{Descriptors, Store};
 use log::warn;
 use std::collections::BTreeMap;
@@ -60,10 +60,10 @@ impl Default for LastFindings {
     }
 }
 
-fn known((subject, condition): (&Subject, &Condition)) -> KnownTarget {
+fn known((target, condition): (&Target, &Condition)) -> KnownTarget {
     KnownTarget {
-        address: subject.address,
-        check: subject.check.as_ref().into(),
+        address: target.address,
+        check: target.check.as_ref().into(),
         healthy: condition.healthy,
         since_ns: condition.since,
         reason: condition.reason.clone(),
@@ -87,10 +87,10 @@ impl Recalled {
         self.0.is_empty()
     }
 
-    /// What was known of a subject. Where it was probed in another way, what that said.
-    pub fn of(&self, subject: &Subject) -> Option<Condition> {
-        let known = self.0.get(&subject.address)?;
-        let check = subject.check.as_ref().into();
+    /// What was known of a target. Where it was probed in another way, what that said.
+    pub fn of(&self, target: &Target) -> Option<Condition> {
+        let known = self.0.get(&target.address)?;
+        let check = target.check.as_ref().into();
         let same = known.iter().find(|it| it.check == check);
         let found = same.or(known.first())?;
         Some(Condition {
@@ -133,13 +133,13 @@ mod tests {
         let (mut kept, none) = LastFindings::take_over(&mut Vec::new(), store.clone());
         assert!(none.is_empty());
         let mut health = following(&mesh("'tcp'"));
-        let subjects: Vec<_> = health.probed().cloned().collect();
+        let targets: Vec<_> = health.probed().cloned().collect();
         let condition = Condition {
             healthy: false,
             since: 7,
             reason: "connection refused".to_owned(),
         };
-        health.find(&subjects[1], condition.clone(), &mut Vec::new());
+        health.find(&targets[1], condition.clone(), &mut Vec::new());
         kept.keep(&health);
 
         let mut left = std::mem::take(&mut *store.0.lock().unwrap());

@@ -38,7 +38,7 @@ pub struct Ejected {
 
 /// An endpoint was ejected, or is readmitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct EjectionChange {
     pub service: Name,
     pub endpoint: Membership,
     /// None if it is readmitted.
@@ -71,9 +71,9 @@ impl Ejections {
         eject: &Eject,
         fates: &[(Membership, Fates)],
         now: u64,
-    ) -> Vec<Verdict> {
-        let mut verdicts = Vec::new();
-        let verdict = |endpoint: &Membership, ejected| Verdict {
+    ) -> Vec<EjectionChange> {
+        let mut changes = Vec::new();
+        let change = |endpoint: &Membership, ejected| EjectionChange {
             service: service.clone(),
             endpoint: endpoint.clone(),
             ejected,
@@ -96,7 +96,7 @@ impl Ejections {
                 watched.ejected = None;
                 watched.run = 0;
                 watched.back = now;
-                verdicts.push(verdict(endpoint, None));
+                changes.push(change(endpoint, None));
             }
             if watched.ejected.is_none() && now.saturating_sub(watched.back) > longest {
                 watched.times = 0;
@@ -120,9 +120,9 @@ impl Ejections {
                 run: watched.run,
             };
             watched.ejected = Some(ejected);
-            verdicts.push(verdict(endpoint, Some(ejected)));
+            changes.push(change(endpoint, Some(ejected)));
         }
-        verdicts
+        changes
     }
 
     /// A probe found an endpoint to be healthy again.
@@ -186,9 +186,9 @@ mod tests {
             };
             let fates = [(member(1), Fates::default()), (member(2), self.fates)];
             let name = "web".parse().unwrap();
-            let verdicts = self.ejections.look(&name, &eject, &fates, self.now);
-            assert!(verdicts.len() < 2);
-            verdicts.into_iter().next().map(|it| {
+            let changes = self.ejections.look(&name, &eject, &fates, self.now);
+            assert!(changes.len() < 2);
+            changes.into_iter().next().map(|it| {
                 assert_eq!(it.endpoint, member(2));
                 it.ejected
             })
@@ -238,8 +238,8 @@ mod tests {
                     .collect::<Vec<_>>()
             };
             ejections.look(&name, &eject, &fates(0), 1);
-            let verdicts = ejections.look(&name, &eject, &fates(9), 2);
-            assert_eq!(verdicts.len(), most, "of {count}");
+            let changes = ejections.look(&name, &eject, &fates(9), 2);
+            assert_eq!(changes.len(), most, "of {count}");
         }
     }
 

@@ -44,19 +44,19 @@ impl Followed {
             .collect()
     }
 
-    /// What was found of the first subject with that address.
+    /// What was found of the first target with that address.
     fn find(&mut self, address: &str, healthy: bool) -> Option<Turn> {
         self.now += 1;
         let address: SocketAddr = address.parse().unwrap();
-        let subject = self.health.probed().find(|it| it.address == address);
-        let subject = subject.expect("it is probed").clone();
+        let target = self.health.probed().find(|it| it.address == address);
+        let target = target.expect("it is probed").clone();
         let condition = Condition {
             healthy,
             since: self.now,
             reason: "seen".to_owned(),
         };
         let mut facts = Vec::new();
-        let turn = self.health.find(&subject, condition, &mut facts);
+        let turn = self.health.find(&target, condition, &mut facts);
         let mut known = crate::model::Facts {
             standings: self.standings.clone(),
             ..Default::default()

@@ -30,18 +30,25 @@ impl Punctuality {
         }
     }
 
+    /// A probe was held up by this host, so that nothing comes of it.
+    pub fn held_up(&mut self) {
+        self.late += 1;
+        self.last = Some(Instant::now());
+    }
+
     pub fn say(&mut self, now: Instant, targets: usize) {
         let Some(last) = self.last else { return };
         if !self.is_said {
             self.is_said = true;
             warn!(
-                "probes begin late, by {:.1} s: {targets} targets are more than the agent may probe at a time. \
-                 Checks need longer intervals, or shorter timeouts",
+                "probes are late, by {:.1} s: {targets} targets are more than the agent may probe at a time, or \
+                 this host has too little time for it. Timeouts do not count while it has. Checks need longer \
+                 intervals, or shorter timeouts",
                 self.worst.as_secs_f64()
             );
         } else if now - last > CALM {
             info!(
-                "probes begin in time again; {} did not, one was {:.1} s late",
+                "probes are in time again; {} were not, one began {:.1} s late",
                 self.late,
                 self.worst.as_secs_f64()
             );

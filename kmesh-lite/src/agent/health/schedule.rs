@@ -38,22 +38,27 @@ pub struct Room {
 }
 
 /// Descriptors that are not for probes: listeners, scrapers, and the control socket.
-const OTHERS: usize = 192;
+const OTHERS: u64 = 256;
 /// Commands at a time; each is several descriptors and at least one process.
 const COMMANDS: usize = 8;
-/// Exchanges at a time: some 200 MB if all of them are under way over TLS.
-const EXCHANGES: usize = 4096;
+/// Exchanges at a time: some 160 MB if all of them are under way over TLS.
+const EXCHANGES: u64 = 4_000;
 /// Connects at a time: more than a check of 10,000 targets ever needs.
-const CONNECTS: usize = 12_000;
+const CONNECTS: u64 = 12_000;
 
 impl Room {
+    /// What it takes to have all of it.
+    pub const DESCRIPTORS: u64 = OTHERS + EXCHANGES + CONNECTS;
+
     /// For a process that may have so many descriptors.
-    pub fn with(descriptors: usize) -> Self {
+    pub fn with(descriptors: u64) -> Self {
         let free = descriptors.saturating_sub(OTHERS).max(16);
         let exchanges = (free / 4).min(EXCHANGES);
+        let connects = (free - exchanges).min(CONNECTS);
+        let count = |it| usize::try_from(it).unwrap_or(usize::MAX);
         Self {
-            connects: (free - exchanges).min(CONNECTS),
-            exchanges,
+            connects: count(connects),
+            exchanges: count(exchanges),
             commands: COMMANDS,
         }
     }

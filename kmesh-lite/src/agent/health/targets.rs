@@ -2,7 +2,7 @@
 
 use super::verdict::Verdict;
 use crate::agent::probe::Outcome;
-use crate::api::{Check, Duties, Finding, HealthReport};
+use crate::api::{Check, Duties, Finding, HealthReport, Target};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -23,6 +23,16 @@ struct Key {
     check: Arc<Check>,
 }
 
+impl Key {
+    fn of(target: &Target, checks: &[Arc<Check>]) -> Option<Self> {
+        let check = checks.get(usize::try_from(target.check).ok()?)?;
+        Some(Self {
+            address: target.address,
+            check: Arc::clone(check),
+        })
+    }
+}
+
 /// What is known of one target.
 pub struct Known {
     pub address: SocketAddr,
@@ -34,8 +44,6 @@ pub struct Known {
     place: u32,
     /// What the daemon believes, as far as it has said or was told.
     told: Option<bool>,
-    /// Whether the last probe was held up, so that nothing came of it.
-    was_held_up: bool,
 }
 
 /// A report on its way, and what it tells of whom.
@@ -67,18 +75,10 @@ impl Targets {
         let mut before = mem::take(&mut self.ids);
         let mut begun = Vec::new();
         for (place, target) in (0_u32..).zip(&duties.targets) {
-            let check = usize::try_from(target.check);
-            let check = check.ok().and_then(|check| checks.get(check));
-            let Some(check) = check else {
-                log::warn!(
-                    "{} is not checked: the daemon does not say how",
-                    target.address
-                );
+            let Some(key) = Key::of(target, &checks) else {
+                let address = target.address;
+                log::warn!("{address} is not checked: the daemon does not say how");
                 continue;
-            };
-            let key = Key {
-                address: target.address,
-                check: Arc::clone(check),
             };
             let (key, id) = before.remove_entry(&key).unwrap_or_else(|| {
                 self.next += 1;
@@ -92,7 +92,6 @@ impl Targets {
                 reason: Cow::Borrowed(""),
                 place,
                 told: None,
-                was_held_up: false,
             });
             if known.verdict.healthy().is_none() {
                 known.verdict = Verdict::believed(target.healthy);
@@ -121,24 +120,16 @@ impl Targets {
         self.known.len()
     }
 
-    /// Takes what a probe saw. Nothing comes of it if its target is none any more. A failure of a probe that
-    /// was held up tells nothing of the target: such a probe is to be made again, which this tells. A second
-    /// one counts, or a host without a free processor would never notice anything.
-    pub fn take(&mut self, id: Id, outcome: Outcome, was_held_up: bool) -> bool {
+    /// Takes what a probe saw. Nothing comes of it if its target is none any more.
+    pub fn take(&mut self, id: Id, outcome: Outcome) {
         let Some(known) = self.known.get_mut(&id) else {
-            return false;
+            return;
         };
-        let again = was_held_up && !outcome.success && !known.was_held_up;
-        known.was_held_up = again;
-        if again {
-            return true;
-        }
         known.verdict.take(outcome.success, &known.check);
         if known.verdict.healthy() == Some(outcome.success) {
             known.reason = outcome.reason;
         }
         self.note(id);
-        false
     }
 
     pub fn has_untold(&self) -> bool {

@@ -31,7 +31,7 @@ const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
 /// Of a report of the agent, or an order.
 const REPORT_BYTES: usize = 16 * 1024;
 /// Of a report of health: some thousand findings.
-const HEALTH_BYTES: usize = 256 * 1024;
+const HEALTH_BYTES: usize = 512 * 1024;
 /// For a body to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// For a turn.

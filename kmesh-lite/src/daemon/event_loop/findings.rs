@@ -7,7 +7,7 @@ use crate::daemon::datapath::Datapath;
 use crate::daemon::event::Found;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::health::{Condition, Turn, Verdict};
+use crate::health::{Condition, EjectionChange, Turn};
 use crate::host::monotonic;
 use crate::model::{EndpointFact, Membership, Service};
 use crate::report::{FEW, first_few};
@@ -100,8 +100,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let of_service: Vec<_> = of_service.collect();
             let standings = &mut self.state.facts.standings;
             let health = &mut self.state.health;
-            for verdict in health.look(name, &of_service, now, standings) {
-                log_verdict(&verdict);
+            for change in health.look(name, &of_service, now, standings) {
+                log_ejection(&change);
             }
         }
     }
@@ -114,12 +114,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         facts: &mut Vec<EndpointFact>,
         turns: &mut Vec<Turn>,
     ) -> Result<(), Failure> {
-        let Some(subjects) = self.state.roster.subjects(report.revision) else {
+        let Some(targets) = self.state.roster.targets(report.revision) else {
             let error = "other duties have been given since that revision";
             return Err(Failure::new(FailureKind::Conflict, error));
         };
         for finding in report.findings {
-            let Some(subject) = subjects.get(finding.target as usize) else {
+            let Some(target) = targets.get(finding.target as usize) else {
                 debug!("the agent found something of a target that there is not");
                 continue;
             };
@@ -128,7 +128,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 since: now,
                 reason: printable(&finding.reason),
             };
-            turns.extend(self.state.health.find(subject, condition, facts));
+            turns.extend(self.state.health.find(target, condition, facts));
         }
         Ok(())
     }
@@ -155,9 +155,9 @@ fn members(
         .collect()
 }
 
-fn log_verdict(verdict: &Verdict) {
-    let (service, address) = (&verdict.service, verdict.endpoint.address);
-    match &verdict.ejected {
+fn log_ejection(change: &EjectionChange) {
+    let (service, address) = (&change.service, change.endpoint.address);
+    match &change.ejected {
         Some(ejected) => warn!(
             "{service}: {address} is ejected for {} s: {} connects in a row failed",
             Duration::from_nanos(ejected.until - ejected.since).as_secs(),
@@ -193,7 +193,7 @@ fn line(turn: &Turn) -> String {
         "unhealthy"
     };
     let reason = &turn.condition.reason;
-    let address = turn.subject.address;
+    let address = turn.target.address;
     match turn.lasted.map(Duration::from_nanos) {
         Some(lasted) => format!(
             "{services}: {address} is {state} after {} s: {reason}",

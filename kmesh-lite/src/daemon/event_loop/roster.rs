@@ -3,7 +3,7 @@
 use super::duties;
 use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
 use crate::control::{Caller, Reply};
-use crate::health::{Health, Subject};
+use crate::health::{Health, Target};
 use crate::model::Mesh;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ const REASON: usize = 200;
 pub struct Roster {
     duties: Duties,
     /// What the numbers of targets stand for.
-    subjects: Vec<Subject>,
+    targets: Vec<Target>,
     /// Agents that know these duties already. The control socket bounds how many.
     waiting: Vec<Reply<Duties>>,
     heard: Option<Heard>,
@@ -43,7 +43,7 @@ impl Roster {
                 revision,
                 ..Duties::default()
             },
-            subjects: Vec::new(),
+            targets: Vec::new(),
             waiting: Vec::new(),
             heard: None,
         }
@@ -51,13 +51,13 @@ impl Roster {
 
     /// Takes over what a mesh asks for, and tells it to all who wait.
     pub fn follow(&mut self, mesh: &Mesh, health: &Health) {
-        let subjects: Vec<_> = health.probed().cloned().collect();
-        if self.duties.metrics == mesh.metrics && self.subjects == subjects {
+        let targets: Vec<_> = health.probed().cloned().collect();
+        if self.duties.metrics == mesh.metrics && self.targets == targets {
             return;
         }
         self.duties.metrics.clone_from(&mesh.metrics);
-        (self.duties.checks, self.duties.targets) = duties::of(&subjects);
-        self.subjects = subjects;
+        (self.duties.checks, self.duties.targets) = duties::of(&targets);
+        self.targets = targets;
         self.duties.revision += 1;
         for reply in std::mem::take(&mut self.waiting) {
             drop(reply.send(Ok(self.duties(health))));
@@ -77,15 +77,15 @@ impl Roster {
     /// What is to be done, with what is known.
     fn duties(&self, health: &Health) -> Duties {
         let mut duties = self.duties.clone();
-        for (target, subject) in duties.targets.iter_mut().zip(&self.subjects) {
-            target.healthy = health.condition(subject).map(|it| it.healthy);
+        for (told, target) in duties.targets.iter_mut().zip(&self.targets) {
+            told.healthy = health.condition(target).map(|it| it.healthy);
         }
         duties
     }
 
     /// What the numbers of targets stand for. None if duties of another revision are meant.
-    pub fn subjects(&self, revision: u64) -> Option<&[Subject]> {
-        (revision == self.duties.revision).then_some(&self.subjects)
+    pub fn targets(&self, revision: u64) -> Option<&[Target]> {
+        (revision == self.duties.revision).then_some(&self.targets)
     }
 
     /// Nobody is answered any more: the daemon is stopping.
@@ -111,7 +111,7 @@ impl Roster {
     /// None where there is nothing to do for an agent, and none is there.
     pub fn status(&self) -> Option<AgentStatus> {
         let heard = self.heard.as_ref();
-        if heard.is_none() && self.duties.metrics.is_empty() && self.subjects.is_empty() {
+        if heard.is_none() && self.duties.metrics.is_empty() && self.targets.is_empty() {
             return None;
         }
         let away = heard.is_none_or(|heard| heard.when.elapsed() > SILENCE);
@@ -128,7 +128,7 @@ impl Roster {
             heard: heard.map(|heard| heard.at.clone()),
             away,
             metrics: self.duties.metrics.iter().map(listener).collect(),
-            targets: self.subjects.len(),
+            targets: self.targets.len(),
         })
     }
 }

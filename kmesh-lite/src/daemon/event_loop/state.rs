@@ -101,8 +101,7 @@ impl LoopState {
         self.health.follow(&mesh, standings);
         let recalled = std::mem::take(&mut self.recalled);
         if !recalled.is_empty() {
-            self.health
-                .recall(|subject| recalled.of(subject), standings);
+            self.health.recall(|target| recalled.of(target), standings);
         }
         self.roster.follow(&mesh, &self.health);
         self.mesh = Some(Arc::new(mesh));

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 /// What is probed: a socket, in one way. It may stand for endpoints of many services.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subject {
+pub struct Target {
     pub address: SocketAddr,
     /// Without its port, and as if nothing had been said of what comes before the first probe: neither makes a
     /// difference to probes.
     pub check: Arc<Check>,
 }
 
-impl Subject {
-    /// The subject of an endpoint, if it is probed.
+impl Target {
+    /// The target of an endpoint, if it is probed.
     pub fn of(service: &Service, endpoint: &Endpoint) -> Option<Self> {
         let check = endpoint.check.as_ref()?;
-        subject(service, endpoint, &Plain::of(check))
+        target(service, endpoint, &Plain::of(check))
     }
 
     /// Those of every endpoint of a service that is probed.
@@ -32,7 +32,7 @@ impl Subject {
                 let plain = plain
                     .entry(Arc::as_ptr(check))
                     .or_insert_with(|| Plain::of(check));
-                Some((subject(service, endpoint, plain)?, endpoint.into()))
+                Some((target(service, endpoint, plain)?, endpoint.into()))
             })
             .collect()
     }
@@ -41,42 +41,42 @@ impl Subject {
 /// Endpoints of services.
 pub type Members = BTreeSet<(Name, Membership)>;
 
-/// All subjects of a mesh, with the endpoints that they stand for.
+/// All targets of a mesh, with the endpoints that they stand for.
 #[derive(Clone, Debug, Default)]
-pub struct Subjects {
-    all: imbl::OrdMap<Subject, Members>,
+pub struct Targets {
+    all: imbl::OrdMap<Target, Members>,
 }
 
-impl Subjects {
-    pub fn add(&mut self, subject: Subject, service: &Name, member: Membership) {
-        let members = self.all.entry(subject).or_default();
+impl Targets {
+    pub fn add(&mut self, target: Target, service: &Name, member: Membership) {
+        let members = self.all.entry(target).or_default();
         members.insert((service.clone(), member));
     }
 
-    pub fn remove(&mut self, subject: &Subject, service: &Name, member: &Membership) {
-        let Some(members) = self.all.get_mut(subject) else {
+    pub fn remove(&mut self, target: &Target, service: &Name, member: &Membership) {
+        let Some(members) = self.all.get_mut(target) else {
             return;
         };
         members.remove(&(service.clone(), member.clone()));
         if members.is_empty() {
-            self.all.remove(subject);
+            self.all.remove(target);
         }
     }
 
-    pub fn has(&self, subject: &Subject) -> bool {
-        self.all.contains_key(subject)
+    pub fn has(&self, target: &Target) -> bool {
+        self.all.contains_key(target)
     }
 
-    pub fn members(&self, subject: &Subject) -> Option<&Members> {
-        self.all.get(subject)
+    pub fn members(&self, target: &Target) -> Option<&Members> {
+        self.all.get(target)
     }
 
-    pub fn all(&self) -> impl Iterator<Item = (&Subject, &Members)> {
+    pub fn all(&self) -> impl Iterator<Item = (&Target, &Members)> {
         self.all.iter()
     }
 }
 
-/// A check as subjects have it.
+/// A check as targets have it.
 struct Plain(Arc<Check>);
 
 impl Plain {
@@ -90,7 +90,7 @@ impl Plain {
 }
 
 /// None if there is no port to probe.
-fn subject(service: &Service, endpoint: &Endpoint, plain: &Plain) -> Option<Subject> {
+fn target(service: &Service, endpoint: &Endpoint, plain: &Plain) -> Option<Target> {
     let check = endpoint.check.as_ref()?;
     let of_service = || {
         let mut ports = service.ports.iter();
@@ -102,7 +102,7 @@ fn subject(service: &Service, endpoint: &Endpoint, plain: &Plain) -> Option<Subj
         };
         Some(endpoint.port(first.or_else(any)?))
     };
-    Some(Subject {
+    Some(Target {
         address: SocketAddr::new(endpoint.address, check.port.or_else(of_service)?),
         check: Arc::clone(&plain.0),
     })
