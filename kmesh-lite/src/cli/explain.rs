@@ -34,7 +34,14 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
                 client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;
             }
             let snapshot = kernel.snapshot().map_err(failed)?;
-            Ok(report::explain(&snapshot, &client, args.address, meant))
+            // Nobody knows more than the tables say.
+            Ok(report::explain(
+                &snapshot,
+                &client,
+                args.address,
+                meant,
+                &|_, _, _| None,
+            ))
         },
     )?;
     if args.format.json {

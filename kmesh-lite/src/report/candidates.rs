@@ -4,9 +4,12 @@ use super::explain::{name, ranges};
 use crate::api::{Candidate, LeftOut};
 use crate::kernel::Snapshot;
 use crate::tables::{Listed, LookedUp, Tables, filled};
-use kmesh_lite_common::{Family, Frontend, Policy, Range, Service, ServiceId};
+use kmesh_lite_common::{Family, Frontend, Policy, Port, Range, Service, ServiceId};
 use kmesh_lite_ebpf::{Connect, Verdict};
 use std::net::{IpAddr, SocketAddr};
+
+/// What is known against an endpoint of a service, with its address and its own ports by column.
+pub type WhyDown<'a> = &'a dyn Fn(&str, IpAddr, &[Port]) -> Option<String>;
 
 /// The choice that a connect met on its way.
 pub struct Choice<'a> {
@@ -55,7 +58,12 @@ impl<'a> Choice<'a> {
     }
 
     /// Endpoints that the connect cannot end at, each with the reason.
-    pub fn left_out(&self, tables: &Tables, connect: &Connect) -> Vec<LeftOut> {
+    pub fn left_out(
+        &self,
+        tables: &Tables,
+        connect: &Connect,
+        why_down: WhyDown<'_>,
+    ) -> Vec<LeftOut> {
         // The waypoint chooses, and we do not know by what.
         if self.service.waypoint.is_some() {
             return Vec::new();
@@ -104,7 +112,13 @@ impl<'a> Choice<'a> {
                 add(range, &|_| why.to_owned(), Some(family));
             }
         }
-        add(&self.service.drained, &takes_none, None);
+        let service = self.service.name.to_string();
+        let why = |listed: &Listed| {
+            let address = tables.address(listed);
+            let known = address.and_then(|address| why_down(&service, address, &listed.ports));
+            known.unwrap_or_else(|| takes_none(listed))
+        };
+        add(&self.service.drained, &why, None);
         left_out
     }
 }
@@ -214,7 +228,13 @@ mod tests {
             ..Snapshot::default()
         };
         let address = address.parse().unwrap();
-        explain(&snapshot, &Client::ANY, address, Protocol::Tcp)
+        explain(
+            &snapshot,
+            &Client::ANY,
+            address,
+            Protocol::Tcp,
+            &|_, _, _| None,
+        )
     }
 
     fn left_out(explanation: &Explanation) -> Vec<(&str, &str)> {

@@ -1,7 +1,7 @@
 //! The decision of one connect, step by step.
 
 use super::caller::Client;
-use super::candidates::{Choice, candidates};
+use super::candidates::{Choice, WhyDown, candidates};
 use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
 use crate::kernel::Snapshot;
 use crate::tables::{LookedUp, Tables, replay};
@@ -19,6 +19,7 @@ pub fn explain(
     client: &Client,
     address: SocketAddr,
     protocol: Protocol,
+    why_down: WhyDown<'_>,
 ) -> Explanation {
     let (tables, attached) = (&snapshot.tables, &snapshot.attached[..]);
     let connect = Connect {
@@ -58,7 +59,9 @@ pub fn explain(
         text: text(tables, &verdict, &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
-        left_out: choice.map_or_else(Vec::new, |choice| choice.left_out(tables, &connect)),
+        left_out: choice.map_or_else(Vec::new, |choice| {
+            choice.left_out(tables, &connect, why_down)
+        }),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::api::{EndpointHealth, OrderStatus, ago};
 use crate::health::{Health, Order};
-use crate::model::{Down, Endpoint, Name, Service};
+use crate::model::{Down, Endpoint, Mesh, Name, Service};
+use kmesh_lite_common::Port;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What is known of endpoints, and the time of the same clock now.
@@ -57,6 +59,40 @@ pub fn endpoint_health(
         since: order_at.map(|order| order.at.clone()).or(since),
         reason: known.map(|known| known.reason.clone()),
         order: order.map(order_status),
+    })
+}
+
+/// Why an endpoint takes no new connections, in words; none where nothing is known against it. `ports` are its own by
+/// column.
+pub fn why_down(
+    known: &Known,
+    mesh: &Mesh,
+    service: &str,
+    address: IpAddr,
+    ports: &[Port],
+) -> Option<String> {
+    let (name, service) = mesh.services.get_key_value(service)?;
+    let columns = service.columns();
+    let has_ports = |endpoint: &&Endpoint| {
+        let own = service.own_ports(&columns, endpoint).into_iter();
+        let own = own.map(|port| port.unwrap_or(0));
+        own.eq(ports.iter().map(|port| port.get()))
+    };
+    let mut endpoints = service.endpoints.iter();
+    let endpoint = endpoints.find(|it| it.address == address && has_ports(it))?;
+    let health = endpoint_health(known, name, service, endpoint)?;
+    if health.usable {
+        return None;
+    }
+    let mut words = health.state;
+    for (word, text) in [(": ", health.reason), (" since ", health.since)] {
+        if let Some(text) = text {
+            words = words + word + &text;
+        }
+    }
+    Some(match health.order {
+        Some(order) if order.state.is_some() => format!("{words}, by uid {}", order.uid),
+        _ => words,
     })
 }
 

@@ -92,6 +92,13 @@ fn an_endpoint_whose_server_ends_is_left_until_it_is_back() {
     assert!(health["since"].is_string(), "{health}");
     let log = daemon.log();
     assert!(log.contains("web: 127.0.0.2:8080 is unhealthy"), "{log}");
+    let why = daemon.json(&["explain", "10.96.0.10:80"])["left_out"][0]["why"].clone();
+    assert!(
+        why.as_str()
+            .unwrap()
+            .starts_with("unhealthy: connection refused since 20"),
+        "{why}"
+    );
     let _near = Echo::tcp("127.0.0.2:8080");
     daemon.wait_until("it is noticed", |it| state(it, "127.0.0.2") == "healthy");
     assert_eq!(reached(), both());
@@ -284,7 +291,13 @@ fn shares() -> (usize, usize, usize) {
 #[test]
 fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
     let Some(host) = Host::new() else { return };
-    let (near, _far) = (Zone::new(1), Zone::new(2));
+    let (near, far) = (Zone::new(1), Zone::new(2));
+    let serve = |zone: &Zone, at: &'static str| zone.inside(move || Echo::tcp(at));
+    let _servers = [
+        serve(&near, "10.50.1.2:8080"),
+        serve(&near, "10.50.1.3:8080"),
+        serve(&far, "10.50.2.2:8080"),
+    ];
     let text = limited(
         "[node]\nlocality = \"eu/a\"\n\
          [health]\ncheck = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 1\n\

@@ -16,6 +16,7 @@ use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Client, Format, Known, Metrics};
+use kmesh_lite_common::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -152,7 +153,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
-        Ok(report::explain(&snapshot, &client, address, protocol))
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned();
+        let known = self.known();
+        let why = |service: &str, address, ports: &[Port]| {
+            report::why_down(&known, mesh.as_deref()?, service, address, ports)
+        };
+        Ok(report::explain(&snapshot, &client, address, protocol, &why))
     }
 
     pub(super) fn connections(
