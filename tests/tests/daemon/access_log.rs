@@ -150,7 +150,9 @@ fn logrotate_turns_it_over_under_connections_and_no_line_is_lost() {
     });
     // All of them may have been written before the daemon was told.
     fail(1);
-    daemon.wait_until("the new file is written to", |_| !lines(&path).is_empty());
+    daemon.wait_until("the new file is written to", |_| {
+        !lines(&path).is_empty() && lines(&old).len() + lines(&path).len() >= 201
+    });
     assert_eq!(lines(&old).len() + lines(&path).len(), 201);
 }
 

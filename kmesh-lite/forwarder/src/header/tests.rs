@@ -113,6 +113,9 @@ fn every_reason_is_told_at_the_first_byte_that_shows_it() {
     check_malformed(&[&TLV4[..11], b"\xfe\0\0\0\x01"], Malformed::EndLength);
     check_malformed(&[&TLV4[..11], b"\x02\0\0\x10\0"], Malformed::TooLong);
     check_malformed(&[&TLV4[..11], b"\x02\xff\xff\xff\xff"], Malformed::TooLong);
+    // Empty triples up to the last byte leave no room for the end.
+    let empty = b"\x02\0\0\0\0".repeat((LONGEST - 11) / 5);
+    check_malformed(&[&TLV4[..11], &empty], Malformed::TooLong);
     check_malformed(&[b"\r\n\r\n\0\r\nQUIT\r"], Malformed::Signature);
     check_malformed(&[b"\r\r"], Malformed::Signature);
     check_malformed(&[signature, b"\x11"], Malformed::Version);

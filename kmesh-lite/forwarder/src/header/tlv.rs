@@ -41,9 +41,9 @@ pub fn decode(mut cursor: Cursor<'_>) -> Result<Header, DecodeError> {
             _ => {}
         }
         // The end has to fit as well.
-        let room = LONGEST.saturating_sub(cursor.position() + HEAD);
+        let room = LONGEST.checked_sub(cursor.position() + HEAD);
         match usize::try_from(length) {
-            Ok(length) if length <= room => cursor.skip(length)?,
+            Ok(length) if room.is_some_and(|room| length <= room) => cursor.skip(length)?,
             _ => return Err(Malformed::TooLong.into()),
         }
     }
