@@ -6,6 +6,7 @@
 mod agent;
 mod check;
 mod connections;
+mod departed;
 mod dump;
 mod event;
 mod explain;
@@ -18,6 +19,7 @@ mod traffic;
 pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
 pub use check::Checked;
 pub use connections::{ConnectionStatus, Connections};
+pub use departed::{Departed, KeptDeparture};
 pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};

@@ -9,6 +9,7 @@
 
 mod access_log;
 mod datapath;
+mod departures;
 mod event;
 mod event_loop;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod supervisor;
 mod tests;
 
 pub use datapath::{Blame, Datapath};
+pub use departures::Departures;
 pub use headers::Headers;
 pub use last_good::LastGood;
 pub use source::Source;
@@ -116,6 +118,7 @@ pub fn run<S: Source, D: Datapath>(
     claim: Claim,
     source: S,
     (last_good, recalled): (LastGood, Option<Fragments>),
+    departures: Departures,
     datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
@@ -129,7 +132,7 @@ pub fn run<S: Source, D: Datapath>(
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, claim.lock, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
-    let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
+    let mut daemon = Daemon::new(meshes, datapath, units, Systemd, departures);
     let ended = daemon
         .start(loaded, before)
         .map(|()| daemon.run(&mut events));

@@ -8,6 +8,7 @@ mod address_bits;
 mod bpf;
 mod connections;
 mod counters;
+mod destroy;
 mod fault;
 mod fields;
 mod inherited;
@@ -20,11 +21,13 @@ mod probe;
 mod records;
 mod rows;
 mod server_first;
+mod sock_diag;
 mod store;
 mod sweep;
 mod traffic;
 
 pub use connections::Living;
+pub use destroy::Ended;
 pub use inherited::Descriptors;
 pub use links::HookError;
 pub use moments::{Hear, Moments, MomentsReader};
@@ -46,7 +49,7 @@ use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
 use crate::tables::{self, Actual, Counters, Tables};
 use inherited::Inherited;
-use kmesh_lite_common::{Interest, Label, Settings};
+use kmesh_lite_common::{EndpointId, Interest, Label, Settings};
 use links::Links;
 use object::{ByName, Object, Reuse};
 use std::collections::BTreeSet;
@@ -141,6 +144,8 @@ pub enum KernelError {
     Records(#[source] std::io::Error),
     #[error("cannot read the connection table")]
     Connections(#[source] std::io::Error),
+    #[error("cannot end connections")]
+    End(#[source] std::io::Error),
 }
 
 impl From<MapsError> for KernelError {
@@ -380,6 +385,11 @@ impl Kernel {
     pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
         let living = self.object.maps.living();
         living.map_err(KernelError::Connections)
+    }
+
+    /// Ends every connection of these endpoints, which nothing may choose any more.
+    pub fn end(&self, endpoints: &BTreeSet<EndpointId>) -> Result<Ended, KernelError> {
+        self.object.maps.end(endpoints).map_err(KernelError::End)
     }
 
     /// What became of the connections that were accounted, and what those that go on have done so far.

@@ -11,6 +11,7 @@ mod limits;
 mod locality;
 mod mesh;
 mod name;
+mod on_remove;
 mod service;
 mod waypoint;
 
@@ -23,6 +24,7 @@ pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
 pub use mesh::Mesh;
 pub use name::{Name, NameError};
+pub use on_remove::OnRemove;
 pub use service::{Columns, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 

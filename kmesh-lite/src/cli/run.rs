@@ -2,7 +2,7 @@
 
 use super::{CliError, Exit, VerbResult, args};
 use crate::agent::{Companion, CompanionOptions};
-use crate::daemon::{self, DaemonOptions, Headers, LastGood, Systemd};
+use crate::daemon::{self, DaemonOptions, Departures, Headers, LastGood, Systemd};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::model::CgroupRef;
 use crate::sources::Files;
@@ -42,7 +42,8 @@ pub fn run(args: args::Run) -> VerbResult {
     let companion = companion.map(Companion::start).transpose();
     let _companion = companion.map_err(CliError::Companion)?;
     let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
-    daemon::run(options, claim, source, last_good, |room| {
+    let departures = Departures::take_over(&mut left, Arc::new(Systemd));
+    daemon::run(options, claim, source, last_good, departures, |room| {
         let mut kernel = Kernel::take_over(room, own, left)?;
         if let Some(records) = kernel.take_records() {
             let mut headers = Headers::default();

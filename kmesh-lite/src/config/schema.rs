@@ -11,7 +11,7 @@ use super::scalar::{
     CgroupText, Cidr, Flag, Hostname, Label, Limit, LineRate, LocalityRef, LogTargetText, NameText,
     Share, SocketText,
 };
-use crate::model::{Header, Policy, Scope};
+use crate::model::{Header, OnRemove, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -74,6 +74,8 @@ text! {
         /// Whether a configuration without any service is meant. A change that takes the last service
         /// away is not applied otherwise. Default: false.
         allow_empty: Option<At<Flag>>,
+        /// What services do that say nothing else with `on_remove`. Default: `keep`.
+        on_remove: Option<At<Choice<OnRemove>>>,
     }
 }
 
@@ -200,6 +202,9 @@ text! {
         /// refused. IPv4 endpoints serve the IPv4 addresses of the service, and its IPv6 addresses
         /// too if it has no IPv6 endpoint at all; IPv6 endpoints serve the IPv6 addresses.
         endpoints: Option<List<EndpointText>>,
+        /// What becomes of open connections to an endpoint that is taken out of the service, and to all of its
+        /// endpoints when the service goes. Connections to a waypoint go on in any case. Default: what `[mesh]` says.
+        on_remove: Option<At<Choice<OnRemove>>>,
     }
 }
 

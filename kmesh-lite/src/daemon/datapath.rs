@@ -1,11 +1,12 @@
 //! The kernel side, as the daemon sees it: values in, values out.
 
 use super::listeners::Listeners;
-use crate::kernel::{Living, MomentsReader, Snapshot};
+use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Tables};
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{EndpointId, Interest};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -54,6 +55,11 @@ pub trait Datapath {
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// Ends every connection of these endpoints, which nothing may choose any more.
+    fn end(&mut self, _endpoints: &BTreeSet<EndpointId>) -> Result<Ended, Self::Error> {
+        Ok(Ended::default())
+    }
 
     /// Begins to tell `listeners` what programs tell of connections, for as long as the answer lives; none
     /// where they tell nothing.

@@ -31,6 +31,8 @@ pub enum Signal {
 pub enum Timer {
     /// Compare with the kernel.
     Resync,
+    /// Look at the connections of endpoints that were removed.
+    Departures,
     /// Tell systemd that the loop turns.
     Watchdog,
 }
@@ -43,7 +45,12 @@ pub struct Events {
     settle: Settle,
     resync: Periodic,
     watchdog: Option<Periodic>,
+    /// While there are some.
+    departures: Option<Periodic>,
 }
+
+/// How often it is looked at the connections of endpoints that were removed.
+const DEPARTURES: Duration = Duration::from_secs(1);
 
 struct Periodic {
     every: Duration,
@@ -58,6 +65,16 @@ impl Events {
             settle: Settle::default(),
             resync: Periodic::new(resync),
             watchdog: watchdog.map(Periodic::new),
+            departures: None,
+        }
+    }
+
+    /// Whether connections of endpoints that were removed are to be looked at.
+    pub fn look_after_departures(&mut self, wanted: bool) {
+        match (wanted, &self.departures) {
+            (true, None) => self.departures = Some(Periodic::new(DEPARTURES)),
+            (false, Some(_)) => self.departures = None,
+            _ => {}
         }
     }
 
@@ -78,7 +95,13 @@ impl Events {
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
             }
+            if let Some(departures) = &mut self.departures
+                && departures.expire(now)
+            {
+                return Some(Event::Timer(Timer::Departures));
+            }
             let due = [
+                self.departures.as_ref().map(|departures| departures.due),
                 Some(self.resync.due),
                 self.watchdog.as_ref().map(|watchdog| watchdog.due),
                 self.settle.due(),

@@ -1,12 +1,14 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod departures;
 mod reload;
 mod roster;
 mod state;
 
 use super::DaemonError;
 use super::datapath::Datapath;
+use super::departures::Departures;
 use super::event::{Event, Events, Signal, Timer};
 use super::listeners::Listeners;
 use super::source::{MeshSource, Source};
@@ -34,6 +36,7 @@ pub struct Daemon<S, D, N> {
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
+    departures: Departures,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -73,7 +76,13 @@ impl Trigger {
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    pub fn new(meshes: MeshSource<S>, datapath: D, units: Units, supervisor: N) -> Self {
+    pub fn new(
+        meshes: MeshSource<S>,
+        datapath: D,
+        units: Units,
+        supervisor: N,
+        departures: Departures,
+    ) -> Self {
         Self {
             state: LoopState::new(meshes.source.name(), datapath.has_inherited()),
             meshes,
@@ -82,6 +91,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             supervisor,
             moments: None,
             listeners: Listeners::default(),
+            departures,
         }
     }
 
@@ -111,6 +121,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::EndpointFacts(facts) => self.learn(facts),
                 Event::Timer(Timer::Resync) => self.resync(),
+                Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -169,6 +180,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The next event. What the last one led to has taken effect, and is answered.
     fn next(&mut self, events: &mut Events) -> Option<Event> {
         self.datapath.quiesce();
+        events.look_after_departures(!self.departures.is_empty());
         events.next()
     }
 

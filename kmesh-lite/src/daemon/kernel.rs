@@ -2,11 +2,12 @@
 
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
-use crate::kernel::{Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Tables};
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{EndpointId, Interest};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -51,6 +52,10 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn end(&mut self, endpoints: &BTreeSet<EndpointId>) -> Result<Ended, KernelError> {
+        Kernel::end(self, endpoints)
     }
 
     fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {

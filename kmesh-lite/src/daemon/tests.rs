@@ -34,7 +34,13 @@ impl Fixture {
         let units = fake::units(folder.path(), &events);
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let datapath = FakeDatapath(Kernel::default());
-        let mut daemon = Daemon::new(meshes, datapath, units, FakeSupervisor::default());
+        let mut daemon = Daemon::new(
+            meshes,
+            datapath,
+            units,
+            FakeSupervisor::default(),
+            Departures::default(),
+        );
         daemon.start(loaded, None).unwrap();
         Self {
             control: Some(Control::listen(&socket, None, requests(events.clone())).unwrap()),

@@ -4,6 +4,7 @@ use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::{self, Counts};
+use super::destroy::{self, Ended};
 use super::fault;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
@@ -17,7 +18,7 @@ use crate::tables::{
     on_key, on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, Interest, Settings, Slot};
+use kmesh_lite_common::{Caller, Endpoint, EndpointId, Interest, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,6 +204,15 @@ impl KernelMaps {
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
         Ok(listed.transpose()?.unwrap_or_default())
+    }
+
+    /// Ends every connection of these endpoints.
+    pub fn end(&self, endpoints: &BTreeSet<EndpointId>) -> io::Result<Ended> {
+        let ended = self
+            .connections
+            .as_ref()
+            .map(|table| destroy::end(table, endpoints));
+        Ok(ended.transpose()?.unwrap_or_default())
     }
 
     /// What became of connections.

@@ -8,8 +8,9 @@
 //! the path through the program does not look at control messages. Should the client be quicker
 //! while the daemon already waits for the socket's lock, the program sends the byte to the [`Sink`].
 
-use kmesh_lite_common::Event;
+use kmesh_lite_common::{Event, Protocol};
 use nix::errno::Errno;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -107,6 +108,81 @@ fn poke(socket: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: everything that the message points to is as long as it says.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     Errno::result(sent).map(drop)
+}
+
+/// Takes descriptors of another process, which CAP_SYS_PTRACE allows.
+pub struct Borrower {
+    process: u32,
+    handle: OwnedFd,
+}
+
+impl Borrower {
+    pub fn new(process: u32) -> io::Result<Self> {
+        let handle = pidfd(process)?;
+        Ok(Self { process, handle })
+    }
+
+    /// The sockets with these cookies.
+    pub fn sockets(&self, cookies: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Borrowed>> {
+        let mut found = BTreeMap::new();
+        for number in candidates(self.process)? {
+            match taken(&self.handle, number) {
+                Ok(socket) => {
+                    if let Some(cookie) = cookie_of(&socket).filter(|it| cookies.contains(it)) {
+                        found.insert(cookie, Borrowed(socket));
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
+                Err(error) => return Err(error),
+            }
+            if found.len() == cookies.len() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A socket that another process holds as well.
+pub struct Borrowed(OwnedFd);
+
+impl Borrowed {
+    /// Ends its connection: TCP is reset, and whoever holds the socket gets EPIPE or ECONNRESET; datagrams can
+    /// neither be sent nor received any more. False if it has none.
+    pub fn end(&self, protocol: Protocol) -> io::Result<bool> {
+        let socket = self.0.as_raw_fd();
+        if protocol == Protocol::Udp {
+            // Disconnected it would wait for ever: nothing wakes who waits for a datagram.
+            // SAFETY: no pointers.
+            let outcome = unsafe { libc::shutdown(socket, libc::SHUT_RDWR) };
+            return ended(outcome);
+        }
+        // SAFETY: plain data, for which zeroes mean AF_UNSPEC.
+        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        // SAFETY: plain data.
+        let mut peer: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let mut length = size_of_val(&peer) as libc::socklen_t;
+        // SAFETY: the address is as long as we say.
+        let connected =
+            unsafe { libc::getpeername(socket, (&raw mut peer).cast(), &raw mut length) };
+        if connected != 0 {
+            return ended(connected);
+        }
+        let length = size_of_val(&nowhere) as libc::socklen_t;
+        // SAFETY: the address is as long as we say.
+        ended(unsafe { libc::connect(socket, &raw const nowhere, length) })
+    }
+}
+
+fn ended(outcome: libc::c_int) -> io::Result<bool> {
+    if outcome == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOTCONN) => Ok(false),
+        _ => Err(error),
+    }
 }
 
 /// A descriptor of our own for the socket with this cookie.

@@ -1,6 +1,6 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Endpoint, Name, Policy, Protocol, Scope};
+use super::{Endpoint, Name, OnRemove, Policy, Protocol, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -16,6 +16,7 @@ pub struct Service {
     pub waypoint: Option<Name>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
+    pub on_remove: OnRemove,
 }
 
 /// The ways in which the endpoints of a service have ports of their own. Two ports of the service share a

@@ -50,6 +50,8 @@ pub struct History {
     pub operations: u64,
     /// What passes found changed by somebody else, and put right.
     pub drift: u64,
+    /// Connections that were ended because their endpoint was removed.
+    pub killed: u64,
     pub reloads: u64,
     pub failed_reloads: u64,
     /// Whether the last reload was applied; `None` before the first.
@@ -288,6 +290,13 @@ fn work(to: &mut DescriptorEncoder<'_>, history: &History) -> fmt::Result {
         None,
         "Comparisons of the kernel's tables with what they should hold.",
         history.passes,
+    )?;
+    single_counter(
+        to,
+        "connections_killed",
+        None,
+        "Connections that were ended because their endpoint was removed.",
+        history.killed,
     )?;
     single_counter(
         to,

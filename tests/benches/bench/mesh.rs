@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Header, Limits, Mesh, Name, Place, Policy, PortMapping, Protocol, Service,
-    Speaker, Vip, Waypoint,
+    Backend, Endpoint, Header, Limits, Mesh, Name, OnRemove, Place, Policy, PortMapping, Protocol,
+    Service, Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -119,6 +119,7 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         policy: Policy::Random,
         prefer: Vec::new(),
         waypoint: None,
+        on_remove: OnRemove::Keep,
         endpoints,
     }
 }

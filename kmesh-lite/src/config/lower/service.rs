@@ -18,7 +18,7 @@ use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Services, Spot, hidden, udp};
-use crate::model::{Name, Place, Policy, PortMapping, Protocol, Scope, Service, Vip};
+use crate::model::{Name, OnRemove, Place, Policy, PortMapping, Protocol, Scope, Service, Vip};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct Context<'c, 'a> {
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
     pub at_addresses: &'c AtAddresses<'a>,
+    /// Of services that say nothing.
+    pub on_remove: OnRemove,
     /// Services of an earlier mesh: what is the same is shared with it.
     pub before: &'c Services,
 }
@@ -135,6 +137,10 @@ impl<'a> One<'_, 'a> {
             prefer,
             waypoint,
             endpoints,
+            on_remove: match &self.text.on_remove {
+                Some(written) => written.value.0,
+                None => self.context.on_remove,
+            },
         };
         udp::check(self, &model, report);
         hidden::check(self, report);

@@ -5,7 +5,7 @@ use super::address::{overlap, unusable_range};
 use super::merge::Merged;
 use super::place::{PlaceTable, PlaceText};
 use super::{Diagnostics, Spot};
-use crate::model::{Limits, Place};
+use crate::model::{Limits, OnRemove, Place};
 use ipnetwork::IpNetwork;
 use std::net::SocketAddr;
 
@@ -64,6 +64,11 @@ pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwor
 pub fn allow_empty(merged: &Merged<'_>) -> bool {
     let written = merged.mesh.and_then(|(_, text)| text.allow_empty.as_ref());
     written.is_some_and(|flag| flag.value.0)
+}
+
+pub fn on_remove(merged: &Merged<'_>) -> OnRemove {
+    let written = merged.mesh.and_then(|(_, text)| text.on_remove.as_ref());
+    written.map_or(OnRemove::default(), |written| written.value.0)
 }
 
 pub fn accounting(merged: &Merged<'_>) -> bool {

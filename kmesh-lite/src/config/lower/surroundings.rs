@@ -6,7 +6,7 @@ use super::endpoint::{LoweredEndpoint, SharedEndpoints};
 use super::merge::Merged;
 use super::service::Lowered;
 use super::waypoint::Waypoints;
-use crate::model::{Locality, Name, Place, Waypoint};
+use crate::model::{Locality, Name, OnRemove, Place, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +25,7 @@ struct OfAll {
     own_addresses: BTreeSet<IpAddr>,
     node: Place,
     vip_ranges: Vec<IpNetwork>,
+    on_remove: OnRemove,
     localities: BTreeMap<Box<str>, Option<Locality>>,
     waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
     /// By name: a service may name an entry that is not there yet, or that nothing could be made of.
@@ -55,7 +56,7 @@ impl Shared {
 impl Surroundings {
     pub fn new(
         (host, whole): (&Host, bool),
-        (node, vip_ranges): (&Place, &[IpNetwork]),
+        (node, vip_ranges, on_remove): (&Place, &[IpNetwork], OnRemove),
         merged: &Merged<'_>,
         waypoints: &Waypoints<'_>,
         shared: &SharedEndpoints<'_>,
@@ -75,6 +76,7 @@ impl Surroundings {
                 own_addresses: host.own_addresses.clone(),
                 node: node.clone(),
                 vip_ranges: vip_ranges.to_vec(),
+                on_remove,
                 localities: localities.collect(),
                 waypoints: waypoints.collect(),
                 shared: shared

@@ -23,6 +23,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The snapshot is taken here; words are made of it where they keep nobody waiting.
     pub(super) fn status(&mut self, name: Option<String>) -> Result<Later<Status>, Failure> {
         self.put_links_back();
+        if !self.departures.is_empty() {
+            self.look_after_departures();
+        }
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
@@ -42,6 +45,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
+            departed: self.departures.status(),
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
@@ -52,6 +56,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             status.config = Some(config);
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts);
             status.datapath.show_only(name.as_deref())?;
+            status
+                .departed
+                .retain(|it| name.as_ref().is_none_or(|name| *name == it.service));
             Ok(status)
         }))
     }
@@ -104,7 +111,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
-                Ok(report::plan(&change, mesh, &facts, &connections))
+                let meshes = (self.state.applied.as_deref(), mesh);
+                Ok(report::plan(&change, meshes, &facts, &connections))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(

@@ -7,7 +7,7 @@ use super::*;
 use crate::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
 use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
-use crate::daemon::LastGood;
+use crate::daemon::{Departures, LastGood};
 use crate::model::CgroupRef;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -65,7 +65,13 @@ impl Fixture {
         let supervisor = FakeSupervisor::default();
         let datapath = FakeDatapath(kernel.clone());
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
-        let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
+        let mut daemon = Daemon::new(
+            meshes,
+            datapath,
+            units,
+            supervisor.clone(),
+            Departures::default(),
+        );
         daemon.start(loaded, before)?;
         Ok(Self {
             source,

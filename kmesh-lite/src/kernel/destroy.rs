@@ -1,0 +1,129 @@
+//! Ends connections that programs hold, for the operator.
+//!
+//! The table says which ones, by the cookies of their sockets; nothing is ended that is not in it under its cookie
+//! at that moment. The kernel finds a socket by its addresses and compares the cookie, so a socket that was closed
+//! or connected again meanwhile is left alone.
+//!
+//! The kernel ends sockets of the caller's network namespace only, and to enter another one the daemon would need
+//! CAP_SYS_ADMIN. Those of other namespaces are ended through a descriptor that is borrowed from the process that
+//! connected, which CAP_SYS_PTRACE allows. Without it they are counted as out of reach.
+
+use super::bpf;
+use super::connections::{ConnectionTable, Living};
+use super::server_first::Borrower;
+use super::sock_diag::SockDiag;
+use kmesh_lite_common::{EndpointId, Protocol, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// What became of connections that were to end, by their endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub killed: BTreeMap<EndpointId, u64>,
+    /// They go on: their sockets are in other network namespaces.
+    pub out_of_reach: BTreeMap<EndpointId, u64>,
+}
+
+/// How often the table is looked at: a connect that had chosen before may have taken its slot a moment ago, and
+/// have no addresses yet.
+const LOOKS: usize = 3;
+
+/// Ends every connection of these endpoints, which nothing chooses any more.
+pub fn end(table: &ConnectionTable, endpoints: &BTreeSet<EndpointId>) -> io::Result<Ended> {
+    let mut ended = Ended::default();
+    if endpoints.is_empty() || wanted(table, endpoints)?.is_empty() {
+        return Ok(ended);
+    }
+    // Programs that are choosing at this moment may do so by the tables before.
+    bpf::grace_period()?;
+    let mut kernel = SockDiag::open()?;
+    let mut left = wanted(table, endpoints)?;
+    for _ in 0..LOOKS {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let of_protocol = |it: &&Living| it.connection.protocol == protocol;
+            let by_cookie: BTreeMap<_, _> = left
+                .iter()
+                .filter(of_protocol)
+                .map(|it| (it.cookie, it))
+                .collect();
+            if by_cookie.is_empty() {
+                continue;
+            }
+            let cookies = by_cookie.keys().copied().collect();
+            for socket in kernel.find(protocol, &cookies)? {
+                let living = by_cookie[&socket.cookie()];
+                if kill(table, living, || kernel.destroy(&socket))? {
+                    count(&mut ended.killed, living);
+                }
+            }
+        }
+        let before = left.len();
+        left = wanted(table, endpoints)?;
+        if left.is_empty() || left.len() == before {
+            break;
+        }
+    }
+    elsewhere(table, &left, &mut ended)?;
+    Ok(ended)
+}
+
+/// Those that are not to be found in our own network namespace.
+fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io::Result<()> {
+    let mut by_process: BTreeMap<u32, BTreeMap<u64, &Living>> = BTreeMap::new();
+    for living in left {
+        let process = by_process.entry(living.connection.process).or_default();
+        process.insert(living.cookie, living);
+    }
+    for (process, mut wanted) in by_process {
+        let cookies = wanted.keys().copied().collect();
+        let borrowed = Borrower::new(process).and_then(|it| it.sockets(&cookies));
+        match borrowed {
+            Ok(sockets) => {
+                for (cookie, socket) in sockets {
+                    let living = wanted.remove(&cookie).expect("asked for");
+                    let protocol = living.connection.protocol;
+                    if kill(table, living, || socket.end(protocol))? {
+                        count(&mut ended.killed, living);
+                    }
+                }
+            }
+            Err(error) => log::debug!("cannot borrow sockets of process {process}: {error}"),
+        }
+        for living in wanted.into_values() {
+            count(&mut ended.out_of_reach, living);
+        }
+    }
+    Ok(())
+}
+
+/// Ends one, if the table still has it. It is marked before, so that programs know why it ends.
+fn kill(
+    table: &ConnectionTable,
+    living: &Living,
+    end: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<bool> {
+    if !table.mark(living, Stage::KILLED)? {
+        return Ok(false);
+    }
+    let ended = end();
+    if !matches!(ended, Ok(true)) {
+        table.unmark(living, Stage::KILLED)?;
+    }
+    ended
+}
+
+fn count(counts: &mut BTreeMap<EndpointId, u64>, living: &Living) {
+    if let Some(endpoint) = living.connection.endpoint {
+        *counts.entry(endpoint).or_default() += 1;
+    }
+}
+
+/// Connections of these endpoints that are not over.
+fn wanted(table: &ConnectionTable, endpoints: &BTreeSet<EndpointId>) -> io::Result<Vec<Living>> {
+    let mut living = table.list()?;
+    living.retain(|it| {
+        let endpoint = it.connection.endpoint;
+        endpoint.is_some_and(|id| endpoints.contains(&id)) && !it.is_over()
+    });
+    Ok(living)
+}
