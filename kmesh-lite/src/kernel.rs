@@ -47,9 +47,9 @@ use crate::maps::{Maps, MapsError, Selection};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
-use crate::tables::{self, Actual, Counters, Tables};
+use crate::tables::{self, Actual, Counters, Tables, Targets};
 use inherited::Inherited;
-use kmesh_lite_common::{EndpointId, Interest, Label, Settings};
+use kmesh_lite_common::{Interest, Label, Settings};
 use links::Links;
 use object::{ByName, Object, Reuse};
 use std::collections::BTreeSet;
@@ -388,8 +388,8 @@ impl Kernel {
     }
 
     /// Ends every connection of these endpoints, which nothing may choose any more.
-    pub fn end(&self, endpoints: &BTreeSet<EndpointId>) -> Result<Ended, KernelError> {
-        self.object.maps.end(endpoints).map_err(KernelError::End)
+    pub fn end(&self, targets: &Targets) -> Result<Ended, KernelError> {
+        self.object.maps.end(targets).map_err(KernelError::End)
     }
 
     /// What became of the connections that were accounted, and what those that go on have done so far.

@@ -1,6 +1,8 @@
 //! Endpoints that their services have no more, and what becomes of their connections.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// An endpoint that was removed, for as long as it has connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,5 +26,7 @@ pub struct Departed {
 pub struct KeptDeparture {
     /// The number of the endpoint.
     pub id: u32,
+    /// Where its connections go.
+    pub peers: BTreeSet<IpAddr>,
     pub departed: Departed,
 }

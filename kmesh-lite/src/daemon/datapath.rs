@@ -4,9 +4,8 @@ use super::listeners::Listeners;
 use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
-use crate::tables::{Actual, Tables};
-use kmesh_lite_common::{EndpointId, Interest};
-use std::collections::BTreeSet;
+use crate::tables::{Actual, Tables, Targets};
+use kmesh_lite_common::Interest;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -57,7 +56,7 @@ pub trait Datapath {
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
 
     /// Ends every connection of these endpoints, which nothing may choose any more.
-    fn end(&mut self, _endpoints: &BTreeSet<EndpointId>) -> Result<Ended, Self::Error> {
+    fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {
         Ok(Ended::default())
     }
 

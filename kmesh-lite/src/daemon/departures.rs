@@ -8,13 +8,14 @@ use crate::api::{Departed, KeptDeparture, now};
 use crate::kernel::{Descriptors, Ended, Living, Store};
 use crate::model::OnRemove;
 use crate::report::count;
-use crate::tables::{Departing, Tables};
+use crate::tables::{Departing, Tables, Targets};
 use kmesh_lite_common::EndpointId;
 use log::{info, warn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub struct Departures {
 
 struct Departure {
     departed: Departed,
+    peers: BTreeSet<IpAddr>,
     is_to_end: bool,
     tries: u32,
 }
@@ -92,7 +94,7 @@ impl Departures {
                 killed: 0,
                 out_of_reach: 0,
             };
-            self.list.insert(it.id, Departure::new(departed));
+            self.list.insert(it.id, Departure::new(departed, it.peers));
         }
         if is_new {
             self.keep();
@@ -111,16 +113,20 @@ impl Departures {
     }
 
     /// Those whose connections are to end.
-    pub fn to_end(&self) -> BTreeSet<EndpointId> {
+    pub fn to_end(&self) -> Targets {
         let list = self.list.iter();
         let to_end = list.filter(|(_, it)| it.is_to_end && it.tries < TRIES);
-        to_end.map(|(id, _)| *id).collect()
+        to_end.map(|(id, it)| (*id, it.peers.clone())).collect()
     }
 
     /// Takes note of what was ended. Gives how many connections that were.
-    pub fn ended(&mut self, tried: &BTreeSet<EndpointId>, ended: &Ended) -> u64 {
+    pub fn ended(&mut self, tried: &Targets, ended: &Ended) -> u64 {
         let of = |counts: &BTreeMap<EndpointId, u64>, id| counts.get(id).copied().unwrap_or(0);
-        for (id, it) in self.list.iter_mut().filter(|(id, _)| tried.contains(id)) {
+        for (id, it) in self
+            .list
+            .iter_mut()
+            .filter(|(id, _)| tried.contains_key(id))
+        {
             let (killed, out_of_reach) = (of(&ended.killed, id), of(&ended.out_of_reach, id));
             let Departed {
                 service, endpoint, ..
@@ -209,8 +215,9 @@ impl Departures {
 }
 
 impl Departure {
-    fn new(departed: Departed) -> Self {
+    fn new(departed: Departed, peers: BTreeSet<IpAddr>) -> Self {
         Self {
+            peers,
             is_to_end: departed.on_remove == OnRemove::Kill.as_str(),
             departed,
             tries: 0,
@@ -226,6 +233,7 @@ fn write(list: &BTreeMap<EndpointId, Departure>) -> io::Result<File> {
         .iter()
         .map(|(id, it)| KeptDeparture {
             id: id.index(),
+            peers: it.peers.clone(),
             departed: it.departed.clone(),
         })
         .collect();
@@ -237,8 +245,11 @@ fn write(list: &BTreeMap<EndpointId, Departure>) -> io::Result<File> {
 fn read(mut file: File) -> io::Result<BTreeMap<EndpointId, Departure>> {
     file.rewind()?;
     let kept: Vec<KeptDeparture> = serde_json::from_reader(BufReader::new(file))?;
-    let list = kept
-        .into_iter()
-        .filter_map(|it| Some((EndpointId::from_index(it.id)?, Departure::new(it.departed))));
+    let list = kept.into_iter().filter_map(|it| {
+        Some((
+            EndpointId::from_index(it.id)?,
+            Departure::new(it.departed, it.peers),
+        ))
+    });
     Ok(list.collect())
 }

@@ -5,9 +5,8 @@ use super::listeners::Listeners;
 use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
-use crate::tables::{Actual, Tables};
-use kmesh_lite_common::{EndpointId, Interest};
-use std::collections::BTreeSet;
+use crate::tables::{Actual, Tables, Targets};
+use kmesh_lite_common::Interest;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -54,8 +53,8 @@ impl Datapath for Kernel {
         Kernel::connections(self)
     }
 
-    fn end(&mut self, endpoints: &BTreeSet<EndpointId>) -> Result<Ended, KernelError> {
-        Kernel::end(self, endpoints)
+    fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {
+        Kernel::end(self, targets)
     }
 
     fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {

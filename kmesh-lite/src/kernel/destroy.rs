@@ -1,7 +1,7 @@
 //! Ends connections that programs hold, for the operator.
 //!
 //! The table says which ones, by the cookies of their sockets; nothing is ended that is not in it under its cookie
-//! at that moment. The kernel finds a socket by its addresses and compares the cookie, so a socket that was closed
+//! at that moment, or that is connected to another address than the endpoint's. The kernel finds a socket by its addresses and compares the cookie, so a socket that was closed
 //! or connected again meanwhile is left alone.
 //!
 //! The kernel ends sockets of the caller's network namespace only, and to enter another one the daemon would need
@@ -12,9 +12,11 @@ use super::bpf;
 use super::connections::{ConnectionTable, Living};
 use super::server_first::Borrower;
 use super::sock_diag::SockDiag;
+use crate::tables::Targets;
 use kmesh_lite_common::{EndpointId, Protocol, Stage};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 
 /// What became of connections that were to end, by their endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,15 +31,15 @@ pub struct Ended {
 const LOOKS: usize = 3;
 
 /// Ends every connection of these endpoints, which nothing chooses any more.
-pub fn end(table: &ConnectionTable, endpoints: &BTreeSet<EndpointId>) -> io::Result<Ended> {
+pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
     let mut ended = Ended::default();
-    if endpoints.is_empty() || wanted(table, endpoints)?.is_empty() {
+    if targets.is_empty() || wanted(table, targets)?.is_empty() {
         return Ok(ended);
     }
     // Programs that are choosing at this moment may do so by the tables before.
     bpf::grace_period()?;
     let mut kernel = SockDiag::open()?;
-    let mut left = wanted(table, endpoints)?;
+    let mut left = wanted(table, targets)?;
     for _ in 0..LOOKS {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let of_protocol = |it: &&Living| it.connection.protocol == protocol;
@@ -52,19 +54,28 @@ pub fn end(table: &ConnectionTable, endpoints: &BTreeSet<EndpointId>) -> io::Res
             let cookies = by_cookie.keys().copied().collect();
             for socket in kernel.find(protocol, &cookies)? {
                 let living = by_cookie[&socket.cookie()];
-                if kill(table, living, || kernel.destroy(&socket))? {
+                if has_peer(targets, living, socket.peer())
+                    && kill(table, living, || kernel.destroy(&socket))?
+                {
                     count(&mut ended.killed, living);
                 }
             }
         }
         let before = left.len();
-        left = wanted(table, endpoints)?;
+        left = wanted(table, targets)?;
         if left.is_empty() || left.len() == before {
             break;
         }
     }
     elsewhere(table, &left, &mut ended)?;
     Ok(ended)
+}
+
+/// Whether a connection goes where its endpoint is. Rows that are older than the tables may name another one.
+fn has_peer(targets: &Targets, living: &Living, peer: IpAddr) -> bool {
+    let endpoint = living.connection.endpoint;
+    let peers = endpoint.and_then(|id| targets.get(&id));
+    peers.is_some_and(|peers| peers.contains(&peer))
 }
 
 /// Those that are not to be found in our own network namespace.
@@ -82,7 +93,9 @@ fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io:
                 for (cookie, socket) in sockets {
                     let living = wanted.remove(&cookie).expect("asked for");
                     let protocol = living.connection.protocol;
-                    if kill(table, living, || socket.end(protocol))? {
+                    if has_peer(targets, living, socket.peer())
+                        && kill(table, living, || socket.end(protocol))?
+                    {
                         count(&mut ended.killed, living);
                     }
                 }
@@ -119,11 +132,11 @@ fn count(counts: &mut BTreeMap<EndpointId, u64>, living: &Living) {
 }
 
 /// Connections of these endpoints that are not over.
-fn wanted(table: &ConnectionTable, endpoints: &BTreeSet<EndpointId>) -> io::Result<Vec<Living>> {
+fn wanted(table: &ConnectionTable, targets: &Targets) -> io::Result<Vec<Living>> {
     let mut living = table.list()?;
     living.retain(|it| {
         let endpoint = it.connection.endpoint;
-        endpoint.is_some_and(|id| endpoints.contains(&id)) && !it.is_over()
+        endpoint.is_some_and(|id| targets.contains_key(&id)) && !it.is_over()
     });
     Ok(living)
 }

@@ -14,11 +14,11 @@ use crate::maps::{
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
-    Actual, Counters, Declared, Each, IdMap, Key, Noun, Row, Shape, Tables, each, for_each_table,
-    on_key, on_row, on_table,
+    Actual, Counters, Declared, Each, IdMap, Key, Noun, Row, Shape, Tables, Targets, each,
+    for_each_table, on_key, on_row, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, EndpointId, Interest, Settings, Slot};
+use kmesh_lite_common::{Caller, Endpoint, Interest, Settings, Slot};
 use kmesh_lite_ebpf::Outcome;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,11 +207,11 @@ impl KernelMaps {
     }
 
     /// Ends every connection of these endpoints.
-    pub fn end(&self, endpoints: &BTreeSet<EndpointId>) -> io::Result<Ended> {
+    pub fn end(&self, targets: &Targets) -> io::Result<Ended> {
         let ended = self
             .connections
             .as_ref()
-            .map(|table| destroy::end(table, endpoints));
+            .map(|table| destroy::end(table, targets));
         Ok(ended.transpose()?.unwrap_or_default())
     }
 

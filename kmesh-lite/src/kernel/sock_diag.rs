@@ -3,6 +3,7 @@
 use kmesh_lite_common::Protocol;
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// From linux/sock_diag.h.
@@ -14,6 +15,7 @@ const HEADER: usize = 16;
 const BEFORE_IDENTITY: [usize; 2] = [8, 4];
 /// `struct inet_diag_sockid`: ports, addresses, interface, and the cookie at its end.
 const IDENTITY: usize = 48;
+const PEER: usize = 20;
 const COOKIE: usize = 40;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
@@ -30,6 +32,19 @@ impl Listed {
         // Two words, the lower one first.
         let word = |at: usize| u32::from_ne_bytes(self.identity[at..at + 4].try_into().expect("4"));
         u64::from(word(COOKIE)) | u64::from(word(COOKIE + 4)) << 32
+    }
+}
+
+impl Listed {
+    /// The address that it is connected to.
+    pub fn peer(&self) -> IpAddr {
+        let bytes = &self.identity[PEER..PEER + 16];
+        if i32::from(self.family) == libc::AF_INET {
+            let v4: [u8; 4] = bytes[..4].try_into().expect("4");
+            return v4.into();
+        }
+        let v6: [u8; 16] = bytes.try_into().expect("16");
+        IpAddr::from(v6).to_canonical()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Endpoints that a service has in the tables, and no more in a mesh.
 
-use super::{OwnPorts, Tables, own_ports, ranges, title};
+use super::{Listed, OwnPorts, Tables, own_ports, ranges, title};
 use crate::model::{self, Mesh, OnRemove};
 use kmesh_lite_common::{EndpointId, Frontend, Service, ServiceId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// An endpoint that its service loses, and what then becomes of its connections.
@@ -14,7 +14,12 @@ pub struct Departing {
     /// As the file could name it.
     pub endpoint: String,
     pub on_remove: OnRemove,
+    /// Where its connections go: its own address, or that of its waypoint.
+    pub peers: BTreeSet<IpAddr>,
 }
+
+/// Endpoints whose connections are to end, with the addresses that these go to.
+pub type Targets = BTreeMap<EndpointId, BTreeSet<IpAddr>>;
 
 /// The endpoints that services have in `tables` and lose with `mesh`. `on_remove` says what is to become of the
 /// connections of a service, or nothing where the service need not be looked at.
@@ -56,6 +61,7 @@ pub fn departing(
                 service: row.name.to_string(),
                 endpoint: title(address, &ports, own.iter().copied()),
                 on_remove,
+                peers: tables.peers(&listed),
             });
         }
     }
@@ -91,6 +97,28 @@ fn stays(
 }
 
 impl Tables {
+    /// The addresses that connections to an endpoint go to.
+    fn peers(&self, listed: &Listed) -> BTreeSet<IpAddr> {
+        let backend = listed.backend;
+        let Some(row) = backend.and_then(|id| self.rows.backends.get(&id)) else {
+            return BTreeSet::new();
+        };
+        let waypoint = row.waypoint.and_then(|id| self.rows.waypoints.get(&id));
+        let waypoint = waypoint.map(|it| it.address.into());
+        [row.address.into()].into_iter().chain(waypoint).collect()
+    }
+
+    /// What it takes to end the connections of endpoints.
+    pub fn targets(&self, endpoints: &BTreeSet<EndpointId>) -> Targets {
+        let ranges = self.rows.services.values().flat_map(ranges);
+        let listed = ranges.flat_map(|range| self.listed(range));
+        let wanted = listed.filter_map(|listed| {
+            let id = listed.id.filter(|id| endpoints.contains(id))?;
+            Some((id, self.peers(&listed)))
+        });
+        wanted.collect()
+    }
+
     /// Which of these ids some endpoint has.
     pub fn has_endpoint(&self, wanted: impl Fn(EndpointId) -> bool) -> Vec<EndpointId> {
         let rows = self.endpoints.values().flat_map(|rows| rows.iter());

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod hitless;
 mod mistakes;
+mod on_remove;
 mod run;
 mod screen;
 mod socket;
