@@ -145,7 +145,7 @@ pub struct TrafficStatus {
     /// Connections that stand now.
     pub active: u64,
     /// Attempts that never stood, by reason: `refused`, `timed_out`, `unreachable`, `reset`, `aborted` by
-    /// the program, `not_sent`, `other`.
+    /// the program, `killed` by the daemon for the operator, `not_sent`, `other`.
     #[serde(default)]
     pub failed: BTreeMap<String, u64>,
     /// Connections that stood and have ended: `closed`, or by such a reason.

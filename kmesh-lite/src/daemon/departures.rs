@@ -18,6 +18,7 @@ use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 impl Default for Departures {
@@ -30,9 +31,9 @@ impl Default for Departures {
 /// Descriptors of ours have this and a number for a name; the highest number is the latest.
 const NAME: &str = "kmesh-departed-";
 
-/// How often connections are looked for that are to end. A connect that began by the tables before may be
+/// How long connections are looked for that are to end. A connect that began by the tables before may be
 /// late; one that is out of reach stays so.
-const TRIES: u32 = 5;
+const LATEST: Duration = Duration::from_secs(5);
 
 /// What is known of endpoints that are gone.
 pub struct Departures {
@@ -45,7 +46,8 @@ struct Departure {
     departed: Departed,
     peers: BTreeSet<IpAddr>,
     is_to_end: bool,
-    tries: u32,
+    /// Until when connections are looked for.
+    until: Instant,
 }
 
 impl Departures {
@@ -115,7 +117,7 @@ impl Departures {
     /// Those whose connections are to end.
     pub fn to_end(&self) -> Targets {
         let list = self.list.iter();
-        let to_end = list.filter(|(_, it)| it.is_to_end && it.tries < TRIES);
+        let to_end = list.filter(|(_, it)| it.is_looked_for());
         to_end.map(|(id, it)| (*id, it.peers.clone())).collect()
     }
 
@@ -144,7 +146,6 @@ impl Departures {
             }
             it.departed.killed += killed;
             it.departed.out_of_reach = out_of_reach;
-            it.tries += 1;
         }
         ended.killed.values().sum()
     }
@@ -171,7 +172,7 @@ impl Departures {
             departed.open_connections = open;
             departed.out_of_reach = departed.out_of_reach.min(open);
             // One that is late is looked for a few times.
-            open > 0 || (it.is_to_end && it.tries < TRIES)
+            open > 0 || (it.is_looked_for())
         });
         if self.list.len() != before {
             self.keep();
@@ -215,12 +216,17 @@ impl Departures {
 }
 
 impl Departure {
+    /// Whether there may be connections to end.
+    fn is_looked_for(&self) -> bool {
+        self.is_to_end && Instant::now() < self.until
+    }
+
     fn new(departed: Departed, peers: BTreeSet<IpAddr>) -> Self {
         Self {
             peers,
             is_to_end: departed.on_remove == OnRemove::Kill.as_str(),
             departed,
-            tries: 0,
+            until: Instant::now() + LATEST,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::server_first::Borrower;
 use super::sock_diag::SockDiag;
 use crate::tables::Targets;
 use kmesh_lite_common::{EndpointId, Protocol, Stage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -40,6 +40,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
     bpf::grace_period()?;
     let mut kernel = SockDiag::open()?;
     let mut left = wanted(table, targets)?;
+    let mut seen = BTreeSet::new();
     for _ in 0..LOOKS {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let of_protocol = |it: &&Living| it.connection.protocol == protocol;
@@ -54,6 +55,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
             let cookies = by_cookie.keys().copied().collect();
             for socket in kernel.find(protocol, &cookies)? {
                 let living = by_cookie[&socket.cookie()];
+                seen.insert(living.cookie);
                 if has_peer(targets, living, socket.peer())
                     && kill(table, living, || kernel.destroy(&socket))?
                 {
@@ -67,6 +69,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
             break;
         }
     }
+    left.retain(|living| !seen.contains(&living.cookie));
     elsewhere(table, &left, &mut ended)?;
     Ok(ended)
 }
@@ -92,11 +95,14 @@ fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io:
             Ok(sockets) => {
                 for (cookie, socket) in sockets {
                     let living = wanted.remove(&cookie).expect("asked for");
-                    let protocol = living.connection.protocol;
-                    if has_peer(targets, living, socket.peer())
-                        && kill(table, living, || socket.end(protocol))?
-                    {
-                        count(&mut ended.killed, living);
+                    match kill(table, living, || socket.end(&living.connection)) {
+                        Ok(true) => count(&mut ended.killed, living),
+                        // It was over.
+                        Ok(false) => {}
+                        Err(error) => {
+                            log::debug!("cannot end a connection of process {process}: {error}");
+                            count(&mut ended.out_of_reach, living);
+                        }
                     }
                 }
             }

@@ -8,12 +8,13 @@
 //! the path through the program does not look at control messages. Should the client be quicker
 //! while the daemon already waits for the socket's lock, the program sends the byte to the [`Sink`].
 
-use kmesh_lite_common::{Event, Protocol};
+use kmesh_lite_common::{Connection, Event, Protocol};
 use nix::errno::Errno;
+use nix::sys::socket::{SockaddrStorage, getpeername};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Why the header waits for the client.
@@ -147,30 +148,32 @@ impl Borrower {
 pub struct Borrowed(OwnedFd);
 
 impl Borrowed {
-    /// Ends its connection: TCP is reset, and whoever holds the socket gets EPIPE or ECONNRESET; datagrams can
-    /// neither be sent nor received any more. False if it has none.
-    pub fn end(&self, protocol: Protocol) -> io::Result<bool> {
-        let socket = self.0.as_raw_fd();
-        if protocol == Protocol::Udp {
+    /// Ends its connection, if it is this one: TCP is reset, and whoever holds the socket gets EPIPE or ECONNRESET;
+    /// datagrams can neither be sent nor received any more. False if it has none, or another one.
+    pub fn end(&self, connection: &Connection) -> io::Result<bool> {
+        // What programs are told: where they wanted to go.
+        let asked = SocketAddr::new(connection.address.into(), connection.port.get());
+        let raw = self.0.as_raw_fd();
+        let peer = match getpeername::<SockaddrStorage>(raw) {
+            Ok(peer) => peer,
+            Err(Errno::ENOTCONN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let v4 = peer.as_sockaddr_in().map(|it| SocketAddr::from(*it));
+        let peer = v4.or_else(|| peer.as_sockaddr_in6().map(|it| SocketAddr::from(*it)));
+        if peer.map(|it| (it.ip().to_canonical(), it.port())) != Some((asked.ip(), asked.port())) {
+            return Ok(false);
+        }
+        if connection.protocol == Protocol::Udp {
             // Disconnected it would wait for ever: nothing wakes who waits for a datagram.
             // SAFETY: no pointers.
-            let outcome = unsafe { libc::shutdown(socket, libc::SHUT_RDWR) };
-            return ended(outcome);
+            return ended(unsafe { libc::shutdown(raw, libc::SHUT_RDWR) });
         }
         // SAFETY: plain data, for which zeroes mean AF_UNSPEC.
         let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
-        // SAFETY: plain data.
-        let mut peer: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        let mut length = size_of_val(&peer) as libc::socklen_t;
-        // SAFETY: the address is as long as we say.
-        let connected =
-            unsafe { libc::getpeername(socket, (&raw mut peer).cast(), &raw mut length) };
-        if connected != 0 {
-            return ended(connected);
-        }
         let length = size_of_val(&nowhere) as libc::socklen_t;
         // SAFETY: the address is as long as we say.
-        ended(unsafe { libc::connect(socket, &raw const nowhere, length) })
+        ended(unsafe { libc::connect(raw, &raw const nowhere, length) })
     }
 }
 
