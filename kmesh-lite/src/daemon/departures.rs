@@ -46,8 +46,8 @@ struct Departure {
     departed: Departed,
     peers: BTreeSet<IpAddr>,
     is_to_end: bool,
-    /// Until when connections are looked for.
-    until: Instant,
+    /// Until when connections are looked for; none before the pass that removes it is over.
+    until: Option<Instant>,
 }
 
 impl Departures {
@@ -112,6 +112,9 @@ impl Departures {
         if !there.is_empty() {
             self.keep();
         }
+        for it in self.list.values_mut() {
+            it.until.get_or_insert_with(|| Instant::now() + LATEST);
+        }
     }
 
     /// Those whose connections are to end.
@@ -160,19 +163,27 @@ impl Departures {
         }
         let before = self.list.len();
         self.list.retain(|id, it| {
+            if !it.is_gone() {
+                return true;
+            }
             let open = open.get(id).copied().unwrap_or(0);
             let departed = &mut it.departed;
             let (service, endpoint) = (&departed.service, &departed.endpoint);
             if open == 0 && departed.open_connections > 0 {
-                info!("service {service}: endpoint {endpoint}, which was removed, has no connection any more");
+                info!(
+                    "service {service}: endpoint {endpoint}, which was removed, has no connection any more"
+                );
             } else if open > 0 && departed.open_connections == 0 && !it.is_to_end {
-                let (what, go) = (count(open as usize, "connection"), if open == 1 { "goes" } else { "go" });
-                info!("service {service}: endpoint {endpoint} was removed; {what} to it {go} on until closed");
+                let what = count(open as usize, "connection");
+                let go = if open == 1 { "goes" } else { "go" };
+                info!(
+                    "service {service}: endpoint {endpoint} was removed; {what} to it {go} on until closed"
+                );
             }
             departed.open_connections = open;
             departed.out_of_reach = departed.out_of_reach.min(open);
-            // One that is late is looked for a few times.
-            open > 0 || (it.is_looked_for())
+            // One may be late.
+            open > 0 || it.is_looked_for()
         });
         if self.list.len() != before {
             self.keep();
@@ -181,7 +192,8 @@ impl Departures {
 
     /// Those that have connections, by service.
     pub fn status(&self) -> Vec<Departed> {
-        let with = self.list.values().map(|it| &it.departed);
+        let gone = self.list.values().filter(|it| it.is_gone());
+        let with = gone.map(|it| &it.departed);
         let with = with.filter(|it| it.open_connections > 0);
         let mut all: Vec<_> = with.cloned().collect();
         all.sort_by(|a, b| (&a.service, &a.endpoint).cmp(&(&b.service, &b.endpoint)));
@@ -216,9 +228,14 @@ impl Departures {
 }
 
 impl Departure {
+    /// Whether the tables are known to be without it. Before that nothing may end: a pass may have failed.
+    fn is_gone(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// Whether there may be connections to end.
     fn is_looked_for(&self) -> bool {
-        self.is_to_end && Instant::now() < self.until
+        self.is_to_end && self.until.is_some_and(|until| Instant::now() < until)
     }
 
     fn new(departed: Departed, peers: BTreeSet<IpAddr>) -> Self {
@@ -226,7 +243,7 @@ impl Departure {
             peers,
             is_to_end: departed.on_remove == OnRemove::Kill.as_str(),
             departed,
-            until: Instant::now() + LATEST,
+            until: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::daemon::datapath::Datapath;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::{Mesh, OnRemove};
-use crate::tables::departing;
+use crate::tables::{Tables, departing};
 use imbl::ordmap::DiffItem;
 use log::warn;
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(on_remove) = self.policies(mesh) else {
             return;
         };
-        let tables = match self.datapath.left() {
-            Some(tables) => tables,
-            // The pass tells why.
-            None => match self.datapath.read() {
-                Ok(actual) => actual.tables,
-                Err(_) => return,
-            },
-        };
-        self.departures
-            .announce(departing(&tables, mesh, on_remove));
+        if let Some(tables) = self.tables() {
+            self.departures
+                .announce(departing(&tables, mesh, on_remove));
+        }
+    }
+
+    /// The tables as they are; none where they cannot be read, which a pass tells.
+    fn tables(&mut self) -> Option<Tables> {
+        let left = self.datapath.left();
+        left.or_else(|| Some(self.datapath.read().ok()?.tables))
     }
 
     /// What is to become of the connections of each service that loses endpoints; none if nothing has to be done.
@@ -68,7 +68,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if self.departures.is_empty() {
             return;
         }
-        if let Some(tables) = self.datapath.left() {
+        if let Some(tables) = self.tables() {
             self.departures.settle(&tables);
             self.look_after_departures();
         }
