@@ -9,7 +9,7 @@
 //! connected, which CAP_SYS_PTRACE allows. Without it they are counted as out of reach.
 
 use super::bpf;
-use super::connections::{ConnectionTable, Living};
+use super::connections::{ConnectionTable, Living, Marker};
 use super::server_first::Borrower;
 use super::sock_diag::SockDiag;
 use crate::tables::Targets;
@@ -41,6 +41,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
     let mut kernel = SockDiag::open()?;
     let mut left = wanted(table, targets)?;
     let mut seen = BTreeSet::new();
+    let marker = table.marker()?;
     for _ in 0..LOOKS {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let of_protocol = |it: &&Living| it.connection.protocol == protocol;
@@ -57,7 +58,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
                 let living = by_cookie[&socket.cookie()];
                 seen.insert(living.cookie);
                 if has_peer(targets, living, socket.peer())
-                    && kill(table, living, || kernel.destroy(&socket))?
+                    && kill(&marker, living, || kernel.destroy(&socket))?
                 {
                     count(&mut ended.killed, living);
                 }
@@ -70,7 +71,7 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
         }
     }
     left.retain(|living| !seen.contains(&living.cookie));
-    elsewhere(table, &left, &mut ended)?;
+    elsewhere(&marker, &left, &mut ended)?;
     Ok(ended)
 }
 
@@ -82,7 +83,7 @@ fn has_peer(targets: &Targets, living: &Living, peer: IpAddr) -> bool {
 }
 
 /// Those that are not to be found in our own network namespace.
-fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io::Result<()> {
+fn elsewhere(marker: &Marker, left: &[Living], ended: &mut Ended) -> io::Result<()> {
     let mut by_process: BTreeMap<u32, BTreeMap<u64, &Living>> = BTreeMap::new();
     for living in left {
         let process = by_process.entry(living.connection.process).or_default();
@@ -95,7 +96,7 @@ fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io:
             Ok(sockets) => {
                 for (cookie, socket) in sockets {
                     let living = wanted.remove(&cookie).expect("asked for");
-                    match kill(table, living, || socket.end(&living.connection)) {
+                    match kill(marker, living, || socket.end(&living.connection)) {
                         Ok(true) => count(&mut ended.killed, living),
                         // It was over.
                         Ok(false) => {}
@@ -117,7 +118,7 @@ fn elsewhere(table: &ConnectionTable, left: &[Living], ended: &mut Ended) -> io:
 
 /// Ends one, if the table still has it. It is marked before, so that programs know why it ends.
 fn kill(
-    table: &ConnectionTable,
+    table: &Marker,
     living: &Living,
     end: impl FnOnce() -> io::Result<bool>,
 ) -> io::Result<bool> {
