@@ -125,7 +125,7 @@ fn an_end_for_the_operator_is_told_from_others() {
         let killed = sums.map(|it| it.ended[Ending::Killed.0 as usize]);
         killed.sum::<u64>()
     };
-    eventually("it is counted", || killed() == 1);
+    assert!(eventually(|| killed() == 1));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn without_ptrace() -> Capabilities {
 }
 
 /// `_LINUX_CAPABILITY_VERSION_3`, and the calling thread.
-const HEADER: [u32; 2] = [0x2008_0522, 0];
+static HEADER: [u32; 2] = [0x2008_0522, 0];
 
 fn restore(capabilities: Capabilities) {
     // SAFETY: as long as version 3 says.
