@@ -184,14 +184,23 @@ fn runs(command: &mut Command) -> bool {
 
 /// Short commit id for `--version`; "unknown" outside a checkout.
 fn commit() -> String {
-    println!("cargo:rerun-if-changed=../.git/HEAD");
-    println!("cargo:rerun-if-changed=../.git/refs/heads");
-    Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
+    // In a worktree they are not below the root. A file that is not there would have us built each time.
+    for path in ["HEAD", "refs/heads"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", path]) {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What git says, if there is one and it says something.
+fn git(arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("git");
+    let output = command
+        .args(arguments)
         .stderr(Stdio::null())
         .output()
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }

@@ -275,7 +275,9 @@ fn account<const TABLE: bool>(
     // SAFETY: as in `begins`.
     let open = now().wrapping_sub(unsafe { read_volatile(addr_of_mut!((*life).began)) });
     if !stood {
-        traffic::failed(key, ending);
+        // SAFETY: the context is valid while the program runs.
+        let retransmits = unsafe { (*ctx.ops).total_retrans };
+        traffic::failed(key, ending, retransmits as u64);
         return moments::happened(
             ctx,
             &Happened {
@@ -444,7 +446,7 @@ fn not_sent(ctx: &SockContext, slot: Held, cookie: u64, stage: Stage) {
     if let Some(connection) = slot.connection()
         && connection.protocol == Protocol::Tcp
     {
-        traffic::failed(&key(connection), Ending::NotSent);
+        traffic::failed(&key(connection), Ending::NotSent, 0);
         moments::not_sent(ctx, cookie, connection);
     }
 }

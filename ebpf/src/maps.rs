@@ -154,13 +154,16 @@ impl Lookup for Maps<'_> {
     #[inline(always)]
     fn caller(&self) -> Caller {
         // SAFETY: inside the row. Volatile: the daemon may be changing it.
-        let (daemon, levels) = unsafe {
+        let (daemon, agent, levels) = unsafe {
             (
                 read_volatile(addr_of!((*self.settings).daemon)),
+                read_volatile(addr_of!((*self.settings).agent)),
                 read_volatile(addr_of!((*self.settings).caller_levels)),
             )
         };
-        if daemon != 0 && process() == daemon {
+        // No program runs in process 0.
+        let process = process();
+        if process == daemon || process == agent {
             return Caller::Bypass;
         }
         if levels == 0 {

@@ -71,13 +71,18 @@ pub fn stands(key: &TrafficKey) {
     }
 }
 
-/// An attempt came to nothing.
+/// An attempt came to nothing; so many times its SYN was sent again.
 #[inline(always)]
-pub fn failed(key: &TrafficKey, ending: Ending) {
+pub fn failed(key: &TrafficKey, ending: Ending, retransmits: u64) {
     let sums = sums(key);
     if !sums.is_null() {
         // SAFETY: as in `stands`.
-        unsafe { count_ending(addr_of_mut!((*sums).failed), ending) };
+        unsafe {
+            count_ending(addr_of_mut!((*sums).failed), ending);
+            if retransmits != 0 {
+                add(addr_of_mut!((*sums).retransmits), retransmits);
+            }
+        }
     }
 }
 

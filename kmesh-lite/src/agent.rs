@@ -4,24 +4,31 @@
 //! reports of what could not be done. It holds no state that is worth keeping: when the daemon is away, it
 //! goes on with what it was told last.
 
+mod absence;
 mod ask;
 mod companion;
 mod connections;
+mod health;
 mod listeners;
 mod pages;
+mod probe;
 
 pub use companion::{Companion, CompanionOptions};
 
-use crate::control::{Client, ClientError};
+use crate::api::Duties;
+use crate::control::Client;
+use absence::Absence;
 use listeners::Listeners;
-use log::{info, warn};
+use log::{debug, info, warn};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pages::Pages;
+use probe::{Probes, Reaping};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 /// Before the daemon is asked again after it did not answer: at first, and at most.
@@ -53,25 +60,36 @@ async fn follow(daemon: Arc<Client>) {
     let due = Arc::new(Notify::new());
     let reports = listeners.states();
     tokio::spawn(ask::report(Arc::clone(&daemon), reports, Arc::clone(&due)));
+    let (checked, duties) = watch::channel(Arc::new(Duties::default()));
+    // The agent has no other children than commands.
+    let probes = Probes::new(Reaping::begin());
+    tokio::spawn(health::run(duties, probes, Arc::clone(&daemon), room()));
     let mut known = None;
     let mut pause = PAUSES.0;
-    let mut said = None;
+    let mut absence = Absence::begun(Instant::now());
     loop {
         match ask::duties(&daemon, known).await {
             Ok(duties) => {
-                if said.take().is_some() {
+                if absence.is_over(Instant::now()) {
                     info!("the daemon answers again");
                 }
                 pause = PAUSES.0;
                 known = Some(duties.revision);
                 listeners.follow(&duties.metrics).await;
+                // The same once more says that the daemon is there.
+                checked.send_replace(Arc::new(duties));
                 // A daemon that has just begun knows nothing of us.
                 due.notify_one();
             }
             Err(error) => {
                 // Another daemon may have other numbers.
                 known = None;
-                say_once(&error, &mut said);
+                let why = crate::log::chain(&error);
+                if absence.is_news(Instant::now(), &why) {
+                    warn!("the daemon is away, and is asked again: {why}");
+                } else {
+                    debug!("the daemon does not answer: {why}");
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
@@ -79,10 +97,16 @@ async fn follow(daemon: Arc<Client>) {
     }
 }
 
-fn say_once(error: &ClientError, said: &mut Option<String>) {
-    let text = crate::log::chain(error);
-    if said.as_ref() != Some(&text) {
-        warn!("the daemon is away, and is asked again: {text}");
-        *said = Some(text);
-    }
+/// How many probes descriptors are enough for, after we have asked for more of them. The unit gives them
+/// at once and forbids to ask.
+fn room() -> health::Room {
+    let wanted = health::Room::DESCRIPTORS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    let more = hard.min(wanted);
+    let allowed = if soft >= more || setrlimit(Resource::RLIMIT_NOFILE, more, hard).is_err() {
+        soft
+    } else {
+        more
+    };
+    health::Room::with(allowed)
 }

@@ -11,8 +11,11 @@ mod dump;
 mod event;
 mod explain;
 mod failure;
+mod health;
+mod order;
 mod path;
 mod plan;
+mod simulate;
 mod status;
 mod traffic;
 
@@ -24,14 +27,30 @@ pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
+pub use health::{
+    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
+    TlsOptions,
+};
+pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
-    About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointStatus, LastPass,
-    LastReload, PriorityStatus, ServiceStatus, State, Status, TableUse, TrafficStatus,
+    About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,
+    LastPass, LastReload, OrderStatus, PriorityStatus, ServiceStatus, State, Status, TableUse,
+    TrafficStatus,
 };
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
 
 /// Now, as these types hold it.
 pub fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    time(jiff::Timestamp::now())
+}
+
+/// The time that was so long ago.
+pub fn ago(passed: std::time::Duration) -> String {
+    time(jiff::Timestamp::now() - passed)
+}
+
+fn time(at: jiff::Timestamp) -> String {
+    format!("{at:.3}")
 }

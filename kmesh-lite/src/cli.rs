@@ -10,11 +10,13 @@ mod doctor;
 mod dump;
 mod error;
 mod explain;
+mod order;
 mod output;
 mod plan;
 mod reload;
 mod run;
 mod schema;
+mod simulate;
 mod status;
 mod table;
 mod top;
@@ -22,6 +24,7 @@ mod trace;
 mod watch;
 mod waypoint;
 
+use crate::api::Change;
 use args::{Args, Verb};
 use clap::{CommandFactory, Parser};
 pub use completions::script as completion_script;
@@ -42,10 +45,15 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(args, &mut output),
         Verb::Reload(args) => reload::run(args, &mut output),
         Verb::Status(args) => status::run(args, &mut output),
+        Verb::Drain(args) => order::drain(args, &mut output),
+        Verb::Maintenance(args) => order::change(args, Change::Maintenance, &mut output),
+        Verb::Ready(args) => order::change(args, Change::Ready, &mut output),
+        Verb::Weight(args) => order::weight(args, &mut output),
         Verb::Connections(args) => connections::run(args, &mut output),
         Verb::Top(args) => top::run(args, &mut output),
         Verb::Trace(args) => trace::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
+        Verb::Simulate(args) => simulate::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),
         Verb::Waypoint(args) => waypoint::run(args),

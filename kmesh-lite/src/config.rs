@@ -16,6 +16,7 @@ mod endpoint;
 mod foreign;
 mod fragment;
 mod fragments;
+mod health;
 mod loader;
 mod location;
 mod lower;
@@ -37,6 +38,7 @@ pub use loader::{Host, Loaded, Loader};
 pub use location::Location;
 pub use problem::{Problem, Problems, Related, Severity};
 pub use schema::schema;
+pub use suggest::{closest, either, meant, quote};
 
 #[cfg(doc)]
 use crate::model::Mesh;

@@ -16,9 +16,13 @@ mod event_loop;
 mod fake;
 mod few_lines;
 mod headers;
+mod kept;
 mod kernel;
+mod last_findings;
 mod last_good;
 mod listeners;
+mod order_book;
+mod remembered;
 mod settle;
 mod signals;
 mod source;
@@ -27,20 +31,20 @@ mod supervisor;
 mod tests;
 
 pub use datapath::{Blame, Datapath};
-pub use departures::Departures;
 pub use headers::Headers;
-pub use last_good::LastGood;
+pub use remembered::Remembered;
 pub use source::Source;
 pub use supervisor::Systemd;
 
-use crate::config::{Fragments, Origin};
-use crate::control::{Control, ControlError, Lock, LockError, Requests, make_folder};
+use crate::config::Origin;
+use crate::control::{Control, ControlError, Lock, LockError, Request, Requests, make_folder};
 use crate::host::{CgroupError, Cgroups, Units, WatchError};
 use crate::model::{CgroupRef, Limits, Mesh};
 use crate::sources::Completion;
 use crate::tables::room_for;
-use event::{Event, Events};
+use event::{Event, Events, Found};
 use event_loop::Daemon;
+use order_book::OrderBook;
 use source::MeshSource;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,8 +59,12 @@ pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
     pub socket: PathBuf,
+    /// The folder of what outlives every daemon of this host.
+    pub state: PathBuf,
     /// Attach to these instead of what the file says; none: what the file says.
     pub cgroups: Vec<CgroupRef>,
+    /// The unit of the agent, where it is none of our own.
+    pub agent: Option<CgroupRef>,
     /// How often the kernel is compared with what it should hold.
     pub resync: Duration,
 }
@@ -110,21 +118,21 @@ pub struct Claim {
     lock: Option<Lock>,
 }
 
-/// Runs until a signal says stop. `last_good` is what an earlier process kept. `datapath` is made after
+/// Runs until a signal says stop. `remembered` is what an earlier process kept. `datapath` is made after
 /// the configuration has been read, with room for its mesh, so that its tables need not be replaced by larger
 /// ones at once.
 pub fn run<S: Source, D: Datapath>(
     options: DaemonOptions,
     claim: Claim,
     source: S,
-    (last_good, recalled): (LastGood, Option<Fragments>),
-    departures: Departures,
+    remembered: Remembered,
     datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
-    let mut meshes = MeshSource::new(source, options.cgroups, last_good);
+    let mut meshes = MeshSource::new(source, options.cgroups, remembered.last_good);
+    meshes.agent = options.agent;
     meshes.source.watch(source_changed(sender.clone()))?;
-    let (loaded, before) = meshes.load_after(recalled);
+    let (loaded, before) = meshes.load_after(remembered.fragments);
     let mesh = loaded.mesh.as_ref().or(before.as_ref());
     let room = room_for(mesh.unwrap_or(&Mesh::default()));
     let datapath = datapath(room).map_err(|error| DaemonError::Datapath(Box::new(error)))?;
@@ -132,7 +140,10 @@ pub fn run<S: Source, D: Datapath>(
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, claim.lock, requests(sender))?;
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
-    let mut daemon = Daemon::new(meshes, datapath, units, Systemd, departures);
+    let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
+    daemon.obey(OrderBook::new(&options.state));
+    daemon.remember(remembered.last_findings, remembered.findings);
+    daemon.look_after(remembered.departures);
     let ended = daemon
         .start(loaded, before)
         .map(|()| daemon.run(&mut events));
@@ -157,5 +168,11 @@ fn cgroups_changed(queue: Sender<Event>) -> impl Fn() -> bool + Send {
 }
 
 fn requests(queue: Sender<Event>) -> Requests {
-    Arc::new(move |request| queue.send(Event::Request(request)).is_ok())
+    Arc::new(move |request| {
+        let event = match request {
+            Request::Health { report, reply } => Event::Findings(vec![Found { report, reply }]),
+            request => Event::Request(request),
+        };
+        queue.send(event).is_ok()
+    })
 }

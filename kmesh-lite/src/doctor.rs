@@ -4,6 +4,7 @@
 //! answer and asks nothing, so that every verdict can be had without the host that it is about.
 //! [`Subject`] holds the answers that several topics need.
 
+mod agent;
 mod capability;
 mod cgroup;
 mod config;
@@ -102,6 +103,7 @@ impl Subject {
         checks.push(fd_store::judge(&self.unit, fd_store::look(&self.status)));
         checks.push(socket::judge(&self.socket, self.process, &self.status));
         checks.push(daemon::judge(self.process, &self.status));
+        checks.extend(agent::judge(&self.status));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),
             &self.status,

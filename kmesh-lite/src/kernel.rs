@@ -17,10 +17,13 @@ mod maps;
 mod moments;
 mod object;
 mod observer;
+mod options;
+mod port;
 mod probe;
 mod records;
 mod rows;
 mod server_first;
+mod snapshot;
 mod sock_diag;
 mod store;
 mod sweep;
@@ -33,83 +36,30 @@ pub use links::HookError;
 pub use moments::{Hear, Moments, MomentsReader};
 pub use object::{Abilities, LoadError};
 pub use observer::{ObserveError, Observer, Owner, owners};
+pub use options::{KernelOptions, instance};
 pub use probe::{
     AtHook, Level, at_hooks, has_bpf, has_loopback, has_membarrier, kept_for, names, probe,
 };
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
+pub use snapshot::{Runs, Snapshot};
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 
-use crate::hooks::{self, Attached, HookOp, Wanted};
+use crate::hooks::{self, Wanted};
 use crate::host::{self, CgroupError, Cgroups, MissingCapabilities};
-use crate::maps::{Maps, MapsError, Selection};
-use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
+use crate::maps::{Maps, MapsError};
+use crate::model::{Facts, Limits, Mesh};
 use crate::plan::Op;
-use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
-use crate::tables::{self, Actual, Counters, Tables, Targets};
+use crate::reconcile::{self, Change, Extent, Left, Pass, ReconcileError};
+use crate::tables::{self, Actual, Tables, Targets};
 use inherited::Inherited;
-use kmesh_lite_common::{Interest, Label, Settings};
+use kmesh_lite_common::Interest;
 use links::Links;
-use object::{ByName, Object, Reuse};
-use std::collections::BTreeSet;
+use object::{Object, Reuse};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use store::{Group, Name};
-
-/// What does not come from the mesh.
-#[derive(Clone)]
-pub struct KernelOptions {
-    /// A process whose connects are left alone: the daemon's own.
-    pub daemon: Option<u32>,
-    /// Tells the tables of several daemons on a host apart.
-    pub instance: u64,
-    /// Links and maps are kept here beyond this process.
-    pub store: Arc<dyn Store>,
-    /// Which moments of connections are told.
-    pub interest: Interest,
-}
-
-impl Default for KernelOptions {
-    fn default() -> Self {
-        Self {
-            daemon: None,
-            instance: 0,
-            store: Arc::new(NoStore),
-            interest: Interest::default(),
-        }
-    }
-}
-
-impl KernelOptions {
-    fn settings(&self) -> Settings {
-        Settings {
-            label: self.label(),
-            daemon: self.daemon.unwrap_or(0),
-            interest: self.interest,
-            ..Settings::default()
-        }
-    }
-
-    fn label(&self) -> Label {
-        Label {
-            layout: Group::Tables.version(),
-            ..Label::new(self.instance)
-        }
-    }
-}
-
-/// What tells the tables of the daemon on a control socket from those of another: FNV-1a of its path,
-/// which has to be the same in every version.
-pub fn instance(socket: &Path) -> u64 {
-    let bytes = socket.as_os_str().as_bytes().iter();
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
+use store::{Group, Name, keep_group};
 
 /// A mesh in the kernel.
 pub struct Kernel {
@@ -152,34 +102,6 @@ impl From<MapsError> for KernelError {
     fn from(error: MapsError) -> Self {
         Self::Reconcile(error.into())
     }
-}
-
-/// What the kernel holds at the moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Which versions of rows count.
-    pub generation: u64,
-    pub tables: Tables,
-    pub counters: Counters,
-    /// How many rows the tables that there are have room for. A larger mesh gets others.
-    pub room: Limits,
-    /// Cgroups that the programs are attached to.
-    pub attached: Vec<PathBuf>,
-    /// The connections that programs of these cgroups hold.
-    pub connections: Vec<Living>,
-    /// What became of connections.
-    pub accounts: Accounts,
-    /// How often programs ran, as far as somebody has the kernel count that.
-    pub runs: Vec<Runs>,
-}
-
-/// How often a program ran, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Runs {
-    /// Its hook.
-    pub program: &'static str,
-    pub count: u64,
-    pub time: Duration,
 }
 
 impl Kernel {
@@ -237,7 +159,7 @@ impl Kernel {
         }
         links.inherit(left.links, familiar, &cgroups);
         if !familiar {
-            keep(&*store, Group::Sockets, object.sockets());
+            keep_group(&*store, Group::Sockets, object.sockets());
         }
         if filled {
             // What ends before somebody listens is told as before; who only looked on has gone.
@@ -283,6 +205,12 @@ impl Kernel {
     pub fn tell(&mut self, interest: Interest) -> Result<(), KernelError> {
         self.options.interest = interest;
         Ok(self.object.maps.tell(interest)?)
+    }
+
+    /// Leaves the connects of the agent alone, from now on.
+    pub fn set_agent(&mut self, pid: u32) -> Result<(), KernelError> {
+        self.options.agent = Some(pid);
+        Ok(self.object.maps.set_agent(pid)?)
     }
 
     /// What the last pass left in the tables.
@@ -358,55 +286,9 @@ impl Kernel {
         Ok(self.object.maps.read()?)
     }
 
-    /// Cgroups whose connects are handled: every program is attached to them, and no other is in its place.
-    pub fn attached_to(&self) -> Result<Vec<PathBuf>, KernelError> {
-        let attached = self.links.read(&self.object)?;
-        Ok(attached.whole().into_iter().collect())
-    }
-
-    /// Reads all tables and their counters.
-    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
-        let Actual {
-            generation, tables, ..
-        } = self.read()?;
-        Ok(Snapshot {
-            generation,
-            counters: self.object.maps.counters(&tables)?,
-            room: self.object.maps.room(),
-            attached: self.attached_to()?,
-            connections: self.connections()?,
-            accounts: self.accounts()?,
-            runs: self.object.runs()?,
-            tables,
-        })
-    }
-
-    /// The connections in the connection table.
-    pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
-        let living = self.object.maps.living();
-        living.map_err(KernelError::Connections)
-    }
-
     /// Ends every connection of these endpoints, which nothing may choose any more.
     pub fn end(&self, targets: &Targets) -> Result<Ended, KernelError> {
         self.object.maps.end(targets).map_err(KernelError::End)
-    }
-
-    /// What became of the connections that were accounted, and what those that go on have done so far.
-    pub fn accounts(&self) -> Result<Accounts, KernelError> {
-        if let Some(sweep) = &self.object.sweep
-            && let Err(error) = sweep.run()
-        {
-            // What has ended is told in any case.
-            log::warn!("cannot look at connections that go on: {error}");
-        }
-        let accounts = self.object.maps.accounts();
-        accounts.map_err(KernelError::Connections)
-    }
-
-    /// Whether the kernel shows what connections that go on have done.
-    pub fn sees_living(&self) -> bool {
-        self.object.sweep.is_some()
     }
 
     fn release_superseded(&mut self) {
@@ -414,142 +296,4 @@ impl Kernel {
             store::release(&*self.options.store, &name);
         }
     }
-}
-
-impl Port for Kernel {
-    type Maps = Object;
-    type Error = KernelError;
-
-    fn maps(&mut self) -> &mut Object {
-        &mut self.object
-    }
-
-    fn room(&self) -> Limits {
-        self.object.maps.room()
-    }
-
-    fn can_go_on(&self) -> Result<bool, KernelError> {
-        Ok(!self.object.maps.is_worn_out()?)
-    }
-
-    fn is_in_charge(&self) -> bool {
-        !self.tables_kept.is_empty()
-    }
-
-    fn mend(&mut self) -> Result<Vec<String>, KernelError> {
-        let maps = &mut self.object.maps;
-        let wrong = maps.mend_settings(self.options.settings())?;
-        let mut drift: Vec<_> = wrong
-            .iter()
-            .map(|what| format!("settings: {what}"))
-            .collect();
-        if maps.is_worn_out()? {
-            drift.push("settings: the generation is out of range".to_owned());
-        }
-        Ok(drift)
-    }
-
-    fn mend_rows(&mut self) -> Result<Vec<String>, KernelError> {
-        if let Some(traffic) = &mut self.object.maps.traffic {
-            let living =
-                |ids: BTreeSet<u64>| self.cgroups.paths(ids.into_iter()).into_keys().collect();
-            let folded = traffic.fold_cgroups(living);
-            folded.map_err(KernelError::Connections)?;
-        }
-        let forgotten = self.object.maps.forget_backends();
-        forgotten.map_err(KernelError::Connections)?;
-        Ok(match self.object.maps.mend_address_bits()? {
-            0 => Vec::new(),
-            missing => vec![format!("addresses: bits of {missing} were not set")],
-        })
-    }
-
-    fn attached(&mut self) -> Result<Attached, KernelError> {
-        Ok(self.links.read(&self.object)?)
-    }
-
-    fn claim(&mut self, cgroups: &[Cgroup]) -> Result<BTreeSet<u64>, KernelError> {
-        Ok(self.links.claim(&self.cgroups, cgroups)?)
-    }
-
-    fn make_links(&mut self, ops: &[HookOp]) -> Result<(), KernelError> {
-        Ok(self.links.make(ops, &self.object)?)
-    }
-
-    fn drop_links(&mut self, ops: &[HookOp]) {
-        self.links.drop(ops);
-    }
-
-    /// The new tables come with programs of their own; what sockets remember is shared by both.
-    fn beside(&mut self, room: Limits) -> Result<Object, KernelError> {
-        let reuse = Reuse {
-            tables: None,
-            sockets: Some(self.object.sockets()),
-        };
-        Ok(Object::load(&room, self.options.settings(), reuse)?)
-    }
-
-    fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
-        let before = self.object.maps.read()?.tables;
-        let tables = [&before, rows];
-        self.object.maps.hand_over(&mut object.maps, tables)?;
-        // A process that takes over half way through the links finds the new tables whole, and goes on.
-        let kept = keep(&*self.options.store, Group::Tables, object.tables());
-        if let Err(error) = self.links.switch_all(&object) {
-            // Links that have gone ahead would go on with tables that nobody writes to.
-            self.links.switch_all(&self.object)?;
-            self.superseded.extend(kept);
-            return Err(error.into());
-        }
-        self.superseded
-            .extend(std::mem::replace(&mut self.tables_kept, kept));
-        self.object = object;
-        Ok(())
-    }
-
-    fn keep(&mut self) {
-        if self.tables_kept.is_empty() {
-            self.tables_kept = keep(&*self.options.store, Group::Tables, self.object.tables());
-        }
-    }
-
-    fn settle(&mut self) {
-        self.release_superseded();
-    }
-}
-
-/// An object is written to as its tables are.
-impl Maps for Object {
-    fn capacity(&self, table: Table) -> u32 {
-        self.maps.capacity(table)
-    }
-
-    fn read(&mut self) -> Result<Actual, MapsError> {
-        self.maps.read()
-    }
-
-    fn read_some(&mut self, selection: &Selection) -> Result<Actual, MapsError> {
-        self.maps.read_some(selection)
-    }
-
-    fn apply(&mut self, op: &Op, generation: u64) -> Result<(), MapsError> {
-        self.maps.apply(op, generation)
-    }
-}
-
-/// Hands a whole group of maps to the store. Gives the names.
-fn keep(store: &dyn Store, group: Group, maps: &ByName) -> Vec<Name> {
-    let fds = || maps.values().map(AsFd::as_fd);
-    let set = fds().filter_map(|fd| bpf::map_id(fd).ok()).min();
-    let name = |map: &str| Name::Map {
-        group,
-        version: group.version(),
-        set: set.unwrap_or_default(),
-        map: map.to_owned(),
-    };
-    let names: Vec<_> = maps.keys().map(|map| name(map)).collect();
-    for (name, fd) in names.iter().zip(fds()) {
-        store::keep(store, name, fd);
-    }
-    names
 }

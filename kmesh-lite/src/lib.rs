@@ -1,7 +1,7 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`, with `hooks` beside the tables.
+//! `reconcile`, with `hooks` beside the tables, and `health` beside the mesh.
 //!
 //! The shell around it uses the core: `sources` and `config` make meshes, `host` gathers facts, `kernel`
 //! carries plans out, `report` puts into words what the kernel holds, `api` and `control` are the socket,
@@ -15,6 +15,7 @@ pub mod config;
 mod control;
 pub mod daemon;
 mod doctor;
+pub mod health;
 pub mod hooks;
 pub mod host;
 pub mod kernel;

@@ -5,6 +5,7 @@
 mod access_log;
 mod backend;
 mod capture;
+mod check;
 mod endpoint;
 mod facts;
 mod limits;
@@ -18,14 +19,17 @@ mod waypoint;
 pub use access_log::{AccessLog, LogTarget};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
+pub use check::{
+    Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
+};
 pub use endpoint::Endpoint;
-pub use facts::{Cgroup, EndpointFact, Facts, Membership};
+pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
 pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
-pub use mesh::Mesh;
+pub use mesh::{Mesh, NoSuchEndpoint};
 pub use name::{Name, NameError};
 pub use on_remove::OnRemove;
-pub use service::{Columns, PortMapping, Service, Vip};
+pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
 pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol, Speaker};

@@ -24,6 +24,7 @@ mod room;
 mod service;
 mod size;
 mod space;
+mod spread;
 mod taken;
 mod waypoint;
 

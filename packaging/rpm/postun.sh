@@ -8,7 +8,7 @@ if [ -d /run/systemd/system ]; then
 fi
 if [ "$1" = 0 ]; then
     # Folders are not in the package; what others put there stays, and so does an access log.
-    for folder in /etc/kmesh /var/log/kmesh-lite /usr/share/doc/kmesh-lite /usr/share/licenses/kmesh-lite; do
+    for folder in /etc/kmesh /var/log/kmesh-lite /var/lib/kmesh-lite /usr/share/doc/kmesh-lite /usr/share/licenses/kmesh-lite; do
         find "$folder" -depth -type d -empty -delete 2>/dev/null || :
     done
 fi

@@ -47,7 +47,7 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Event`], [`Moment`], and the keys of sockets with a pending header.

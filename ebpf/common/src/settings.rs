@@ -15,10 +15,13 @@ pub struct Settings {
     pub caller_levels: u32,
     /// Process id (thread group, first pid namespace) whose connects are left alone; 0 for none.
     pub daemon: u32,
+    /// The same for the agent, which probes endpoints themselves.
+    pub agent: u32,
     /// 1 where connections are accounted.
     pub accounting: u32,
     /// Which moments of connections somebody wants to know.
     pub interest: Interest,
+    pub reserved: u32,
 }
 
 /// How somebody who finds the tables knows what they are. The same in every layout, at the beginning.
@@ -48,5 +51,5 @@ impl Label {
     }
 }
 
-const _: () = assert!(size_of::<Settings>() == 48);
+const _: () = assert!(size_of::<Settings>() == 56);
 const _: () = assert!(size_of::<Label>() == 24);

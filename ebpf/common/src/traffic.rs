@@ -72,7 +72,7 @@ pub struct Traffic {
     /// Bytes that peers have acknowledged, without headers for waypoints.
     pub sent: u64,
     pub received: u64,
-    /// Segments sent again.
+    /// Segments sent again, the SYNs of attempts that never stood included.
     pub retransmits: u64,
     /// Smoothed round trip times at the end of connections that stood, in microseconds.
     pub rtt: u64,

@@ -1,11 +1,13 @@
 //! What the agent asks the daemon, and tells it.
 
+use super::health::{Daemon, Taken};
 use super::listeners::States;
-use crate::api::{AgentReport, Duties, ListenerReport};
+use crate::api::{AgentReport, Duties, FailureKind, HealthReport, ListenerReport};
 use crate::control::{Client, ClientError, request};
 use axum::http::{HeaderValue, Method, header};
 use hyper::Response;
 use hyper::body::{Bytes, Incoming};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -56,15 +58,33 @@ pub async fn report(daemon: Arc<Client>, mut states: watch::Receiver<States>, du
                 metrics: metrics.collect(),
             }
         };
-        if let Err(error) = send(&daemon, &report).await {
+        if let Err(error) = send(&daemon, "/v1/agent", &report).await {
             // The next one tells the same.
             log::debug!("cannot report to the daemon: {}", crate::log::chain(&error));
         }
     }
 }
 
-async fn send(daemon: &Client, report: &AgentReport) -> Result<(), ClientError> {
+impl Daemon for Client {
+    async fn take(&self, report: HealthReport) -> Taken {
+        match send(self, "/v1/agent/health", &report).await {
+            Ok(()) => Taken::Yes,
+            Err(ClientError::Failure(failure)) if failure.kind == FailureKind::Conflict => {
+                Taken::Superseded
+            }
+            Err(error) => {
+                log::debug!(
+                    "the daemon did not take what was found: {}",
+                    crate::log::chain(&error)
+                );
+                Taken::No
+            }
+        }
+    }
+}
+
+async fn send(daemon: &Client, path: &str, report: &impl Serialize) -> Result<(), ClientError> {
     let body = serde_json::to_vec(report).map_err(ClientError::Encode)?;
-    let request = request(Method::POST, "/v1/agent", body.into())?;
+    let request = request(Method::POST, path, body.into())?;
     daemon.send(request, PATIENCE).await.map(drop)
 }

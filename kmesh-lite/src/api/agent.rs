@@ -1,5 +1,6 @@
 //! What the agent and the daemon tell each other.
 
+use super::health::{Check, Target};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -10,6 +11,12 @@ pub struct Duties {
     pub revision: u64,
     /// Where metrics are to be served.
     pub metrics: Vec<SocketAddr>,
+    /// How targets are checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// What is checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
 }
 
 /// `POST /v1/agent`: how the agent gets on.
@@ -42,6 +49,9 @@ pub struct AgentStatus {
     pub away: bool,
     /// Every address of `[metrics] listen`.
     pub metrics: Vec<ListenerStatus>,
+    /// How many sockets it probes.
+    #[serde(default)]
+    pub targets: usize,
 }
 
 /// One address of `[metrics] listen`.

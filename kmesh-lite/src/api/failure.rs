@@ -28,6 +28,8 @@ pub enum FailureKind {
     Forbidden,
     /// Nothing has the name that was asked for; HTTP 404.
     NotFound,
+    /// It is not so any more; HTTP 409.
+    Conflict,
     /// The daemon is stopping, or did not get to it in time; HTTP 503.
     Unavailable,
 }

@@ -196,6 +196,41 @@ pub struct EndpointStatus {
     /// What became of them, where they are accounted.
     #[serde(default)]
     pub traffic: TrafficStatus,
+    /// What is known of it; none where it is not checked, and the operator wants nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<EndpointHealth>,
+}
+
+/// How an endpoint stands, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointHealth {
+    /// `healthy`, `unhealthy`, `unknown` (not probed yet), `draining`, `maintenance`, `ejected`, or `ready` where it is
+    /// not checked.
+    pub state: String,
+    /// Whether it takes new connections, as far as this goes.
+    pub usable: bool,
+    /// Since when it is so, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What the probe saw that decided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the operator wants, in place of what the file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderStatus>,
+}
+
+/// What the operator wants of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// `ready`, `drain` or `maintenance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Who said so.
+    pub uid: u32,
+    pub at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

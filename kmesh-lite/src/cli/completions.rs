@@ -61,6 +61,19 @@ pub fn frontends() -> Vec<CompletionCandidate> {
     candidates(known().into_iter().flat_map(|(_, frontends)| frontends))
 }
 
+/// Endpoints that an order may be about.
+pub fn endpoints() -> Vec<CompletionCandidate> {
+    let client = Client::new(SOCKET.into()).patient_for(PATIENCE);
+    let status = client.get::<Status>("status", &[]);
+    let services = status.map_or_else(|_| Vec::new(), |it| it.datapath.services);
+    let names = services.iter().flat_map(|service| {
+        let priorities = service.priorities.iter();
+        let endpoints = priorities.flat_map(|priority| &priority.endpoints);
+        endpoints.map(|it| format!("{}/{}", service.name, it.endpoint))
+    });
+    candidates(names)
+}
+
 fn candidates(texts: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
     let texts: BTreeSet<_> = texts.collect();
     texts.into_iter().map(CompletionCandidate::new).collect()

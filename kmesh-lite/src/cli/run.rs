@@ -2,7 +2,7 @@
 
 use super::{CliError, Exit, VerbResult, args};
 use crate::agent::{Companion, CompanionOptions};
-use crate::daemon::{self, DaemonOptions, Departures, Headers, LastGood, Systemd};
+use crate::daemon::{self, DaemonOptions, Headers, Remembered, Systemd};
 use crate::kernel::{Kernel, KernelError, KernelOptions, instance};
 use crate::model::CgroupRef;
 use crate::sources::Files;
@@ -10,15 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the packages call the unit of the agent.
+const AGENT: &str = "kmesh-lite-agent.service";
+
 pub fn run(args: args::Run) -> VerbResult {
     crate::log::init(args.log_level)?;
+    let socket = absolute(&args.socket.path)?;
     let options = DaemonOptions {
-        socket: absolute(&args.socket.path)?,
+        state: state_folder(&socket),
+        socket,
         cgroups: args
             .cgroups
             .iter()
             .map(|path| CgroupRef::Path(rooted(path)))
             .collect(),
+        agent: args.no_agent.then(|| CgroupRef::from(AGENT)),
         resync: Duration::from_secs(args.resync),
     };
     let source = Files::new(absolute(&args.config)?);
@@ -41,9 +47,8 @@ pub fn run(args: args::Run) -> VerbResult {
     // this function.
     let companion = companion.map(Companion::start).transpose();
     let _companion = companion.map_err(CliError::Companion)?;
-    let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
-    let departures = Departures::take_over(&mut left, Arc::new(Systemd));
-    daemon::run(options, claim, source, last_good, departures, |room| {
+    let remembered = Remembered::take_over(&mut left, &own.store);
+    daemon::run(options, claim, source, remembered, |room| {
         let mut kernel = Kernel::take_over(room, own, left)?;
         if let Some(records) = kernel.take_records() {
             let mut headers = Headers::default();
@@ -56,6 +61,15 @@ pub fn run(args: args::Run) -> VerbResult {
         Ok::<_, KernelError>(kernel)
     })?;
     Ok(Exit::Fine)
+}
+
+/// Where systemd says that state is kept, or beside the control socket.
+fn state_folder(socket: &Path) -> PathBuf {
+    let of_unit = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    let beside = || socket.parent().unwrap_or(Path::new("/")).to_owned();
+    of_unit
+        .filter(|path| path.is_absolute())
+        .unwrap_or_else(beside)
 }
 
 /// Links stay as they are: where they lead may change.

@@ -1,6 +1,7 @@
 //! `status`: how the mesh is.
 
 use super::ask::{ask, failed};
+use super::order::words;
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::watch::watch;
@@ -230,11 +231,15 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         for priority in &service.priorities {
             for endpoint in &priority.endpoints {
                 let mut notes = Vec::new();
-                if priority.in_use && endpoint.weight > 0 {
+                let usable = endpoint.health.as_ref().is_none_or(|it| it.usable);
+                if priority.in_use && endpoint.weight > 0 && usable {
                     notes.push("in use".to_owned());
                 }
                 if let Some(waypoint) = &endpoint.waypoint {
                     notes.push(format!("via {waypoint}"));
+                }
+                if let Some(health) = &endpoint.health {
+                    notes.push(words(health));
                 }
                 table.row([
                     service.name.clone(),
@@ -325,6 +330,7 @@ fn facts(text: &mut String, status: &Status) {
     }
     if let Some(agent) = &status.agent {
         metrics(agent, &mut fact);
+        probes(agent, &mut fact);
     }
     if let Some(about) = &status.daemon {
         fact(
@@ -359,6 +365,27 @@ fn metrics(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
         let _ = write!(places, ": {WARN}no agent answers{since}{WARN:#}");
     }
     fact("metrics", places);
+}
+
+/// How much is probed, and whether anybody does it.
+fn probes(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
+    let targets = match agent.targets {
+        0 => return,
+        1 => "1 address".to_owned(),
+        n => format!("{n} addresses"),
+    };
+    let since = agent.heard.as_ref();
+    let since = since.map_or_else(String::new, |heard| format!(" since {heard}"));
+    let away = format!(
+        "{WARN}no agent answers{since}: endpoints are what they were found to be until then{WARN:#}"
+    );
+    fact(
+        "probes",
+        match agent.away {
+            true => format!("of {targets}: {away}"),
+            false => format!("of {targets}"),
+        },
+    );
 }
 
 fn totals(text: &mut String, datapath: &DatapathStatus) {

@@ -1,7 +1,7 @@
 //! `trace`: what happens to connections, as it happens.
 
 use super::connections::{age, or_dash};
-use super::output::{ERROR, FAINT, GOOD, Output, WARN, WriteError};
+use super::output::{ERROR, FAINT, GOOD, Output, WARN, WriteError, complain};
 use super::run::absolute;
 use super::{CliError, Exit, VerbResult, args};
 use crate::api::ConnectionEvent;
@@ -39,7 +39,9 @@ pub fn run(args: args::Trace, output: &mut Output) -> VerbResult {
         failure: None,
         headed: false,
     };
-    let copied = daemon.stream("trace", &query, &mut lines);
+    let copied = daemon.stream("trace", &query, &mut lines, &|warning| {
+        complain(&format!("{WARN}warning{WARN:#}: {warning}"));
+    });
     match (copied, lines.failure) {
         (Err(ClientError::Write(_)), Some(failure)) => Err(failure.into()),
         (copied, _) => Ok(copied.map(|()| Exit::Fine)?),

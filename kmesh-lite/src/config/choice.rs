@@ -2,7 +2,7 @@
 
 use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
-use crate::model::{Header, OnRemove, Policy, Protocol, Scope};
+use crate::model::{Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use toml::de::DeValue;
@@ -60,6 +60,46 @@ impl Choices for Policy {
             "first" | "nearest" | "locality" | "backup" => {
                 "`failover` goes to the nearest endpoints"
             }
+            _ => return None,
+        })
+    }
+}
+
+impl Choices for OnAllDown {
+    const NAME: &'static str = "OnAllDown";
+    const WHAT: &'static str = "`refuse` or `use-all`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Refuse, "refuse", "connections are refused"),
+        (
+            Self::UseAll,
+            "use-all",
+            "endpoints are used as if nothing had been found of them",
+        ),
+    ];
+}
+
+impl Choices for OperatorState {
+    const NAME: &'static str = "OperatorState";
+    const WHAT: &'static str = "a state: `ready`, `drain` or `maintenance`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Ready, "ready", "it serves"),
+        (
+            Self::Drain,
+            "drain",
+            "it takes no new connections, and keeps those that it has",
+        ),
+        (
+            Self::Maintenance,
+            "maintenance",
+            "the same, and it is not probed",
+        ),
+    ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "maint" | "disabled" | "down" | "off" => "`maintenance`",
+            "draining" | "backup" => "`drain`",
+            "up" | "enabled" | "on" => "`ready`",
             _ => return None,
         })
     }

@@ -1,5 +1,7 @@
 //! Endpoints and virtual addresses, which have short forms.
 
+use super::choice::Choice;
+use super::health::HealthField;
 use super::port::OwnPortsText;
 use super::read::{At, Required};
 use super::read::{DocumentReader, Field, NAME, Read, Value, Wrong, text};
@@ -8,7 +10,7 @@ use super::scalar::{
     LocalityPath, LocalityRef, NameText, Weight, address, endpoint_address,
 };
 use super::suggest::quote;
-use crate::model::{Locality, Name};
+use crate::model::{Locality, Name, OperatorState};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -37,6 +39,10 @@ text! {
         /// Share of new connections relative to the other endpoints at the same priority. Default:
         /// 1. 0 takes no new connections and leaves established ones alone.
         weight: Option<Weight>,
+        /// How it is checked, where that is otherwise than the service says.
+        health: Option<HealthField>,
+        /// What the operator wants of it. Default: `ready`.
+        state: Option<Choice<OperatorState>>,
     }
 }
 
@@ -56,6 +62,10 @@ text! {
         cluster: Option<At<Label>>,
         /// Share of new connections in the services that do not say otherwise. Default: 1.
         weight: Option<Weight>,
+        /// How it is checked in all services, where that is otherwise than they say.
+        health: Option<HealthField>,
+        /// What the operator wants of it in all services. Default: `ready`.
+        state: Option<Choice<OperatorState>>,
         /// An entry of `[waypoints]`: connections to this address go there first, whether a service
         /// chose it or a program asked for it.
         waypoint: Option<At<NameText>>,

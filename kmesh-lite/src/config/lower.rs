@@ -9,8 +9,10 @@ mod backend;
 mod capture;
 mod check;
 mod endpoint;
+mod health;
 mod hidden;
 mod merge;
+mod metrics;
 mod nearness;
 mod own_port;
 mod place;
@@ -80,11 +82,12 @@ pub fn lower(
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
     let on_remove = settings::on_remove(&merged);
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
-    let shared = endpoint::shared(&merged, &mut places, &waypoints, &mut report);
+    let health = health::defaults(&merged, &mut report);
+    let shared = endpoint::shared(&merged, &mut places, &waypoints, &health, &mut report);
     let at_addresses = AtAddresses::new(&shared);
     let surroundings = Surroundings::new(
         (host, whole),
-        (&node, &vip_ranges, on_remove),
+        (&node, &vip_ranges, &health, on_remove),
         &merged,
         &waypoints,
         &shared,
@@ -101,6 +104,7 @@ pub fn lower(
             host,
             node: &node,
             vip_ranges: &vip_ranges,
+            health: &health,
             waypoints: &waypoints,
             shared: &shared,
             at_addresses: &at_addresses,
@@ -112,6 +116,7 @@ pub fn lower(
     );
     let edited = kept.last.edited(&services, &at_addresses);
     backend::check(&services, &shared, &edited.backends, &mut report);
+    let listeners = metrics::written(&merged);
     check::check(
         &check::Everything {
             host,
@@ -120,6 +125,7 @@ pub fn lower(
             shared: &shared,
             services: &services,
             backends: &edited.backends.all,
+            listeners: &listeners,
         },
         &mut report,
     );
@@ -130,12 +136,14 @@ pub fn lower(
         allow_empty: settings::allow_empty(&merged),
         on_remove,
         accounting,
-        metrics: settings::metrics(&merged, &mut report),
+        metrics: metrics::lower(&listeners, &mut report),
         access_log: access_log::lower(&merged, accounting, &mut report),
         capture: capture::lower(&merged, host, &mut report),
         limits: settings::limits(&merged),
         waypoints: waypoint::into_model(waypoints),
+        is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
+        endpoint_names: endpoint::names(&shared),
         backends: edited.backends.all.clone(),
     };
     // What is not understood might be what makes it fit.

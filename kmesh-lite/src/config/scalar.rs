@@ -8,7 +8,9 @@ use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use toml::de::DeValue;
 
 /// Declares a type that is read from one string: what is expected, the pattern of its schema, and
@@ -109,6 +111,23 @@ scalar! {
     /// Where an access log goes.
     LogTargetText(LogTarget): "`journal`, or the path of a file that begins with `/`",
         "^journal$|^/", |text, _| log_target(text);
+
+    /// A time that passes.
+    DurationText(Duration): "a time like `500ms`, `10s`, `5m` or `1h`",
+        "^[0-9]+(ms|s|m|h)$", |text, _| duration(text);
+
+    /// A method of HTTP, or the name of a header.
+    Token(String): "a word of letters, digits and `-`", "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+        |text, _| token(text);
+
+    /// What is asked of a server, with its query.
+    UrlPath(String): "a path that begins with `/`", r"^/[\x21-\x7e]*$", |text, _| url_path(text);
+
+    /// Text of one line.
+    Line(String): "text without control characters", r"^[^\x00-\x1f\x7f]+$", |text, _| line(text);
+
+    /// The path of a file.
+    FilePath(PathBuf): "the path of a file that begins with `/`", "^/", |text, _| file_path(text);
 
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
@@ -214,6 +233,11 @@ fn socket(text: &str) -> Result<SocketAddr, Wrong> {
     match text.parse::<SocketAddr>() {
         Ok(socket) if socket.port() == 0 => {
             Err(Wrong::new("port 0 cannot be connected to").expected("a port from 1 to 65535"))
+        }
+        // It would be lost: an address is not more than its digits here.
+        Ok(SocketAddr::V6(socket)) if socket.scope_id() != 0 => {
+            let message = format!("{} names an interface", quote(text));
+            Err(Wrong::new(message).expected("an address and a port, without `%` and an interface"))
         }
         Ok(socket) => address(&socket.ip().to_string()).map(|ip| (ip, socket.port()).into()),
         Err(_) => {
@@ -347,6 +371,126 @@ fn log_target(text: &str) -> Result<LogTarget, Wrong> {
     }
 }
 
+/// Longer than anybody waits; all of them together are no overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn duration(text: &str) -> Result<Duration, Wrong> {
+    let wrong = || Wrong::new(format!("{} is not a time", quote(text)));
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(wrong());
+    }
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" => {
+            let help = format!("write `{number}s` for seconds, or `{number}ms`");
+            return Err(wrong().help(help));
+        }
+        _ => return Err(wrong()),
+    };
+    let long = || Wrong::new(format!("{} is more than 30 days", quote(text)));
+    let number: u64 = number.parse().map_err(|_| long())?;
+    let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
+    duration.filter(|it| *it <= LONGEST).ok_or_else(long)
+}
+
+fn token(text: &str) -> Result<String, Wrong> {
+    if super::health::is_token(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new(format!("{} is no word of HTTP", quote(text))))
+}
+
+fn url_path(text: &str) -> Result<String, Wrong> {
+    let wrong = |why: &str| Err(Wrong::new(format!("{} {why}", quote(text))));
+    if !text.starts_with('/') {
+        return wrong("does not begin with `/`");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("has a character that has to be written as `%` and its number");
+    }
+    if text.contains('#') {
+        return wrong("has a `#`, behind which nothing is sent");
+    }
+    Ok(text.to_owned())
+}
+
+fn line(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::new("this is empty"));
+    }
+    if text.contains(char::is_control) {
+        return Err(Wrong::new(format!(
+            "{} has a control character",
+            quote(text)
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn file_path(text: &str) -> Result<PathBuf, Wrong> {
+    match line(text)? {
+        path if path.starts_with('/') && !path.ends_with('/') => Ok(path.into()),
+        _ => Err(Wrong::new(format!(
+            "{} is not the path of a file",
+            quote(text)
+        ))),
+    }
+}
+
+/// Statuses of HTTP: one, or a range with its ends.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusNumber(pub (u16, u16));
+
+impl Read for StatusNumber {
+    const WHAT: &'static str = "a status like `200`, or a range like `\"200-399\"`";
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.as_ref(),
+            DeValue::Integer(number) => number.as_str(),
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                return None;
+            }
+        };
+        let (low, high) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| {
+            let number = text.parse::<u16>().ok();
+            number.filter(|it| (100..=599).contains(it))
+        };
+        match (number(low), number(high)) {
+            (Some(low), Some(high)) if low <= high => Some(Self((low, high))),
+            _ => {
+                let message = format!("{} is no status of HTTP", quote(text));
+                reader.error(value.span().into(), message, Self::WHAT);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for StatusNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StatusNumber".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+            { "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" },
+        ] })
+    }
+}
+
 /// A share of everything, in millionths.
 #[derive(Clone, Copy, Debug)]
 pub struct Share(pub u32);
@@ -387,6 +531,48 @@ impl JsonSchema for Share {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
+    }
+}
+
+/// How much more than its share an endpoint can bear, in hundredths.
+#[derive(Clone, Copy, Debug)]
+pub struct Overprovision(pub u32);
+
+impl Read for Overprovision {
+    const WHAT: &'static str = "a number from 1 to 10, like `1.4`";
+
+    fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
+        let number = match value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            _ => {
+                reader.wrong_type(value, Self::WHAT);
+                return None;
+            }
+        };
+        match number {
+            Some(factor) if (1.0..=10.0).contains(&factor) => {
+                Some(Self((factor * 100.0).round() as u32))
+            }
+            _ => {
+                reader.error(value.span().into(), "this is out of range", Self::WHAT);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Overprovision {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Overprovision".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 1, "maximum": 10 })
     }
 }
 
@@ -450,6 +636,10 @@ integers! {
     Limit: "an integer from 1 to 16000000", 1, Limits::MAX;
     /// Lines a second.
     LineRate: "an integer from 1 to 1000000", 1, 1_000_000;
+    /// How often something has to happen in a row.
+    Count: "an integer from 1 to 1000", 1, 1000;
+    /// By how much something differs, in percent.
+    Spread: "an integer from 0 to 50", 0, 50;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

@@ -5,13 +5,14 @@ use super::choice::Choice;
 use super::endpoint::{
     EndpointTable, EndpointText, LocalityTable, LocalityText, SharedEndpoint, VipText,
 };
+use super::health::{HealthField, HealthText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    CgroupText, Cidr, Flag, Hostname, Label, Limit, LineRate, LocalityRef, LogTargetText, NameText,
-    Share, SocketText,
+    CgroupText, Cidr, DurationText, Flag, Hostname, Label, Limit, LineRate, LocalityRef,
+    LogTargetText, NameText, Overprovision, Share, SocketText,
 };
-use crate::model::{Header, OnRemove, Policy, Scope};
+use crate::model::{Header, OnAllDown, OnRemove, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -20,8 +21,8 @@ use serde_json::Value;
 text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
-    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]`, `[access_log]` and `[limits]` may each
-    /// stand in one file.
+    /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]`, `[access_log]`,
+    /// `[health]` and `[limits]` may each stand in one file.
     /// The order of entries and files never matters.
     DocumentText "a table" {
         /// This host: what localities of endpoints are compared with.
@@ -36,6 +37,8 @@ text! {
         metrics: Option<MetricsText>,
         /// One line for each connection that ended, failed or was refused. Default: none.
         access_log: Option<AccessLogText>,
+        /// How endpoints are checked, where a service or an endpoint does not say otherwise. Default: not at all.
+        health: Option<HealthText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
         limits: Option<LimitsText>,
@@ -106,7 +109,8 @@ text! {
     MetricsText "a table" {
         /// Addresses and ports of this host at which the agent answers `GET /metrics`, to everybody who
         /// reaches them: one, or several. `0.0.0.0` and `[::]` are every address. An address that is
-        /// taken or not there is tried again until it can be had. Default: none.
+        /// taken or not there is tried again until it can be had. Ports below 1024 take a right that the agent
+        /// does not have, unless the host gives it to all (`net.ipv4.ip_unprivileged_port_start`). Default: none.
         listen: Option<OneOrMore<SocketText>>,
     }
 }
@@ -196,6 +200,17 @@ text! {
         prefer: Option<List<Choice<Scope>>>,
         /// An entry of `[waypoints]`: every connection to the service goes there.
         waypoint: Option<At<NameText>>,
+        /// How its endpoints are checked, where that is otherwise than `[health]` says: `tcp`, or a table.
+        health: Option<HealthField>,
+        /// What becomes of connections while no endpoint that the policy allows is healthy. Default: `refuse`.
+        on_all_down: Option<At<Choice<OnAllDown>>>,
+        /// For `failover`: how much more than its share an endpoint can bear. With `1.4`, which is what Istio and Envoy
+        /// use, connections stay at the nearest endpoints while 72 % of their weight is usable; then the rest goes to
+        /// the next ones in proportion. Default: they stay while any is usable.
+        overprovision: Option<At<Overprovision>>,
+        /// How long an endpoint that was down takes to get all of its share of new connections again: it begins
+        /// with a tenth. Default: at once.
+        slow_start: Option<At<DurationText>>,
         /// Who serves: addresses, names from `[endpoints]`, or tables. Where the service has one port, an
         /// address may have a port that takes the place of the declared one: `10.0.0.1:8081`. Servers that
         /// share an address are endpoints with different ports. Without any endpoint, connections are
@@ -209,7 +224,7 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 14] = [
+const TABLES: [(&str, &[&str]); 15] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
@@ -217,6 +232,10 @@ const TABLES: [(&str, &[&str]); 14] = [
     ("`[accounting]`", AccountingText::KEYS),
     ("`[metrics]`", MetricsText::KEYS),
     ("`[access_log]`", AccessLogText::KEYS),
+    (
+        "`[health]`, or `health` of a service or an endpoint",
+        HealthText::KEYS,
+    ),
     ("`[limits]`", LimitsText::KEYS),
     ("a service (`[services.NAME]`)", ServiceText::KEYS),
     (
@@ -293,6 +312,7 @@ mod tests {
             ("AccountingText", AccountingText::KEYS, "[accounting]\n"),
             ("MetricsText", MetricsText::KEYS, "[metrics]\n"),
             ("AccessLogText", AccessLogText::KEYS, "[access_log]\n"),
+            ("HealthText", HealthText::KEYS, "[health]\n"),
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),

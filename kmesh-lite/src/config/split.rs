@@ -21,13 +21,14 @@ pub struct Part<'t> {
 const LARGE: usize = 64 * 1024;
 
 /// Tables of the file that have keys, and those that have entries.
-const SINGLE: [&str; 7] = [
+const SINGLE: [&str; 8] = [
     "node",
     "mesh",
     "capture",
     "accounting",
     "metrics",
     "access_log",
+    "health",
     "limits",
 ];
 const NAMED: [&str; 4] = ["localities", "waypoints", "services", "endpoints"];

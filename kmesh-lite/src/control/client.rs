@@ -1,5 +1,6 @@
 //! Asking the daemon.
 
+use super::request::WARNING;
 use crate::api::Failure;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -111,23 +112,32 @@ impl Client {
         query: &[(&str, &str)],
     ) -> Result<T, ClientError> {
         let mut text = Vec::new();
-        self.ask(Method::GET, &path(what, query), Bytes::new(), &mut text)?;
+        self.ask(
+            Method::GET,
+            &path(what, query),
+            Bytes::new(),
+            &mut text,
+            &|_| (),
+        )?;
         serde_json::from_slice(&text).map_err(ClientError::Answer)
     }
 
     /// The same where the answer is too long to be held: it is written as it comes.
     pub fn copy(&self, what: &str, to: &mut dyn io::Write) -> Result<(), ClientError> {
-        self.ask(Method::GET, &format!("/v1/{what}"), Bytes::new(), to)
+        let path = format!("/v1/{what}");
+        self.ask(Method::GET, &path, Bytes::new(), to, &|_| ())
     }
 
-    /// The same with query parameters, for an answer that never ends: signs of life are in it.
+    /// The same with query parameters, for an answer that never ends: signs of life are in it. What is hardly
+    /// meant in the query is told before.
     pub fn stream(
         &self,
         what: &str,
         query: &[(&str, &str)],
         to: &mut dyn io::Write,
+        warn: &dyn Fn(&str),
     ) -> Result<(), ClientError> {
-        self.ask(Method::GET, &path(what, query), Bytes::new(), to)
+        self.ask(Method::GET, &path(what, query), Bytes::new(), to, warn)
     }
 
     /// Posts to `/v1/{what}`, with a body or none.
@@ -143,7 +153,8 @@ impl Client {
             None => Bytes::new(),
         };
         let mut text = Vec::new();
-        self.ask(Method::POST, &format!("/v1/{what}"), body, &mut text)?;
+        let path = format!("/v1/{what}");
+        self.ask(Method::POST, &path, body, &mut text, &|_| ())?;
         serde_json::from_slice(&text).map_err(ClientError::Answer)
     }
 
@@ -153,6 +164,7 @@ impl Client {
         path: &str,
         body: Bytes,
         to: &mut dyn io::Write,
+        warn: &dyn Fn(&str),
     ) -> Result<(), ClientError> {
         let patience = self.patience.unwrap_or(match method {
             Method::GET => LOOKING,
@@ -168,6 +180,9 @@ impl Client {
             self.exchange(greeting, GREETING.min(patience)).await?;
             let request = request(method, path, body)?;
             let (response, pid) = self.send(request, patience).await?;
+            for warning in response.headers().get_all(WARNING) {
+                warn(&String::from_utf8_lossy(warning.as_bytes()));
+            }
             let mut body = response.into_body();
             while let Some(piece) = self.piece(&mut body, pid).await? {
                 to.write_all(&piece).map_err(ClientError::Write)?;

@@ -1,8 +1,8 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText, PlanText,
-    Reloaded, Status, TrafficSums,
+    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
+    HealthReport, OrderRequest, Ordered, PlanText, Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// The header of an answer that says what is hardly meant in its request; one line for each such thing.
+pub const WARNING: &str = "kmesh-warning";
 
 /// What somebody on the control socket wants, with where the answer goes.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub enum Request {
         /// In place of the daemon's own files.
         texts: Option<Vec<FileText>>,
         reply: Reply<PlanText>,
+    },
+    /// What would happen if something were down.
+    Simulate {
+        down: Vec<String>,
+        reply: Reply<Later<Simulation>>,
     },
     Explain {
         address: SocketAddr,
@@ -58,7 +66,7 @@ pub enum Request {
         since: Duration,
         /// Root, or the daemon's own user, asks.
         is_own: bool,
-        reply: Reply<Lines>,
+        reply: Reply<Trace>,
     },
     /// Somebody who wanted to know what happens to connections has gone.
     TraceEnded,
@@ -76,6 +84,17 @@ pub enum Request {
     Agent {
         report: AgentReport,
         caller: Caller,
+        reply: Reply<()>,
+    },
+    /// The operator wants something of endpoints.
+    Order {
+        order: OrderRequest,
+        caller: Caller,
+        reply: Reply<Ordered>,
+    },
+    /// The agent says what it found.
+    Health {
+        report: HealthReport,
         reply: Reply<()>,
     },
 }
@@ -101,6 +120,14 @@ impl Filter {
             && (agrees(&self.outcome, event.outcome.as_deref())
                 || agrees(&self.outcome, Some(&*event.event)))
     }
+}
+
+/// The answer to who wants to know what happens to connections.
+#[derive(Debug)]
+pub struct Trace {
+    pub lines: Lines,
+    /// What of the filter is not in the mesh.
+    pub warnings: Later<Vec<String>>,
 }
 
 /// Lines of events, as they come.

@@ -1,11 +1,13 @@
 //! The kernel side, as the daemon sees it: values in, values out.
 
 use super::listeners::Listeners;
+use crate::health::Fates;
 use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Tables, Targets};
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{EndpointId, Interest};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -60,6 +62,11 @@ pub trait Datapath {
         Ok(Ended::default())
     }
 
+    /// What became of connects to endpoints so far, without those through waypoints.
+    fn fates(&mut self) -> Result<BTreeMap<EndpointId, Fates>, Self::Error> {
+        Ok(BTreeMap::new())
+    }
+
     /// Begins to tell `listeners` what programs tell of connections, for as long as the answer lives; none
     /// where they tell nothing.
     fn listen(&self, _listeners: Listeners) -> Result<Option<MomentsReader>, Self::Error> {
@@ -68,6 +75,11 @@ pub trait Datapath {
 
     /// Makes programs tell these moments of connections, at once.
     fn tell(&mut self, _interest: Interest) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Leaves the connects of the agent alone, at once.
+    fn set_agent(&mut self, _pid: u32) -> Result<(), Self::Error> {
         Ok(())
     }
 

@@ -4,31 +4,21 @@
 //! right after the commit leaves its successor what there is to end. The number of such an endpoint is not handed
 //! out again while the list is right; what a pass has given it to is taken off the list.
 
+use super::kept::Kept;
 use crate::api::{Departed, KeptDeparture, now};
-use crate::kernel::{Descriptors, Ended, Living, Store};
+use crate::kernel::{Descriptors, Ended, Living, NoStore, Store};
 use crate::model::OnRemove;
 use crate::report::count;
 use crate::tables::{Departing, Tables, Targets};
 use kmesh_lite_common::EndpointId;
 use log::{info, warn};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::io::{self, BufReader};
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[cfg(test)]
-impl Default for Departures {
-    /// Nothing is kept.
-    fn default() -> Self {
-        Self::take_over(&mut Vec::new(), Arc::new(crate::kernel::NoStore))
-    }
-}
-
-/// Descriptors of ours have this and a number for a name; the highest number is the latest.
 const NAME: &str = "kmesh-departed-";
 
 /// How long connections are looked for that are to end. A connect that began by the tables before may be
@@ -37,9 +27,15 @@ const LATEST: Duration = Duration::from_secs(5);
 
 /// What is known of endpoints that are gone.
 pub struct Departures {
-    store: Arc<dyn Store>,
-    number: u64,
+    kept: Kept,
     list: BTreeMap<EndpointId, Departure>,
+}
+
+impl Default for Departures {
+    /// None, and nothing is kept.
+    fn default() -> Self {
+        Self::take_over(&mut Vec::new(), Arc::new(NoStore))
+    }
 }
 
 struct Departure {
@@ -53,29 +49,15 @@ struct Departure {
 impl Departures {
     /// Takes what an earlier process kept out of everything that it left.
     pub fn take_over(left: &mut Descriptors, store: Arc<dyn Store>) -> Self {
-        let number = |name: &str| name.strip_prefix(NAME)?.parse::<u64>().ok();
-        let mut kept: Vec<_> = left
-            .extract_if(.., |(name, _)| number(name).is_some())
-            .filter_map(|(name, fd)| Some((number(&name)?, File::from(fd))))
-            .collect();
-        kept.sort_by_key(|(number, _)| *number);
-        let last = kept.pop();
-        let mut this = Self {
-            store,
-            number: last.as_ref().map_or(0, |(number, _)| *number),
-            list: BTreeMap::new(),
-        };
-        for (number, _) in kept {
-            this.release(number);
-        }
-        match last.map(|(_, file)| read(file)) {
-            Some(Ok(list)) => this.list = list,
-            Some(Err(error)) => {
+        let (kept, file) = Kept::take_over(left, store, NAME);
+        let list = match file.map(read).transpose() {
+            Ok(list) => list.unwrap_or_default(),
+            Err(error) => {
                 warn!("cannot read which endpoints were removed before: {error}");
+                BTreeMap::new()
             }
-            None => {}
-        }
-        this
+        };
+        Self { kept, list }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -202,27 +184,13 @@ impl Departures {
 
     /// Keeps the list beyond this process.
     fn keep(&mut self) {
-        let before = self.number;
-        if !self.list.is_empty() {
-            let next = self.number + 1;
-            let kept = write(&self.list)
-                .and_then(|file| self.store.keep(&format!("{NAME}{next}"), file.as_fd()));
-            if let Err(error) = kept {
-                warn!("cannot keep beyond this process which endpoints were removed: {error}");
-                return;
-            }
-            self.number = next;
-        } else {
-            self.number = 0;
-        }
-        if before != 0 {
-            self.release(before);
-        }
-    }
-
-    fn release(&self, number: u64) {
-        if let Err(error) = self.store.release(&format!("{NAME}{number}")) {
-            warn!("cannot let go of an earlier list of removed endpoints: {error}");
+        let list = self.list.iter();
+        let list: Vec<_> = list.map(|(id, it)| it.kept(*id)).collect();
+        let written = self
+            .kept
+            .keep(|to| serde_json::to_writer(to, &list).map_err(Into::into));
+        if let Err(error) = written {
+            warn!("cannot keep beyond this process which endpoints were removed: {error}");
         }
     }
 }
@@ -246,27 +214,17 @@ impl Departure {
             until: None,
         }
     }
-}
 
-/// A file without a name, so that nothing is left of it when nobody holds it.
-fn write(list: &BTreeMap<EndpointId, Departure>) -> io::Result<File> {
-    let file = File::from(memfd_create("kmesh-departed", MFdFlags::MFD_CLOEXEC)?);
-    let mut writer = BufWriter::new(file);
-    let kept: Vec<_> = list
-        .iter()
-        .map(|(id, it)| KeptDeparture {
+    fn kept(&self, id: EndpointId) -> KeptDeparture {
+        KeptDeparture {
             id: id.index(),
-            peers: it.peers.clone(),
-            departed: it.departed.clone(),
-        })
-        .collect();
-    serde_json::to_writer(&mut writer, &kept)?;
-    writer.flush()?;
-    Ok(writer.into_inner()?)
+            peers: self.peers.clone(),
+            departed: self.departed.clone(),
+        }
+    }
 }
 
-fn read(mut file: File) -> io::Result<BTreeMap<EndpointId, Departure>> {
-    file.rewind()?;
+fn read(file: File) -> io::Result<BTreeMap<EndpointId, Departure>> {
     let kept: Vec<KeptDeparture> = serde_json::from_reader(BufReader::new(file))?;
     let list = kept.into_iter().filter_map(|it| {
         Some((
@@ -275,4 +233,41 @@ fn read(mut file: File) -> io::Result<BTreeMap<EndpointId, Departure>> {
         ))
     });
     Ok(list.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::kept::tests::InMemory;
+
+    fn departing(id: u32, on_remove: OnRemove) -> Departing {
+        Departing {
+            id: EndpointId::from_index(id).unwrap(),
+            service: "web".to_owned(),
+            endpoint: format!("10.0.0.{id}"),
+            on_remove,
+            peers: BTreeSet::from([[10, 0, 0, id as u8].into()]),
+        }
+    }
+
+    #[test]
+    fn what_is_to_end_is_there_for_the_next_process_and_not_before_a_pass_of_its_own() {
+        let store = Arc::new(InMemory::default());
+        let mut departures = Departures::take_over(&mut Vec::new(), store.clone());
+        departures.announce(vec![departing(1, OnRemove::Kill)]);
+        departures.announce(vec![departing(2, OnRemove::Drain)]);
+
+        let mut left = std::mem::take(&mut *store.0.lock().unwrap());
+        let mut next = Departures::take_over(&mut left, store.clone());
+        assert_eq!(next.to_end(), Targets::new());
+        next.settle(&Tables::default());
+        let ids: Vec<_> = next.to_end().into_keys().map(EndpointId::index).collect();
+        assert_eq!(ids, [1]);
+        // Neither has a connection; to the one that is to end, one may be late.
+        next.count(&[]);
+        let mut left = std::mem::take(&mut *store.0.lock().unwrap());
+        let last = Departures::take_over(&mut left, store);
+        let kept: Vec<_> = last.list.keys().map(|id| id.index()).collect();
+        assert_eq!(kept, [1]);
+    }
 }

@@ -1,8 +1,8 @@
 //! Everything that can happen to the daemon, in the order in which it is dealt with.
 
 use super::settle::Settle;
-use crate::control::Request;
-use crate::model::EndpointFact;
+use crate::api::HealthReport;
+use crate::control::{Reply, Request};
 use crate::sources::Completion;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,11 +14,18 @@ pub enum Event {
     SourceChanged(Completion),
     /// A cgroup that the mesh names, or one in which there may be such, came or went.
     CgroupsChanged,
-    /// Something became true of endpoints: whether they may take new connections.
-    EndpointFacts(Vec<EndpointFact>),
+    /// The agent found something.
+    Findings(Vec<Found>),
     Signal(Signal),
     Timer(Timer),
     Request(Request),
+}
+
+/// A report of the agent, and who waits until it has taken effect.
+#[derive(Debug)]
+pub struct Found {
+    pub report: HealthReport,
+    pub reply: Reply<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub enum Timer {
     Departures,
     /// Tell systemd that the loop turns.
     Watchdog,
+    /// Endpoints that come back get more of their share.
+    Health,
 }
 
 /// The queue of events, with the timers that turn into events when they are due.
@@ -44,6 +53,8 @@ pub struct Events {
     next: Option<Event>,
     settle: Settle,
     resync: Periodic,
+    /// When [`Timer::Health`] is due.
+    health: Option<Instant>,
     watchdog: Option<Periodic>,
     /// While there are some.
     departures: Option<Periodic>,
@@ -64,6 +75,7 @@ impl Events {
             next: None,
             settle: Settle::default(),
             resync: Periodic::new(resync),
+            health: None,
             watchdog: watchdog.map(Periodic::new),
             departures: None,
         }
@@ -100,11 +112,15 @@ impl Events {
             {
                 return Some(Event::Timer(Timer::Departures));
             }
+            if self.health.take_if(|due| *due <= now).is_some() {
+                return Some(Event::Timer(Timer::Health));
+            }
             let due = [
                 self.departures.as_ref().map(|departures| departures.due),
                 Some(self.resync.due),
                 self.watchdog.as_ref().map(|watchdog| watchdog.due),
                 self.settle.due(),
+                self.health,
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             let event = match self.next.take() {
@@ -112,7 +128,7 @@ impl Events {
                 None => self.queue.recv_timeout(due.duration_since(now)),
             };
             match event {
-                Ok(Event::EndpointFacts(facts)) => return Some(self.all_facts(facts)),
+                Ok(Event::Findings(found)) => return Some(self.all_findings(found)),
                 Ok(Event::SourceChanged(completion)) => {
                     self.settle.change(Instant::now(), completion);
                 }
@@ -125,16 +141,21 @@ impl Events {
 }
 
 impl Events {
-    /// Facts with those that came in meanwhile: one pass is for all of them.
-    fn all_facts(&mut self, mut facts: Vec<EndpointFact>) -> Event {
+    /// From now on [`Timer::Health`] is due in so long a time, or never.
+    pub fn wake_in(&mut self, time: Option<Duration>) {
+        self.health = time.map(|time| Instant::now() + time);
+    }
+
+    /// Findings with those that came in meanwhile: one pass is for all of them.
+    fn all_findings(&mut self, mut found: Vec<Found>) -> Event {
         while self.next.is_none() {
             match self.queue.try_recv() {
-                Ok(Event::EndpointFacts(more)) => facts.extend(more),
+                Ok(Event::Findings(more)) => found.extend(more),
                 Ok(other) => self.next = Some(other),
                 Err(_) => break,
             }
         }
-        Event::EndpointFacts(facts)
+        Event::Findings(found)
     }
 }
 
@@ -158,35 +179,32 @@ impl Periodic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Membership;
     use std::sync::mpsc;
+    use tokio::sync::oneshot;
 
-    fn fact(number: u8) -> EndpointFact {
-        EndpointFact {
-            service: "a".parse().unwrap(),
-            endpoint: Membership {
-                address: [10, 0, 0, number].into(),
-                ports: Vec::new(),
-            },
-            usable: false,
-        }
+    fn found(revision: u64) -> Event {
+        let (reply, _) = oneshot::channel();
+        let report = HealthReport {
+            revision,
+            findings: Vec::new(),
+        };
+        Event::Findings(vec![Found { report, reply }])
     }
 
     #[test]
-    fn facts_that_wait_come_out_together_and_overtake_nothing() {
+    fn findings_that_wait_come_out_together_and_overtake_nothing() {
         let (sender, queue) = mpsc::channel();
         let mut events = Events::new(queue, Duration::from_secs(3600), None);
-        let facts = |number| Event::EndpointFacts(vec![fact(number)]);
-        for event in [facts(1), facts(2), Event::CgroupsChanged, facts(3)] {
+        for event in [found(1), found(2), Event::CgroupsChanged, found(3)] {
             sender.send(event).unwrap();
         }
         let mut out = || match events.next() {
-            Some(Event::EndpointFacts(facts)) => facts,
-            Some(Event::CgroupsChanged) => Vec::new(),
+            Some(Event::Findings(found)) => found.iter().map(|it| it.report.revision).collect(),
+            Some(Event::CgroupsChanged) => Vec::<u64>::new(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(out(), [fact(1), fact(2)]);
-        assert_eq!(out(), []);
-        assert_eq!(out(), [fact(3)]);
+        assert_eq!(out(), [1, 2]);
+        assert!(out().is_empty());
+        assert_eq!(out(), [3]);
     }
 }

@@ -2,6 +2,9 @@
 
 mod answer;
 mod departures;
+mod duties;
+mod findings;
+mod order;
 mod reload;
 mod roster;
 mod state;
@@ -9,17 +12,20 @@ mod state;
 use super::DaemonError;
 use super::datapath::Datapath;
 use super::departures::Departures;
-use super::event::{Event, Events, Signal, Timer};
+use super::event::{Event, Events, Found, Signal, Timer};
+use super::last_findings::{LastFindings, Recalled};
 use super::listeners::Listeners;
+use super::order_book::OrderBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
 use crate::api::{Failure, FailureKind};
 use crate::config::Loaded;
-use crate::control::{Filter, Lines, Request};
-use crate::host::{self, Change, Units, WatchError};
+use crate::control::{Filter, Later, Request, Trace};
+use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
-use crate::model::{EndpointFact, Facts, Mesh};
+use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
+use crate::report;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
@@ -33,6 +39,8 @@ pub struct Daemon<S, D, N> {
     units: Units,
     supervisor: N,
     state: LoopState,
+    last_findings: Option<LastFindings>,
+    order_book: OrderBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -76,23 +84,36 @@ impl Trigger {
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    pub fn new(
-        meshes: MeshSource<S>,
-        datapath: D,
-        units: Units,
-        supervisor: N,
-        departures: Departures,
-    ) -> Self {
+    pub fn new(meshes: MeshSource<S>, datapath: D, units: Units, supervisor: N) -> Self {
         Self {
             state: LoopState::new(meshes.source.name(), datapath.has_inherited()),
             meshes,
             datapath,
             units,
             supervisor,
+            last_findings: None,
+            order_book: OrderBook::default(),
             moments: None,
             listeners: Listeners::default(),
-            departures,
+            departures: Departures::default(),
         }
+    }
+
+    /// What the operator wanted of an earlier process, and where it is written down.
+    pub fn obey(&mut self, order_book: OrderBook) {
+        self.state.health.orders = order_book.read();
+        self.order_book = order_book;
+    }
+
+    /// What an earlier process knew of endpoints, and where this one keeps it for the next.
+    pub fn remember(&mut self, last_findings: LastFindings, recalled: Recalled) {
+        self.last_findings = Some(last_findings);
+        self.state.recalled = recalled;
+    }
+
+    /// The endpoints that an earlier process removed, and where this one keeps them for the next.
+    pub fn look_after(&mut self, departures: Departures) {
+        self.departures = departures;
     }
 
     /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
@@ -119,9 +140,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             match event {
                 Event::SourceChanged(_) => drop(self.load(Trigger::Source)),
                 Event::CgroupsChanged => self.cgroups_changed(),
-                Event::EndpointFacts(facts) => self.learn(facts),
+                Event::Findings(found) => self.find(found),
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Departures) => self.look_after_departures(),
+                Event::Timer(Timer::Health) => self.tick(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -166,21 +188,46 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    /// The agent probes endpoints themselves, whatever waypoints there are.
+    fn leave_alone(&mut self, agent: Option<i32>) {
+        let pid = agent.and_then(|pid| u32::try_from(pid).ok());
+        if pid.is_none() || pid == self.state.agent {
+            return;
+        }
+        match self.datapath.set_agent(pid.unwrap_or(0)) {
+            Ok(()) => self.state.agent = pid,
+            Err(error) => warn!(
+                "cannot leave the connects of the agent alone: {}",
+                crate::log::chain(&error)
+            ),
+        }
+    }
+
     /// A reader of events, if there is room for one.
-    fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Lines, Failure> {
-        let lines = self.listeners.join(filter, since, is_own);
+    fn join(&mut self, filter: Filter, since: Duration, is_own: bool) -> Result<Trace, Failure> {
+        let lines = self.listeners.join(filter.clone(), since, is_own);
         let interest = self.listeners.interest();
         self.tell_interest(interest);
-        lines.map_err(|there| {
+        let lines = lines.map_err(|there| {
             let error = format!("{there} readers of events are there, which is the most");
             Failure::new(FailureKind::Unavailable, error)
-        })
+        })?;
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned().unwrap_or_default();
+        let warnings = Later::new(move || {
+            let (service, endpoint) = (filter.service.as_deref(), filter.endpoint.as_deref());
+            Ok(report::not_there(&mesh, service, endpoint))
+        });
+        Ok(Trace { lines, warnings })
     }
 
     /// The next event. What the last one led to has taken effect, and is answered.
     fn next(&mut self, events: &mut Events) -> Option<Event> {
         self.datapath.quiesce();
         events.look_after_departures(!self.departures.is_empty());
+        let next = self.state.health.next_step();
+        let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
+        events.wake_in(left);
         events.next()
     }
 
@@ -195,6 +242,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drop(reply.send(self.reloaded(outcome)));
             }
             Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
+            Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
                 address,
                 protocol,
@@ -216,15 +264,25 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
-            Request::Duties { known, reply } => self.state.roster.tell(known, reply),
+            Request::Duties { known, reply } => {
+                let health = &self.state.health;
+                self.state.roster.tell(known, health, reply);
+            }
             Request::Agent {
                 report,
                 caller,
                 reply,
             } => {
                 self.state.roster.hear(report, caller);
+                self.leave_alone(caller.pid);
                 drop(reply.send(Ok(())));
             }
+            Request::Order {
+                order,
+                caller,
+                reply,
+            } => drop(reply.send(self.order(&order, caller))),
+            Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }
 
@@ -264,18 +322,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    /// A pass with what became true of endpoints. All of it is in one plan.
-    fn learn(&mut self, facts: Vec<EndpointFact>) {
-        let before = self.state.facts.unusable.clone();
-        for fact in facts {
-            self.state.facts.learn(fact);
-        }
-        if self.state.facts.unusable != before {
-            drop(self.pass_with_facts(Trigger::Fact));
-            self.tell_status();
-        }
-    }
-
     /// Gathers the facts, with the addresses that loading has seen. Tells whether cgroups that the mesh names came or went since the last look;
     /// from now on that is an event. Both meshes count, where the last one could not be applied.
     fn look(&mut self) -> bool {
@@ -290,7 +336,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.state.facts = Facts {
             // The host does not show it.
-            unusable: std::mem::take(&mut self.state.facts.unusable),
+            standings: std::mem::take(&mut self.state.facts.standings),
             ..sight.facts
         };
         warn_once(&sight.blind, &mut self.state.blind_units);

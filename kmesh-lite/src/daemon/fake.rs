@@ -237,16 +237,22 @@ impl Source for FakeSource {
 }
 
 /// A configuration with one service of each line's name. A line like `sshd.service` is a unit to
-/// leave alone, `bad` is an error, and `allow_empty` says that it may be without services.
+/// leave alone, `a is checked` has a check, `bad` is an error, and `allow_empty` says that it may be without services.
 pub fn toml(text: &str) -> String {
     let line = |line: &str| match line {
         "bad" => line.to_owned(),
         "allow_empty" => "mesh.allow_empty = true".to_owned(),
         unit if unit.ends_with(".service") => format!("capture.bypass = ['{unit}']"),
         line if line.contains('=') => line.to_owned(),
-        name => format!(
-            "services.'{name}' = {{ vips = ['auto'], ports = [80], endpoints = ['10.0.0.1'] }}"
-        ),
+        name => {
+            let (name, health) = match name.strip_suffix(" is checked") {
+                Some(name) => (name, ", health = 'tcp'"),
+                None => (name, ""),
+            };
+            format!(
+                "services.'{name}' = {{ vips = ['auto'], ports = [80], endpoints = ['10.0.0.1']{health} }}"
+            )
+        }
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -2,11 +2,13 @@
 
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
+use crate::health::Fates;
 use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Tables, Targets};
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{EndpointId, Interest};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -64,6 +66,14 @@ impl Datapath for Kernel {
 
     fn tell(&mut self, interest: Interest) -> Result<(), KernelError> {
         Kernel::tell(self, interest)
+    }
+
+    fn fates(&mut self) -> Result<BTreeMap<EndpointId, Fates>, KernelError> {
+        Kernel::fates(self)
+    }
+
+    fn set_agent(&mut self, pid: u32) -> Result<(), KernelError> {
+        Kernel::set_agent(self, pid)
     }
 
     fn left(&self) -> Option<Tables> {

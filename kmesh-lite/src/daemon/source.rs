@@ -72,6 +72,8 @@ pub struct MeshSource<S> {
     last_good: LastGood,
     /// Attach to these instead of what the configuration says; none: what it says.
     cgroups: Vec<CgroupRef>,
+    /// The unit of the agent, where it is one.
+    pub agent: Option<CgroupRef>,
     /// How much text has been read since memory was given back.
     read_bytes: usize,
 }
@@ -85,6 +87,7 @@ impl<S: Source> MeshSource<S> {
             host: Host::default(),
             loader: Loader::default(),
             cgroups,
+            agent: None,
             read_bytes: 0,
         }
     }
@@ -143,6 +146,14 @@ impl<S: Source> MeshSource<S> {
             && !self.cgroups.is_empty()
         {
             mesh.capture.cgroups.clone_from(&self.cgroups);
+        }
+        // Probes go to endpoints themselves, whatever waypoints there are.
+        if let Some(mesh) = &mut loaded.mesh
+            && mesh.is_checked
+        {
+            let named = |unit: &CgroupRef| mesh.capture.bypass.contains(unit);
+            let unit = self.agent.clone().filter(|unit| !named(unit));
+            mesh.capture.bypass.extend(unit);
         }
         loaded
     }

@@ -2,6 +2,7 @@
 
 use super::event::{Event, Events, Signal};
 use super::fake::{self, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
+use super::last_good::LastGood;
 use super::*;
 use crate::api::{Failure, FailureKind, Status};
 use crate::control::Control;
@@ -34,13 +35,7 @@ impl Fixture {
         let units = fake::units(folder.path(), &events);
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let datapath = FakeDatapath(Kernel::default());
-        let mut daemon = Daemon::new(
-            meshes,
-            datapath,
-            units,
-            FakeSupervisor::default(),
-            Departures::default(),
-        );
+        let mut daemon = Daemon::new(meshes, datapath, units, FakeSupervisor::default());
         daemon.start(loaded, None).unwrap();
         Self {
             control: Some(Control::listen(&socket, None, requests(events.clone())).unwrap()),

@@ -1,27 +1,29 @@
 //! The real tables behind the port.
+//!
+//! In: operations of plans, and questions. Out: what the tables hold. What programs may still be looking at is
+//! not written before a grace period.
+
+mod counts;
+mod reading;
+mod settings;
+mod writing;
 
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::connections::{ConnectionTable, Gone, Living};
-use super::counters::{self, Counts};
+use super::counters::Counts;
 use super::destroy::{self, Ended};
 use super::fault;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
-use crate::maps::{
-    Contents, Maps, MapsError, Read, Selection, TableContents, assemble, assemble_some,
-};
+use crate::health::Fates;
+use crate::maps::{Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{
-    Actual, Counters, Declared, Each, IdMap, Key, Noun, Row, Shape, Tables, Targets, each,
-    for_each_table, on_key, on_row, on_table,
-};
+use crate::tables::{Actual, Declared, Each, Shape, Targets, each, for_each_table, on_table};
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, Interest, Settings, Slot};
-use kmesh_lite_ebpf::Outcome;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use kmesh_lite_common::{Caller, Endpoint, EndpointId, Settings, Slot};
+use std::collections::BTreeMap;
 use std::io;
 
 /// All tables that plans write to.
@@ -132,47 +134,6 @@ impl KernelMaps {
         traffic.forget(gone)
     }
 
-    /// Whether there are no generations left that a plan could use. A plan a nanosecond takes
-    /// longer than anybody lives to get here, so somebody else wrote the number.
-    pub fn is_worn_out(&self) -> Result<bool, MapsError> {
-        const LAST: u64 = 1 << 62;
-        let settings = self.settings.get(0).map_err(error("read", "settings"))?;
-        Ok(settings.generation >= LAST)
-    }
-
-    /// Makes the settings that belong to no mesh equal to `meant`; gives what was wrong.
-    pub fn mend_settings(&mut self, meant: Settings) -> Result<Vec<&'static str>, MapsError> {
-        let there = self.settings.get(0).map_err(error("read", "settings"))?;
-        let mut wrong = Vec::new();
-        let mut mended = Ok(());
-        if there.label != meant.label {
-            wrong.push("what these tables are");
-            mended = mended.and_then(|()| self.settings.set_label(meant.label));
-        }
-        if there.daemon != meant.daemon {
-            wrong.push("the process whose connects are left alone");
-            mended = mended.and_then(|()| self.settings.set_daemon(meant.daemon));
-        }
-        if there.interest != meant.interest {
-            wrong.push("which moments of connections are told");
-            mended = mended.and_then(|()| self.settings.set_interest(meant.interest));
-        }
-        mended.map_err(error("write to", "settings"))?;
-        Ok(wrong)
-    }
-
-    /// Which moments of connections are told.
-    pub fn interest(&self) -> Result<Interest, MapsError> {
-        let there = self.settings.get(0).map_err(error("read", "settings"))?;
-        Ok(there.interest)
-    }
-
-    /// Sets which moments of connections are told. It counts at once, and belongs to no mesh.
-    pub fn tell(&mut self, interest: Interest) -> Result<(), MapsError> {
-        let set = self.settings.set_interest(interest);
-        set.map_err(error("write to", "settings"))
-    }
-
     /// Sets the bits of all addresses that have a key, at any time: no bit too many misleads anybody.
     /// Gives how many there were not.
     pub fn mend_address_bits(&mut self) -> Result<usize, MapsError> {
@@ -215,268 +176,16 @@ impl KernelMaps {
         Ok(ended.transpose()?.unwrap_or_default())
     }
 
+    /// What became of connects to endpoints.
+    pub fn fates(&self) -> io::Result<BTreeMap<EndpointId, Fates>> {
+        let read = self.traffic.as_ref().map(TrafficMaps::fates);
+        Ok(read.transpose()?.unwrap_or_default())
+    }
+
     /// What became of connections.
     pub fn accounts(&self) -> io::Result<Accounts> {
         let read = self.traffic.as_ref().map(TrafficMaps::read);
         Ok(read.transpose()?.unwrap_or_default())
-    }
-
-    /// Reads the counters of everything in `tables`.
-    pub fn counters(&self, tables: &Tables) -> Result<Counters, MapsError> {
-        let outcome =
-            |outcome: &Outcome| Ok((*outcome, counters::sum(&self.outcomes, *outcome as u32)?));
-        let outcomes = Outcome::ALL.iter().map(outcome);
-        Ok(Counters {
-            outcomes: outcomes
-                .collect::<io::Result<_>>()
-                .map_err(error("read", "counters"))?,
-            connects: each!(T => {
-                let ids: Vec<_> = T::part(&tables.rows).keys().copied().collect();
-                match &T::part(&self.tables).connects {
-                    Some(connects) => counted(connects, ids, T::index)?,
-                    None => BTreeMap::new(),
-                }
-            }),
-            endpoints: {
-                let ids = tables.endpoint_ids().into_iter();
-                // One that somebody else wrote may lead nowhere.
-                let ids = ids.filter(|id| id.index() < self.endpoint_connects.len());
-                counted(&self.endpoint_connects, ids.collect(), |id| id.index())?
-            },
-        })
-    }
-
-    /// Hands over what is known by ids to the maps that replace these, before any program reads those: counts, and
-    /// what connections are to forget. `tables` are those before and after.
-    pub fn hand_over(&mut self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
-        let [before, after] = tables;
-        self.wait(Readers::MayHoldKeys)
-            .map_err(error("write to", "connections"))?;
-        self.copy_counters(to, tables)?;
-        let (old, new) = (before.endpoint_ids(), after.endpoint_ids());
-        let handed_out = new.difference(&old).map(|id| id.index() + 1);
-        to.forget(&Gone {
-            endpoints: handed_out.collect(),
-            ..Gone::default()
-        })
-        .map_err(error("write to", "connections"))?;
-        // Until a grace period after the links are switched, programs choose by the old tables.
-        let (old, new) = (&before.rows, &after.rows);
-        to.gone = Gone {
-            services: gone(&old.services, &new.services),
-            backends: gone(&old.backends, &new.backends),
-            waypoints: gone(&old.waypoints, &new.waypoints),
-            ..Gone::default()
-        };
-        to.readers = Readers::MayHoldRows;
-        Ok(())
-    }
-
-    /// Carries counts over, of what is in `tables` before and after. Connects of the moment may be lost to the
-    /// count.
-    fn copy_counters(&self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
-        let [before, after] = tables;
-        let outcomes = 0..Outcome::ALL.len() as u32;
-        counters::copy(&self.outcomes, &mut to.outcomes, outcomes)
-            .map_err(error("copy", "counters"))?;
-        for_each_table!(T => {
-            let from = &T::part(&self.tables).connects;
-            let to = &mut T::part_mut(&mut to.tables).connects;
-            if let (Some(from), Some(to)) = (from, to) {
-                let ids = T::part(&after.rows).keys().map(|id| T::index(*id));
-                counters::copy(from, to, ids).map_err(error("copy", "counters"))?;
-            }
-        });
-        // A number that is handed out again has not been set to zero here.
-        let (before, after) = (before.endpoint_ids(), after.endpoint_ids());
-        let indexes = before.intersection(&after).map(|id| id.index());
-        counters::copy(&self.endpoint_connects, &mut to.endpoint_connects, indexes)
-            .map_err(error("copy", "counters"))
-    }
-
-    /// These slots, with settings and callers.
-    fn contents(&self, slots: Each<Read>) -> Result<Contents, MapsError> {
-        Ok(Contents {
-            settings: self.settings.get(0).map_err(error("read", "settings"))?,
-            slots,
-            callers: self
-                .callers
-                .iter()
-                .collect::<Result<_, _>>()
-                .map_err(|cause| error("read", "callers")(io_error(cause)))?,
-        })
-    }
-
-    /// Rows of the endpoint table; none if there are not so many.
-    fn range(&self, first: u32, length: u32) -> io::Result<Option<Vec<Endpoint>>> {
-        let end = first.checked_add(length);
-        let Some(end) = end.filter(|end| *end <= self.endpoints.count()) else {
-            return Ok(None);
-        };
-        let rows = (first..end).map(|index| self.endpoints.get(index));
-        rows.collect::<io::Result<_>>().map(Some)
-    }
-
-    /// What `assembled` makes of ranges, unless one cannot be read.
-    fn with_ranges(
-        &self,
-        assembled: impl FnOnce(&dyn Fn(u32, u32) -> Option<Vec<Endpoint>>) -> Actual,
-    ) -> Result<Actual, MapsError> {
-        let failure = Cell::new(None);
-        let actual = assembled(&|first, length| {
-            let range = self.range(first, length);
-            range.map_err(|cause| failure.set(Some(cause))).ok()?
-        });
-        match failure.take() {
-            None => Ok(actual),
-            Some(cause) => Err(error("read", Table::Endpoints.as_str())(cause)),
-        }
-    }
-
-    fn deleted_key(&mut self) {
-        self.readers = self.readers.max(Readers::MayHoldKeys);
-    }
-
-    fn free(&mut self, table: Table, index: u32) -> io::Result<()> {
-        self.wait(Readers::MayHoldRows)?;
-        if table == Table::Backends {
-            self.backend_bits.lost();
-        }
-        on_table!(table, T => {
-            let table = T::part_mut(&mut self.tables);
-            table.rows.free(index)?;
-            match &mut table.connects {
-                Some(connects) => counters::reset(connects, index),
-                None => Ok(()),
-            }
-        }, else Ok(()))
-    }
-
-    fn drop_key(&mut self, key: &Key) -> io::Result<()> {
-        self.deleted_key();
-        if let Key::Address(_) = key {
-            self.address_bits.lost();
-        }
-        on_key!(key, T(key) => match &mut T::part_mut(&mut self.tables).ids {
-            Some(ids) => remove_key(ids, key),
-            None => Ok(()),
-        })
-    }
-
-    fn carry_out(&mut self, op: &Op, generation: u64) -> io::Result<()> {
-        match op {
-            Op::Put(row) | Op::Retire(row) => {
-                self.wait(Readers::MayHoldKeys)?;
-                let live = matches!(op, Op::Put(_));
-                match row {
-                    Row::Address(_, row) => self.address_bits.set(&row.address)?,
-                    Row::Backend(_, row) => self.backend_bits.set(&row.address)?,
-                    _ => {}
-                }
-                on_row!(row, T(id, row) => {
-                    let row: &<T as Noun>::Row = row;
-                    let table = T::part_mut(&mut self.tables);
-                    let index = T::index(*id);
-                    table.rows.put(index, *row, generation, live)?;
-                    match &mut table.ids {
-                        Some(ids) if live => {
-                            put_key(ids, T::key(row), index + 1, &mut self.readers)
-                        }
-                        _ => Ok(()),
-                    }
-                })
-            }
-            Op::PutRange(first, rows) => {
-                self.wait(Readers::MayHoldRows)?;
-                (*first..)
-                    .zip(rows.iter())
-                    .try_for_each(|(index, row)| self.endpoints.set(index, *row))
-            }
-            // A program that chose by the rows before may add one more to a number that was handed out
-            // again, which a counter of connects can bear.
-            Op::Count(ids) => {
-                self.forget(&Gone {
-                    endpoints: ids.iter().map(|id| id.index() + 1).collect(),
-                    ..Gone::default()
-                })?;
-                ids.iter()
-                    .try_for_each(|id| counters::reset(&mut self.endpoint_connects, id.index()))
-            }
-            Op::Commit => {
-                // Where processors reorder loads, a program could see the new generation and old rows. One that
-                // starts after a grace period cannot. On x86, whoever sees a store sees all that were
-                // made before it, and programs read the generation before any row.
-                if !cfg!(target_arch = "x86_64") {
-                    bpf::grace_period()?;
-                }
-                self.settings.set_generation(generation)?;
-                self.readers = Readers::MayHoldRows;
-                Ok(())
-            }
-            Op::Free(row) => {
-                self.wait(Readers::MayHoldRows)?;
-                self.drop_key(&row.key())?;
-                let id = row.index() + 1;
-                let gone = match row {
-                    Row::Service(..) => Some(&mut self.gone.services),
-                    Row::Backend(..) => Some(&mut self.gone.backends),
-                    Row::Waypoint(..) => Some(&mut self.gone.waypoints),
-                    // No connection refers to them.
-                    Row::Frontend(..) | Row::Address(..) => None,
-                };
-                if let Some(gone) = gone {
-                    gone.insert(id);
-                }
-                self.free(row.table(), row.index())
-            }
-            Op::FreeSlot(table, index) => self.free(*table, *index),
-            Op::Scrub(table, index) => {
-                // The plan before the one for `generation` did not get to its commit.
-                on_table!(table, T => {
-                    let table = T::part_mut(&mut self.tables);
-                    table.rows.scrub(*index, generation - 1)
-                }, else Ok(()))
-            }
-            Op::DropKey(key) => self.drop_key(key),
-            Op::PutCaller(cgroup, caller) => {
-                self.wait(Readers::MayHoldKeys)?;
-                put_key(&mut self.callers, *cgroup, *caller, &mut self.readers)
-            }
-            Op::CallerLevels(levels) => self.settings.set_caller_levels(*levels),
-            Op::Accounting(on) => self.settings.set_accounting(*on),
-            Op::DropCaller(cgroup) => {
-                self.deleted_key();
-                remove_key(&mut self.callers, cgroup)
-            }
-        }
-    }
-}
-
-/// Replacing the value of a key frees the element that held the old one, like deleting it.
-fn put_key<K: aya::Pod, V: aya::Pod + PartialEq>(
-    map: &mut HashMap<MapData, K, V>,
-    key: K,
-    value: V,
-    readers: &mut Readers,
-) -> io::Result<()> {
-    match map.get(&key, 0) {
-        Ok(there) if there == value => return Ok(()),
-        Ok(_) => *readers = (*readers).max(Readers::MayHoldKeys),
-        Err(_) => {}
-    }
-    map.insert(key, value, 0).map_err(io_error)
-}
-
-fn remove_key<K: aya::Pod, V: aya::Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    key: &K,
-) -> io::Result<()> {
-    match map.remove(key) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(error) => match io_error(error) {
-            absent if absent.kind() == io::ErrorKind::NotFound => Ok(()),
-            error => Err(error),
-        },
     }
 }
 
@@ -535,27 +244,10 @@ impl Maps for KernelMaps {
     }
 }
 
-/// Ids of rows that one has and the other has not, as numbers from 1.
-fn gone<T: Declared>(before: &IdMap<T>, after: &IdMap<T>) -> BTreeSet<u32> {
-    let ids = before.keys().filter(|id| !after.contains_key(id));
-    ids.map(|id| T::index(*id) + 1).collect()
-}
-
 fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error) -> MapsError {
     move |source| MapsError {
         operation,
         table,
         source,
     }
-}
-
-/// The counts of these ids.
-fn counted<I: Copy + Ord>(
-    counters: &Counts,
-    ids: Vec<I>,
-    index: impl Fn(I) -> u32,
-) -> Result<BTreeMap<I, u64>, MapsError> {
-    let indexes: Vec<_> = ids.iter().map(|id| index(*id)).collect();
-    let counts = counters::sums(counters, &indexes).map_err(error("read", "counters"))?;
-    Ok(ids.into_iter().zip(counts).collect())
 }

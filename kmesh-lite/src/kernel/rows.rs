@@ -250,6 +250,15 @@ impl Rows<kmesh_lite_common::Settings> {
         Ok(())
     }
 
+    /// Sets the process of the agent, whose connects are left alone as well.
+    pub fn set_agent(&mut self, agent: u32) -> io::Result<()> {
+        let settings = self.at(0)?;
+        // SAFETY: mapped and aligned.
+        let word = unsafe { AtomicU32::from_ptr(ptr::addr_of_mut!((*settings).agent)) };
+        word.store(agent, Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Sets the levels that callers are looked up at.
     pub fn set_caller_levels(&mut self, levels: u32) -> io::Result<()> {
         let settings = self.at(0)?;

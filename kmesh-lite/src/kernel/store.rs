@@ -8,10 +8,11 @@
 //! * `kmesh-tables-VERSION-SET-MAP`, `kmesh-sockets-VERSION-SET-MAP`: a map of a set; a set is
 //!   named by the id of its first map, so that a later one has a higher number
 
-use super::fault;
+use super::object::ByName;
+use super::{bpf, fault};
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Keeps descriptors until it is told to let go, or the service is stopped.
 ///
@@ -137,6 +138,23 @@ pub fn keep(store: &dyn Store, name: &Name, fd: BorrowedFd<'_>) {
         );
     }
     fault::point();
+}
+
+/// Hands a whole group of maps to the store. Gives the names.
+pub fn keep_group(store: &dyn Store, group: Group, maps: &ByName) -> Vec<Name> {
+    let fds = || maps.values().map(AsFd::as_fd);
+    let set = fds().filter_map(|fd| bpf::map_id(fd).ok()).min();
+    let name = |map: &str| Name::Map {
+        group,
+        version: group.version(),
+        set: set.unwrap_or_default(),
+        map: map.to_owned(),
+    };
+    let names: Vec<_> = maps.keys().map(|map| name(map)).collect();
+    for (name, fd) in names.iter().zip(fds()) {
+        keep(store, name, fd);
+    }
+    names
 }
 
 /// Lets go of a descriptor.

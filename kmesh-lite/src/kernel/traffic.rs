@@ -4,10 +4,11 @@ use super::bpf::{Batch, io_error};
 use super::connections::Gone;
 use super::counters::{self, Counts};
 use super::object::{LoadError, adopt};
+use crate::health::Fates;
 use aya::Pod;
 use aya::maps::{IterableMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
 use kmesh_lite_common::{
-    Address, ArrivalKey, Durations, ServiceId, Traffic, TrafficKey, WaypointId,
+    Address, ArrivalKey, Durations, Ending, EndpointId, ServiceId, Traffic, TrafficKey, WaypointId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -144,6 +145,27 @@ impl TrafficMaps {
         }
         let sums = PerCpuValues::try_from(sums)?;
         self.sums.insert(to, sums, 0).map_err(io_error)
+    }
+
+    /// What became of connects to endpoints, without those through waypoints: their failures say nothing of endpoints.
+    pub fn fates(&self) -> io::Result<BTreeMap<EndpointId, Fates>> {
+        const BLAMED: [Ending; 4] = [
+            Ending::Refused,
+            Ending::TimedOut,
+            Ending::Unreachable,
+            Ending::Reset,
+        ];
+        let mut fates: BTreeMap<_, Fates> = BTreeMap::new();
+        for (key, sums) in all(&self.sums, Traffic::add)? {
+            let Some(endpoint) = key.endpoint.filter(|_| key.waypoint.is_none()) else {
+                continue;
+            };
+            let of_endpoint = fates.entry(endpoint).or_default();
+            of_endpoint.established += sums.established;
+            let failed = BLAMED.iter().map(|ending| sums.failed[ending.0 as usize]);
+            of_endpoint.failed += failed.sum::<u64>();
+        }
+        Ok(fates)
     }
 
     pub fn read(&self) -> io::Result<Accounts> {

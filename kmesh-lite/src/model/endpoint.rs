@@ -1,7 +1,7 @@
 //! Membership of a backend in a service.
 
-use super::{Place, PortMapping};
-use std::net::IpAddr;
+use super::{Check, OperatorState, Place, PortMapping, Protocol};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// An endpoint; its priority follows from its place, the host's and the service's preference.
@@ -16,6 +16,9 @@ pub struct Endpoint {
     pub place: Arc<Place>,
     /// Share of new connections relative to the others at its priority; 0 for none.
     pub weight: u32,
+    /// How it is checked, if it is. Shared by many.
+    pub check: Option<Arc<Check>>,
+    pub state: OperatorState,
 }
 
 impl Endpoint {
@@ -29,5 +32,22 @@ impl Endpoint {
     /// The port that connects to a port of its service arrive at.
     pub fn port(&self, mapping: &PortMapping) -> u16 {
         self.own_port(mapping).unwrap_or(mapping.target)
+    }
+
+    /// The endpoint as the file could name it: its address, with its port where it has one of its own and the service
+    /// has no other, or with each of its own ports.
+    pub fn title(&self, of_service: &[PortMapping]) -> String {
+        match (self.ports.as_slice(), of_service) {
+            ([], _) => self.address.to_string(),
+            ([own], [_]) => SocketAddr::new(self.address, own.target).to_string(),
+            (own, _) => {
+                let own = own.iter().map(|own| match own.protocol {
+                    Protocol::Tcp => format!("{} = {}", own.port, own.target),
+                    protocol => format!("{}/{protocol} = {}", own.port, own.target),
+                });
+                let own: Vec<_> = own.collect();
+                format!("{} ({})", self.address, own.join(", "))
+            }
+        }
     }
 }

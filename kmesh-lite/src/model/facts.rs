@@ -14,9 +14,76 @@ pub struct Facts {
     pub own_addresses: BTreeSet<IpAddr>,
     /// Cgroups by the names that the mesh has for them. A unit may have none, or several.
     pub cgroups: BTreeMap<CgroupRef, Vec<Cgroup>>,
-    /// Endpoints that take no new connections for now, whatever their weight, by service. An endpoint that is not
-    /// named here is usable, and one that no mesh has may be named.
-    pub unusable: OrdMap<Name, Arc<BTreeSet<Membership>>>,
+    /// How endpoints stand that are not as the mesh says, by service. One that no mesh has may be named.
+    pub standings: OrdMap<Name, Arc<Standings>>,
+}
+
+/// Of one service.
+pub type Standings = BTreeMap<Membership, Standing>;
+
+/// How an endpoint stands at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Why it takes no new connections, if it takes none.
+    pub down: Option<Down>,
+    /// In place of the weight that the mesh says.
+    pub weight: Option<u32>,
+    /// Of its weight, in percent, from 1 to [`Standing::WHOLE`]: less while it comes back slowly.
+    pub share: u8,
+}
+
+/// Why an endpoint takes no new connections. What the operator says goes before what probes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Down {
+    /// By the operator.
+    Drain,
+    /// By the operator.
+    Maintenance,
+    /// Probes fail.
+    Unhealthy,
+    /// Connections fail.
+    Ejected,
+}
+
+impl Down {
+    /// Whether the operator wants it so.
+    pub const fn is_meant(self) -> bool {
+        matches!(self, Self::Drain | Self::Maintenance)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "draining",
+            Self::Maintenance => "maintenance",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+impl Standing {
+    /// A share that is all of a weight.
+    pub const WHOLE: u8 = 100;
+
+    /// Of an endpoint that is down.
+    pub const fn down(why: Down) -> Self {
+        Self {
+            down: Some(why),
+            weight: None,
+            share: Self::WHOLE,
+        }
+    }
+}
+
+impl Default for Standing {
+    /// As the mesh says.
+    fn default() -> Self {
+        Self {
+            down: None,
+            weight: None,
+            share: Self::WHOLE,
+        }
+    }
 }
 
 /// What tells an endpoint from the others of its service.
@@ -33,8 +100,7 @@ pub struct Membership {
 pub struct EndpointFact {
     pub service: Name,
     pub endpoint: Membership,
-    /// Whether it may take new connections.
-    pub usable: bool,
+    pub standing: Standing,
 }
 
 impl From<&Endpoint> for Membership {
@@ -65,15 +131,15 @@ impl Facts {
 
     /// Takes a fact in.
     pub fn learn(&mut self, fact: EndpointFact) {
-        let of_service = self.unusable.entry(fact.service.clone()).or_default();
+        let of_service = self.standings.entry(fact.service.clone()).or_default();
         let members = Arc::make_mut(of_service);
-        if fact.usable {
+        if fact.standing == Standing::default() {
             members.remove(&fact.endpoint);
         } else {
-            members.insert(fact.endpoint);
+            members.insert(fact.endpoint, fact.standing);
         }
         if members.is_empty() {
-            self.unusable.remove(&fact.service);
+            self.standings.remove(&fact.service);
         }
     }
 }

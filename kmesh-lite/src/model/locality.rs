@@ -51,7 +51,8 @@ impl Scope {
         }
     }
 
-    fn of(self, place: &Place) -> Option<&str> {
+    /// Where something is, as far as it is known.
+    pub fn of(self, place: &Place) -> Option<&str> {
         match self {
             Self::Network => &place.network,
             Self::Region => &place.locality.region,

@@ -1,8 +1,8 @@
 //! All that a configuration says.
 
 use super::{
-    AccessLog, Backend, Caller, Capture, CgroupRef, Header, Limits, Name, OnRemove, Place,
-    Protocol, Service, Waypoint,
+    AccessLog, Backend, Caller, Capture, CgroupRef, Endpoint, Header, Limits, Name, OnRemove,
+    Place, Protocol, Service, Waypoint,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -34,8 +34,25 @@ pub struct Mesh {
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,
     pub services: OrdMap<Name, Arc<Service>>,
+    /// Whether any endpoint is probed.
+    pub is_checked: bool,
+    /// Addresses of the entries of `[endpoints]`.
+    pub endpoint_names: BTreeMap<Name, IpAddr>,
     /// Every address that is an endpoint of a service or captured itself.
     pub backends: OrdMap<IpAddr, Backend>,
+}
+
+/// Why a text means no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSuchEndpoint {
+    #[error("there is no service `{0}`")]
+    Service(String),
+    #[error("`{0}` is neither an address nor the name of an entry of `[endpoints]`")]
+    Name(String),
+    #[error("the service `{service}` has no endpoint `{endpoint}`")]
+    Of { service: String, endpoint: String },
+    #[error("no service has the endpoint `{0}`")]
+    Anywhere(String),
 }
 
 impl Mesh {
@@ -50,6 +67,46 @@ impl Mesh {
     pub fn has_datagrams(&self) -> bool {
         let mut ports = self.services.values().flat_map(|service| &service.ports);
         ports.any(|port| port.protocol == Protocol::Udp)
+    }
+
+    /// The endpoints that a text means: `SERVICE/ENDPOINT`, or `ENDPOINT` in every service that has it.
+    pub fn endpoints_named(&self, text: &str) -> Result<Vec<(&Name, &Endpoint)>, NoSuchEndpoint> {
+        let (service, wanted) = match text.split_once('/') {
+            Some((service, wanted)) => (Some(service), wanted),
+            None => (None, text),
+        };
+        let services: Vec<_> = match service {
+            None => self.services.iter().collect(),
+            Some(name) => match self.services.get_key_value(name) {
+                Some(service) => vec![service],
+                None => return Err(NoSuchEndpoint::Service(name.to_owned())),
+            },
+        };
+        let (address, port) = match (wanted.parse::<IpAddr>(), wanted.parse::<SocketAddr>()) {
+            (Ok(address), _) => (address, None),
+            (_, Ok(socket)) => (socket.ip(), Some(socket.port())),
+            _ => match self.endpoint_names.get(wanted) {
+                Some(address) => (*address, None),
+                None => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
+            },
+        };
+        let mut found = Vec::new();
+        for (name, service) in services {
+            let of_service = service.endpoints.iter().filter(|it| it.address == address);
+            let has_port = |it: &&Endpoint| {
+                let mut ports = service.ports.iter();
+                port.is_none_or(|port| ports.any(|mapping| it.port(mapping) == port))
+            };
+            found.extend(of_service.filter(has_port).map(|it| (name, it)));
+        }
+        match (found.is_empty(), service) {
+            (false, _) => Ok(found),
+            (true, Some(service)) => Err(NoSuchEndpoint::Of {
+                service: service.to_owned(),
+                endpoint: wanted.to_owned(),
+            }),
+            (true, None) => Err(NoSuchEndpoint::Anywhere(wanted.to_owned())),
+        }
     }
 
     /// How many endpoints there are, counted in every service that they belong to.

@@ -1,8 +1,9 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Endpoint, Name, OnRemove, Policy, Protocol, Scope};
+use super::{Eject, Endpoint, Name, OnRemove, Policy, Protocol, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A service. Lists are sorted and without repetition, so that the order of a file cannot matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +15,26 @@ pub struct Service {
     /// Empty under `random`.
     pub prefer: Vec<Scope>,
     pub waypoint: Option<Name>,
+    pub on_all_down: OnAllDown,
+    /// A priority takes all connections while so many hundredths of its usable weight are all of its weight; what it
+    /// cannot take goes to the next one. None: the nearest priority that has a usable endpoint takes all.
+    pub overprovision: Option<u32>,
+    /// How long an endpoint that comes back takes to get all of its share.
+    pub slow_start: Option<Duration>,
+    /// None: whatever becomes of connections.
+    pub eject: Option<Eject>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
     pub on_remove: OnRemove,
+}
+
+/// What becomes of connections while no endpoint that the policy allows is healthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnAllDown {
+    #[default]
+    Refuse,
+    /// Endpoints that probes or connections found to be down are used as if they were not.
+    UseAll,
 }
 
 /// The ways in which the endpoints of a service have ports of their own. Two ports of the service share a

@@ -169,9 +169,12 @@ impl View<'_> {
     }
 
     fn endpoint(&self, listed: &Listed, frontends: &[&Frontend]) -> String {
-        let frontends = || frontends.iter().copied();
+        let ports = frontends.iter().map(|it| it.key.port.get());
         match self.0.address(listed) {
-            Some(address) => title(address, &own_ports(frontends(), listed), frontends()),
+            Some(address) => {
+                let own = own_ports(frontends.iter().copied(), listed);
+                title(address, &own, ports)
+            }
             None => "an unknown backend".to_owned(),
         }
     }

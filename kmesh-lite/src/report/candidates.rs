@@ -158,7 +158,7 @@ mod tests {
     use crate::api::Explanation;
     use crate::config::{Fragments, Host, Loader, Origin};
     use crate::kernel::Snapshot;
-    use crate::model::{EndpointFact, Facts, Protocol};
+    use crate::model::{Down, EndpointFact, Facts, Protocol, Standing};
     use crate::report::{Client, explain};
     use crate::tables::{Actual, Counters, build};
     use kmesh_lite_ebpf::Outcome;
@@ -194,7 +194,7 @@ mod tests {
             facts.learn(EndpointFact {
                 service: "web".parse().unwrap(),
                 endpoint: (&mesh.services["web"].endpoints[*number]).into(),
-                usable: false,
+                standing: Standing::down(Down::Unhealthy),
             });
         }
         let built = build(&mesh, &facts, &Actual::default(), 0);

@@ -1,6 +1,7 @@
 //! What the kernel holds, with what only the file knows: localities, and endpoints of weight 0.
 
 use super::count;
+use super::health::{Known, endpoint_health};
 use super::open::Open;
 use super::traffic::ByWhom;
 use crate::api::{
@@ -16,7 +17,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What the kernel holds, in the words of `mesh`: the last one that was applied, if there is one.
-pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> DatapathStatus {
+pub fn status(
+    snapshot: &Snapshot,
+    mesh: Option<&Mesh>,
+    facts: &Facts,
+    known: &Known,
+) -> DatapathStatus {
     let attached = snapshot.attached.iter();
     let absent = mesh.map_or_else(Vec::new, |mesh| super::absent(mesh, facts));
     let nothing = Mesh::default();
@@ -26,7 +32,7 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
         attached: attached.map(|path| path.display().to_string()).collect(),
         absent,
         callers: callers(mesh, facts),
-        services: services(snapshot, mesh),
+        services: services(snapshot, mesh, known),
         outcomes: outcomes(&snapshot.counters),
         capacity: capacity(snapshot, limits),
     }
@@ -36,7 +42,7 @@ pub fn status(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Datapa
 /// endpoints of weight 0 and the units of
 /// special callers stay unknown, because only the file has them.
 pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<Status, Failure> {
-    let mut datapath = status(snapshot, None, &Facts::default());
+    let mut datapath = status(snapshot, None, &Facts::default(), &Known::default());
     let verdict = format!(
         "{why}; the kernel goes on with {} over {}",
         count(datapath.services.len(), "service"),
@@ -104,7 +110,7 @@ fn callers(mesh: &Mesh, facts: &Facts) -> Vec<CallerStatus> {
 }
 
 /// Services by name.
-fn services(snapshot: &Snapshot, mesh: &Mesh) -> Vec<ServiceStatus> {
+fn services(snapshot: &Snapshot, mesh: &Mesh, known: &Known) -> Vec<ServiceStatus> {
     let tables = &snapshot.tables;
     let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
     for frontend in tables.rows.frontends.values() {
@@ -118,6 +124,7 @@ fn services(snapshot: &Snapshot, mesh: &Mesh) -> Vec<ServiceStatus> {
         open: Open::count(&snapshot.connections),
         traffic: ByWhom::new(&snapshot.accounts),
         mesh,
+        known,
     };
     let rows = tables.rows.services.iter();
     let mut services: Vec<_> = rows
@@ -172,6 +179,7 @@ struct View<'a> {
     open: Open,
     traffic: ByWhom,
     mesh: &'a Mesh,
+    known: &'a Known,
 }
 
 impl View<'_> {
@@ -207,29 +215,39 @@ impl View<'_> {
     ) -> Vec<PriorityStatus> {
         let mut priorities: BTreeMap<usize, PriorityStatus> = BTreeMap::new();
         let meant = Meant::new(meant);
+        let name = self.mesh.services.get_key_value(row.name.as_str());
         for (priority, in_use, listed) in self.members(row) {
             let Some(address) = self.tables.address(&listed) else {
                 continue;
             };
             let own = own_ports(frontends.iter().copied(), &listed);
             let endpoint = meant.find(address, &own);
+            // A range may have endpoints of the next priorities, too.
             let priority = match (priority, endpoint) {
-                (Some(priority), _) => priority,
-                (None, Some((service, endpoint))) => self.priority(service, endpoint),
+                (_, Some((service, endpoint))) => self.priority(service, endpoint),
+                (Some(priority), None) => priority,
                 // Only the file knows the priority of an endpoint that takes no new connections.
                 (None, None) => continue,
             };
             let status = EndpointStatus {
-                endpoint: title(address, &own, frontends.iter().copied()),
+                endpoint: title(address, &own, frontends.iter().map(|it| it.key.port.get())),
                 address: address.to_string(),
                 ports: own.into_iter().map(named).collect(),
                 locality: endpoint
                     .map_or_else(String::new, |(_, it)| it.place.locality.to_string()),
-                weight: listed.weight,
+                weight: endpoint
+                    .zip(name)
+                    .map_or(listed.weight, |((_, it), (name, _))| {
+                        let ordered = self.known.health.orders.weight(name, it);
+                        ordered.unwrap_or(it.weight)
+                    }),
                 waypoint: self.behind(&listed),
                 connects: self.connects(&listed),
                 open_connections: self.open.of_endpoint(listed.id),
                 traffic: self.traffic.endpoint(listed.id),
+                health: endpoint.zip(name).and_then(|((service, it), (name, _))| {
+                    endpoint_health(self.known, name, service, it)
+                }),
             };
             let of_priority = priorities.entry(priority).or_default();
             of_priority.priority = priority;

@@ -46,7 +46,7 @@ fn of_service(
         let own = own_ports(frontends.iter().copied(), &listed);
         let titled = Titled {
             service: row.name.to_string(),
-            endpoint: title(address, &own, frontends.iter().copied()),
+            endpoint: title(address, &own, frontends.iter().map(|it| it.key.port.get())),
             is_drained,
         };
         Some((listed.id?, titled))

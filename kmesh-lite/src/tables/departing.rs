@@ -59,7 +59,7 @@ pub fn departing(
             departing.entry(id).or_insert_with(|| Departing {
                 id,
                 service: row.name.to_string(),
-                endpoint: title(address, &ports, own.iter().copied()),
+                endpoint: title(address, &ports, own.iter().map(|it| it.key.port.get())),
                 on_remove,
                 peers: tables.peers(&listed),
             });

@@ -4,7 +4,7 @@ use super::Tables;
 use super::alias;
 use super::build::{Builder, ID};
 use super::ids::Mix;
-use crate::model::{self, Columns};
+use crate::model::{self, Columns, Down, Standing};
 use kmesh_lite_common::{
     Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
     ServiceId,
@@ -97,6 +97,16 @@ impl Tables {
         })
     }
 
+    /// The endpoints of a service, each with its counter.
+    pub fn counters_of(&self, row: &Service) -> Vec<(IpAddr, Vec<Port>, EndpointId)> {
+        // Families mostly share their ranges.
+        let firsts: BTreeMap<_, _> = ranges(row).map(|range| (range.first, range)).collect();
+        let listed = firsts.into_values().flat_map(|range| self.listed(range));
+        listed
+            .filter_map(|listed| Some((self.address(&listed)?, listed.ports, listed.id?)))
+            .collect()
+    }
+
     /// The counters of all endpoints.
     pub fn endpoint_ids(&self) -> BTreeSet<EndpointId> {
         let rows = self.endpoints.values().flat_map(|rows| rows.iter());
@@ -122,16 +132,12 @@ pub fn own_ports<'a>(
 
 /// The endpoint as the file could name it: `address`, `address:port` where the service has one port, or
 /// `address (80 = 8081, 443 = 8443)`.
-pub fn title<'a>(
-    address: IpAddr,
-    own: &OwnPorts,
-    frontends: impl IntoIterator<Item = &'a Frontend>,
-) -> String {
+pub fn title(address: IpAddr, own: &OwnPorts, of_service: impl IntoIterator<Item = u16>) -> String {
     let ports: BTreeSet<_> = own.values().collect();
     let Some(port) = ports.first() else {
         return address.to_string();
     };
-    let of_service: BTreeSet<_> = frontends.into_iter().map(|it| it.key.port).collect();
+    let of_service: BTreeSet<_> = of_service.into_iter().collect();
     if of_service.len() == 1 && ports.len() == 1 {
         return SocketAddr::new(address, **port).to_string();
     }
@@ -150,7 +156,37 @@ pub struct Placing {
     endpoint: EndpointId,
     /// By column; empty if it has none.
     own_ports: Vec<Option<u16>>,
-    weight: u32,
+    pub weight: u32,
+    /// Of the weight, in percent.
+    pub share: u8,
+    down: Option<Down>,
+}
+
+impl Placing {
+    pub fn takes_connections(&self) -> bool {
+        self.weight > 0 && self.down.is_none()
+    }
+
+    /// Forgets what was found of it; what the operator wants stays.
+    pub fn use_anyway(&mut self) {
+        self.down = self.down.filter(|down| down.is_meant());
+    }
+}
+
+/// The weights of the members of a range, so that each has its share.
+fn weights(members: &[Placing]) -> Vec<u32> {
+    if members.iter().all(|it| it.share == Standing::WHOLE) {
+        return members.iter().map(|it| it.weight).collect();
+    }
+    let shared = |it: &Placing| u64::from(it.weight) * u64::from(it.share);
+    let total: u64 = members.iter().map(shared).sum();
+    // Where a sum would be too large for a row, shares are a little coarser.
+    let unit = match u32::try_from(total) {
+        Ok(_) => 1,
+        Err(_) => u64::from(Standing::WHOLE),
+    };
+    let weights = members.iter().map(|it| (shared(it) / unit).max(1));
+    weights.map(|it| it as u32).collect()
 }
 
 /// The counters that the endpoints of a service have, by address and ports.
@@ -180,6 +216,7 @@ impl Builder<'_> {
         counters: &CountersBefore,
         own_ports: Vec<Option<u16>>,
         endpoint: &model::Endpoint,
+        standing: Standing,
     ) -> Placing {
         let address = endpoint.address.into();
         let backend = BackendId::from_index(self.ids.backends.index(address)).expect(ID);
@@ -197,7 +234,9 @@ impl Builder<'_> {
             has_waypoint: meant.is_some_and(|backend| backend.waypoint.is_some()),
             endpoint: own.unwrap_or_else(new),
             own_ports,
-            weight: endpoint.weight,
+            weight: standing.weight.unwrap_or(endpoint.weight),
+            share: standing.share,
+            down: standing.down,
         }
     }
 
@@ -212,19 +251,23 @@ impl Builder<'_> {
         if members.is_empty() {
             return Range::default();
         }
+        let weights = match drained {
+            true => members.iter().map(|it| it.weight).collect(),
+            false => weights(members),
+        };
         let (mut rows, mut total): (Vec<Endpoint>, u32) = (Vec::new(), 0);
         for column in 0..columns.count() {
-            let of_column = members.iter().map(|it| {
+            let of_column = members.iter().zip(&weights).map(|(it, weight)| {
                 let port = it.own_ports.get(column).copied().flatten();
                 let port = port.map(Port::new);
                 let member =
                     Member::new(it.backend, it.address, it.endpoint, port, it.has_waypoint);
-                (member, if drained { 0 } else { it.weight })
+                (member, if drained { 0 } else { *weight })
             });
             let mut placed;
             (placed, total) = alias::rows(&of_column.collect::<Vec<_>>());
-            for (row, member) in placed.iter_mut().zip(members) {
-                row.weight = member.weight;
+            for (row, weight) in placed.iter_mut().zip(&weights) {
+                row.weight = *weight;
             }
             rows.extend(placed);
         }

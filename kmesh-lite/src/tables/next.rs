@@ -103,7 +103,7 @@ impl<'a> Change<'a> {
         let waypoint = |mesh: &'a Mesh, name: &Name| mesh.waypoints.get(name);
         let differs = |name: &&Name| waypoint(&before.mesh, name) != waypoint(mesh, name);
         let services = before.mesh.services.diff(&mesh.services).map(key);
-        let facts_of_endpoints = before.facts.unusable.diff(&facts.unusable).map(key);
+        let facts_of_endpoints = before.facts.standings.diff(&facts.standings).map(key);
         let backends = before.mesh.backends.diff(&mesh.backends).map(key);
         let backends: BTreeSet<_> = backends.copied().collect();
         let behind = members_of_moved(&before.mesh, mesh, &backends);

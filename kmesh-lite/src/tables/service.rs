@@ -5,7 +5,8 @@ use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
 use super::endpoint::{Placing, length};
 use super::fields::{Field, Fields};
-use crate::model::{Columns, Endpoint, Family, Mesh, Name, Policy, Service, Table, priority};
+use super::spread::{self, ByPriority};
+use crate::model::{Columns, Family, Membership, Mesh, Name, Policy, Service, Table, priority};
 use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
 use std::fmt;
 use std::net::IpAddr;
@@ -108,18 +109,20 @@ impl Builder<'_> {
         let old = self.before.rows.services.get(&id);
         let columns = service.columns();
         let counters = self.counters_before(old);
-        let unusable = self.facts.unusable.get(name);
+        let standings = self.facts.standings.get(name);
         let mut members = Members::default();
         for endpoint in &service.endpoints {
             let own_ports = service.own_ports(&columns, endpoint);
-            let placing = self.placing(&counters, own_ports, endpoint);
-            let usable = unusable.is_none_or(|all| !all.contains(&endpoint.into()));
+            let standing = standings.and_then(|all| all.get(&Membership::from(endpoint)));
+            let standing = standing.copied().unwrap_or_default();
+            let placing = self.placing(&counters, own_ports, endpoint, standing);
             let priority = match service.policy {
                 Policy::Random => 0,
                 _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
             };
-            members.add(endpoint, usable, priority, placing);
+            members.add(endpoint.address, priority, placing);
         }
+        members.spread(service);
         let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
         let v6 = if members.has_v6 {
@@ -166,21 +169,27 @@ impl Builder<'_> {
 /// The endpoints of a service: those that take new connections by family and priority, and the others.
 #[derive(Default)]
 struct Members {
-    v4: [Vec<Placing>; PRIORITIES],
-    v6: [Vec<Placing>; PRIORITIES],
+    v4: ByPriority,
+    v6: ByPriority,
     /// Whether any endpoint is of IPv6, whatever its weight.
     has_v6: bool,
     drained: Vec<Placing>,
 }
 
 impl Members {
-    fn add(&mut self, endpoint: &Endpoint, usable: bool, priority: usize, placing: Placing) {
-        let family = Family::from(endpoint.address);
-        self.has_v6 |= family == Family::V6;
-        match family {
-            _ if endpoint.weight == 0 || !usable => self.drained.push(placing),
+    fn add(&mut self, address: IpAddr, priority: usize, placing: Placing) {
+        match Family::from(address) {
             Family::V4 => self.v4[priority].push(placing),
-            Family::V6 => self.v6[priority].push(placing),
+            Family::V6 => {
+                self.has_v6 = true;
+                self.v6[priority].push(placing);
+            }
         }
+    }
+
+    /// Leaves those that take connections at their priorities.
+    fn spread(&mut self, service: &Service) {
+        self.drained = spread::spread(&mut self.v4, service);
+        self.drained.extend(spread::spread(&mut self.v6, service));
     }
 }

@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Header, Limits, Mesh, Name, OnRemove, Place, Policy, PortMapping, Protocol,
-    Service, Speaker, Vip, Waypoint,
+    Backend, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove, OperatorState, Place,
+    Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -104,6 +104,8 @@ fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
         ports: Vec::new(),
         place: place.clone(),
         weight: 1,
+        check: None,
+        state: OperatorState::Ready,
     }
 }
 
@@ -120,6 +122,10 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         prefer: Vec::new(),
         waypoint: None,
         on_remove: OnRemove::Keep,
+        on_all_down: OnAllDown::Refuse,
+        overprovision: None,
+        slow_start: None,
+        eject: None,
         endpoints,
     }
 }

@@ -9,7 +9,7 @@ use crate::rounds::quantile;
 use crate::{Effort, Error};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
-use kmesh_lite::model::{CgroupRef, EndpointFact, Facts, Limits, Mesh};
+use kmesh_lite::model::{CgroupRef, Down, EndpointFact, Facts, Limits, Mesh, Standing};
 use kmesh_lite::reconcile::{Extent, Pass};
 use kmesh_lite::{plan, tables};
 use kmesh_lite_tests::cgroup::Cgroup;
@@ -108,7 +108,7 @@ pub fn with_one_unusable(facts: &Facts, mesh: &Mesh) -> Result<Facts, Error> {
     facts.learn(EndpointFact {
         service: name.clone(),
         endpoint: endpoint.into(),
-        usable: false,
+        standing: Standing::down(Down::Unhealthy),
     });
     Ok(facts)
 }

@@ -27,7 +27,7 @@ say "purge"
 mkdir /etc/kmesh/mesh.d
 echo '# of another package' >/etc/kmesh/mesh.d/other.toml
 dpkg --purge kmesh-lite
-[[ ! -e $config && -e /etc/kmesh/mesh.d/other.toml && ! -e /var/log/kmesh-lite ]]
+[[ ! -e $config && -e /etc/kmesh/mesh.d/other.toml && ! -e /var/log/kmesh-lite && ! -e /var/lib/kmesh-lite ]]
 is "$(systemctl show --value --property=LoadState "$agent")" not-found
 ! pgrep -u kmesh-agent || fail "an agent is left"
 is "$(find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name '*kmesh*')" ""

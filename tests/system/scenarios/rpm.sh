@@ -30,7 +30,7 @@ is "$(rpm -V kmesh-lite)" ""
 exits 0 kmesh-lite check
 man --warnings kmesh-lite >/dev/null
 rpm -e kmesh-lite
-[[ ! -e /etc/kmesh && ! -e /var/log/kmesh-lite && ! -e /usr/share/doc/kmesh-lite ]]
+[[ ! -e /etc/kmesh && ! -e /var/log/kmesh-lite && ! -e /var/lib/kmesh-lite && ! -e /usr/share/doc/kmesh-lite ]]
 
 say "a preset that says yes"
 echo 'enable kmesh-lite.service' >$presets/10-test.preset

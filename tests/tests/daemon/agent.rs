@@ -86,6 +86,9 @@ fn a_daemon_in_the_foreground_has_an_agent_without_any_right() {
     daemon.wait_until("the agent has reported", |daemon| {
         agent_of(daemon)["metrics"][0]["serving"] == true
     });
+    // It waited for the socket without a word.
+    let log = daemon.log();
+    assert!(!log.contains("the daemon is away"), "{log}");
     let pid = agent_of(&daemon)["pid"].as_i64().unwrap();
     assert_ne!(field(pid, "Uid:"), "0");
     assert_eq!(field(pid, "CapEff:"), "0000000000000000");
@@ -185,6 +188,12 @@ fn a_changed_file_is_followed_and_a_daemon_that_is_away_is_waited_for() {
     let away = metrics("[::1]:9901").unwrap();
     assert_eq!(away.status, 503);
     assert!(away.text.contains("nobody answers on"), "{away:?}");
+    let log = || fs::read_to_string(daemon.path("agent.log")).unwrap();
+    assert!(
+        eventually(|| log().contains("the daemon is away, and is asked again")),
+        "{}",
+        log()
+    );
     // Meanwhile the file says something else.
     daemon.save(&listening(&json!(["127.0.0.1:9902"])));
     daemon.launch_again(&[]);

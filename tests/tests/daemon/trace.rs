@@ -155,6 +155,64 @@ fn more_readers_than_there_may_be_are_told_so() {
     }
 }
 
+#[test]
+fn an_outcome_that_no_event_has_is_refused_with_what_was_meant() {
+    let Some((_host, _servers, daemon)) = start() else {
+        return;
+    };
+    let refused = daemon.verb(&["trace", "--outcome", "rejcted"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&refused.stderr);
+    for part in [
+        "there is no outcome `rejcted`",
+        "did you mean `rejected`?",
+        "`timed_out`",
+        "`refuse_no_endpoint`",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(readers(&daemon), 0);
+}
+
+#[test]
+fn what_is_not_in_the_mesh_is_warned_of_and_shown_once_it_is_there() {
+    let Some((_host, _servers, mut daemon)) = start() else {
+        return;
+    };
+    let mut command = Command::new(PROGRAM);
+    command.args(["trace", "--json", "--service", "webb"]);
+    command.args(["--endpoint", "127.0.0.2:81", "--socket"]);
+    command.arg(daemon.path("socket"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ends_with_us(&mut command).spawn().expect("the verb");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let service = next(&mut said);
+    assert!(
+        service.starts_with("warning: there is no service `webb` in the mesh"),
+        "{service}"
+    );
+    assert!(service.contains("did you mean `web`?"), "{service}");
+    let endpoint = next(&mut said);
+    assert!(
+        endpoint.starts_with("warning: there is no endpoint `127.0.0.2:81`"),
+        "{endpoint}"
+    );
+    assert!(endpoint.contains("did you mean `127.0.0.2`?"), "{endpoint}");
+
+    let added =
+        "[services.webb]\nvips = [\"10.96.0.13\"]\nports = [80]\nendpoints = [\"127.0.0.2:81\"]\n";
+    daemon.save(&limited(&format!("{MESH}{added}")));
+    daemon.wait_until("the service is there", |daemon| {
+        daemon.verb(&["status", "webb"]).status.success()
+    });
+    call("10.96.0.10:80").expect("an answer");
+    assert!(Client::tcp4().connect("10.96.0.13:80").is_err());
+    let mut heard = BufReader::new(child.stdout.take().expect("a pipe"));
+    let event: Value = serde_json::from_str(&next(&mut heard)).expect("JSON");
+    assert_eq!(event["service"], "webb");
+    interrupt(child);
+}
+
 /// Lines that say something, and how many were lost.
 fn count(lines: impl Iterator<Item = String>, until: u64) -> (u64, u64) {
     let (mut heard, mut lost) = (0, 0);

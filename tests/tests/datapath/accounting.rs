@@ -3,6 +3,7 @@
 use kmesh_lite_common::{Ending, Traffic};
 use kmesh_lite_tests::client::{Client, address};
 use kmesh_lite_tests::eventually::eventually;
+use kmesh_lite_tests::fates::MESH;
 use kmesh_lite_tests::host::{Host, Routed, Running, routed};
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
@@ -10,23 +11,6 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
-
-const MESH: &str = r#"
-    [services.web]
-    vips = ["10.96.0.10", "fd00:96::10"]
-    ports = ["80:8080"]
-    endpoints = ["127.0.0.2"]
-
-    [services.deaf]
-    vips = ["10.96.0.13"]
-    ports = ["80:9"]
-    endpoints = ["127.0.0.2"]
-
-    [services.nowhere]
-    vips = ["10.96.0.14"]
-    ports = ["80:8080"]
-    endpoints = ["203.0.113.9"]
-"#;
 
 /// All that was added up, whoever it was for.
 fn all(mesh: &Running) -> Traffic {
@@ -165,10 +149,10 @@ fn an_attempt_that_is_not_answered_is_counted() {
     listener.bind(&at.into()).expect("bind");
     listener.listen(0).expect("listen");
     let filling = TcpStream::connect(at).expect("the one that fills it");
-    // One gives up by itself, one is given up by its program.
+    // One gives up by itself after it asked again, one is given up by its program.
     let patient = Client::tcp4();
     let fd = patient.socket();
-    fd.set_tcp_user_timeout(Some(Duration::from_millis(200)))
+    fd.set_tcp_user_timeout(Some(Duration::from_millis(1_500)))
         .expect("TCP_USER_TIMEOUT");
     assert_eq!(patient.connect("10.96.0.10:80"), Err(Errno::ETIMEDOUT));
     let hasty = Client::tcp4();
@@ -180,6 +164,7 @@ fn an_attempt_that_is_not_answered_is_counted() {
     let all = settles(&mesh, |all| all.failures() == 2);
     assert_eq!(count(all.failed, Ending::TimedOut), 1, "{all:?}");
     assert_eq!(count(all.failed, Ending::Aborted), 1, "{all:?}");
+    assert!(all.retransmits >= 1, "{all:?}");
     drop(filling);
 }
 
@@ -460,7 +445,7 @@ fn rows_of_cgroups_that_are_gone_are_folded_by_a_full_pass() {
 #[test]
 fn connections_that_arrive_are_counted_by_where_they_came_from() {
     let Some((_host, mesh)) = host() else { return };
-    let listeners: Vec<_> = ["127.0.0.2:8080", "127.0.0.3:8080"]
+    let listeners: Vec<_> = ["127.0.0.2:8080", "127.0.0.9:8080"]
         .map(|at| TcpListener::bind(at).expect("a listener"))
         .into();
     let from = |source: &str, to: &str| {
@@ -472,7 +457,7 @@ fn connections_that_arrive_are_counted_by_where_they_came_from() {
     from("127.0.0.2", "10.96.0.10:80");
     from("127.0.0.2", "127.0.0.2:8080");
     from("127.0.0.1", "127.0.0.2:8080");
-    from("127.0.0.2", "127.0.0.3:8080");
+    from("127.0.0.2", "127.0.0.9:8080");
     for listener in &listeners {
         listener.accept().expect("a client");
     }

@@ -9,37 +9,11 @@ use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address, mapped};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
+use kmesh_lite_tests::fates::MESH;
 use kmesh_lite_tests::host::{Host, Running, routed};
 use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-
-const MESH: &str = r#"
-    [services.web]
-    vips = ["10.96.0.10", "fd00:96::10"]
-    ports = ["80:8080"]
-    endpoints = ["127.0.0.2"]
-
-    [services.deaf]
-    vips = ["10.96.0.13"]
-    ports = ["80:9"]
-    endpoints = ["127.0.0.2"]
-
-    [services.nowhere]
-    vips = ["10.96.0.14"]
-    ports = ["80:8080"]
-    endpoints = ["203.0.113.9"]
-
-    [services.nobody]
-    vips = ["10.96.0.12"]
-    ports = ["80:8080"]
-    endpoints = []
-
-    [services.dns]
-    vips = ["10.96.0.53", "fd00:96::53"]
-    ports = [{ port = 53, target = 5353, protocol = "udp" }]
-    endpoints = ["127.0.0.2"]
-"#;
 
 /// An address that no service has.
 const FOREIGN: &str = "127.0.0.2:8080";

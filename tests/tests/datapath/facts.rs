@@ -4,6 +4,7 @@ use kmesh_lite::model::{Endpoint, EndpointFact, Mesh, Name};
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::host::{mesh, routed};
 use kmesh_lite_tests::maps::{Maps, frontend_key};
+use kmesh_lite_tests::mesh::standing;
 
 const WEB: &str = r#"
     [services.web]
@@ -21,7 +22,7 @@ fn fact(service: &Name, endpoint: &Endpoint, usable: bool) -> EndpointFact {
     EndpointFact {
         service: service.clone(),
         endpoint: endpoint.into(),
-        usable,
+        standing: standing(usable),
     }
 }
 

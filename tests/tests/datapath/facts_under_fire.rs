@@ -5,7 +5,7 @@ use kmesh_lite::model::{EndpointFact, Mesh, Name, Service, Vip};
 use kmesh_lite_tests::client::call_address;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{self, Host, Stop};
-use kmesh_lite_tests::mesh::{mesh_of, plain};
+use kmesh_lite_tests::mesh::{mesh_of, plain, standing};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ impl Asked {
         Some(EndpointFact {
             service: self.name.clone(),
             endpoint: (&self.service.endpoints[endpoint]).into(),
-            usable,
+            standing: standing(usable),
         })
     }
 

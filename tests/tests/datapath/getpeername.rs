@@ -2,40 +2,9 @@
 
 use kmesh_lite_tests::client::{Client, address, mapped};
 use kmesh_lite_tests::echo::Echo;
+use kmesh_lite_tests::fates::MESH;
 use kmesh_lite_tests::host::routed;
 use nix::errno::Errno;
-
-const MESH: &str = r#"
-    [services.web]
-    vips = ["10.96.0.10", "fd00:96::10"]
-    ports = ["80:8080"]
-    endpoints = ["127.0.0.2"]
-
-    [services.other]
-    vips = ["10.96.0.11"]
-    ports = ["80:8080"]
-    endpoints = ["127.0.0.3"]
-
-    [services.nobody]
-    vips = ["10.96.0.12"]
-    ports = ["80:8080"]
-    endpoints = []
-
-    [services.deaf]
-    vips = ["10.96.0.13"]
-    ports = ["80:9"]
-    endpoints = ["127.0.0.2"]
-
-    [services.dns]
-    vips = ["10.96.0.53", "fd00:96::53"]
-    ports = [{ port = 53, target = 5353, protocol = "udp" }]
-    endpoints = ["127.0.0.2"]
-
-    [services.dns-two]
-    vips = ["10.96.0.54"]
-    ports = [{ port = 53, target = 5353, protocol = "udp" }]
-    endpoints = ["127.0.0.3"]
-"#;
 
 #[test]
 fn the_peer_name_is_the_virtual_address_for_every_family() {

@@ -5,6 +5,7 @@ use kmesh_lite_common::{Ending, Interest, Moment, MomentKind};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address};
 use kmesh_lite_tests::eventually::eventually;
+use kmesh_lite_tests::fates::MESH;
 use kmesh_lite_tests::host::{Host, Running};
 use kmesh_lite_tests::waypoint::Waypoint;
 use nix::errno::Errno;
@@ -15,36 +16,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const MESH: &str = r#"
+/// Beside the others, a service behind a waypoint that gets a header.
+const FAR: &str = r#"
     [waypoints.edge]
     address = "127.0.1.1:15008"
     header = "proxy-v2"
 
-    [services.web]
-    vips = ["10.96.0.10", "fd00:96::10"]
-    ports = ["80:8080"]
-    endpoints = ["127.0.0.2"]
-
     [services.far]
-    vips = ["10.96.0.11"]
+    vips = ["10.96.0.15"]
     ports = ["80:8080"]
     waypoint = "edge"
-
-    [services.empty]
-    vips = ["10.96.0.12"]
-    ports = ["80:8080"]
-    endpoints = []
-
-    [services.deaf]
-    vips = ["10.96.0.13"]
-    ports = ["80:9"]
-    endpoints = ["127.0.0.2"]
-
-    [services.nowhere]
-    vips = ["10.96.0.14"]
-    ports = ["80:8080"]
-    endpoints = ["203.0.113.9"]
 "#;
+
+fn mesh() -> String {
+    format!("{MESH}{FAR}")
+}
 
 /// Keeps what it hears.
 #[derive(Clone, Default)]
@@ -80,7 +66,7 @@ impl Ear {
 
 fn listening(interest: Interest) -> Option<(Host, Running, Ear, MomentsReader)> {
     let host = Host::new()?;
-    let mut mesh = host.run(MESH);
+    let mut mesh = host.run(&mesh());
     mesh.tell(interest).expect("told");
     let ear = Ear::default();
     let reader = mesh.moments().expect("the buffer").read(ear.clone());
@@ -169,7 +155,7 @@ fn what_goes_through_a_waypoint_is_told_without_its_header() {
     };
     let _waypoint = Waypoint::listen(15008);
     let client = Client::tcp4();
-    assert_eq!(client.connect("10.96.0.11:80"), Ok(()));
+    assert_eq!(client.connect("10.96.0.15:80"), Ok(()));
     let cookie = client.cookie();
     client.send(b"hello");
     client.finish();
@@ -295,7 +281,7 @@ fn nothing_is_told_while_nobody_wants_to_know() {
 fn what_a_full_buffer_loses_is_counted() {
     const CONNECTS: u64 = 8_000;
     let Some(host) = Host::new() else { return };
-    let mut mesh = host.run(MESH);
+    let mut mesh = host.run(&mesh());
     mesh.tell(Interest::ENDS).expect("told");
     for _ in 0..CONNECTS {
         let client = Client::tcp4();

@@ -1,7 +1,7 @@
 //! Endpoints with ports of their own, and the counters of endpoints.
 
 use kmesh_lite::model::{Facts, Mesh};
-use kmesh_lite::report;
+use kmesh_lite::report::{self, Known};
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{self, Host, Running};
@@ -23,7 +23,7 @@ fn draw(to: &str, connects: u64) -> Spread {
 /// The connects that `status` shows, by service and endpoint.
 fn counted(running: &mut Running, mesh: &Mesh) -> BTreeMap<String, u64> {
     let snapshot = running.snapshot().expect("a snapshot");
-    let status = report::status(&snapshot, Some(mesh), &Facts::default());
+    let status = report::status(&snapshot, Some(mesh), &Facts::default(), &Known::default());
     let mut counted = BTreeMap::new();
     for service in status.services {
         for endpoint in service.priorities.into_iter().flat_map(|it| it.endpoints) {

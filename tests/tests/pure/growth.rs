@@ -6,7 +6,7 @@ use kmesh_lite::model::{Cgroup, Facts, Limits, Mesh, Table};
 use kmesh_lite::reconcile::{self, Extent, Left, Port, ReconcileError};
 use kmesh_lite::tables::Tables;
 use kmesh_lite_common::EndpointId;
-use kmesh_lite_tests::mesh::{Draft, chain, connects, facts, tight, universe, unusable};
+use kmesh_lite_tests::mesh::{Draft, chain, connects, facts, standings, tight, universe};
 use kmesh_lite_tests::pass::{Answers, answers, settled};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<(Mesh, Facts)>> {
             let limits = tight(&mesh);
             let limits = Limits::each(|table| limits.of(table).max(1), 1);
             let mesh = Mesh { limits, ..mesh };
-            let facts = unusable(&host, &mesh, bits);
+            let facts = standings(&host, &mesh, bits);
             (mesh, facts)
         };
         meshes.map(step).collect()

@@ -4,7 +4,7 @@ use kmesh_lite::maps::{Faulty, Memory};
 use kmesh_lite::model::{Facts, Limits, Mesh, Vip};
 use kmesh_lite::reconcile::{Left, Prepared, apply, prepare, prepare_next};
 use kmesh_lite::tables::{check, check_since};
-use kmesh_lite_tests::mesh::{Draft, chain, facts, mesh_of, plain, tight, unusable};
+use kmesh_lite_tests::mesh::{Draft, chain, facts, mesh_of, plain, standing, standings, tight};
 use kmesh_lite_tests::pass::{filled, pass, watch};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Steps> {
                 if *moves {
                     host = other_host.clone();
                 }
-                steps.push((mesh.clone(), unusable(&host, &mesh, bits & others)));
+                steps.push((mesh.clone(), standings(&host, &mesh, bits & others)));
             }
         }
         steps
@@ -160,7 +160,7 @@ fn a_fact_about_an_endpoint_reads_and_writes_its_service() {
     facts.learn(kmesh_lite::model::EndpointFact {
         service: name.clone(),
         endpoint: (&service.endpoints[7]).into(),
-        usable: false,
+        standing: standing(false),
     });
     let prepared = prepare_next(&mut maps, &left, &mesh, &facts)
         .unwrap()

@@ -13,6 +13,11 @@ pub fn lower(merged: &Merged<'_>, accounting: bool, report: &mut Diagnostics) ->
         report.push(problem.help("remove `enabled = false` under `[accounting]`"));
     }
     if let Some(written) = &text.services {
+        if written.items.is_empty() && written.whole {
+            let spot = Spot::new(anchor, written.span);
+            let problem = spot.warning("nothing is logged: `services` is empty");
+            report.push(problem.help("leave `services` out to log connections to every service"));
+        }
         let unknown = |name: &str| !merged.services.contains_key(name);
         for name in written
             .items

@@ -4,6 +4,7 @@ use super::super::Host;
 use super::super::endpoint::VipText;
 use super::address::{is_own, unusable};
 use super::endpoint::SharedEndpoints;
+use super::metrics::Written;
 use super::service::LoweredService;
 use super::waypoint::Waypoints;
 use super::{Diagnostics, Spot};
@@ -21,12 +22,14 @@ pub struct Everything<'c, 'a> {
     pub shared: &'c SharedEndpoints<'a>,
     pub services: &'c [LoweredService<'a>],
     pub backends: &'c OrdMap<IpAddr, Backend>,
+    pub listeners: &'c Written<'a>,
 }
 
 pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     let frontends = frontends(mesh, report);
     let vips = vips(mesh);
     waypoints_at_vips(mesh, &frontends, &vips, report);
+    listeners_at_vips(mesh, &frontends, report);
     endpoints_at_vips(mesh, &vips, report);
     waypoint_cycles(mesh, report);
     hostnames(mesh.services, report);
@@ -157,6 +160,26 @@ fn waypoints_at_vips(
                 .expected("the address that the proxy itself listens on")
                 .related(vip.place(), "the virtual address"),
         );
+    }
+}
+
+/// What captured programs ask a listener at a frontend goes to the endpoints of the service.
+fn listeners_at_vips(
+    mesh: &Everything<'_, '_>,
+    frontends: &Frontends<'_, '_>,
+    report: &mut Diagnostics,
+) {
+    for (at, spot) in mesh.listeners {
+        let Some(owner) = frontends.get(&(at.ip(), at.port(), Protocol::Tcp)) else {
+            continue;
+        };
+        let message = format!("`{at}` is a frontend of the service `{}`", owner.name());
+        let problem = spot.warning(message);
+        let problem = match vip_spot(owner, at.ip()) {
+            Some(vip) => problem.related(vip.place(), "the virtual address"),
+            None => problem,
+        };
+        report.push(problem.help("connections to it go to the endpoints of that service: listen at another address or port"));
     }
 }
 

@@ -1,17 +1,19 @@
 //! `[endpoints]`, and the endpoints of a service.
 
 use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
+use super::super::health::HealthField;
 use super::super::piece::Anchor;
 use super::super::read::At;
 use super::super::scalar::Address;
 use super::super::span::Span;
 use super::address::unusable;
+use super::health::{self, Checks, Said};
 use super::merge::{Entry, Merged};
 use super::own_port::ServicePorts;
 use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
-use crate::model::{Endpoint, Name, Place, PortMapping};
+use crate::model::{Endpoint, Name, OperatorState, Place, PortMapping};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,8 +26,16 @@ pub struct LoweredEndpoint<'a> {
     pub waypoint: Option<Name>,
     /// Where it is.
     pub resolved: Arc<Place>,
+    pub state: OperatorState,
     place: PlaceText<'a>,
     weight: u32,
+}
+
+impl<'a> LoweredEndpoint<'a> {
+    /// What it says of its checks.
+    pub fn health(&self) -> Option<&'a HealthField> {
+        self.entry.text?.health.as_ref()
+    }
 }
 
 pub type SharedEndpoints<'a> = BTreeMap<&'a str, LoweredEndpoint<'a>>;
@@ -36,6 +46,7 @@ pub fn shared<'a>(
     merged: &'a Merged<'a>,
     places: &mut PlaceTable<'a>,
     waypoints: &Waypoints<'a>,
+    said: &Said,
     report: &mut Diagnostics,
 ) -> SharedEndpoints<'a> {
     let mut shared = SharedEndpoints::new();
@@ -50,6 +61,7 @@ pub fn shared<'a>(
             address: entry.text.and_then(|text| text.address.0.as_ref()),
             waypoint: None,
             resolved: Arc::default(),
+            state: OperatorState::Ready,
             place: PlaceText::default(),
             weight: DEFAULT_WEIGHT,
         };
@@ -59,6 +71,8 @@ pub fn shared<'a>(
             // Also of one that no service uses.
             found.resolved = places.resolve(found.place, report);
             found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
+            found.state = text.state.map_or(OperatorState::Ready, |state| state.0);
+            health::laid_over(entry.anchor, text.health.as_ref(), said, report);
             let clients = found
                 .address
                 .filter(|address| address.value.0.is_ipv4())
@@ -78,6 +92,15 @@ pub fn shared<'a>(
         shared.insert(name, found);
     }
     shared
+}
+
+/// The addresses of all entries that have a good one.
+pub fn names(shared: &SharedEndpoints<'_>) -> BTreeMap<Name, IpAddr> {
+    let named = shared.values().filter_map(|found| {
+        let address = found.address?.value.0;
+        Some((found.entry.name.value.clone(), address))
+    });
+    named.collect()
 }
 
 fn same_address(
@@ -111,6 +134,15 @@ fn check_address(spot: Spot<'_>, ip: IpAddr, report: &mut Diagnostics) {
     }
 }
 
+/// What endpoints of a service have in common.
+pub struct OfService<'c, 'a> {
+    pub anchor: Anchor<'a>,
+    pub ports: &'c ServicePorts<'c>,
+    /// What the service says of checks.
+    pub health: &'c Said,
+    pub shared: &'c SharedEndpoints<'a>,
+}
+
 /// An endpoint of a service, and where it is written.
 pub struct Item {
     pub endpoint: Endpoint,
@@ -119,32 +151,51 @@ pub struct Item {
 
 /// The endpoints of a service, by address. Those that cannot be resolved are left out.
 pub fn of_service<'a>(
-    anchor: Anchor<'a>,
+    service: &OfService<'_, 'a>,
     written: &'a [At<EndpointText>],
-    ports: &ServicePorts<'_>,
-    shared: &SharedEndpoints<'a>,
     places: &mut PlaceTable<'a>,
     report: &mut Diagnostics,
 ) -> Vec<Item> {
+    let OfService {
+        anchor,
+        ports,
+        shared,
+        ..
+    } = *service;
     let mut items = Vec::with_capacity(written.len());
+    let mut checks = Checks::default();
+    let check_of_service = checks.of(service.health);
     for At { span, value } in written {
         let found = match value {
-            EndpointText::Address(ip, _) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
+            EndpointText::Address(ip, _) => Some(Resolved::at(*ip)),
             EndpointText::Name(name) => by_name(Spot::new(anchor, *span), name, shared, report),
             EndpointText::Table(table) => from_table(anchor, table, shared, report),
         };
         let own_ports = ports.own(Spot::new(anchor, *span), value, report);
-        let (Some((address, place, weight)), Some(own_ports)) = (found, own_ports) else {
+        let (Some(found), Some(own_ports)) = (found, own_ports) else {
             continue;
         };
+        let address = found.address;
         if !matches!(value, EndpointText::Name(_)) {
             check_address(Spot::new(anchor, *span), address, report);
         }
         let endpoint = Endpoint {
             address,
             ports: own_ports,
-            place: places.resolve(place, report),
-            weight,
+            place: places.resolve(found.place, report),
+            weight: found.weight,
+            check: match (found.own_health, found.shared_health) {
+                (None, None) => check_of_service.clone(),
+                (own, of_entry) => {
+                    // What is wrong with the entry is said where it stands.
+                    let said = of_entry.map_or_else(
+                        || service.health.clone(),
+                        |entry| Said::from(entry).over(service.health),
+                    );
+                    checks.of(&health::laid_over(anchor, own, &said, report))
+                }
+            },
+            state: found.state,
         };
         items.push(Item {
             endpoint,
@@ -170,7 +221,29 @@ fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
     (item.endpoint.address, &item.endpoint.ports)
 }
 
-type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
+/// What an endpoint says, with what the entry says that it names.
+struct Resolved<'a> {
+    address: IpAddr,
+    place: PlaceText<'a>,
+    weight: u32,
+    state: OperatorState,
+    own_health: Option<&'a HealthField>,
+    shared_health: Option<&'a HealthField>,
+}
+
+impl Resolved<'_> {
+    /// One that says no more than its address.
+    fn at(address: IpAddr) -> Self {
+        Self {
+            address,
+            place: PlaceText::default(),
+            weight: DEFAULT_WEIGHT,
+            state: OperatorState::Ready,
+            own_health: None,
+            shared_health: None,
+        }
+    }
+}
 
 fn from_table<'a>(
     anchor: Anchor<'a>,
@@ -180,13 +253,18 @@ fn from_table<'a>(
 ) -> Option<Resolved<'a>> {
     let labels = [&table.network, &table.node, &table.cluster];
     let place = PlaceText::new(anchor, &table.locality, labels);
-    let (address, defaults, weight) = match (&table.address, &table.name) {
-        (Some(address), _) => (address.value.0.0, PlaceText::default(), DEFAULT_WEIGHT),
+    let found = match (&table.address, &table.name) {
+        (Some(address), _) => Resolved::at(address.value.0.0),
         (None, Some(name)) => by_name(Spot::new(anchor, name.span), &name.value.0, shared, report)?,
         (None, None) => return None,
     };
-    let weight = table.weight.map_or(weight, |weight| weight.0);
-    Some((address, place.or(defaults), weight))
+    Some(Resolved {
+        place: place.or(found.place),
+        weight: table.weight.map_or(found.weight, |weight| weight.0),
+        state: table.state.map_or(found.state, |state| state.0),
+        own_health: table.health.as_ref(),
+        ..found
+    })
 }
 
 fn by_name<'a>(
@@ -199,7 +277,13 @@ fn by_name<'a>(
         report.unknown(spot, "endpoint", "endpoints", name.as_str(), shared);
         return None;
     };
-    Some((found.address?.value.0, found.place, found.weight))
+    Some(Resolved {
+        place: found.place,
+        weight: found.weight,
+        state: found.state,
+        shared_health: found.health(),
+        ..Resolved::at(found.address?.value.0)
+    })
 }
 
 /// The address that an endpoint of a service comes to.

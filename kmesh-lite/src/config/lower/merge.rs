@@ -1,6 +1,7 @@
 //! The tables of all files, by name.
 
 use super::super::endpoint::{LocalityText, SharedEndpoint};
+use super::super::health::HealthText;
 use super::super::piece::{Anchor, Piece, Pieces};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
@@ -89,6 +90,7 @@ pub struct Merged<'a> {
     pub accounting: Single<'a, AccountingText>,
     pub metrics: Single<'a, MetricsText>,
     pub access_log: Single<'a, AccessLogText>,
+    pub health: Single<'a, HealthText>,
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
@@ -122,6 +124,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         accounting,
         metrics,
         access_log,
+        health,
         limits,
         localities,
         waypoints,
@@ -159,6 +162,14 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         &mut merged.access_log,
         from,
         access_log,
+        |t| t.span,
+        report,
+    );
+    single(
+        "health",
+        &mut merged.health,
+        from,
+        health,
         |t| t.span,
         report,
     );

@@ -11,14 +11,17 @@ use super::super::port::PortText;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
 use super::backend::AtAddresses;
-use super::endpoint::{self, Item, SharedEndpoints};
+use super::endpoint::{self, Item, OfService, SharedEndpoints};
+use super::health::{self, Said};
 use super::merge::ServiceEntry;
 use super::nearness::{self, Failover};
 use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Services, Spot, hidden, udp};
-use crate::model::{Name, OnRemove, Place, Policy, PortMapping, Protocol, Scope, Service, Vip};
+use crate::model::{
+    Name, OnRemove, Place, Policy, PortMapping, Probe, Protocol, Scope, Service, Vip,
+};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub struct Context<'c, 'a> {
     pub host: &'c Host,
     pub node: &'c Place,
     pub vip_ranges: &'c [IpNetwork],
+    /// What `[health]` says.
+    pub health: &'c Said,
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
     pub at_addresses: &'c AtAddresses<'a>,
@@ -90,14 +95,21 @@ impl<'a> One<'_, 'a> {
             mappings: &ports,
             whole: self.text.ports.0.as_ref().is_some_and(|list| list.whole),
         };
+        let said = self.text.health.as_ref();
+        let said = health::laid_over(self.anchor, said, self.context.health, report);
+        let of_service = OfService {
+            anchor: self.anchor,
+            ports: &service_ports,
+            health: &said,
+            shared: self.context.shared,
+        };
         let items = endpoint::of_service(
-            self.anchor,
+            &of_service,
             written.map_or(&[], |list| &list.items),
-            &service_ports,
-            self.context.shared,
             places,
             report,
         );
+        self.probed(&items, report);
         service_ports.check_number(self.spot, &items, report);
         // What could not be read might be an endpoint of either family.
         let whole = self.text.sound
@@ -136,6 +148,10 @@ impl<'a> One<'_, 'a> {
             policy,
             prefer,
             waypoint,
+            on_all_down: value(&self.text.on_all_down, |it| it.0).unwrap_or_default(),
+            overprovision: self.overprovision(policy, report),
+            slow_start: value(&self.text.slow_start, |it| it.0),
+            eject: said.eject(),
             endpoints,
             on_remove: match &self.text.on_remove {
                 Some(written) => written.value.0,
@@ -149,6 +165,7 @@ impl<'a> One<'_, 'a> {
         Lowered {
             rows: model.endpoint_rows(),
             is_named: hostnames.is_some_and(|list| !list.items.is_empty()),
+            is_checked: model.endpoints.iter().any(|it| it.check.is_some()),
             model: match before {
                 Some(before) if **before == model => Arc::clone(before),
                 _ => Arc::new(model),
@@ -196,6 +213,46 @@ impl<'a> One<'_, 'a> {
         let mut ports: Vec<_> = written.items.iter().map(|item| item.value.0).collect();
         ports.sort();
         ports
+    }
+
+    fn overprovision(&self, policy: Policy, report: &mut Diagnostics) -> Option<u32> {
+        let written = self.text.overprovision.as_ref()?;
+        if policy != Policy::Failover && self.text.sound {
+            let message = format!("`overprovision` has no effect with the policy `{policy}`");
+            let problem = self.at(written).warning(message);
+            report.push(problem.help("use `policy = \"failover\"` to have a next priority"));
+        }
+        Some(written.value.0)
+    }
+
+    /// Whether there is a port that probes can go to, and a way to it.
+    fn probed(&self, items: &[Item], report: &mut Diagnostics) {
+        let ports = self.text.ports.0.as_ref().filter(|list| list.whole);
+        let has_tcp = |list: &List<PortText>| {
+            let mut ports = list.items.iter();
+            ports.any(|port| port.value.0.protocol == Protocol::Tcp)
+        };
+        let no_tcp = ports.is_some_and(|list| !has_tcp(list));
+        for item in items {
+            let Some(check) = &item.endpoint.check else {
+                continue;
+            };
+            let spot = Spot::new(self.anchor, item.span);
+            if no_tcp && check.port.is_none() && !matches!(check.probe, Probe::Command(_)) {
+                let message = format!("`{}` has no TCP port to be probed", item.endpoint.address);
+                let problem = spot.error(message);
+                report.push(problem.help("add `port` to its `health`, or use a `command`"));
+            }
+            if let Some(source) = check.source
+                && source.is_ipv4() != item.endpoint.address.is_ipv4()
+            {
+                let message = format!(
+                    "`{}` cannot be probed from `{source}`, which is of another family",
+                    item.endpoint.address
+                );
+                report.push(spot.error(message));
+            }
+        }
     }
 
     fn hostnames(&self, report: &mut Diagnostics) -> Vec<String> {
@@ -270,6 +327,10 @@ impl<'a> One<'_, 'a> {
             report,
         )
     }
+}
+
+fn value<T, U>(written: &Option<At<T>>, inner: impl Fn(&T) -> U) -> Option<U> {
+    written.as_ref().map(|it| inner(&it.value))
 }
 
 /// As in Istio.

@@ -1,4 +1,4 @@
-//! `[node]`, `[mesh]`, `[accounting]`, `[metrics]` and `[limits]`.
+//! `[node]`, `[mesh]`, `[accounting]` and `[limits]`.
 
 use super::super::Host;
 use super::address::{overlap, unusable_range};
@@ -7,7 +7,6 @@ use super::place::{PlaceTable, PlaceText};
 use super::{Diagnostics, Spot};
 use crate::model::{Limits, OnRemove, Place};
 use ipnetwork::IpNetwork;
-use std::net::SocketAddr;
 
 const DEFAULT_VIP_RANGES: [&str; 2] = ["240.64.0.0/16", "fd6b:6d65:7368::/64"];
 
@@ -76,25 +75,6 @@ pub fn accounting(merged: &Merged<'_>) -> bool {
         .accounting
         .and_then(|(_, text)| text.enabled.as_ref());
     written.is_none_or(|flag| flag.value.0)
-}
-
-/// More listeners than anybody needs, so that the agent's answers stay small.
-const MOST_LISTENERS: usize = 16;
-
-pub fn metrics(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<SocketAddr> {
-    let written = merged.metrics;
-    let Some((anchor, listen)) = written.and_then(|(at, text)| Some((at, text.listen.as_ref()?)))
-    else {
-        return Vec::new();
-    };
-    let mut addresses: Vec<_> = listen.items.iter().map(|it| it.value.0).collect();
-    addresses.sort();
-    addresses.dedup();
-    if let Some(first) = listen.items.get(MOST_LISTENERS) {
-        let problem = Spot::new(anchor, first.span).error("too many addresses to listen at");
-        report.push(problem.expected(format!("{MOST_LISTENERS} at most")));
-    }
-    addresses
 }
 
 pub fn limits(merged: &Merged<'_>) -> Limits {

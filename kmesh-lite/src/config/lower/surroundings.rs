@@ -3,10 +3,11 @@
 
 use super::super::Host;
 use super::endpoint::{LoweredEndpoint, SharedEndpoints};
+use super::health::Said;
 use super::merge::Merged;
 use super::service::Lowered;
 use super::waypoint::Waypoints;
-use crate::model::{Locality, Name, OnRemove, Place, Waypoint};
+use crate::model::{Locality, Name, OnRemove, OperatorState, Place, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ struct OfAll {
     own_addresses: BTreeSet<IpAddr>,
     node: Place,
     vip_ranges: Vec<IpNetwork>,
+    health: Said,
     on_remove: OnRemove,
     localities: BTreeMap<Box<str>, Option<Locality>>,
     waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
@@ -38,6 +40,8 @@ struct Shared {
     address: Option<IpAddr>,
     place: Arc<Place>,
     weight: Option<u32>,
+    health: Option<Said>,
+    state: OperatorState,
     waypoint: Option<Name>,
 }
 
@@ -48,6 +52,8 @@ impl Shared {
             address: found.address.map(|address| address.value.0),
             place: Arc::clone(&found.resolved),
             weight: weight.map(|weight| weight.0),
+            health: found.health().map(Said::from),
+            state: found.state,
             waypoint: found.waypoint.clone(),
         }
     }
@@ -56,7 +62,7 @@ impl Shared {
 impl Surroundings {
     pub fn new(
         (host, whole): (&Host, bool),
-        (node, vip_ranges, on_remove): (&Place, &[IpNetwork], OnRemove),
+        (node, vip_ranges, health, on_remove): (&Place, &[IpNetwork], &Said, OnRemove),
         merged: &Merged<'_>,
         waypoints: &Waypoints<'_>,
         shared: &SharedEndpoints<'_>,
@@ -76,6 +82,7 @@ impl Surroundings {
                 own_addresses: host.own_addresses.clone(),
                 node: node.clone(),
                 vip_ranges: vip_ranges.to_vec(),
+                health: health.clone(),
                 on_remove,
                 localities: localities.collect(),
                 waypoints: waypoints.collect(),

@@ -4,14 +4,14 @@ use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
-use crate::api::{Duties, Failure, FailureKind, PlanRequest, Reloaded};
-use crate::control::{Filter, Later, Reply, Request, Requests, Text};
+use crate::api::{Duties, Failure, FailureKind, Ordered, PlanRequest, Reloaded, SimulateRequest};
+use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
-use crate::report::Format;
+use crate::report::{Format, no_such_outcome};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -28,8 +28,10 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 /// The same for who may only read, because the daemon parses what it is sent, which takes some
 /// forty times as much memory for a moment.
 const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
-/// Of a report of the agent.
+/// Of a report of the agent, or an order.
 const REPORT_BYTES: usize = 16 * 1024;
+/// Of a report of health: some thousand findings.
+const HEALTH_BYTES: usize = 512 * 1024;
 /// For a body to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// For a turn.
@@ -59,9 +61,12 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/dump", get(dump))
         .route("/v1/trace", get(trace))
         .route("/v1/agent", get(duties).post(agent))
+        .route("/v1/agent/health", post(health))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
+        .route("/v1/simulate", post(simulate))
         .route("/v1/reload", post(reload))
+        .route("/v1/order", post(order))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Asker { requests, turns })
@@ -167,6 +172,9 @@ async fn trace(
 ) -> Answer {
     allow(peer, Right::Read)?;
     let query = parse(query)?;
+    if let Some(why) = query.outcome.as_deref().and_then(no_such_outcome) {
+        return Err(bad(why));
+    }
     let filter = Filter {
         service: query.service,
         unit: query.unit,
@@ -180,15 +188,25 @@ async fn trace(
         is_own: peer.right == Right::Change,
         reply,
     };
-    let lines = asker.ask(request).await?;
+    let Trace { lines, warnings } = asker.ask(request).await?;
     patience.never_ends();
     let requests = Arc::clone(&asker.requests);
     let gone = move || {
         requests(Request::TraceEnded);
     };
     let body = body::endless(lines, gone);
-    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
-    Ok((kind, body).into_response())
+    elsewhere(move || {
+        let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+        let mut response = (kind, body).into_response();
+        for warning in warnings.make()? {
+            // Everything but control characters, of which there are none.
+            if let Ok(value) = HeaderValue::from_bytes(warning.as_bytes()) {
+                response.headers_mut().append(WARNING, value);
+            }
+        }
+        Ok(response)
+    })
+    .await
 }
 
 async fn metrics(
@@ -246,6 +264,20 @@ async fn agent(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn health(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    allow(peer, Right::Report)?;
+    let body = receive(body, HEALTH_BYTES).await?;
+    let report = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is no report of health: {error}")))?;
+    drop(body);
+    asker.ask(|reply| Request::Health { report, reply }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Written while it is read: neither side ever holds all of it.
 fn streamed(text: Text, turn: Turn) -> Body {
     let (body, mut pieces) = body::streamed(turn);
@@ -284,6 +316,23 @@ async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body
     json(&plan, turn)
 }
 
+async fn simulate(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let SimulateRequest { down } = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!(
+            "the body is not {{\"down\": [\"zone=a\"]}}: {error}"
+        ))
+    })?;
+    let later = asker.ask(|reply| Request::Simulate { down, reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
 async fn reload(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
@@ -294,16 +343,37 @@ async fn reload(
     asker.ask(request).await.map(Json)
 }
 
+async fn order(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Json<Ordered>, Failure> {
+    allow(peer, Right::Change)?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let order = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!(
+            "the body is not {{\"endpoint\": \"SERVICE/ENDPOINT\", \"change\": \"drain\"}}: {error}"
+        ))
+    })?;
+    let caller = peer.caller;
+    let request = |reply| Request::Order {
+        order,
+        caller,
+        reply,
+    };
+    asker.ask(request).await.map(Json)
+}
+
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/reload, /v1/agent and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/agent, /v1/agent/health and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
-        "/v1/plan" | "/v1/reload" => "POST",
+        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/agent/health" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };
@@ -442,6 +512,7 @@ impl IntoResponse for Failure {
             FailureKind::BadRequest => StatusCode::BAD_REQUEST,
             FailureKind::Forbidden => StatusCode::FORBIDDEN,
             FailureKind::NotFound => StatusCode::NOT_FOUND,
+            FailureKind::Conflict => StatusCode::CONFLICT,
             FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, Json(self)).into_response()

@@ -5,7 +5,7 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Status, TrafficSums,
+    Findings, PlanText, Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{Later, Text};
@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Client, Format, Metrics};
+use crate::report::{self, Client, Format, Known, Metrics};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -30,6 +30,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let facts = self.state.facts.clone();
+        let known = self.known();
         let state = &self.state;
         let problems = state.problems.clone();
         let mut config = ConfigStatus {
@@ -54,13 +55,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         Ok(Later::new(move || {
             config.problems = (!problems.is_empty()).then(|| findings(&problems, false));
             status.config = Some(config);
-            status.datapath = report::status(&snapshot, mesh.as_deref(), &facts);
+            status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
             status
                 .departed
                 .retain(|it| name.as_ref().is_none_or(|name| *name == it.service));
             Ok(status)
         }))
+    }
+
+    /// What is known of endpoints at the moment.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            health: self.state.health.clone(),
+            now: monotonic(),
+        }
     }
 
     pub(super) fn reloaded(&self, outcome: ReloadOutcome<D::Error>) -> Result<Reloaded, Failure> {
@@ -108,7 +117,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 emptied(&name),
             )),
             Some(mesh) => {
-                let facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
+                let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
+                // What is known of endpoints stays known.
+                facts.standings = self.state.facts.standings.clone();
+                let mut health = self.state.health.clone();
+                health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
                 let meshes = (self.state.applied.as_deref(), mesh);
@@ -122,6 +135,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
+    pub(super) fn simulate(&self, down: Vec<String>) -> Result<Later<Simulation>, Failure> {
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned();
+        let facts = self.state.facts.clone();
+        Ok(Later::new(move || {
+            let none = || Failure::new(FailureKind::NotFound, "there is no mesh yet");
+            report::simulate(&*mesh.ok_or_else(none)?, &facts, &down)
+        }))
+    }
+
     pub(super) fn explain(
         &mut self,
         address: SocketAddr,
@@ -133,7 +156,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(name) = &cgroup {
             client = Client::of(name, self.units.cgroups().lineage(name))?;
         }
-        client.is_daemon = pid == Some(std::process::id());
+        client.is_daemon =
+            pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         Ok(report::explain(&snapshot, &client, address, protocol))
@@ -172,12 +196,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let state = Some(self.state.kind());
         let history = Some(self.state.history.clone());
         let events = Some(self.listeners.status());
+        let known = self.known();
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
             let arrivals = &snapshot.accounts.arrivals;
-            let arrived = mesh.map(|mesh| report::arrivals(&mesh, arrivals));
+            let arrived = mesh.as_ref().map(|mesh| report::arrivals(mesh, arrivals));
             let metrics = Metrics {
+                endpoints: mesh.map(|mesh| (mesh, known)),
                 arrived: arrived.unwrap_or_default(),
                 snapshot,
                 cgroups,

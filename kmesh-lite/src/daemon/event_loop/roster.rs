@@ -1,7 +1,9 @@
 //! What the agent is to do, who waits to know of a change, and what the agent says of it.
 
+use super::duties;
 use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
 use crate::control::{Caller, Reply};
+use crate::health::{Health, Target};
 use crate::model::Mesh;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +17,8 @@ const REASON: usize = 200;
 /// The agent as the daemon sees it.
 pub struct Roster {
     duties: Duties,
+    /// What the numbers of targets stand for.
+    targets: Vec<Target>,
     /// Agents that know these duties already. The control socket bounds how many.
     waiting: Vec<Reply<Duties>>,
     heard: Option<Heard>,
@@ -37,33 +41,51 @@ impl Roster {
         Self {
             duties: Duties {
                 revision,
-                metrics: Vec::new(),
+                ..Duties::default()
             },
+            targets: Vec::new(),
             waiting: Vec::new(),
             heard: None,
         }
     }
 
     /// Takes over what a mesh asks for, and tells it to all who wait.
-    pub fn follow(&mut self, mesh: &Mesh) {
-        if self.duties.metrics == mesh.metrics {
+    pub fn follow(&mut self, mesh: &Mesh, health: &Health) {
+        let targets: Vec<_> = health.probed().cloned().collect();
+        if self.duties.metrics == mesh.metrics && self.targets == targets {
             return;
         }
         self.duties.metrics.clone_from(&mesh.metrics);
+        (self.duties.checks, self.duties.targets) = duties::of(&targets);
+        self.targets = targets;
         self.duties.revision += 1;
-        for reply in self.waiting.drain(..) {
-            drop(reply.send(Ok(self.duties.clone())));
+        for reply in std::mem::take(&mut self.waiting) {
+            drop(reply.send(Ok(self.duties(health))));
         }
     }
 
     /// Answers as soon as the duties are others than those of the revision `known`.
-    pub fn tell(&mut self, known: Option<u64>, reply: Reply<Duties>) {
+    pub fn tell(&mut self, known: Option<u64>, health: &Health, reply: Reply<Duties>) {
         self.waiting.retain(|reply| !reply.is_closed());
         if known == Some(self.duties.revision) {
             self.waiting.push(reply);
         } else {
-            drop(reply.send(Ok(self.duties.clone())));
+            drop(reply.send(Ok(self.duties(health))));
         }
+    }
+
+    /// What is to be done, with what is known.
+    fn duties(&self, health: &Health) -> Duties {
+        let mut duties = self.duties.clone();
+        for (told, target) in duties.targets.iter_mut().zip(&self.targets) {
+            told.healthy = health.condition(target).map(|it| it.healthy);
+        }
+        duties
+    }
+
+    /// What the numbers of targets stand for. None if duties of another revision are meant.
+    pub fn targets(&self, revision: u64) -> Option<&[Target]> {
+        (revision == self.duties.revision).then_some(&self.targets)
     }
 
     /// Nobody is answered any more: the daemon is stopping.
@@ -89,7 +111,7 @@ impl Roster {
     /// None where there is nothing to do for an agent, and none is there.
     pub fn status(&self) -> Option<AgentStatus> {
         let heard = self.heard.as_ref();
-        if heard.is_none() && self.duties.metrics.is_empty() {
+        if heard.is_none() && self.duties.metrics.is_empty() && self.targets.is_empty() {
             return None;
         }
         let away = heard.is_none_or(|heard| heard.when.elapsed() > SILENCE);
@@ -106,12 +128,13 @@ impl Roster {
             heard: heard.map(|heard| heard.at.clone()),
             away,
             metrics: self.duties.metrics.iter().map(listener).collect(),
+            targets: self.targets.len(),
         })
     }
 }
 
 /// What somebody else wrote, fit for a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let visible = |letter: char| if letter.is_control() { ' ' } else { letter };
     text.chars().take(REASON).map(visible).collect()
 }
@@ -137,22 +160,23 @@ mod tests {
     #[test]
     fn who_knows_the_duties_is_told_of_the_next_ones() {
         let mut roster = Roster::begun();
+        let health = Health::default();
         let (reply, mut first) = oneshot::channel();
-        roster.tell(None, reply);
+        roster.tell(None, &health, reply);
         let known = first.try_recv().unwrap().unwrap();
         assert!(known.metrics.is_empty());
 
         let (reply, mut second) = oneshot::channel();
-        roster.tell(Some(known.revision), reply);
-        roster.follow(&mesh(&[]));
+        roster.tell(Some(known.revision), &health, reply);
+        roster.follow(&mesh(&[]), &health);
         assert_eq!(second.try_recv().unwrap_err(), TryRecvError::Empty);
-        roster.follow(&mesh(&["127.0.0.1:9900"]));
+        roster.follow(&mesh(&["127.0.0.1:9900"]), &health);
         let next = second.try_recv().unwrap().unwrap();
         assert_ne!(next.revision, known.revision);
         assert_eq!(next.metrics, ["127.0.0.1:9900".parse().unwrap()]);
 
         let (reply, mut third) = oneshot::channel();
-        roster.tell(Some(next.revision), reply);
+        roster.tell(Some(next.revision), &health, reply);
         roster.dismiss();
         assert_eq!(third.try_recv().unwrap_err(), TryRecvError::Closed);
     }
@@ -161,7 +185,8 @@ mod tests {
     fn a_report_is_about_our_addresses_and_is_cut() {
         let mut roster = Roster::begun();
         assert_eq!(roster.status(), None);
-        roster.follow(&mesh(&["127.0.0.1:9900", "127.0.0.1:9901"]));
+        let health = Health::default();
+        roster.follow(&mesh(&["127.0.0.1:9900", "127.0.0.1:9901"]), &health);
         assert!(roster.status().unwrap().away);
         let listener = |listen: &str, error: Option<String>| ListenerReport {
             listen: listen.parse().unwrap(),

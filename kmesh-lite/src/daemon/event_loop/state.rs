@@ -3,6 +3,8 @@
 use super::roster::Roster;
 use crate::api::{About, LastPass, LastReload, State as Kind, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
+use crate::daemon::last_findings::Recalled;
+use crate::health::Health;
 use crate::hooks::captured;
 use crate::model::{Facts, Mesh};
 use crate::report::{History, absent, count};
@@ -20,6 +22,10 @@ pub struct LoopState {
     pub applied: Option<Arc<Mesh>>,
     /// What was true of the host at the last look.
     pub facts: Facts,
+    /// What is known of endpoints. How they stand for it is among the facts.
+    pub health: Health,
+    /// What an earlier process knew, until there is a mesh.
+    pub recalled: Recalled,
     /// Whether it held the mesh of an earlier process when we began.
     inherited: bool,
     pub present: bool,
@@ -33,6 +39,8 @@ pub struct LoopState {
     pub last_reload: Option<LastReload>,
     pub last_pass: Option<LastPass>,
     pub roster: Roster,
+    /// The process of the agent, as the programs were told.
+    pub agent: Option<u32>,
     /// What metrics tell of our work.
     pub history: History,
     /// What the log has said about the file, so that it is said once.
@@ -65,6 +73,8 @@ impl LoopState {
             endpoints: 0,
             applied: None,
             facts: Facts::default(),
+            health: Health::default(),
+            recalled: Recalled::default(),
             inherited,
             present: false,
             origins: Vec::new(),
@@ -74,6 +84,7 @@ impl LoopState {
             last_reload: None,
             last_pass: None,
             roster: Roster::begun(),
+            agent: None,
             history: History::begun(),
             logged: None,
             told: None,
@@ -86,7 +97,13 @@ impl LoopState {
     /// From now on the kernel should hold this mesh.
     pub fn hold(&mut self, mesh: Mesh) {
         self.endpoints = mesh.endpoints();
-        self.roster.follow(&mesh);
+        let standings = &mut self.facts.standings;
+        self.health.follow(&mesh, standings);
+        let recalled = std::mem::take(&mut self.recalled);
+        if !recalled.is_empty() {
+            self.health.recall(|target| recalled.of(target), standings);
+        }
+        self.roster.follow(&mesh, &self.health);
         self.mesh = Some(Arc::new(mesh));
     }
 

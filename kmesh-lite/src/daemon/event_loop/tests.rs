@@ -1,6 +1,7 @@
 mod cgroups;
 mod departures;
 mod file;
+mod findings;
 mod passes;
 
 use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
@@ -8,7 +9,7 @@ use super::*;
 use crate::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
 use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
-use crate::daemon::{Departures, LastGood};
+use crate::daemon::last_good::LastGood;
 use crate::model::CgroupRef;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -66,13 +67,7 @@ impl Fixture {
         let supervisor = FakeSupervisor::default();
         let datapath = FakeDatapath(kernel.clone());
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
-        let mut daemon = Daemon::new(
-            meshes,
-            datapath,
-            units,
-            supervisor.clone(),
-            Departures::default(),
-        );
+        let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
         daemon.start(loaded, before)?;
         Ok(Self {
             source,

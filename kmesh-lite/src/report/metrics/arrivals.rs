@@ -1,6 +1,7 @@
 //! Series of connections that arrived.
 
-use super::{Labels, counter, family};
+use super::family::{counter, family};
+use super::sums::Labels;
 use crate::report::arrivals::Arrived;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;

@@ -1,6 +1,6 @@
 //! Metrics of the access log and of the readers of events.
 
-use super::{counter, family, single_counter, single_gauge};
+use super::family::{counter, family, single_counter, single_gauge};
 use crate::api::LogStatus;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;

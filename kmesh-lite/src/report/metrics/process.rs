@@ -1,6 +1,6 @@
 //! What a process takes of its host, by the names that every exporter has for it.
 
-use super::{single_counter, single_gauge};
+use super::family::{single_counter, single_gauge};
 use crate::host::Usage;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

@@ -1,7 +1,7 @@
 //! Series of the programs in the kernel, which it counts while an operator asks it to: the sysctl
 //! `kernel.bpf_stats_enabled` is 1. That takes a right that the daemon does not have.
 
-use super::{counter, family};
+use super::family::{counter, family};
 use crate::kernel::Runs;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;

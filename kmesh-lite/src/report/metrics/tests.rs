@@ -3,7 +3,7 @@ use crate::config::Host;
 use crate::model::Facts;
 use crate::sources::Files;
 use crate::tables::{Actual, build};
-use kmesh_lite_common::TrafficKey;
+use kmesh_lite_common::{Traffic, TrafficKey};
 
 fn written(format: Format) -> String {
     written_of(Snapshot::default(), BTreeMap::new(), format)
@@ -13,6 +13,7 @@ fn written_of(snapshot: Snapshot, cgroups: BTreeMap<u64, PathBuf>, format: Forma
     let metrics = Metrics {
         snapshot,
         cgroups,
+        endpoints: None,
         arrived: BTreeMap::new(),
         limits: Limits::default(),
         history: Some(History::begun()),

@@ -22,7 +22,7 @@ fn services(text: &str) -> Vec<ServiceStatus> {
         tables,
         ..Snapshot::default()
     };
-    status(&snapshot, Some(&mesh), &Facts::default()).services
+    status(&snapshot, Some(&mesh), &Facts::default(), &Known::default()).services
 }
 
 fn endpoints(service: &ServiceStatus) -> Vec<(&str, u64)> {

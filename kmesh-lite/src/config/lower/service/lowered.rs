@@ -21,6 +21,8 @@ pub struct Lowered {
     pub whole: bool,
     /// Whether it has hostnames.
     pub is_named: bool,
+    /// Whether an endpoint of it is probed.
+    pub is_checked: bool,
     /// Rows in the table of endpoints.
     pub rows: usize,
 }
@@ -31,6 +33,7 @@ pub struct LoweredService<'a> {
     pub model: Arc<Service>,
     pub whole: bool,
     pub is_named: bool,
+    pub is_checked: bool,
     pub rows: usize,
 }
 
@@ -41,6 +44,7 @@ impl<'a> LoweredService<'a> {
             model: Arc::clone(&lowered.model),
             whole: lowered.whole,
             is_named: lowered.is_named,
+            is_checked: lowered.is_checked,
             rows: lowered.rows,
         }
     }

@@ -1,36 +1,6 @@
 //! When there is a pass, how much it looks at, and what a failed one leads to.
 
 use super::*;
-use crate::model::Membership;
-
-#[test]
-fn facts_about_endpoints_are_passed_on_until_they_are_taken_back() {
-    let fixture = Fixture::start(Some("a"));
-    let learn = |usable: &[bool]| {
-        let endpoint = Membership {
-            address: [10, 0, 0, 1].into(),
-            ports: Vec::new(),
-        };
-        let facts = usable.iter().map(|usable| EndpointFact {
-            service: "a".parse().unwrap(),
-            endpoint: endpoint.clone(),
-            usable: *usable,
-        });
-        let facts = Event::EndpointFacts(facts.collect());
-        fixture.events.send(facts).unwrap();
-        fixture.status();
-        let inside = fixture.kernel.inside();
-        (inside.passes, inside.facts.unusable.len())
-    };
-    let passes = fixture.kernel.inside().passes;
-    assert_eq!(learn(&[true]), (passes, 0), "it was usable before");
-    assert_eq!(learn(&[false]), (passes + 1, 1));
-    assert_eq!(fixture.kernel.inside().extent, Some(Extent::Changes));
-    assert_eq!(learn(&[true, false]), (passes + 1, 1), "nothing new");
-    fixture.reload().unwrap();
-    assert_eq!(learn(&[]), (passes + 2, 1), "a reload knows it");
-    assert_eq!(learn(&[true]), (passes + 3, 0));
-}
 
 #[test]
 fn whoever_asks_for_it_gets_everything_looked_at() {

@@ -1,0 +1,61 @@
+//! Values of arguments: from text to what is meant, or what is expected.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use log::LevelFilter;
+use std::net::SocketAddr;
+
+pub fn interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=3_600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("from 0.1 to 3600".to_owned())
+    }
+}
+
+pub fn level() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"])
+        .try_map(|text| text.parse::<LevelFilter>())
+}
+
+/// Other names are not read from mesh.d.
+pub fn drop_in(text: &str) -> Result<String, String> {
+    if text.ends_with(".toml") && !text.starts_with('.') && !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    Err("expected the name of a drop-in, such as 20-shop.toml".to_owned())
+}
+
+/// The name of a unit; one without a type is a service, as in systemctl.
+pub fn unit(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(if text.contains('.') {
+        text.to_owned()
+    } else {
+        format!("{text}.service")
+    })
+}
+
+/// Seconds of a time such as `30s`.
+pub fn span(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        _ => 1,
+    };
+    let parsed = number.parse::<u64>().ok();
+    let span = parsed.and_then(|number| number.checked_mul(seconds));
+    span.filter(|span| *span <= 31_536_000)
+        .ok_or_else(|| "expected a time such as 30s, 5m or 1h".to_owned())
+}
+
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an address and a port, such as 10.96.0.10:80 or [fd00:96::10]:80".to_owned()
+    })
+}

@@ -1,0 +1,93 @@
+//! What the kernel holds at a moment, as values.
+
+use super::connections::Living;
+use super::traffic::Accounts;
+use super::{Kernel, KernelError};
+use crate::health::Fates;
+use crate::model::Limits;
+use crate::tables::{Actual, Counters, Tables};
+use kmesh_lite_common::EndpointId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the kernel holds at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Which versions of rows count.
+    pub generation: u64,
+    pub tables: Tables,
+    pub counters: Counters,
+    /// How many rows the tables that there are have room for. A larger mesh gets others.
+    pub room: Limits,
+    /// Cgroups that the programs are attached to.
+    pub attached: Vec<PathBuf>,
+    /// The connections that programs of these cgroups hold.
+    pub connections: Vec<Living>,
+    /// What became of connections.
+    pub accounts: Accounts,
+    /// How often programs ran, as far as somebody has the kernel count that.
+    pub runs: Vec<Runs>,
+}
+
+/// How often a program ran, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// Its hook.
+    pub program: &'static str,
+    pub count: u64,
+    pub time: Duration,
+}
+
+impl Kernel {
+    /// Reads all tables and their counters.
+    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        let Actual {
+            generation, tables, ..
+        } = self.read()?;
+        Ok(Snapshot {
+            generation,
+            counters: self.object.maps.counters(&tables)?,
+            room: self.object.maps.room(),
+            attached: self.attached_to()?,
+            connections: self.connections()?,
+            accounts: self.accounts()?,
+            runs: self.object.runs()?,
+            tables,
+        })
+    }
+
+    /// Cgroups whose connects are handled: every program is attached to them, and no other is in its place.
+    pub fn attached_to(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let attached = self.links.read(&self.object)?;
+        Ok(attached.whole().into_iter().collect())
+    }
+
+    /// The connections in the connection table.
+    pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
+        let living = self.object.maps.living();
+        living.map_err(KernelError::Connections)
+    }
+
+    /// What became of the connections that were accounted, and what those that go on have done so far.
+    pub fn accounts(&self) -> Result<Accounts, KernelError> {
+        if let Some(sweep) = &self.object.sweep
+            && let Err(error) = sweep.run()
+        {
+            // What has ended is told in any case.
+            log::warn!("cannot look at connections that go on: {error}");
+        }
+        let accounts = self.object.maps.accounts();
+        accounts.map_err(KernelError::Connections)
+    }
+
+    /// What became of connects to endpoints so far, without those through waypoints.
+    pub fn fates(&self) -> Result<BTreeMap<EndpointId, Fates>, KernelError> {
+        self.object.maps.fates().map_err(KernelError::Connections)
+    }
+
+    /// Whether the kernel shows what connections that go on have done.
+    pub fn sees_living(&self) -> bool {
+        self.object.sweep.is_some()
+    }
+}

@@ -1,0 +1,70 @@
+//! How endpoints stand, in words.
+
+use crate::api::{EndpointHealth, OrderStatus, ago};
+use crate::health::{Health, Order};
+use crate::model::{Down, Endpoint, Name, Service};
+use std::time::Duration;
+
+/// What is known of endpoints, and the time of the same clock now.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    pub health: Health,
+    pub now: u64,
+}
+
+/// None where an endpoint is not checked, and the operator wants nothing of it.
+pub fn endpoint_health(
+    Known { health, now }: &Known,
+    name: &Name,
+    service: &Service,
+    endpoint: &Endpoint,
+) -> Option<EndpointHealth> {
+    let standing = health.standing(name, service, endpoint);
+    let order = health.orders.get(name, endpoint);
+    if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
+        return None;
+    }
+    let ago = |since: u64| ago(Duration::from_nanos(now.saturating_sub(since)));
+    let ejected = health.ejected(name, endpoint);
+    if let Some(ejected) = ejected.filter(|_| standing.down == Some(Down::Ejected)) {
+        let left = ejected.until.saturating_sub(*now) / 1_000_000_000;
+        return Some(EndpointHealth {
+            state: Down::Ejected.as_str().to_owned(),
+            usable: false,
+            since: Some(ago(ejected.since)),
+            reason: Some(format!(
+                "{} connects in a row failed; it is tried again in {left} s",
+                ejected.run
+            )),
+            order: order.map(order_status),
+        });
+    }
+    let known = health.condition_of(service, endpoint);
+    let state = match (standing.down, &endpoint.check, known) {
+        // What counts as unhealthy because nothing is known yet is not called so.
+        (Some(down), _, known) if down.is_meant() || known.is_some() => down.as_str(),
+        (_, None, _) => "ready",
+        (_, Some(_), Some(_)) => "healthy",
+        (_, Some(_), None) => "unknown",
+    };
+    let is_meant = standing.down.is_some_and(|down| down.is_meant());
+    let order_at = order.filter(|order| is_meant && order.state.is_some());
+    let known = known.filter(|_| !is_meant);
+    let since = known.map(|known| ago(known.since));
+    Some(EndpointHealth {
+        state: state.to_owned(),
+        usable: standing.down.is_none(),
+        since: order_at.map(|order| order.at.clone()).or(since),
+        reason: known.map(|known| known.reason.clone()),
+        order: order.map(order_status),
+    })
+}
+
+fn order_status(order: &Order) -> OrderStatus {
+    OrderStatus {
+        state: order.state.map(|state| state.as_str().to_owned()),
+        weight: order.weight,
+        uid: order.uid,
+        at: order.at.clone(),
+    }
+}
