@@ -142,12 +142,23 @@ fn thousands_are_ended_in_one_go() {
         })
         .collect();
     let listed = mesh.listed();
-    assert_eq!(listed.len(), COUNT);
-    let endpoint = listed[&clients[0].cookie()].endpoint.expect("an endpoint");
+    // Those that the table had no place for go on.
+    assert!(listed.len() > COUNT / 10 * 9, "{}", listed.len());
+    let first = clients.iter().find_map(|it| listed.get(&it.cookie()));
+    let endpoint = first.and_then(|it| it.endpoint).expect("an endpoint");
     let began = Instant::now();
     let ended = end(&mesh, &BTreeSet::from([endpoint]));
-    eprintln!("{COUNT} connections ended in {:?}", began.elapsed());
-    assert_eq!(ended.killed[&endpoint], COUNT as u64);
+    eprintln!(
+        "{} connections ended in {:?}",
+        listed.len(),
+        began.elapsed()
+    );
+    assert_eq!(ended.killed[&endpoint], listed.len() as u64);
+    let is_over = |it: &&Client| received(it) == Err(Some(Errno::ECONNABORTED));
+    let over = clients
+        .iter()
+        .filter(|it| listed.contains_key(&it.cookie()));
+    assert_eq!(over.filter(is_over).count(), listed.len());
 }
 
 /// A program of another user in a network namespace of its own, that connects and says what comes of it.

@@ -10,15 +10,29 @@ use imbl::ordmap::DiffItem;
 use log::warn;
 use std::collections::BTreeMap;
 
+/// What is to become of the connections to endpoints, by the name of their service.
+struct Consequences {
+    of_services: BTreeMap<String, OnRemove>,
+    of_others: OnRemove,
+}
+
+impl Consequences {
+    /// None where they are simply kept.
+    fn of(&self, service: &str) -> Option<OnRemove> {
+        let said = self.of_services.get(service).copied();
+        Some(said.unwrap_or(self.of_others)).filter(|it| *it != OnRemove::Keep)
+    }
+}
+
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Before a pass: writes down the endpoints that `mesh` removes and whose connections are not simply kept.
     pub(super) fn announce_departures(&mut self, mesh: &Mesh) {
-        let Some(on_remove) = self.policies(mesh) else {
+        let Some(consequences) = self.consequences(mesh) else {
             return;
         };
         if let Some(tables) = self.tables() {
-            self.departures
-                .announce(departing(&tables, mesh, on_remove));
+            let departing = departing(&tables, mesh, |name| consequences.of(name));
+            self.departures.announce(departing);
         }
     }
 
@@ -28,22 +42,17 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         left.or_else(|| Some(self.datapath.read().ok()?.tables))
     }
 
-    /// What is to become of the connections of each service that loses endpoints; none if nothing has to be done.
-    fn policies(&self, mesh: &Mesh) -> Option<Box<dyn Fn(&str) -> Option<OnRemove>>> {
+    /// What services want that lose endpoints; none if nothing has to be done.
+    fn consequences(&self, mesh: &Mesh) -> Option<Consequences> {
         let Some(before) = &self.state.applied else {
             // What an earlier process left, of which the tables know.
-            if !self.datapath.has_inherited() {
-                return None;
-            }
             let of_services = mesh.services.iter();
-            let of_services: BTreeMap<_, _> = of_services
-                .map(|(name, service)| (name.to_string(), service.on_remove))
-                .collect();
-            let of_others = mesh.on_remove;
-            return Some(Box::new(move |name| {
-                let on_remove = of_services.get(name).copied().unwrap_or(of_others);
-                (on_remove != OnRemove::Keep).then_some(on_remove)
-            }));
+            return self.datapath.has_inherited().then(|| Consequences {
+                of_services: of_services
+                    .map(|(name, service)| (name.to_string(), service.on_remove))
+                    .collect(),
+                of_others: mesh.on_remove,
+            });
         };
         let changed = before.services.diff(&mesh.services);
         let changed: BTreeMap<_, _> = changed
@@ -57,10 +66,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             })
             .filter(|(_, on_remove)| *on_remove != OnRemove::Keep)
             .collect();
-        if changed.is_empty() {
-            return None;
-        }
-        Some(Box::new(move |name| changed.get(name).copied()))
+        (!changed.is_empty()).then_some(Consequences {
+            of_services: changed,
+            of_others: OnRemove::Keep,
+        })
     }
 
     /// After a pass: no new connection goes to endpoints that it removed.
