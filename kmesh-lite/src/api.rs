@@ -12,6 +12,7 @@ mod event;
 mod explain;
 mod failure;
 mod health;
+mod kill;
 mod order;
 mod path;
 mod plan;
@@ -31,6 +32,7 @@ pub use health::{
     Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
     TlsOptions,
 };
+pub use kill::{KillRequest, Killed, KilledEndpoint};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

@@ -4,6 +4,7 @@ mod answer;
 mod departures;
 mod duties;
 mod findings;
+mod kill;
 mod order;
 mod reload;
 mod roster;
@@ -282,6 +283,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 caller,
                 reply,
             } => drop(reply.send(self.order(&order, caller))),
+            Request::Kill {
+                kill,
+                caller,
+                reply,
+            } => drop(reply.send(self.kill(&kill, caller))),
             Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }

@@ -225,7 +225,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 }
 
-fn failed<D: Datapath>(error: D::Error) -> Failure {
+pub(super) fn failed<D: Datapath>(error: D::Error) -> Failure {
     let kind = match D::blame(&error) {
         Blame::Configuration => FailureKind::InvalidConfiguration,
         Blame::Host => FailureKind::Failed,

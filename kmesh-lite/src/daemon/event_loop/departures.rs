@@ -37,7 +37,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// The tables as they are; none where they cannot be read, which a pass tells.
-    fn tables(&mut self) -> Option<Tables> {
+    pub(super) fn tables(&mut self) -> Option<Tables> {
         let left = self.datapath.left();
         left.or_else(|| Some(self.datapath.read().ok()?.tables))
     }
