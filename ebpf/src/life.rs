@@ -268,7 +268,10 @@ fn account<const TABLE: bool>(
     let stood = before.has(Stage::ESTABLISHED);
     // Without an error and without a FIN: the program let go with data unread, or with SO_LINGER of 0.
     let cut = errno == 0 && (old == BPF_TCP_ESTABLISHED || old == BPF_TCP_CLOSE_WAIT);
-    let ending = Ending::of(errno, stood && !cut);
+    let ending = match before.has(Stage::KILLED) {
+        true => Ending::Killed,
+        false => Ending::of(errno, stood && !cut),
+    };
     // SAFETY: as in `begins`.
     let open = now().wrapping_sub(unsafe { read_volatile(addr_of_mut!((*life).began)) });
     if !stood {

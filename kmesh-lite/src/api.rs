@@ -6,11 +6,13 @@
 mod agent;
 mod check;
 mod connections;
+mod departed;
 mod dump;
 mod event;
 mod explain;
 mod failure;
 mod health;
+mod kill;
 mod order;
 mod path;
 mod plan;
@@ -21,6 +23,7 @@ mod traffic;
 pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
 pub use check::Checked;
 pub use connections::{ConnectionStatus, Connections};
+pub use departed::{Departed, KeptDeparture};
 pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
@@ -29,6 +32,7 @@ pub use health::{
     Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
     TlsOptions,
 };
+pub use kill::{KillRequest, Killed, KilledEndpoint};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

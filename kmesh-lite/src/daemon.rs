@@ -9,6 +9,7 @@
 
 mod access_log;
 mod datapath;
+mod departures;
 mod event;
 mod event_loop;
 #[cfg(test)]
@@ -142,6 +143,7 @@ pub fn run<S: Source, D: Datapath>(
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
+    daemon.look_after(remembered.departures);
     let ended = daemon
         .start(loaded, before)
         .map(|()| daemon.run(&mut events));

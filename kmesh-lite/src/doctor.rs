@@ -14,6 +14,7 @@ mod hooks;
 mod io_uring;
 mod kernel;
 mod links;
+mod on_remove;
 mod permissions;
 mod programs;
 mod security;
@@ -96,6 +97,7 @@ impl Subject {
         checks.push(config::judge(&self.config));
         checks.push(permissions::judge(&permissions::look(self)));
         checks.push(server_first::judge(&server_first::look(self)));
+        checks.push(on_remove::judge(&on_remove::look(self)));
         checks.push(io_uring::judge(&io_uring::look(self)));
         checks.extend(unit::judge(&self.unit));
         checks.push(fd_store::judge(&self.unit, fd_store::look(&self.status)));

@@ -8,6 +8,7 @@ mod address_bits;
 mod bpf;
 mod connections;
 mod counters;
+mod destroy;
 mod fault;
 mod fields;
 mod inherited;
@@ -23,11 +24,13 @@ mod records;
 mod rows;
 mod server_first;
 mod snapshot;
+mod sock_diag;
 mod store;
 mod sweep;
 mod traffic;
 
 pub use connections::Living;
+pub use destroy::Ended;
 pub use inherited::Descriptors;
 pub use links::HookError;
 pub use moments::{Hear, Moments, MomentsReader};
@@ -49,7 +52,7 @@ use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, ReconcileError};
-use crate::tables::{self, Actual, Tables};
+use crate::tables::{self, Actual, Tables, Targets};
 use inherited::Inherited;
 use kmesh_lite_common::Interest;
 use links::Links;
@@ -91,6 +94,8 @@ pub enum KernelError {
     Records(#[source] std::io::Error),
     #[error("cannot read the connection table")]
     Connections(#[source] std::io::Error),
+    #[error("cannot end connections")]
+    End(#[source] std::io::Error),
 }
 
 impl From<MapsError> for KernelError {
@@ -279,6 +284,11 @@ impl Kernel {
     /// Reads all tables.
     pub fn read(&mut self) -> Result<Actual, KernelError> {
         Ok(self.object.maps.read()?)
+    }
+
+    /// Ends every connection of these endpoints, which nothing may choose any more.
+    pub fn end(&self, targets: &Targets) -> Result<Ended, KernelError> {
+        self.object.maps.end(targets).map_err(KernelError::End)
     }
 
     fn release_superseded(&mut self) {

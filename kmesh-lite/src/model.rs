@@ -12,6 +12,7 @@ mod limits;
 mod locality;
 mod mesh;
 mod name;
+mod on_remove;
 mod service;
 mod waypoint;
 
@@ -27,6 +28,7 @@ pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
 pub use mesh::{Mesh, NoSuchEndpoint};
 pub use name::{Name, NameError};
+pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 

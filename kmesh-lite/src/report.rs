@@ -39,3 +39,4 @@ pub use plan::{absent, plan};
 pub use simulate::simulate;
 pub use status::{status, unattended};
 pub use sums::traffic;
+pub use titles::titles;

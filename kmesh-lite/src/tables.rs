@@ -12,6 +12,7 @@ mod caller;
 mod check;
 mod counters;
 mod declared;
+mod departing;
 mod endpoint;
 mod fields;
 mod frontend;
@@ -36,6 +37,7 @@ pub use declared::{
     Waypoints,
 };
 pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
+pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;

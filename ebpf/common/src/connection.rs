@@ -85,6 +85,8 @@ impl Stage {
     pub const CLOSED: Self = Self(8);
     /// No program holds its socket any more.
     pub const RELEASED: Self = Self(16);
+    /// The daemon ended it, for the operator. Set right before, so that the end is told by this name.
+    pub const KILLED: Self = Self(32);
 
     #[inline(always)]
     pub const fn has(self, bit: Self) -> bool {

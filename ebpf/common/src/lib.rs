@@ -51,7 +51,7 @@ pub const LAYOUT_VERSION: u32 = 9;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 6;
+pub const SOCKETS_VERSION: u32 = 7;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -31,11 +31,13 @@ word!(
         /// No segment left: no route, no local address or port.
         NotSent = 6 "not sent",
         Other = 7 "other",
+        /// By the daemon, for the operator.
+        Killed = 8 "killed",
     }
 );
 
 impl Ending {
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// What the kernel's errno says of a connection that was `closed` by a FIN, or was not.
     #[inline(always)]
@@ -170,8 +172,8 @@ impl Durations {
 }
 
 const _: () = assert!(size_of::<TrafficKey>() == 24);
-const _: () = assert!(size_of::<Traffic>() == 192);
-const _: () = assert!(size_of::<Durations>() == 704);
+const _: () = assert!(size_of::<Traffic>() == 208);
+const _: () = assert!(size_of::<Durations>() == 720);
 
 #[cfg(test)]
 mod tests {

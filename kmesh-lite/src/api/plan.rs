@@ -32,18 +32,21 @@ pub struct PlanText {
     /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.
     #[serde(default)]
     pub absent: Vec<String>,
-    /// Endpoints with open connections that would take no new ones. What is open goes on.
+    /// Endpoints with open connections that would take no new ones. What is open goes on, unless `on_remove` is `kill`.
     #[serde(default)]
     pub leaving: Vec<Leaving>,
 }
 
-/// An endpoint that is about to go, or to be drained.
+/// An endpoint that is about to be removed, or to be drained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaving {
     pub service: String,
     /// The endpoint as the file could name it.
     pub endpoint: String,
     pub open_connections: u64,
+    /// What becomes of them where the endpoint is removed: `keep`, `drain` or `kill`. None where it is drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_remove: Option<String>,
 }
 
 /// `POST /v1/reload`.

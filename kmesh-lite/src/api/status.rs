@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Failure, FailureKind, Findings, LogStatus};
+use super::{AgentStatus, Departed, Failure, FailureKind, Findings, LogStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
+    /// Endpoints that were removed with `on_remove` "drain" or "kill" and still have connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departed: Vec<Departed>,
     /// The access log and the readers of events; none without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<LogStatus>,
@@ -142,7 +145,7 @@ pub struct TrafficStatus {
     /// Connections that stand now.
     pub active: u64,
     /// Attempts that never stood, by reason: `refused`, `timed_out`, `unreachable`, `reset`, `aborted` by
-    /// the program, `not_sent`, `other`.
+    /// the program, `killed` by the daemon for the operator, `not_sent`, `other`.
     #[serde(default)]
     pub failed: BTreeMap<String, u64>,
     /// Connections that stood and have ended: `closed`, or by such a reason.

@@ -3,7 +3,9 @@
 use super::args::{Drain, Of, Weight};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN, complain};
 use super::{CliError, Exit, VerbResult};
-use crate::api::{Change, EndpointHealth, OrderRequest, Ordered, OrderedEndpoint, Status};
+use crate::api::{
+    Change, EndpointHealth, KillRequest, Killed, OrderRequest, Ordered, OrderedEndpoint, Status,
+};
 use crate::control::Client;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,21 +29,14 @@ pub fn weight(args: Weight, output: &mut Output) -> VerbResult {
 }
 
 pub fn drain(args: Drain, output: &mut Output) -> VerbResult {
-    let ordered = order(&args.socket.path, args.endpoint, Change::Drain)?;
+    let ordered = order(&args.socket.path, args.endpoint.clone(), Change::Drain)?;
     if !args.wait {
         return show(&ordered, args.format.json, output);
     }
     if !args.format.json {
         show(&ordered, false, output)?;
     }
-    let timeout = args.timeout.map(Duration::from_secs);
-    wait(
-        &args.socket.path,
-        &ordered,
-        timeout,
-        args.format.json,
-        output,
-    )
+    wait(args, &ordered, output)
 }
 
 fn order(socket: &Path, endpoint: String, change: Change) -> Result<Ordered, CliError> {
@@ -119,15 +114,13 @@ struct Progress {
 }
 
 /// Waits until no connection is open, and shows how many are whenever that changes.
-fn wait(
-    socket: &Path,
-    ordered: &Ordered,
-    timeout: Option<Duration>,
-    json: bool,
-    output: &mut Output,
-) -> VerbResult {
-    let until = timeout.map(|timeout| Instant::now() + timeout);
-    let client = Client::new(socket.to_owned());
+fn wait(args: Drain, ordered: &Ordered, output: &mut Output) -> VerbResult {
+    let began = Instant::now();
+    let is_after = |time: Option<u64>| {
+        time.is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds))
+    };
+    let json = args.format.json;
+    let client = Client::new(args.socket.path);
     let mut shown = None;
     loop {
         let open = open(&client, ordered)?;
@@ -150,7 +143,11 @@ fn wait(
         if total == 0 {
             return Ok(Exit::Fine);
         }
-        if until.is_some_and(|until| Instant::now() >= until) {
+        // Again each time: a connect that had chosen before may be late.
+        if is_after(args.kill_after) && kill(&client, &args.endpoint, json, output)? > 0 {
+            return Ok(Exit::Failed);
+        }
+        if is_after(args.timeout) {
             complain(&format!(
                 "{ERROR}error{ERROR:#}: {total} still open; {FAINT}no new ones come, and `kmesh-lite connections` lists them{FAINT:#}"
             ));
@@ -158,6 +155,31 @@ fn wait(
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Ends what is open. Gives how many connections cannot be ended.
+fn kill(client: &Client, endpoint: &str, json: bool, output: &mut Output) -> Result<u64, CliError> {
+    let kill = KillRequest {
+        endpoint: endpoint.to_owned(),
+    };
+    let killed: Killed = client.post("kill", Some(&kill))?;
+    if json {
+        output.json_line(&killed)?;
+    } else {
+        let count: u64 = killed.endpoints.iter().map(|it| it.killed).sum();
+        output.text(&match count {
+            1 => "1 connection was ended".to_owned(),
+            n => format!("{n} connections were ended"),
+        })?;
+    }
+    let out_of_reach = killed.endpoints.iter().map(|it| it.out_of_reach).sum();
+    if out_of_reach > 0 {
+        complain(&format!(
+            "{ERROR}error{ERROR:#}: {out_of_reach} cannot be ended and go on: not in the network namespace of the \
+             daemon, which has no CAP_SYS_PTRACE"
+        ));
+    }
+    Ok(out_of_reach)
 }
 
 /// Connections of each endpoint that are open now.

@@ -53,13 +53,24 @@ fn text(plan: &PlanText) -> String {
         );
     }
     for leaving in &plan.leaving {
-        let (s, goes) = match leaving.open_connections {
-            1 => ("", "goes"),
-            _ => ("s", "go"),
+        let (s, goes, is) = match leaving.open_connections {
+            1 => ("", "goes", "is"),
+            _ => ("s", "go", "are"),
+        };
+        let becomes = match leaving.on_remove.as_deref() {
+            Some("kill") => format!("{is} ended, because it is removed (on_remove = \"kill\")"),
+            Some("drain") => format!(
+                "{goes} on, and `status` shows {} until closed",
+                match leaving.open_connections {
+                    1 => "it",
+                    _ => "them",
+                }
+            ),
+            _ => format!("{goes} on, and no new ones come"),
         };
         let _ = writeln!(
             text,
-            "  service {}: {} open connection{s} of endpoint {} {goes} on, and no new ones come",
+            "  service {}: {} open connection{s} of endpoint {} {becomes}",
             leaving.service, leaving.open_connections, leaving.endpoint
         );
     }

@@ -6,7 +6,9 @@ use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
-use crate::api::{AgentStatus, CallerStatus, DatapathStatus, ServiceStatus, State, Status};
+use crate::api::{
+    AgentStatus, CallerStatus, DatapathStatus, Departed, ServiceStatus, State, Status,
+};
 use crate::control::ClientError;
 use crate::log::chain;
 use crate::report::{self, FEW};
@@ -121,6 +123,10 @@ fn text(status: &Status, one: bool) -> String {
         text += &problems;
     }
     let datapath = &status.datapath;
+    if !status.departed.is_empty() {
+        heading(&mut text, "removed endpoints with open connections");
+        departed(&status.departed).write(&mut text);
+    }
     if !datapath.services.is_empty() {
         heading(&mut text, "services");
         services(&datapath.services).write(&mut text);
@@ -149,6 +155,25 @@ fn text(status: &Status, one: bool) -> String {
 
 fn heading(text: &mut String, heading: &str) {
     let _ = writeln!(text, "\n{heading}");
+}
+
+fn departed(departed: &[Departed]) -> Table {
+    let mut table = Table::new(&["service", "endpoint", "since", ">open", ">ended", ""]);
+    for it in departed {
+        table.row([
+            it.service.clone(),
+            it.endpoint.clone(),
+            it.since.clone(),
+            it.open_connections.to_string(),
+            it.killed.to_string(),
+            match (it.out_of_reach, it.on_remove.as_str()) {
+                (0, "drain") => "draining".to_owned(),
+                (0, _) => String::new(),
+                (count, _) => format!("{ERROR}{count} cannot be ended from here{ERROR:#}"),
+            },
+        ]);
+    }
+    table
 }
 
 fn services(services: &[ServiceStatus]) -> Table {

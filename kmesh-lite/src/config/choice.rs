@@ -2,7 +2,7 @@
 
 use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
-use crate::model::{Header, OnAllDown, OperatorState, Policy, Protocol, Scope};
+use crate::model::{Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use toml::de::DeValue;
@@ -123,6 +123,24 @@ impl Choices for Header {
             Self::ProxyV2,
             "proxy-v2",
             "PROXY protocol version 2, as HAProxy, nginx and Envoy accept it: original source and destination",
+        ),
+    ];
+}
+
+impl Choices for OnRemove {
+    const NAME: &'static str = "OnRemove";
+    const WHAT: &'static str = "what becomes of connections: `keep`, `drain` or `kill`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Keep, "keep", "they go on until a program closes them"),
+        (
+            Self::Drain,
+            "drain",
+            "they go on, and `status` and the log show them until they are gone",
+        ),
+        (
+            Self::Kill,
+            "kill",
+            "they are ended once no new one can begin; programs see ECONNABORTED",
         ),
     ];
 }

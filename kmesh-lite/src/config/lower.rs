@@ -80,13 +80,14 @@ pub fn lower(
     let mut places = place::PlaceTable::new(&merged);
     let node = settings::node(&merged, host, &mut places, &mut report);
     let vip_ranges = settings::vip_ranges(&merged, &mut report);
+    let on_remove = settings::on_remove(&merged);
     let waypoints = waypoint::lower(&merged, host, &vip_ranges, &mut report);
     let health = health::defaults(&merged, &mut report);
     let shared = endpoint::shared(&merged, &mut places, &waypoints, &health, &mut report);
     let at_addresses = AtAddresses::new(&shared);
     let surroundings = Surroundings::new(
         (host, whole),
-        (&node, &vip_ranges, &health),
+        (&node, &vip_ranges, &health, on_remove),
         &merged,
         &waypoints,
         &shared,
@@ -107,6 +108,7 @@ pub fn lower(
             waypoints: &waypoints,
             shared: &shared,
             at_addresses: &at_addresses,
+            on_remove,
             before: &kept.last.services,
         },
         &mut places,
@@ -132,6 +134,7 @@ pub fn lower(
         node,
         vip_ranges,
         allow_empty: settings::allow_empty(&merged),
+        on_remove,
         accounting,
         metrics: metrics::lower(&listeners, &mut report),
         access_log: access_log::lower(&merged, accounting, &mut report),

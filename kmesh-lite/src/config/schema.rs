@@ -12,7 +12,7 @@ use super::scalar::{
     CgroupText, Cidr, DurationText, Flag, Hostname, Label, Limit, LineRate, LocalityRef,
     LogTargetText, NameText, Overprovision, Share, SocketText,
 };
-use crate::model::{Header, OnAllDown, Policy, Scope};
+use crate::model::{Header, OnAllDown, OnRemove, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -77,6 +77,8 @@ text! {
         /// Whether a configuration without any service is meant. A change that takes the last service
         /// away is not applied otherwise. Default: false.
         allow_empty: Option<At<Flag>>,
+        /// What services do that say nothing else with `on_remove`. Default: `keep`.
+        on_remove: Option<At<Choice<OnRemove>>>,
     }
 }
 
@@ -215,6 +217,9 @@ text! {
         /// refused. IPv4 endpoints serve the IPv4 addresses of the service, and its IPv6 addresses
         /// too if it has no IPv6 endpoint at all; IPv6 endpoints serve the IPv6 addresses.
         endpoints: Option<List<EndpointText>>,
+        /// What becomes of open connections to an endpoint that is taken out of the service, and to all of its
+        /// endpoints when the service goes. Connections to a waypoint go on in any case. Default: what `[mesh]` says.
+        on_remove: Option<At<Choice<OnRemove>>>,
     }
 }
 

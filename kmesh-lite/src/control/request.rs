@@ -2,7 +2,8 @@
 
 use crate::api::{
     AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, OrderRequest, Ordered, PlanText, Reloaded, Simulation, Status, TrafficSums,
+    HealthReport, KillRequest, Killed, OrderRequest, Ordered, PlanText, Reloaded, Simulation,
+    Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -91,6 +92,12 @@ pub enum Request {
         order: OrderRequest,
         caller: Caller,
         reply: Reply<Ordered>,
+    },
+    /// The operator wants the connections of drained endpoints to end.
+    Kill {
+        kill: KillRequest,
+        caller: Caller,
+        reply: Reply<Killed>,
     },
     /// The agent says what it found.
     Health {

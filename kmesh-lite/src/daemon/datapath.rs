@@ -2,10 +2,10 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Living, MomentsReader, Snapshot};
+use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
-use crate::tables::{Actual, Tables};
+use crate::tables::{Actual, Tables, Targets};
 use kmesh_lite_common::{EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -56,6 +56,11 @@ pub trait Datapath {
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// Ends every connection of these endpoints, which nothing may choose any more.
+    fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {
+        Ok(Ended::default())
+    }
 
     /// What became of connects to endpoints so far, without those through waypoints.
     fn fates(&mut self) -> Result<BTreeMap<EndpointId, Fates>, Self::Error> {

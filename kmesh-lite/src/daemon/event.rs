@@ -38,6 +38,8 @@ pub enum Signal {
 pub enum Timer {
     /// Compare with the kernel.
     Resync,
+    /// Look at the connections of endpoints that were removed.
+    Departures,
     /// Tell systemd that the loop turns.
     Watchdog,
     /// Endpoints that come back get more of their share.
@@ -54,7 +56,12 @@ pub struct Events {
     /// When [`Timer::Health`] is due.
     health: Option<Instant>,
     watchdog: Option<Periodic>,
+    /// While there are some.
+    departures: Option<Periodic>,
 }
+
+/// How often it is looked at the connections of endpoints that were removed.
+const DEPARTURES: Duration = Duration::from_secs(1);
 
 struct Periodic {
     every: Duration,
@@ -70,6 +77,16 @@ impl Events {
             resync: Periodic::new(resync),
             health: None,
             watchdog: watchdog.map(Periodic::new),
+            departures: None,
+        }
+    }
+
+    /// Whether connections of endpoints that were removed are to be looked at.
+    pub fn look_after_departures(&mut self, wanted: bool) {
+        match (wanted, &self.departures) {
+            (true, None) => self.departures = Some(Periodic::new(DEPARTURES)),
+            (false, Some(_)) => self.departures = None,
+            _ => {}
         }
     }
 
@@ -90,10 +107,16 @@ impl Events {
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
             }
+            if let Some(departures) = &mut self.departures
+                && departures.expire(now)
+            {
+                return Some(Event::Timer(Timer::Departures));
+            }
             if self.health.take_if(|due| *due <= now).is_some() {
                 return Some(Event::Timer(Timer::Health));
             }
             let due = [
+                self.departures.as_ref().map(|departures| departures.due),
                 Some(self.resync.due),
                 self.watchdog.as_ref().map(|watchdog| watchdog.due),
                 self.settle.due(),

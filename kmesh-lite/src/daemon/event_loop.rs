@@ -1,8 +1,10 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod departures;
 mod duties;
 mod findings;
+mod kill;
 mod order;
 mod reload;
 mod roster;
@@ -10,6 +12,7 @@ mod state;
 
 use super::DaemonError;
 use super::datapath::Datapath;
+use super::departures::Departures;
 use super::event::{Event, Events, Found, Signal, Timer};
 use super::last_findings::{LastFindings, Recalled};
 use super::listeners::Listeners;
@@ -42,6 +45,7 @@ pub struct Daemon<S, D, N> {
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
+    departures: Departures,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -92,6 +96,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             order_book: OrderBook::default(),
             moments: None,
             listeners: Listeners::default(),
+            departures: Departures::default(),
         }
     }
 
@@ -105,6 +110,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn remember(&mut self, last_findings: LastFindings, recalled: Recalled) {
         self.last_findings = Some(last_findings);
         self.state.recalled = recalled;
+    }
+
+    /// The endpoints that an earlier process removed, and where this one keeps them for the next.
+    pub fn look_after(&mut self, departures: Departures) {
+        self.departures = departures;
     }
 
     /// The first pass. Ready afterwards, whatever was loaded; an error if the host refuses.
@@ -133,6 +143,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::CgroupsChanged => self.cgroups_changed(),
                 Event::Findings(found) => self.find(found),
                 Event::Timer(Timer::Resync) => self.resync(),
+                Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Health) => self.tick(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
@@ -214,6 +225,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The next event. What the last one led to has taken effect, and is answered.
     fn next(&mut self, events: &mut Events) -> Option<Event> {
         self.datapath.quiesce();
+        events.look_after_departures(!self.departures.is_empty());
         let next = self.state.health.next_step();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
         events.wake_in(left);
@@ -271,6 +283,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 caller,
                 reply,
             } => drop(reply.send(self.order(&order, caller))),
+            Request::Kill {
+                kill,
+                caller,
+                reply,
+            } => drop(reply.send(self.kill(&kill, caller))),
             Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }

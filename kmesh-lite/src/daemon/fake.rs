@@ -5,12 +5,12 @@ use super::supervisor::{News, Supervisor};
 use super::{Blame, Datapath, Source, cgroups_changed};
 use crate::config::{Fragments, Origin, fragment};
 use crate::host::{Cgroups, Units, WatchError};
-use crate::kernel::{Living, Snapshot};
+use crate::kernel::{Ended, Living, Snapshot};
 use crate::maps::{Maps, Memory};
 use crate::model::{Facts, Limits, Mesh};
 use crate::reconcile::{self, Change, Extent, Pass};
 use crate::sources::Completion;
-use crate::tables::{Actual, Counters};
+use crate::tables::{Actual, Counters, Targets};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,6 +37,8 @@ pub struct Inside {
     pub refused: Option<&'static str>,
     /// What the next pass finds.
     pub drift: Vec<String>,
+    /// The endpoints whose connections were to end, each time.
+    pub ended: Vec<Targets>,
     pub dropped: bool,
     /// Whether somebody detached the programs since the last pass.
     pub detached: bool,
@@ -135,6 +137,11 @@ impl Datapath for FakeDatapath {
 
     fn connections(&self) -> Result<Vec<Living>, Broken> {
         Ok(Vec::new())
+    }
+
+    fn end(&mut self, targets: &Targets) -> Result<Ended, Broken> {
+        self.0.inside().ended.push(targets.clone());
+        Ok(Ended::default())
     }
 
     fn blame(error: &Broken) -> Blame {
@@ -236,6 +243,7 @@ pub fn toml(text: &str) -> String {
         "bad" => line.to_owned(),
         "allow_empty" => "mesh.allow_empty = true".to_owned(),
         unit if unit.ends_with(".service") => format!("capture.bypass = ['{unit}']"),
+        line if line.contains('=') => line.to_owned(),
         name => {
             let (name, health) = match name.strip_suffix(" is checked") {
                 Some(name) => (name, ", health = 'tcp'"),

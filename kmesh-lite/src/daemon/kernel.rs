@@ -3,10 +3,10 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
-use crate::tables::{Actual, Tables};
+use crate::tables::{Actual, Tables, Targets};
 use kmesh_lite_common::{EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,6 +53,10 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {
+        Kernel::end(self, targets)
     }
 
     fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {

@@ -1,5 +1,6 @@
 //! What an earlier process kept for this one, beside the kernel's objects.
 
+use super::departures::Departures;
 use super::last_findings::{LastFindings, Recalled};
 use super::last_good::LastGood;
 use crate::config::Fragments;
@@ -14,6 +15,8 @@ pub struct Remembered {
     pub last_findings: LastFindings,
     /// What was known of endpoints.
     pub findings: Recalled,
+    /// The endpoints that it had removed.
+    pub departures: Departures,
 }
 
 impl Remembered {
@@ -26,6 +29,7 @@ impl Remembered {
             fragments,
             last_findings,
             findings,
+            departures: Departures::take_over(left, Arc::clone(store)),
         }
     }
 }

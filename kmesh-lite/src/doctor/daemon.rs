@@ -115,6 +115,7 @@ pub mod tests {
             config: None,
             last_reload: None,
             last_pass: None,
+            departed: Vec::new(),
             events: None,
             datapath: DatapathStatus::default(),
             agent: None,

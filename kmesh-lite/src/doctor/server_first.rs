@@ -16,16 +16,21 @@ pub struct ServerFirst {
 }
 
 pub fn look(subject: &Subject) -> ServerFirst {
-    let wanted = [FOR_SERVER_FIRST];
     ServerFirst {
         waypoints: subject.config.mesh.as_ref().map(waypoints),
-        lacks_ptrace: match (subject.process, &subject.unit) {
-            (Some(process), _) => Some(!missing(Some(process), &wanted).is_empty()),
-            (None, Ok(unit)) => Some(!unit.missing(&wanted).is_empty()),
-            (None, Err(_)) if geteuid().is_root() => Some(!missing(None, &wanted).is_empty()),
-            (None, Err(_)) => None,
-        },
+        lacks_ptrace: lacks_ptrace(subject),
         yama: text("/proc/sys/kernel/yama/ptrace_scope"),
+    }
+}
+
+/// Whether the daemon that runs, or the one that would, lacks CAP_SYS_PTRACE.
+pub fn lacks_ptrace(subject: &Subject) -> Option<bool> {
+    let wanted = [FOR_SERVER_FIRST];
+    match (subject.process, &subject.unit) {
+        (Some(process), _) => Some(!missing(Some(process), &wanted).is_empty()),
+        (None, Ok(unit)) => Some(!unit.missing(&wanted).is_empty()),
+        (None, Err(_)) if geteuid().is_root() => Some(!missing(None, &wanted).is_empty()),
+        (None, Err(_)) => None,
     }
 }
 

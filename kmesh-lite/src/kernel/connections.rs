@@ -3,18 +3,26 @@
 use super::bpf;
 use super::rows::Rows;
 use crate::model::Limits;
-use kmesh_lite_common::{Bucket, Connection, PLACES};
+use kmesh_lite_common::{Bucket, Connection, PLACES, Stage};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::addr_of_mut;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A connection in the table, and SO_COOKIE of its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Living {
     pub cookie: u64,
     pub connection: Connection,
+}
+
+impl Living {
+    /// Whether TCP is done with it, or the daemon has ended it. A program may hold its socket nevertheless.
+    pub fn is_over(&self) -> bool {
+        let stage = self.connection.stage;
+        stage.has(Stage::CLOSED) || stage.has(Stage::KILLED)
+    }
 }
 
 /// How many buckets a table has: with twice as many slots as there may be living connections, hardly
@@ -69,6 +77,15 @@ impl ConnectionTable {
         Ok(())
     }
 
+    /// Maps the table, to mark connections in it.
+    pub fn marker(&self) -> io::Result<Marker> {
+        Ok(Marker {
+            buckets: Rows::map(self.buckets.as_fd(), self.count)?,
+            rows: Rows::map(self.connections.as_fd(), self.count * PLACES)?,
+            count: self.count,
+        })
+    }
+
     /// All connections in the table. It is mapped for this call only: what is looked at counts as memory
     /// of this process.
     pub fn list(&self) -> io::Result<Vec<Living>> {
@@ -84,6 +101,52 @@ impl ConnectionTable {
             }
         }
         Ok(found)
+    }
+}
+
+/// A table that is mapped, to set and take back stages of connections that were listed.
+pub struct Marker {
+    buckets: Rows<Bucket>,
+    rows: Rows<Connection>,
+    count: u32,
+}
+
+impl Marker {
+    /// Sets a stage of a connection, if the table has it as it was listed.
+    pub fn mark(&self, living: &Living, stage: Stage) -> io::Result<bool> {
+        self.change(living, |before| before | Connection::stage_in_word(stage))
+    }
+
+    /// Takes a stage back.
+    pub fn unmark(&self, living: &Living, stage: Stage) -> io::Result<bool> {
+        self.change(living, |before| before & !Connection::stage_in_word(stage))
+    }
+
+    /// Changes the word that begins with the owner of the row, in one step: programs set stages in it.
+    fn change(&self, living: &Living, change: impl Fn(u64) -> u64) -> io::Result<bool> {
+        let index = Bucket::of(living.cookie, self.count);
+        let cookies = self.buckets.get(index)?.cookies;
+        let Some(place) = cookies.iter().position(|it| *it == living.cookie) else {
+            return Ok(false);
+        };
+        let at = index * PLACES + place as u32;
+        let there = self.rows.get(at)?;
+        let listed = Connection {
+            stage: there.stage,
+            ..living.connection
+        };
+        if there != listed {
+            return Ok(false);
+        }
+        // SAFETY: inside the mapping and aligned, the last word of a row; no reference is made.
+        let word = unsafe {
+            let row = self.rows.place(at)?;
+            AtomicU64::from_ptr(addr_of_mut!((*row).owner).cast())
+        };
+        let changed = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |before| {
+            (before as u32 == living.connection.owner).then(|| change(before))
+        });
+        Ok(changed.is_ok())
     }
 }
 

@@ -12,6 +12,7 @@ use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
 use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::Counts;
+use super::destroy::{self, Ended};
 use super::fault;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
@@ -19,7 +20,7 @@ use crate::health::Fates;
 use crate::maps::{Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Shape, each, for_each_table, on_table};
+use crate::tables::{Actual, Declared, Each, Shape, Targets, each, for_each_table, on_table};
 use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{Caller, Endpoint, EndpointId, Settings, Slot};
 use std::collections::BTreeMap;
@@ -164,6 +165,15 @@ impl KernelMaps {
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
         Ok(listed.transpose()?.unwrap_or_default())
+    }
+
+    /// Ends every connection of these endpoints.
+    pub fn end(&self, targets: &Targets) -> io::Result<Ended> {
+        let ended = self
+            .connections
+            .as_ref()
+            .map(|table| destroy::end(table, targets));
+        Ok(ended.transpose()?.unwrap_or_default())
     }
 
     /// What became of connects to endpoints.

@@ -8,11 +8,13 @@
 //! the path through the program does not look at control messages. Should the client be quicker
 //! while the daemon already waits for the socket's lock, the program sends the byte to the [`Sink`].
 
-use kmesh_lite_common::Event;
+use kmesh_lite_common::{Connection, Event, Protocol};
 use nix::errno::Errno;
+use nix::sys::socket::{SockaddrStorage, getpeername};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Why the header waits for the client.
@@ -107,6 +109,83 @@ fn poke(socket: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: everything that the message points to is as long as it says.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     Errno::result(sent).map(drop)
+}
+
+/// Takes descriptors of another process, which CAP_SYS_PTRACE allows.
+pub struct Borrower {
+    process: u32,
+    handle: OwnedFd,
+}
+
+impl Borrower {
+    pub fn new(process: u32) -> io::Result<Self> {
+        let handle = pidfd(process)?;
+        Ok(Self { process, handle })
+    }
+
+    /// The sockets with these cookies.
+    pub fn sockets(&self, cookies: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Borrowed>> {
+        let mut found = BTreeMap::new();
+        for number in candidates(self.process)? {
+            match taken(&self.handle, number) {
+                Ok(socket) => {
+                    if let Some(cookie) = cookie_of(&socket).filter(|it| cookies.contains(it)) {
+                        found.insert(cookie, Borrowed(socket));
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
+                Err(error) => return Err(error),
+            }
+            if found.len() == cookies.len() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A socket that another process holds as well.
+pub struct Borrowed(OwnedFd);
+
+impl Borrowed {
+    /// Ends its connection, if it is this one: TCP is reset, and whoever holds the socket gets EPIPE or ECONNRESET;
+    /// datagrams can neither be sent nor received any more. False if it has none, or another one.
+    pub fn end(&self, connection: &Connection) -> io::Result<bool> {
+        // What programs are told: where they wanted to go.
+        let asked = SocketAddr::new(connection.address.into(), connection.port.get());
+        let raw = self.0.as_raw_fd();
+        let peer = match getpeername::<SockaddrStorage>(raw) {
+            Ok(peer) => peer,
+            Err(Errno::ENOTCONN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let v4 = peer.as_sockaddr_in().map(|it| SocketAddr::from(*it));
+        let peer = v4.or_else(|| peer.as_sockaddr_in6().map(|it| SocketAddr::from(*it)));
+        if peer.map(|it| (it.ip().to_canonical(), it.port())) != Some((asked.ip(), asked.port())) {
+            return Ok(false);
+        }
+        if connection.protocol == Protocol::Udp {
+            // Disconnected it would wait for ever: nothing wakes who waits for a datagram.
+            // SAFETY: no pointers.
+            return ended(unsafe { libc::shutdown(raw, libc::SHUT_RDWR) });
+        }
+        // SAFETY: plain data, for which zeroes mean AF_UNSPEC.
+        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let length = size_of_val(&nowhere) as libc::socklen_t;
+        // SAFETY: the address is as long as we say.
+        ended(unsafe { libc::connect(raw, &raw const nowhere, length) })
+    }
+}
+
+fn ended(outcome: libc::c_int) -> io::Result<bool> {
+    if outcome == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOTCONN) => Ok(false),
+        _ => Err(error),
+    }
 }
 
 /// A descriptor of our own for the socket with this cookie.

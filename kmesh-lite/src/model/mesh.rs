@@ -1,8 +1,8 @@
 //! All that a configuration says.
 
 use super::{
-    AccessLog, Backend, Caller, Capture, CgroupRef, Endpoint, Header, Limits, Name, Place,
-    Protocol, Service, Waypoint,
+    AccessLog, Backend, Caller, Capture, CgroupRef, Endpoint, Header, Limits, Name, OnRemove,
+    Place, Protocol, Service, Waypoint,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -22,6 +22,8 @@ pub struct Mesh {
     pub vip_ranges: Vec<IpNetwork>,
     /// Whether it may take the place of a mesh with services although it has none.
     pub allow_empty: bool,
+    /// Of services of which nothing else is known.
+    pub on_remove: OnRemove,
     /// Whether connections are accounted.
     pub accounting: bool,
     /// Where the agent serves metrics, sorted.

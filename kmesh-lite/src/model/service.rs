@@ -1,6 +1,6 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Eject, Endpoint, Name, Policy, Protocol, Scope};
+use super::{Eject, Endpoint, Name, OnRemove, Policy, Protocol, Scope};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub struct Service {
     pub eject: Option<Eject>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
+    pub on_remove: OnRemove,
 }
 
 /// What becomes of connections while no endpoint that the policy allows is healthy.

@@ -169,6 +169,7 @@ fn ended(ending: Ending, stood: bool) -> &'static str {
         Ending::TimedOut => "no answer in time (ETIMEDOUT)",
         Ending::Unreachable => "there is no way to it (EHOSTUNREACH, ENETUNREACH)",
         Ending::Reset => "reset by the peer (ECONNRESET)",
+        Ending::Killed => "ended by kmesh-lite for the operator",
         Ending::Aborted if stood => "cut off by the client, or aborted (ECONNABORTED)",
         Ending::Aborted => "given up by the client before it stood",
         Ending::NotSent => "no segment could leave: no route, or no local address or port",

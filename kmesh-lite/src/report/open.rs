@@ -14,7 +14,7 @@ pub struct Open {
 impl Open {
     pub fn count(connections: &[Living]) -> Self {
         let mut open = Self::default();
-        for Living { connection, .. } in connections {
+        for Living { connection, .. } in connections.iter().filter(|it| !it.is_over()) {
             if let Some(service) = connection.service {
                 *open.services.entry(service).or_default() += 1;
             }

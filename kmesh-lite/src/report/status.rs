@@ -56,6 +56,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         config: None,
         last_reload: None,
         last_pass: None,
+        departed: Vec::new(),
         events: None,
         datapath,
         daemon: None,

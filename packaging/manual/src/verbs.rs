@@ -43,7 +43,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("event", "`closed`, `failed`, `rejected`, or `lost`."),
     (
         "outcome",
-        "How it ended (closed, refused, timed_out, unreachable, reset, aborted, not_sent, other), or why it \
+        "How it ended (closed, refused, timed_out, unreachable, reset, aborted, killed, not_sent, other), or why it \
          was refused (refuse_no_endpoint and so on).",
     ),
     ("text", "The same for people; not in the journal."),

@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OperatorState, Place, Policy,
-    PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
+    Backend, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove, OperatorState, Place,
+    Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -121,6 +121,7 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         policy: Policy::Random,
         prefer: Vec::new(),
         waypoint: None,
+        on_remove: OnRemove::Keep,
         on_all_down: OnAllDown::Refuse,
         overprovision: None,
         slow_start: None,

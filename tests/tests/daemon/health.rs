@@ -6,10 +6,12 @@ use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::zone::Zone;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::Read;
 
 /// A service at 10.96.0.10:80 with servers at 127.0.0.2 and 127.0.0.3, port 8080, that are probed often.
 fn mesh(keys: &str) -> String {
@@ -243,19 +245,28 @@ fn the_operator_takes_an_endpoint_out_of_service_and_gives_it_back() {
     }
 }
 
+/// Three connections to 127.0.0.2, and one or more to 127.0.0.3.
+fn held() -> (Vec<Client>, Vec<Client>) {
+    let (mut held, mut others) = (Vec::new(), Vec::new());
+    while held.len() < 3 || others.is_empty() {
+        let client = Client::tcp4();
+        client.connect("10.96.0.10:80").unwrap();
+        let is_it = client.greeting().ip() == address("127.0.0.2:8080").ip();
+        match is_it {
+            true if held.len() < 3 => held.push(client),
+            true => {}
+            false => others.push(client),
+        }
+    }
+    (held, others)
+}
+
 #[test]
 fn draining_leaves_open_connections_alone_and_waits_for_them() {
     let Some(host) = Host::new() else { return };
     let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
     let daemon = Daemon::start(PROGRAM, &host, Some(&mesh("")));
-    let mut held = Vec::new();
-    while held.len() < 3 {
-        let client = Client::tcp4();
-        client.connect("10.96.0.10:80").unwrap();
-        if client.greeting().ip() == address("127.0.0.2:8080").ip() {
-            held.push(client);
-        }
-    }
+    let (held, _) = held();
     let output = daemon.verb(&["drain", "web/127.0.0.2", "--wait", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -275,6 +286,28 @@ fn draining_leaves_open_connections_alone_and_waits_for_them() {
     assert_eq!(last["open_connections"], 0, "{lines}");
 }
 
+#[test]
+fn connections_that_outlast_the_draining_are_ended_and_no_others() {
+    let Some(host) = Host::new() else { return };
+    let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
+    let daemon = Daemon::start(PROGRAM, &host, Some(&mesh("")));
+    let (held, others) = held();
+    let verb = ["drain", "web/127.0.0.2", "--wait", "--kill-after", "1s"];
+    let output = daemon.verb(&verb);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("3 connections were ended"), "{text}");
+    assert!(text.contains("no connection is open"), "{text}");
+    for client in &held {
+        let error = client.socket().read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::ECONNABORTED as i32));
+    }
+    for client in &others {
+        client.exchange("still here\n");
+    }
+    assert!(daemon.log().contains("web/127.0.0.2 lost 3 connections"));
+}
+
 /// Shares of two zones in many connects that wait no longer than a moment: near, far, and what failed.
 fn shares() -> (usize, usize, usize) {
     let mut counts = (0, 0, 0);
@@ -286,6 +319,15 @@ fn shares() -> (usize, usize, usize) {
         }
     }
     counts
+}
+
+/// What is to go on for as long as this lives. A scope waits for its threads when a test fails, too.
+struct EndsWithUs<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for EndsWithUs<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 #[test]
@@ -336,6 +378,7 @@ fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
             }
             begun
         });
+        let load = EndsWithUs(load);
         near.unplug();
         daemon.wait_until("both are left", |it| {
             state(it, "10.50.1.2") == "unhealthy" && state(it, "10.50.1.3") == "unhealthy"
@@ -356,7 +399,7 @@ fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
             assert_eq!(failed, 0);
             near == 100 && far == 0
         });
-        load.store(false, std::sync::atomic::Ordering::SeqCst);
+        drop(load);
         assert!(client.join().unwrap() > 0);
     });
 }

@@ -4,6 +4,7 @@ mod accounting;
 mod capture;
 mod connections;
 mod datagrams;
+mod destroy;
 mod drift;
 mod facts;
 mod facts_under_fire;

@@ -2,6 +2,7 @@
 
 mod check;
 mod decision;
+mod departing;
 mod faults;
 mod golden;
 mod growth;

@@ -16,9 +16,10 @@ Examples:
   kmesh-lite drain payments/10.0.2.10               no new connections
   kmesh-lite drain 10.0.2.10 --wait                 in every service; returns when none is open
   kmesh-lite drain payments/db-1 --wait --timeout 5m
+  kmesh-lite drain payments/db-1 --wait --kill-after 5m   ends what is open then
   kmesh-lite ready payments/10.0.2.10               takes it back
 
-Exit codes: 0 done, 1 with --timeout: some connections are still open.")]
+Exit codes: 0 done, 1 with --timeout or --kill-after: some connections are still open.")]
 pub struct Drain {
     /// SERVICE/ENDPOINT, or ENDPOINT for every service that has it
     #[arg(add = ArgValueCandidates::new(completions::endpoints))]
@@ -29,6 +30,9 @@ pub struct Drain {
     /// Wait no longer than this: 30s, 5m or 1h
     #[arg(long, value_name = "TIME", value_parser = span, requires = "wait")]
     pub timeout: Option<u64>,
+    /// After this time, end the connections that are still open: 30s, 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = span, requires = "wait")]
+    pub kill_after: Option<u64>,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]

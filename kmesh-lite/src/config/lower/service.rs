@@ -19,7 +19,9 @@ use super::own_port::ServicePorts;
 use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Services, Spot, hidden, udp};
-use crate::model::{Name, Place, Policy, PortMapping, Probe, Protocol, Scope, Service, Vip};
+use crate::model::{
+    Name, OnRemove, Place, Policy, PortMapping, Probe, Protocol, Scope, Service, Vip,
+};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Context<'c, 'a> {
     pub waypoints: &'c Waypoints<'a>,
     pub shared: &'c SharedEndpoints<'a>,
     pub at_addresses: &'c AtAddresses<'a>,
+    /// Of services that say nothing.
+    pub on_remove: OnRemove,
     /// Services of an earlier mesh: what is the same is shared with it.
     pub before: &'c Services,
 }
@@ -149,6 +153,10 @@ impl<'a> One<'_, 'a> {
             slow_start: value(&self.text.slow_start, |it| it.0),
             eject: said.eject(),
             endpoints,
+            on_remove: match &self.text.on_remove {
+                Some(written) => written.value.0,
+                None => self.context.on_remove,
+            },
         };
         udp::check(self, &model, report);
         hidden::check(self, report);

@@ -5,7 +5,7 @@ use super::address::{overlap, unusable_range};
 use super::merge::Merged;
 use super::place::{PlaceTable, PlaceText};
 use super::{Diagnostics, Spot};
-use crate::model::{Limits, Place};
+use crate::model::{Limits, OnRemove, Place};
 use ipnetwork::IpNetwork;
 
 const DEFAULT_VIP_RANGES: [&str; 2] = ["240.64.0.0/16", "fd6b:6d65:7368::/64"];
@@ -63,6 +63,11 @@ pub fn vip_ranges(merged: &Merged<'_>, report: &mut Diagnostics) -> Vec<IpNetwor
 pub fn allow_empty(merged: &Merged<'_>) -> bool {
     let written = merged.mesh.and_then(|(_, text)| text.allow_empty.as_ref());
     written.is_some_and(|flag| flag.value.0)
+}
+
+pub fn on_remove(merged: &Merged<'_>) -> OnRemove {
+    let written = merged.mesh.and_then(|(_, text)| text.on_remove.as_ref());
+    written.map_or(OnRemove::default(), |written| written.value.0)
 }
 
 pub fn accounting(merged: &Merged<'_>) -> bool {

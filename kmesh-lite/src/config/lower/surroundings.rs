@@ -7,7 +7,7 @@ use super::health::Said;
 use super::merge::Merged;
 use super::service::Lowered;
 use super::waypoint::Waypoints;
-use crate::model::{Locality, Name, OperatorState, Place, Waypoint};
+use crate::model::{Locality, Name, OnRemove, OperatorState, Place, Waypoint};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +27,7 @@ struct OfAll {
     node: Place,
     vip_ranges: Vec<IpNetwork>,
     health: Said,
+    on_remove: OnRemove,
     localities: BTreeMap<Box<str>, Option<Locality>>,
     waypoints: BTreeMap<Box<str>, (Option<SocketAddr>, Option<Waypoint>)>,
     /// By name: a service may name an entry that is not there yet, or that nothing could be made of.
@@ -61,7 +62,7 @@ impl Shared {
 impl Surroundings {
     pub fn new(
         (host, whole): (&Host, bool),
-        (node, vip_ranges, health): (&Place, &[IpNetwork], &Said),
+        (node, vip_ranges, health, on_remove): (&Place, &[IpNetwork], &Said, OnRemove),
         merged: &Merged<'_>,
         waypoints: &Waypoints<'_>,
         shared: &SharedEndpoints<'_>,
@@ -82,6 +83,7 @@ impl Surroundings {
                 node: node.clone(),
                 vip_ranges: vip_ranges.to_vec(),
                 health: health.clone(),
+                on_remove,
                 localities: localities.collect(),
                 waypoints: waypoints.collect(),
                 shared: shared

@@ -4,7 +4,9 @@ use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
-use crate::api::{Duties, Failure, FailureKind, Ordered, PlanRequest, Reloaded, SimulateRequest};
+use crate::api::{
+    Duties, Failure, FailureKind, Killed, Ordered, PlanRequest, Reloaded, SimulateRequest,
+};
 use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{Format, no_such_outcome};
@@ -28,7 +30,7 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 /// The same for who may only read, because the daemon parses what it is sent, which takes some
 /// forty times as much memory for a moment.
 const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
-/// Of a report of the agent, or an order.
+/// Of a report of the agent, an order, or an end of connections.
 const REPORT_BYTES: usize = 16 * 1024;
 /// Of a report of health: some thousand findings.
 const HEALTH_BYTES: usize = 512 * 1024;
@@ -67,6 +69,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/simulate", post(simulate))
         .route("/v1/reload", post(reload))
         .route("/v1/order", post(order))
+        .route("/v1/kill", post(kill))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Asker { requests, turns })
@@ -364,16 +367,38 @@ async fn order(
     asker.ask(request).await.map(Json)
 }
 
+async fn kill(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Json<Killed>, Failure> {
+    allow(peer, Right::Change)?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let kill = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!(
+            "the body is not {{\"endpoint\": \"SERVICE/ENDPOINT\"}}: {error}"
+        ))
+    })?;
+    let caller = peer.caller;
+    let request = |reply| Request::Kill {
+        kill,
+        caller,
+        reply,
+    };
+    asker.ask(request).await.map(Json)
+}
+
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/agent, /v1/agent/health and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
-        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/agent/health" => "POST",
+        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/kill"
+        | "/v1/agent/health" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };

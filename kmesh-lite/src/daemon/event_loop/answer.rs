@@ -24,6 +24,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// The snapshot is taken here; words are made of it where they keep nobody waiting.
     pub(super) fn status(&mut self, name: Option<String>) -> Result<Later<Status>, Failure> {
         self.put_links_back();
+        if !self.departures.is_empty() {
+            self.look_after_departures();
+        }
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.cloned();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
@@ -44,6 +47,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
+            departed: self.departures.status(),
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
@@ -54,6 +58,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             status.config = Some(config);
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
+            status
+                .departed
+                .retain(|it| name.as_ref().is_none_or(|name| *name == it.service));
             Ok(status)
         }))
     }
@@ -118,7 +125,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
-                Ok(report::plan(&change, mesh, &facts, &connections))
+                let meshes = (self.state.applied.as_deref(), mesh);
+                Ok(report::plan(&change, meshes, &facts, &connections))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(
@@ -224,7 +232,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 }
 
-fn failed<D: Datapath>(error: D::Error) -> Failure {
+pub(super) fn failed<D: Datapath>(error: D::Error) -> Failure {
     let kind = match D::blame(&error) {
         Blame::Configuration => FailureKind::InvalidConfiguration,
         Blame::Host => FailureKind::Failed,

@@ -94,7 +94,7 @@ fn words(change: Change) -> String {
 }
 
 /// An endpoint as its status calls it.
-fn title(mesh: &Mesh, name: &Name, endpoint: &Endpoint) -> String {
+pub(super) fn title(mesh: &Mesh, name: &Name, endpoint: &Endpoint) -> String {
     let service = mesh.services.get(name);
     service.map_or_else(
         || endpoint.address.to_string(),

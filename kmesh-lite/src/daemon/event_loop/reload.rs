@@ -116,6 +116,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.tell_interest(interest);
                 self.state.applied = Some(mesh);
                 self.passed(&applied, trigger);
+                self.settle_departures();
                 Ok(applied)
             }
             Err(failure) => {
@@ -156,7 +157,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             return;
         };
         match self.reconcile(&held, Extent::Everything) {
-            Ok(applied) => self.passed(&applied, trigger),
+            Ok(applied) => {
+                self.passed(&applied, trigger);
+                self.settle_departures();
+            }
             // The host is in the way of both; the failure that was told is enough.
             Err(failure) => debug!(
                 "cannot keep the last good state in repair: {}",
@@ -166,6 +170,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     fn reconcile(&mut self, mesh: &Mesh, extent: Extent) -> Result<Applied, D::Error> {
+        self.announce_departures(mesh);
         let start = Instant::now();
         let pass = self.datapath.reconcile(mesh, &self.state.facts, extent);
         let took = start.elapsed();

@@ -1,4 +1,5 @@
 mod cgroups;
+mod departures;
 mod file;
 mod findings;
 mod passes;

@@ -20,6 +20,8 @@ pub struct History {
     pub operations: u64,
     /// What passes found changed by somebody else, and put right.
     pub drift: u64,
+    /// Connections that were ended for the operator.
+    pub killed: u64,
     /// Endpoints that were found to be healthy, and that were found not to be, after they were otherwise.
     pub turns: [u64; 2],
     pub reloads: u64,
@@ -98,6 +100,13 @@ pub fn work(to: &mut DescriptorEncoder<'_>, history: &History) -> fmt::Result {
         None,
         "Comparisons of the kernel's tables with what they should hold.",
         history.passes,
+    )?;
+    single_counter(
+        to,
+        "connections_killed",
+        None,
+        "Connections that were ended because their endpoint was removed or drained.",
+        history.killed,
     )?;
     single_counter(
         to,
