@@ -49,7 +49,7 @@ pub struct Args {
 pub enum Verb {
     /// Run the daemon: keep the kernel equal to the file
     Run(Run),
-    /// Run the agent: serve metrics over TCP, without any right on this host
+    /// Run the agent: probe endpoints and serve metrics over TCP, without any right on this host
     Agent(Agent),
     /// Validate a file; needs no privileges and no daemon
     Check(Check),

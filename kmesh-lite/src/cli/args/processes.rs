@@ -18,7 +18,7 @@ Examples:
 
 SIGHUP reloads the file and repairs drift; SIGTERM and SIGINT stop, a second one at once.
 A missing or invalid file does not end the daemon: it says so and applies the file once it is mended.
-An agent runs beside it as a child process, which serves metrics where `[metrics] listen` says so. Where
+An agent runs beside it as a child process, which probes endpoints and serves metrics. Where
 root starts it, the agent is the user kmesh-agent, or else nobody, in the group of the control socket.")]
 pub struct Run {
     /// The file; drop-ins are read from mesh.d beside it
@@ -45,9 +45,10 @@ pub struct Run {
 Examples:
   kmesh-lite agent                                  what the systemd unit does
 
-It does what the daemon on the control socket says: it listens where `[metrics] listen` of mesh.toml
-says so, and answers GET /metrics there with what the daemon tells it. It needs no right but to read
-from the control socket. While the daemon is away it answers 503, and it follows the next one.
+It does what the daemon on the control socket says: it probes endpoints where `health` of mesh.toml says
+so, and tells the daemon what it found; it listens where `[metrics] listen` says so, and answers GET
+/metrics there with what the daemon tells it. It needs no right but to read from the control socket.
+While the daemon is away it answers 503, goes on probing, and follows the next one.
 `kmesh-lite run` in a terminal starts one by itself.")]
 pub struct Agent {
     #[command(flatten)]
