@@ -97,11 +97,13 @@ pub fn words(health: &EndpointHealth) -> String {
         let weight = order.weight.map(|weight| format!("weight {weight} "));
         let _ = write!(
             words,
-            ", {}by uid {} at {}",
+            ", {}by uid {}",
             weight.unwrap_or_default(),
-            order.uid,
-            order.at
+            order.uid
         );
+        if health.since.as_ref() != Some(&order.at) {
+            let _ = write!(words, " at {}", order.at);
+        }
     }
     words
 }

@@ -1,18 +1,21 @@
 //! Processes that a command left behind.
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Its value is another one for each run of a command.
 pub const MARK: &str = "KMESH_LITE_PROBE";
 
 /// Looks at leftovers, in a row: a process that is killed leaves its children to us.
 const LOOKS: usize = 8;
+/// For what was killed, in milliseconds: everybody waits meanwhile.
+const PATIENCE: usize = 20;
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
 /// Processes that somebody else waits for.
@@ -88,10 +91,12 @@ impl Leftovers {
             // They are over soon, and their children are ours after that.
             std::thread::yield_now();
         }
-        for child in children() {
-            if !leaders().contains(&child) {
-                let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+        // What was killed is over in a moment. What takes longer is reaped after the next run.
+        for _ in 0..PATIENCE {
+            if !reap() {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -103,6 +108,17 @@ impl Leftovers {
             .split(|byte| *byte == 0)
             .any(|it| it == mark.as_bytes())
     }
+}
+
+/// Reaps what is over. Tells whether somebody is left who is not waited for otherwise.
+fn reap() -> bool {
+    let leaders = leaders().clone();
+    let others = children().into_iter().filter(|it| !leaders.contains(it));
+    let reaped = others.map(|it| waitpid(it, Some(WaitPidFlag::WNOHANG)));
+    reaped
+        .filter(|it| matches!(it, Ok(WaitStatus::StillAlive)))
+        .count()
+        > 0
 }
 
 fn leaders() -> MutexGuard<'static, BTreeSet<Pid>> {
