@@ -7,7 +7,6 @@ use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::zone::Zone;
 use nix::errno::Errno;
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
