@@ -261,9 +261,8 @@ impl Health {
         let down = match self.orders.state(name, endpoint) {
             OperatorState::Drain => Some(Down::Drain),
             OperatorState::Maintenance => Some(Down::Maintenance),
-            OperatorState::Ready => self
-                .is_failing(service, endpoint)
-                .then_some(Down::Unhealthy),
+            OperatorState::Ready if self.is_failing(service, endpoint) => Some(Down::Unhealthy),
+            OperatorState::Ready => self.ejected(name, endpoint).map(|_| Down::Ejected),
         };
         Standing {
             down,

@@ -64,8 +64,18 @@ impl OrderBook {
                 return Orders::default();
             }
         };
-        match serde_json::from_slice::<Vec<Line>>(&text) {
-            Ok(lines) => lines.into_iter().filter_map(Line::order).collect(),
+        match serde_json::from_slice::<Vec<serde_json::Value>>(&text) {
+            Ok(lines) => lines
+                .into_iter()
+                .filter_map(|line| match serde_json::from_value(line) {
+                    Ok(line) => Line::order(line),
+                    Err(error) => {
+                        error!("an order in {} is not followed: {error}", path.display());
+                        None
+                    }
+                })
+                .filter(|(_, order)| !order.is_empty())
+                .collect(),
             Err(error) => {
                 let aside = path.with_extension("json.bad");
                 let moved = fs::rename(path, &aside);
@@ -203,12 +213,24 @@ mod tests {
     fn what_cannot_be_read_is_put_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        fs::write(&path, "[{\"service\": 7}]").unwrap();
+        fs::write(&path, "[{\"service\": 7}").unwrap();
         let book = OrderBook::new(folder.path());
         assert!(book.read().is_empty());
         book.write(&orders()).unwrap();
         let aside = fs::read_to_string(path.with_extension("json.bad")).unwrap();
-        assert_eq!(aside, "[{\"service\": 7}]");
+        assert_eq!(aside, "[{\"service\": 7}");
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_read_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let book = OrderBook::new(folder.path());
+        book.write(&orders()).unwrap();
+        let path = folder.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replacen('[', "[{\"service\": 7}, ", 1);
+        fs::write(&path, text).unwrap();
+        assert_eq!(book.read(), orders());
     }
 
     #[test]

@@ -213,3 +213,36 @@ fn an_endpoint_that_the_operator_gives_back_begins_with_little() {
     assert_eq!((standing.down, standing.share), (None, 10));
     assert_eq!(it.health.next_step(), Some(1_000_000_005));
 }
+
+#[test]
+fn connects_that_fail_eject_an_endpoint_and_time_readmits_it() {
+    let mut it = Followed::default();
+    let keys = "health = { eject_after = 3, eject_for = '4s' }";
+    it.follow(&[("a", "'10.0.0.1', '10.0.0.2'", keys)]);
+    let a: Name = "a".parse().unwrap();
+    let members: Vec<Membership> = it.health.services["a"]
+        .endpoints
+        .iter()
+        .map(Membership::from)
+        .collect();
+    let mut look = |failed: u64, second: u64| {
+        let fates = members.iter().enumerate().map(|(at, member)| {
+            let failed = failed * at as u64;
+            (
+                member.clone(),
+                Fates {
+                    established: 0,
+                    failed,
+                },
+            )
+        });
+        let fates: Vec<_> = fates.collect();
+        it.health
+            .look(&a, &fates, second * 1_000_000_000, &mut it.standings);
+        it.down()
+    };
+    assert!(look(0, 1).is_empty());
+    assert_eq!(look(3, 2), ["a/10.0.0.2 ejected"]);
+    assert_eq!(look(3, 5), ["a/10.0.0.2 ejected"]);
+    assert!(look(3, 6).is_empty());
+}

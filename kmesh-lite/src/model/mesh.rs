@@ -82,7 +82,11 @@ impl Mesh {
                 None => return Err(NoSuchEndpoint::Service(name.to_owned())),
             },
         };
-        let (address, port) = match (wanted.parse::<IpAddr>(), wanted.parse::<SocketAddr>()) {
+        let bare = wanted.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let (address, port) = match (
+            bare.unwrap_or(wanted).parse::<IpAddr>(),
+            wanted.parse::<SocketAddr>(),
+        ) {
             (Ok(address), _) => (address, None),
             (_, Ok(socket)) => (socket.ip(), Some(socket.port())),
             _ => match self.endpoint_names.get(wanted) {

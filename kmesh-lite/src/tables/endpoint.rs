@@ -175,15 +175,21 @@ impl Placing {
 
 /// The weights of the members of a range, so that each has its share.
 fn weights(members: &[Placing]) -> Vec<u32> {
-    if members.iter().all(|it| it.share == Standing::WHOLE) {
-        return members.iter().map(|it| it.weight).collect();
-    }
-    let shared = |it: &Placing| u64::from(it.weight) * u64::from(it.share);
+    let whole = u64::from(Standing::WHOLE);
+    let is_whole = members.iter().all(|it| it.share == Standing::WHOLE);
+    let shared = |it: &Placing| match is_whole {
+        true => u64::from(it.weight),
+        false => u64::from(it.weight) * u64::from(it.share),
+    };
     let total: u64 = members.iter().map(shared).sum();
-    // Where a sum would be too large for a row, shares are a little coarser.
-    let unit = match u32::try_from(total) {
-        Ok(_) => 1,
-        Err(_) => u64::from(Standing::WHOLE),
+    // Where the sum would be too large for a row, shares are a little coarser. The file keeps to that by itself, and
+    // the operator need not.
+    let room = u64::from(u32::MAX) - members.len() as u64;
+    let unit = total.div_ceil(room).max(1);
+    let unit = if unit > 1 && !is_whole {
+        unit.max(whole)
+    } else {
+        unit
     };
     let weights = members.iter().map(|it| (shared(it) / unit).max(1));
     weights.map(|it| it as u32).collect()

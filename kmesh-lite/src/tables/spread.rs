@@ -67,6 +67,10 @@ fn loads(capacity: &[Option<f64>], factor: f64) -> Vec<f64> {
     let load = able.iter().map(|able| {
         let load = (able / scale).min(rest);
         rest -= load;
+        // What is left then is no connection, but what sums in binary fractions leave.
+        if rest < 1e-9 {
+            rest = 0.0;
+        }
         load
     });
     load.collect()
@@ -74,7 +78,8 @@ fn loads(capacity: &[Option<f64>], factor: f64) -> Vec<f64> {
 
 /// Puts the endpoints of all priorities that take a part to the first of these.
 fn join(members: &mut ByPriority, loads: &[f64]) {
-    let taking = |load: f64| load > 1.0 / PARTS;
+    // However little: nearer endpoints would take everything if they were left where they are.
+    let taking = |load: f64| load > 0.0;
     let mut used = (0..PRIORITIES).filter(|at| taking(loads[*at]) && !members[*at].is_empty());
     let (Some(first), Some(_)) = (used.next(), used.next()) else {
         return;

@@ -412,3 +412,29 @@ fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
         assert!(client.join().unwrap() > 0);
     });
 }
+
+#[test]
+fn an_endpoint_that_connects_fail_at_is_ejected_without_any_probe() {
+    let Some(host) = Host::new() else { return };
+    let _server = Echo::tcp("127.0.0.2:8080");
+    let text = limited(
+        "[services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\n\
+         health = { eject_after = 3, eject_for = \"10m\" }\n\
+         endpoints = [\"127.0.0.2\", \"127.0.0.3\"]\n",
+    );
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&text));
+    assert!(reached().len() == 2, "one of them refuses");
+    daemon.wait_until("it is ejected", |it| {
+        reached();
+        endpoint(it, "127.0.0.3")["health"]["state"] == "ejected"
+    });
+    assert_eq!(reached(), one("127.0.0.2"));
+    let reason = endpoint(&daemon, "127.0.0.3")["health"]["reason"].clone();
+    assert!(
+        reason
+            .as_str()
+            .unwrap()
+            .contains("connects in a row failed"),
+        "{reason}"
+    );
+}

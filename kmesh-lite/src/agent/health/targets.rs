@@ -66,8 +66,16 @@ pub struct Targets {
 impl Targets {
     /// Takes over what the duties say. Gives the targets that were none before.
     pub fn follow(&mut self, duties: &Duties) -> Vec<Id> {
-        // What the daemon believed when these duties were made is older than what it was told since.
+        // The same again: somebody else may have told the daemon something. What it believed may also be older than what it
+        // was told since, and then it is told once more.
         if duties.revision == self.revision {
+            for known in self.known.values_mut() {
+                let place = usize::try_from(known.place).unwrap_or(usize::MAX);
+                if let Some(target) = duties.targets.get(place) {
+                    known.told = target.healthy;
+                }
+            }
+            self.find_untold();
             return Vec::new();
         }
         self.revision = duties.revision;
@@ -103,13 +111,14 @@ impl Targets {
         for id in before.into_values() {
             self.known.remove(&id);
         }
-        self.untold = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.is_untold())
-            .map(|(id, _)| *id)
-            .collect();
+        self.find_untold();
         begun
+    }
+
+    fn find_untold(&mut self) {
+        let known = self.known.iter();
+        let untold = known.filter(|(_, known)| known.is_untold());
+        self.untold = untold.map(|(id, _)| *id).collect();
     }
 
     pub fn get(&self, id: Id) -> Option<&Known> {

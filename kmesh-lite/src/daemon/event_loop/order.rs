@@ -75,11 +75,17 @@ fn changed(before: Order, endpoint: &Endpoint, change: Change, caller: Caller) -
         Change::Ready => (Some(OperatorState::Ready), before.weight),
         Change::Weight(weight) => (before.state, weight),
     };
+    // Since when it is drained, and by whom, matters more than whose a weight is.
+    let is_about_weight = matches!(change, Change::Weight(_)) && state.is_some();
+    let (uid, at) = match is_about_weight {
+        true => (before.uid, before.at),
+        false => (caller.uid, now()),
+    };
     Order {
         state,
         weight,
-        uid: caller.uid,
-        at: now(),
+        uid,
+        at,
     }
 }
 
