@@ -16,6 +16,7 @@ mod maps;
 mod moments;
 mod object;
 mod observer;
+mod open;
 mod probe;
 mod records;
 mod rows;
@@ -44,9 +45,9 @@ use crate::maps::{Maps, MapsError, Selection};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, Port, ReconcileError};
-use crate::tables::{self, Actual, Counters, Tables};
+use crate::tables::{self, Actual, Counters, IdMap, Services, Tables};
 use inherited::Inherited;
-use kmesh_lite_common::{Interest, Label, Settings};
+use kmesh_lite_common::{Interest, Label, Service, ServiceId, Settings};
 use links::Links;
 use object::{ByName, Object, Reuse};
 use std::collections::BTreeSet;
@@ -64,6 +65,8 @@ pub struct KernelOptions {
     pub daemon: Option<u32>,
     /// Tells the tables of several daemons on a host apart.
     pub instance: u64,
+    /// What there may be of everything: of so much can open connections be counted.
+    pub limits: Limits,
     /// Links and maps are kept here beyond this process.
     pub store: Arc<dyn Store>,
     /// Which moments of connections are told.
@@ -75,6 +78,7 @@ impl Default for KernelOptions {
         Self {
             daemon: None,
             instance: 0,
+            limits: Limits::default(),
             store: Arc::new(NoStore),
             interest: Interest::default(),
         }
@@ -202,7 +206,7 @@ impl Kernel {
                 tables: left.tables.as_ref().map(|set| &set.maps),
                 sockets: left.sockets.as_ref().map(|set| &set.maps),
             };
-            Object::load(&room, options.settings(), reuse)
+            Object::load(&room, &options.limits, options.settings(), reuse)
         };
         let object = match load(&left) {
             Err(misfit @ LoadError::Misfit { .. }) => {
@@ -299,9 +303,35 @@ impl Kernel {
         extent: Extent,
     ) -> Result<Pass, KernelError> {
         let mut left = self.left.take();
+        let before = left.as_ref().map(|left| left.tables().clone());
         let pass = reconcile::pass(self, mesh, facts, extent, &mut left);
         self.left = left;
-        pass
+        let pass = pass?;
+        self.adopt(before.as_ref())?;
+        Ok(pass)
+    }
+
+    /// Counts connections that are open to services that count them from now on. After a restart all of these are
+    /// looked at: what is counted says so.
+    fn adopt(&self, before: Option<&Tables>) -> Result<(), KernelError> {
+        let Some(left) = &self.left else {
+            return Ok(());
+        };
+        let after = &left.tables().rows.services;
+        let empty = IdMap::default();
+        let before = before.map_or(&empty, |before| &before.rows.services);
+        let counts = |services: &IdMap<Services>, id: &ServiceId| {
+            let row = services.get(id);
+            row.is_some_and(|row: &Service| row.picking.counts())
+        };
+        let begin = before.differing(after).into_iter();
+        let begin = begin.filter(|id| counts(after, id) && !counts(before, id));
+        let begin: BTreeSet<_> = begin.collect();
+        if begin.is_empty() {
+            return Ok(());
+        }
+        let adopted = self.object.maps.adopt(&begin, left.tables());
+        adopted.map_err(KernelError::Connections)
     }
 
     /// Waits for the grace period after a pass, if there is one to wait for. The next pass would wait for it
@@ -476,7 +506,13 @@ impl Port for Kernel {
             tables: None,
             sockets: Some(self.object.sockets()),
         };
-        Ok(Object::load(&room, self.options.settings(), reuse)?)
+        let options = &self.options;
+        Ok(Object::load(
+            &room,
+            &options.limits,
+            options.settings(),
+            reuse,
+        )?)
     }
 
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {

@@ -26,4 +26,4 @@ pub use name::{Name, NameError};
 pub use service::{Columns, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
-pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol, Speaker};
+pub use kmesh_lite_common::{Balance, Caller, Family, Header, Policy, Protocol, Speaker};

@@ -18,6 +18,7 @@ mod frontend;
 mod id_map;
 mod ids;
 mod next;
+mod picking;
 mod replay;
 mod room;
 mod service;
@@ -29,7 +30,7 @@ mod waypoint;
 pub use build::{BuildError, Built, build, build_anew};
 pub use caller::callers;
 pub use check::{Dangling, check, check_since};
-pub use counters::{Connects, Counters};
+pub use counters::{Connects, Counters, OpenConnections};
 pub use declared::{
     Addresses, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Services, Shape,
     Waypoints,
@@ -38,6 +39,7 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;
+pub use picking::words as picking_words;
 pub use replay::{LookedUp, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;

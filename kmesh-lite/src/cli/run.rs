@@ -42,8 +42,8 @@ pub fn run(args: args::Run) -> VerbResult {
     let companion = companion.map(Companion::start).transpose();
     let _companion = companion.map_err(CliError::Companion)?;
     let last_good = LastGood::take_over(&mut left, Arc::new(Systemd));
-    daemon::run(options, claim, source, last_good, |room| {
-        let mut kernel = Kernel::take_over(room, own, left)?;
+    daemon::run(options, claim, source, last_good, |room, limits| {
+        let mut kernel = Kernel::take_over(room, KernelOptions { limits, ..own }, left)?;
         if let Some(records) = kernel.take_records() {
             let mut headers = Headers::default();
             reader = Some(

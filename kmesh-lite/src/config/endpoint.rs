@@ -4,8 +4,8 @@ use super::port::OwnPortsText;
 use super::read::{At, Required};
 use super::read::{DocumentReader, Field, NAME, Read, Value, Wrong, text};
 use super::scalar::{
-    ADDRESS_PATTERN, Address, ENDPOINT_ADDRESS_PATTERN, EndpointAddress, Label, LocalityPart,
-    LocalityPath, LocalityRef, NameText, Weight, address, endpoint_address,
+    ADDRESS_PATTERN, Address, Connections, ENDPOINT_ADDRESS_PATTERN, EndpointAddress, Label,
+    LocalityPart, LocalityPath, LocalityRef, NameText, Weight, address, endpoint_address,
 };
 use super::suggest::quote;
 use crate::model::{Locality, Name};
@@ -37,6 +37,10 @@ text! {
         /// Share of new connections relative to the other endpoints at the same priority. Default:
         /// 1. 0 takes no new connections and leaves established ones alone.
         weight: Option<Weight>,
+        /// How many connections of this host to it may be open in this service, counted exactly. At the limit
+        /// another endpoint of the same priority is picked, then one of the next priority if the policy is
+        /// `failover`; if none has room, the connect is refused (ECONNREFUSED). Default: any number.
+        max_connections: Option<Connections>,
     }
 }
 
@@ -56,6 +60,9 @@ text! {
         cluster: Option<At<Label>>,
         /// Share of new connections in the services that do not say otherwise. Default: 1.
         weight: Option<Weight>,
+        /// How many connections of this host to it may be open in each service that does not say otherwise. Each
+        /// service counts its own. Default: any number.
+        max_connections: Option<Connections>,
         /// An entry of `[waypoints]`: connections to this address go there first, whether a service
         /// chose it or a program asked for it.
         waypoint: Option<At<NameText>>,

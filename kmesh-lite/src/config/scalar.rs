@@ -450,6 +450,10 @@ integers! {
     Limit: "an integer from 1 to 16000000", 1, Limits::MAX;
     /// Lines a second.
     LineRate: "an integer from 1 to 1000000", 1, 1_000_000;
+    /// Connections that may be open.
+    Connections: "an integer from 1 to 4294967295", 1, u32::MAX;
+    /// Connects a second.
+    ConnectRate: "an integer from 1 to 1000000", 1, 1_000_000;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

@@ -8,6 +8,7 @@ use super::counters::Counts;
 use super::fields::SOCKET_FIELDS;
 use super::maps::{KernelMaps, MappedTable, Readers};
 use super::moments::Moments;
+use super::open::OpenTable;
 use super::rows::Rows;
 use super::sweep::Sweep;
 use super::traffic::{self, TrafficMaps};
@@ -109,7 +110,7 @@ const PUSH_HEADER: &str = "push_header";
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 13] = [
+pub const SOCKETS: [&str; 15] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -123,6 +124,8 @@ pub const SOCKETS: [&str; 13] = [
     TELLERS,
     MOMENTS,
     MOMENTS_LOST,
+    ENDPOINT_OPEN,
+    SERVICE_OPEN,
 ];
 const ORIGINALS: &str = "ORIGINALS";
 const PENDING: &str = "PENDING";
@@ -137,6 +140,8 @@ pub const TRAFFIC: &str = "TRAFFIC";
 pub const DURATIONS: &str = "DURATIONS";
 pub const ARRIVALS: &str = "ARRIVALS";
 pub const UNCOUNTED: &str = "UNCOUNTED";
+pub const ENDPOINT_OPEN: &str = "ENDPOINT_OPEN";
+pub const SERVICE_OPEN: &str = "SERVICE_OPEN";
 
 /// Maps by their names in the object.
 pub type ByName = BTreeMap<&'static str, OwnedFd>;
@@ -196,17 +201,29 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads everything, with this room in tables that are not there yet.
-    pub fn load(room: &Limits, settings: Settings, reuse: Reuse<'_>) -> Result<Self, LoadError> {
+    /// Loads everything, with this room in tables that are not there yet. Open connections are counted of all that
+    /// there may be within `limits`.
+    pub fn load(
+        room: &Limits,
+        limits: &Limits,
+        settings: Settings,
+        reuse: Reuse<'_>,
+    ) -> Result<Self, LoadError> {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, reuse))?;
+        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, limits, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
         if abilities.table_connections {
             let (buckets, rows) = (object.socket_map(BUCKETS)?, object.socket_map(CONNECTIONS)?);
             let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
             object.maps.connections = Some(table);
+            let (endpoints, services) = (
+                object.socket_map(ENDPOINT_OPEN)?,
+                object.socket_map(SERVICE_OPEN)?,
+            );
+            let open = OpenTable::new(endpoints, services).map_err(map_error(ENDPOINT_OPEN))?;
+            object.maps.open = Some(open);
         }
         object.maps.traffic = Some(TrafficMaps::new(
             object.socket_map(TRAFFIC)?,
@@ -387,6 +404,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
         connections: None,
+        open: None,
         traffic: None,
         gone: Gone::default(),
     })
@@ -395,7 +413,11 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
 type LoadedObject = (Ebpf, Typed, Abilities);
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
-fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, LoadError> {
+fn load_what_works(
+    room: &Limits,
+    limits: &Limits,
+    reuse: Reuse<'_>,
+) -> Result<LoadedObject, LoadError> {
     let lacks = |error: &LoadError| match error {
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
@@ -419,13 +441,13 @@ fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, Load
         |abilities| abilities.read_sockets = false,
     ];
     for take_away in without {
-        match load(room, reuse, abilities) {
+        match load(room, limits, reuse, abilities) {
             Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
             loaded => return loaded.inspect(|(_, _, abilities)| warn(*abilities)),
         }
         take_away(&mut abilities);
     }
-    load(room, reuse, abilities).inspect(|(_, _, abilities)| warn(*abilities))
+    load(room, limits, reuse, abilities).inspect(|(_, _, abilities)| warn(*abilities))
 }
 
 fn warn(abilities: Abilities) {
@@ -436,7 +458,7 @@ fn warn(abilities: Abilities) {
     }
     if !abilities.table_connections {
         log::warn!(
-            "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, and connections cannot be listed"
+            "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, connections cannot be listed or limited, and `least-connections` picks at random"
         );
     }
     if !abilities.see_living {
@@ -453,6 +475,7 @@ fn warn(abilities: Abilities) {
 
 fn load(
     room: &Limits,
+    limits: &Limits,
     reuse: Reuse<'_>,
     mut abilities: Abilities,
 ) -> Result<LoadedObject, LoadError> {
@@ -501,6 +524,8 @@ fn load(
         (TRAFFIC, traffic::ROWS),
         (DURATIONS, traffic::ROWS),
         (ARRIVALS, traffic::ROWS),
+        (ENDPOINT_OPEN, Table::Endpoints.rows(limits)),
+        (SERVICE_OPEN, Table::Services.rows(limits)),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.

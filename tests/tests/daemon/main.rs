@@ -5,6 +5,7 @@ mod agent;
 mod check;
 mod doctor;
 mod hitless;
+mod limits;
 mod mistakes;
 mod run;
 mod screen;

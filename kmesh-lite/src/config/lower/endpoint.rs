@@ -3,7 +3,7 @@
 use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_like_v4};
 use super::super::piece::Anchor;
 use super::super::read::At;
-use super::super::scalar::Address;
+use super::super::scalar::{Address, Connections, Weight};
 use super::super::span::Span;
 use super::address::unusable;
 use super::merge::{Entry, Merged};
@@ -14,6 +14,7 @@ use super::{Diagnostics, Spot};
 use crate::model::{Endpoint, Name, Place, PortMapping};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// An entry of `[endpoints]`.
@@ -25,10 +26,35 @@ pub struct LoweredEndpoint<'a> {
     /// Where it is.
     pub resolved: Arc<Place>,
     place: PlaceText<'a>,
-    weight: u32,
+    share: ShareText,
 }
 
 pub type SharedEndpoints<'a> = BTreeMap<&'a str, LoweredEndpoint<'a>>;
+
+/// How much an endpoint takes, as far as it is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct ShareText {
+    weight: Option<Weight>,
+    max_connections: Option<Connections>,
+}
+
+impl ShareText {
+    /// With what another place says where this one does not.
+    fn or(self, other: Self) -> Self {
+        Self {
+            weight: self.weight.or(other.weight),
+            max_connections: self.max_connections.or(other.max_connections),
+        }
+    }
+
+    fn weight(self) -> u32 {
+        self.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0)
+    }
+
+    fn max_connections(self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.max_connections?.0)
+    }
+}
 
 const DEFAULT_WEIGHT: u32 = 1;
 
@@ -51,14 +77,17 @@ pub fn shared<'a>(
             waypoint: None,
             resolved: Arc::default(),
             place: PlaceText::default(),
-            weight: DEFAULT_WEIGHT,
+            share: ShareText::default(),
         };
         if let Some(text) = entry.text {
             let labels = [&text.network, &text.node, &text.cluster];
             found.place = PlaceText::new(entry.anchor, &text.locality, labels);
             // Also of one that no service uses.
             found.resolved = places.resolve(found.place, report);
-            found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
+            found.share = ShareText {
+                weight: text.weight,
+                max_connections: text.max_connections,
+            };
             let clients = found
                 .address
                 .filter(|address| address.value.0.is_ipv4())
@@ -129,12 +158,12 @@ pub fn of_service<'a>(
     let mut items = Vec::with_capacity(written.len());
     for At { span, value } in written {
         let found = match value {
-            EndpointText::Address(ip, _) => Some((*ip, PlaceText::default(), DEFAULT_WEIGHT)),
+            EndpointText::Address(ip, _) => Some((*ip, PlaceText::default(), ShareText::default())),
             EndpointText::Name(name) => by_name(Spot::new(anchor, *span), name, shared, report),
             EndpointText::Table(table) => from_table(anchor, table, shared, report),
         };
         let own_ports = ports.own(Spot::new(anchor, *span), value, report);
-        let (Some((address, place, weight)), Some(own_ports)) = (found, own_ports) else {
+        let (Some((address, place, share)), Some(own_ports)) = (found, own_ports) else {
             continue;
         };
         if !matches!(value, EndpointText::Name(_)) {
@@ -144,7 +173,8 @@ pub fn of_service<'a>(
             address,
             ports: own_ports,
             place: places.resolve(place, report),
-            weight,
+            weight: share.weight(),
+            max_connections: share.max_connections(),
         };
         items.push(Item {
             endpoint,
@@ -170,7 +200,7 @@ fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
     (item.endpoint.address, &item.endpoint.ports)
 }
 
-type Resolved<'a> = (IpAddr, PlaceText<'a>, u32);
+type Resolved<'a> = (IpAddr, PlaceText<'a>, ShareText);
 
 fn from_table<'a>(
     anchor: Anchor<'a>,
@@ -180,13 +210,20 @@ fn from_table<'a>(
 ) -> Option<Resolved<'a>> {
     let labels = [&table.network, &table.node, &table.cluster];
     let place = PlaceText::new(anchor, &table.locality, labels);
-    let (address, defaults, weight) = match (&table.address, &table.name) {
-        (Some(address), _) => (address.value.0.0, PlaceText::default(), DEFAULT_WEIGHT),
+    let (address, defaults, share) = match (&table.address, &table.name) {
+        (Some(address), _) => (
+            address.value.0.0,
+            PlaceText::default(),
+            ShareText::default(),
+        ),
         (None, Some(name)) => by_name(Spot::new(anchor, name.span), &name.value.0, shared, report)?,
         (None, None) => return None,
     };
-    let weight = table.weight.map_or(weight, |weight| weight.0);
-    Some((address, place.or(defaults), weight))
+    let own = ShareText {
+        weight: table.weight,
+        max_connections: table.max_connections,
+    };
+    Some((address, place.or(defaults), own.or(share)))
 }
 
 fn by_name<'a>(
@@ -199,7 +236,7 @@ fn by_name<'a>(
         report.unknown(spot, "endpoint", "endpoints", name.as_str(), shared);
         return None;
     };
-    Some((found.address?.value.0, found.place, found.weight))
+    Some((found.address?.value.0, found.place, found.share))
 }
 
 /// The address that an endpoint of a service comes to.

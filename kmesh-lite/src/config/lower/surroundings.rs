@@ -37,16 +37,19 @@ struct Shared {
     address: Option<IpAddr>,
     place: Arc<Place>,
     weight: Option<u32>,
+    max_connections: Option<u32>,
     waypoint: Option<Name>,
 }
 
 impl Shared {
     fn new(found: &LoweredEndpoint<'_>) -> Self {
         let weight = found.entry.text.and_then(|text| text.weight);
+        let max_connections = found.entry.text.and_then(|text| text.max_connections);
         Self {
             address: found.address.map(|address| address.value.0),
             place: Arc::clone(&found.resolved),
             weight: weight.map(|weight| weight.0),
+            max_connections: max_connections.map(|limit| limit.0),
             waypoint: found.waypoint.clone(),
         }
     }
