@@ -1,6 +1,7 @@
 //! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
 
 use crate::context;
+use crate::{open, slots};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
@@ -10,10 +11,11 @@ use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Interest, Row, Service, Settings, Slot, Waypoint, WaypointId,
+    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, Endpoint, EndpointId,
+    Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings, Slot,
+    Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, bits};
+use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -68,14 +70,15 @@ pub static PENDING: SockHash<u64> = SockHash::with_max_entries(65536, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
-/// The tables at one generation, for one connect.
-pub struct Maps<'a> {
+/// The tables at one generation, for one connect. `TABLE`: whether the program takes slots of the connection table;
+/// without them nothing tells of the end of a connection, and none is counted.
+pub struct Maps<'a, const TABLE: bool> {
     settings: *const Settings,
     generation: u64,
     ctx: &'a SockAddrContext,
 }
 
-impl<'a> Maps<'a> {
+impl<'a, const TABLE: bool> Maps<'a, TABLE> {
     /// Fixes the generation that this connect sees. `None` is for the verifier: the settings are there.
     #[inline(always)]
     pub fn now(ctx: &'a SockAddrContext) -> Option<Self> {
@@ -104,14 +107,100 @@ impl<'a> Maps<'a> {
 
     #[inline(always)]
     fn row<T: Row>(&self, array: &'static Array<Slot<T>>, index: u32) -> Option<&T> {
-        let slot = array.get_ptr(index)?;
-        // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
-        // writes a version that a program of this generation could read.
-        unsafe { Slot::read(slot, self.generation) }
+        row(array, index, self.generation)
     }
 }
 
-impl Lookup for Maps<'_> {
+impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn open(&self, id: EndpointId) -> u32 {
+        open::endpoint(id)
+    }
+
+    #[inline(always)]
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_endpoint(id, limit)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        random()
+    }
+}
+
+/// 0, in memory that could be written to. Nobody does.
+#[unsafe(no_mangle)]
+static mut BLANK: u32 = 0;
+
+/// Searches for a seat. The verifier looks at this function apart from the programs that call it, once for all ways on
+/// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat(first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    search::<true>(first, count, total, kind)
+}
+
+/// [`search_seat`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat_plain(first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    search::<false>(first, count, total, kind)
+}
+
+#[inline(always)]
+fn search<const TABLE: bool>(first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    let range = Range {
+        first: first as u32,
+        count: count as u32,
+        total: total as u32,
+    };
+    let search = Search {
+        range,
+        first: first as u32,
+        balance: Balance(kind as u16),
+        passes_on: kind >> 16 == 1,
+    };
+    let found = take_seat(&InFunction::<TABLE>, &search);
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// What such a function reads.
+struct InFunction<const TABLE: bool>;
+
+impl<const TABLE: bool> Seats for InFunction<TABLE> {
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn open(&self, id: EndpointId) -> u32 {
+        open::endpoint(id)
+    }
+
+    #[inline(always)]
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_endpoint(id, limit)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        random()
+    }
+
+    #[inline(always)]
+    fn blank(&self) -> u32 {
+        // SAFETY: a word of this program, which nobody writes. Volatile: so the compiler knows nothing either.
+        unsafe { read_volatile(addr_of!(BLANK)) }
+    }
+}
+
+impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     #[inline(always)]
     fn may_be_ours(&self, address: &Address) -> bool {
         // SAFETY: a read-only word of this program. Volatile: the loader may have set it.
@@ -137,11 +226,6 @@ impl Lookup for Maps<'_> {
     }
 
     #[inline(always)]
-    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        ENDPOINTS.get(index)
-    }
-
-    #[inline(always)]
     fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.row(&BACKENDS, id.index())
     }
@@ -149,6 +233,47 @@ impl Lookup for Maps<'_> {
     #[inline(always)]
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
         self.row(&WAYPOINTS, id.index())
+    }
+
+    #[inline(always)]
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&SERVICES, id.index())
+    }
+
+    #[inline(always)]
+    fn take_seat(&self, search: &Search) -> Option<u32> {
+        let kind = search.balance.0 as u64 | (search.passes_on as u64) << 16;
+        let (count, total) = (search.range.count as u64, search.range.total as u64);
+        let found = if TABLE {
+            search_seat(search.first as u64, count, total, kind)
+        } else {
+            search_seat_plain(search.first as u64, count, total, kind)
+        };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn leave(&self, id: EndpointId) {
+        if counts::<TABLE>() {
+            open::leave_endpoint(id);
+        }
+    }
+
+    #[inline(always)]
+    fn take_service(&self, id: ServiceId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_service(id, limit)
+    }
+
+    #[inline(always)]
+    fn leave_service(&self, id: ServiceId) {
+        if counts::<TABLE>() {
+            open::leave_service(id);
+        }
+    }
+
+    #[inline(always)]
+    fn is_due(&self, id: ServiceId, interval: u32) -> bool {
+        !counts::<TABLE>() || open::is_due(id, interval)
     }
 
     #[inline(always)]
@@ -187,12 +312,6 @@ impl Lookup for Maps<'_> {
     #[inline(always)]
     fn is_for_v6_alone(&self) -> bool {
         context::is_for_v6_alone(self.ctx)
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: no arguments.
-        unsafe { bpf_get_prandom_u32() }
     }
 }
 
@@ -260,4 +379,26 @@ pub fn is_daemon() -> bool {
         Some(settings) => settings.daemon != 0 && process() == settings.daemon,
         None => false,
     }
+}
+
+/// 32 random bits.
+#[inline(always)]
+fn random() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Whether open connections are counted.
+#[inline(always)]
+fn counts<const TABLE: bool>() -> bool {
+    TABLE && slots::exist()
+}
+
+/// The row that counts at a generation.
+#[inline(always)]
+fn row<T: Row>(array: &'static Array<Slot<T>>, index: u32, generation: u64) -> Option<&'static T> {
+    let slot = array.get_ptr(index)?;
+    // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
+    // writes a version that a program of this generation could read.
+    unsafe { Slot::read(slot, generation) }
 }

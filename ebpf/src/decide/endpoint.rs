@@ -33,6 +33,6 @@ fn pick<'a, L: Lookup>(tables: &'a L, range: &Range, column: u16) -> Option<&'a 
 /// Maps 32 random bits to `0..limit` by multiplication: no division, and no value is favoured by
 /// more than `limit` in 2^32.
 #[inline(always)]
-fn below(random: u32, limit: u32) -> u32 {
+pub fn below(random: u32, limit: u32) -> u32 {
     ((random as u64 * limit as u64) >> 32) as u32
 }

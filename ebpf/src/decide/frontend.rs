@@ -1,7 +1,7 @@
 //! From an address of ours to the waypoint or the endpoints of a service, or to whatever holds when no
 //! service declares the port.
 
-use super::{backend, endpoint, waypoint};
+use super::{backend, endpoint, seat, waypoint};
 use crate::{Chosen, Connect, Lookup, PassReason, Refuse, Verdict};
 use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend, Protocol};
 
@@ -15,6 +15,9 @@ pub fn decide<L: Lookup>(
     let Some(service) = frontend.service else {
         return Verdict::Refuse(Refuse::Dangling);
     };
+    if !frontend.picking.is_plain() {
+        return seat::decide(tables, connect, caller, frontend, service);
+    }
     if let Some(waypoint) = frontend.waypoint
         && caller != Caller::Waypoint
     {
