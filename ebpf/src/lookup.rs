@@ -3,11 +3,14 @@
 use crate::Search;
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Service, ServiceId, Waypoint, WaypointId,
+    Range, Service, ServiceId, Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
 pub trait Seats {
+    /// Looked at only where endpoints are searched for one that has room: what else a connect needs of a service stands
+    /// in its frontends.
+    fn service(&self, id: ServiceId) -> Option<&Service>;
     /// `index` counts from 0 over the whole endpoint table.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     /// How many connections to an endpoint are open, where they are counted.
@@ -16,6 +19,13 @@ pub trait Seats {
     fn take(&self, id: EndpointId, limit: u32) -> bool;
     /// 32 even random bits, new ones at each call.
     fn random(&self) -> u32;
+    /// [`crate::take_seat_of`] over these tables.
+    fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        crate::take_seat_of(self, range, search)
+    }
     /// 0, of which a verifier knows nothing.
     fn blank(&self) -> u32 {
         0
@@ -32,17 +42,14 @@ pub trait Lookup: Seats + Sized {
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend>;
     fn backend(&self, id: BackendId) -> Option<&Backend>;
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint>;
-    /// Looked at only where no endpoint in use has room: what else a connect needs of a service stands in its frontends.
-    fn service(&self, id: ServiceId) -> Option<&Service>;
     /// [`crate::take_seat`] over these tables.
     fn take_seat(&self, search: &Search) -> Option<u32> {
         crate::take_seat(self, search)
     }
-    /// Counts a connection to an endpoint no more.
-    fn leave(&self, id: EndpointId);
+    /// Counts a connection to an endpoint and one to a service no more.
+    fn leave(&self, endpoint: Option<EndpointId>, service: Option<ServiceId>);
     /// Counts another connection to a service, unless `limit` of them are open; a limit of 0 is none.
     fn take_service(&self, id: ServiceId, limit: u32) -> bool;
-    fn leave_service(&self, id: ServiceId);
     /// Whether another connect to the service is allowed, where `interval` nanoseconds lie between them, and
     /// [`kmesh_lite_common::Picking::SAVED`] of them may have been saved up. It is used up then.
     fn is_due(&self, id: ServiceId, interval: u32) -> bool;

@@ -12,10 +12,10 @@ use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, Endpoint, EndpointId,
-    Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings, Slot,
-    Waypoint, WaypointId,
+    Family, Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings,
+    Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat};
+use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat, take_seat_of};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -113,66 +113,10 @@ impl<'a, const TABLE: bool> Maps<'a, TABLE> {
 
 impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
     #[inline(always)]
-    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        ENDPOINTS.get(index)
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&SERVICES, id.index())
     }
 
-    #[inline(always)]
-    fn open(&self, id: EndpointId) -> u32 {
-        open::endpoint(id)
-    }
-
-    #[inline(always)]
-    fn take(&self, id: EndpointId, limit: u32) -> bool {
-        !counts::<TABLE>() || open::take_endpoint(id, limit)
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        random()
-    }
-}
-
-/// 0, in memory that could be written to. Nobody does.
-#[unsafe(no_mangle)]
-static mut BLANK: u32 = 0;
-
-/// Searches for a seat. The verifier looks at this function apart from the programs that call it, once for all ways on
-/// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn search_seat(first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    search::<true>(first, count, total, kind)
-}
-
-/// [`search_seat`] for kernels where nothing is counted.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn search_seat_plain(first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    search::<false>(first, count, total, kind)
-}
-
-#[inline(always)]
-fn search<const TABLE: bool>(first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    let range = Range {
-        first: first as u32,
-        count: count as u32,
-        total: total as u32,
-    };
-    let search = Search {
-        range,
-        first: first as u32,
-        balance: Balance(kind as u16),
-        passes_on: kind >> 16 == 1,
-    };
-    let found = take_seat(&InFunction::<TABLE>, &search);
-    found.map_or(0, |index| index as u64 + 1)
-}
-
-/// What such a function reads.
-struct InFunction<const TABLE: bool>;
-
-impl<const TABLE: bool> Seats for InFunction<TABLE> {
     #[inline(always)]
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         ENDPOINTS.get(index)
@@ -195,8 +139,152 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
 
     #[inline(always)]
     fn blank(&self) -> u32 {
-        // SAFETY: a word of this program, which nobody writes. Volatile: so the compiler knows nothing either.
-        unsafe { read_volatile(addr_of!(BLANK)) }
+        blank()
+    }
+}
+
+/// 0, in memory that could be written to. Nobody does.
+#[unsafe(no_mangle)]
+static mut BLANK: u32 = 0;
+
+#[inline(always)]
+fn blank() -> u32 {
+    // SAFETY: a word of this program, which nobody writes. Volatile: so the compiler knows nothing either.
+    unsafe { read_volatile(addr_of!(BLANK)) }
+}
+
+/// Searches for a seat. The verifier looks at this function apart from the programs that call it, once for all ways on
+/// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64) -> u64 {
+    search::<true>(service, generation, kind)
+}
+
+/// [`search_seat`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64) -> u64 {
+    search::<false>(service, generation, kind)
+}
+
+#[inline(always)]
+fn search<const TABLE: bool>(service: u64, generation: u64, kind: u64) -> u64 {
+    let Some(service) = ServiceId::from_index(service as u32) else {
+        return 0;
+    };
+    let search = unpacked(service, kind);
+    let found = take_seat(&InFunction::<TABLE> { generation }, &search);
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// Searches for a seat of one range: another function, because the verifier looks at each way through a loop within
+/// a loop.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_range(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    of_range::<true>(service, first, count, total, kind)
+}
+
+/// [`search_range`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_range_plain(
+    service: u64,
+    first: u64,
+    count: u64,
+    total: u64,
+    kind: u64,
+) -> u64 {
+    of_range::<false>(service, first, count, total, kind)
+}
+
+#[inline(always)]
+fn of_range<const TABLE: bool>(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    let Some(service) = ServiceId::from_index(service as u32) else {
+        return 0;
+    };
+    let range = Range {
+        first: first as u32,
+        count: count as u32,
+        total: total as u32,
+    };
+    // No row of a slot is looked at here.
+    let seats = InFunction::<TABLE> { generation: 0 };
+    let found = take_seat_of(&seats, &range, &unpacked(service, kind));
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// A search as a number, beside its service.
+#[inline(always)]
+fn packed(search: &Search) -> u64 {
+    u64::from(search.balance.0)
+        | u64::from(search.column) << 16
+        | u64::from(search.passes_on) << 32
+        | u64::from(search.family == Family::V6) << 33
+}
+
+#[inline(always)]
+fn unpacked(service: ServiceId, kind: u64) -> Search {
+    Search {
+        service,
+        family: match kind >> 33 & 1 {
+            0 => Family::V4,
+            _ => Family::V6,
+        },
+        column: (kind >> 16) as u16,
+        balance: Balance(kind as u16),
+        passes_on: kind >> 32 & 1 == 1,
+    }
+}
+
+/// What such a function reads.
+struct InFunction<const TABLE: bool> {
+    generation: u64,
+}
+
+impl<const TABLE: bool> Seats for InFunction<TABLE> {
+    #[inline(always)]
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        row(&SERVICES, id.index(), self.generation)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn open(&self, id: EndpointId) -> u32 {
+        open::endpoint(id)
+    }
+
+    #[inline(always)]
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_endpoint(id, limit)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        random()
+    }
+
+    #[inline(always)]
+    fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32> {
+        let service = u64::from(search.service.index());
+        let (first, count) = (u64::from(range.first), u64::from(range.count));
+        let (total, kind) = (u64::from(range.total), packed(search));
+        let found = if TABLE {
+            search_range(service, first, count, total, kind)
+        } else {
+            search_range_plain(service, first, count, total, kind)
+        };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn blank(&self) -> u32 {
+        blank()
     }
 }
 
@@ -236,44 +324,32 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     }
 
     #[inline(always)]
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&SERVICES, id.index())
-    }
-
-    #[inline(always)]
     fn take_seat(&self, search: &Search) -> Option<u32> {
-        let kind = search.balance.0 as u64 | (search.passes_on as u64) << 16;
-        let (count, total) = (search.range.count as u64, search.range.total as u64);
+        let kind = packed(search);
+        let service = u64::from(search.service.index());
         let found = if TABLE {
-            search_seat(search.first as u64, count, total, kind)
+            search_seat(service, self.generation, kind)
         } else {
-            search_seat_plain(search.first as u64, count, total, kind)
+            search_seat_plain(service, self.generation, kind)
         };
         (found != 0).then(|| found as u32 - 1)
     }
 
     #[inline(always)]
-    fn leave(&self, id: EndpointId) {
+    fn leave(&self, endpoint: Option<EndpointId>, service: Option<ServiceId>) {
         if counts::<TABLE>() {
-            open::leave_endpoint(id);
+            open::leave(endpoint, service, None);
         }
     }
 
     #[inline(always)]
     fn take_service(&self, id: ServiceId, limit: u32) -> bool {
-        !counts::<TABLE>() || open::take_service(id, limit)
-    }
-
-    #[inline(always)]
-    fn leave_service(&self, id: ServiceId) {
-        if counts::<TABLE>() {
-            open::leave_service(id);
-        }
+        !counts::<TABLE>() || open::take_service(u64::from(id.index()) + 1, u64::from(limit)) != 0
     }
 
     #[inline(always)]
     fn is_due(&self, id: ServiceId, interval: u32) -> bool {
-        !counts::<TABLE>() || open::is_due(id, interval)
+        !counts::<TABLE>() || open::is_due(u64::from(id.index()) + 1, u64::from(interval)) != 0
     }
 
     #[inline(always)]

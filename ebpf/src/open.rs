@@ -45,9 +45,12 @@ pub fn take_endpoint(id: EndpointId, limit: u32) -> bool {
     take(of_endpoint(id), limit)
 }
 
-#[inline(always)]
-pub fn take_service(id: ServiceId, limit: u32) -> bool {
-    take(of_service(id), limit)
+/// Takes a place in a service, which may have so many at once. A function as [`leave_open`] is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn take_service(service: u64, limit: u64) -> u64 {
+    let id = ServiceId::from_index((service as u32).wrapping_sub(1));
+    u64::from(take(id.and_then(of_service), limit as u32))
 }
 
 /// One that is beyond the table is not counted.
@@ -68,28 +71,17 @@ fn take(open: Option<*mut Open>, limit: u32) -> bool {
     true
 }
 
-#[inline(always)]
-pub fn leave_endpoint(id: EndpointId) {
-    leave(of_endpoint(id));
-}
-
-#[inline(always)]
-pub fn leave_service(id: ServiceId) {
-    leave(of_service(id));
-}
-
-#[inline(always)]
-fn leave(open: Option<*mut Open>) {
-    if let Some(open) = open {
-        // SAFETY: inside an element of the map.
-        take_one(unsafe { addr_of_mut!((*open).count) });
-    }
-}
-
-/// Whether a connect to a service is due. Each moves the moment at which the next one is due; it may lie ahead by as
+/// Whether a connect to a service is due, as a function of that kind. Each moves the moment at which the next one is due; it may lie ahead by as
 /// much as may be saved up.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn is_due(service: u64, interval: u64) -> u64 {
+    let id = ServiceId::from_index((service as u32).wrapping_sub(1));
+    u64::from(id.is_none_or(|id| made(id, interval)))
+}
+
 #[inline(always)]
-pub fn is_due(id: ServiceId, interval: u32) -> bool {
+fn made(id: ServiceId, interval: u64) -> bool {
     let Some(row) = SERVICE_OPEN.get_ptr_mut(id.index()) else {
         return true;
     };
@@ -97,7 +89,7 @@ pub fn is_due(id: ServiceId, interval: u32) -> bool {
     let due = unsafe { addr_of_mut!((*row).due) };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let (interval, latest) = (interval as u64, now + Picking::SAVED);
+    let latest = now + Picking::SAVED;
     // SAFETY: as above. Volatile: all processors write it.
     let there = unsafe { read_volatile(due) };
     if there < now {
@@ -117,18 +109,15 @@ pub fn is_due(id: ServiceId, interval: u32) -> bool {
 #[inline(always)]
 pub fn terms(endpoint: Option<EndpointId>, service: Option<ServiceId>) -> (u32, u32) {
     (
-        term(endpoint.and_then(of_endpoint)),
-        term(service.and_then(of_service)),
+        endpoint.and_then(of_endpoint).map_or(0, term),
+        service.and_then(of_service).map_or(0, term),
     )
 }
 
 #[inline(always)]
-fn term(open: Option<*mut Open>) -> u32 {
-    match open {
-        // SAFETY: inside an element of the map. Volatile: the daemon writes it.
-        Some(open) => unsafe { read_volatile(addr_of!((*open).term)) },
-        None => 0,
-    }
+fn term(open: *mut Open) -> u32 {
+    // SAFETY: inside an element of the map. Volatile: the daemon writes it.
+    unsafe { read_volatile(addr_of!((*open).term)) }
 }
 
 /// A connection is over that had these stages before: it is counted no more. A slot has been made to forget ids that
@@ -140,19 +129,60 @@ pub fn over(
     service: Option<ServiceId>,
     terms: Option<(u32, u32)>,
 ) {
-    if before.has(Stage::CLOSED) {
-        return;
+    let counted = before.has(Stage::AT_ENDPOINT) || before.has(Stage::AT_SERVICE);
+    if !before.has(Stage::CLOSED) && counted {
+        leave(
+            endpoint.filter(|_| before.has(Stage::AT_ENDPOINT)),
+            service.filter(|_| before.has(Stage::AT_SERVICE)),
+            terms,
+        );
     }
-    if before.has(Stage::AT_ENDPOINT)
-        && let Some(open) = endpoint.and_then(of_endpoint)
-        && terms.is_none_or(|(noted, _)| noted == term(Some(open)))
+}
+
+/// Counts a connection to an endpoint and one to a service no more, where the `terms` of the ids, if they are given, are
+/// those of now.
+#[inline(always)]
+pub fn leave(endpoint: Option<EndpointId>, service: Option<ServiceId>, terms: Option<(u32, u32)>) {
+    let number = |index: Option<u32>| index.map_or(0, |index| u64::from(index) + 1);
+    let (of_endpoint, of_service) = terms.unwrap_or_default();
+    leave_open(
+        number(endpoint.map(EndpointId::index)),
+        number(service.map(ServiceId::index)),
+        u64::from(terms.is_some()),
+        u64::from(of_endpoint),
+        u64::from(of_service),
+    );
+}
+
+/// [`leave`] as a function that the verifier looks at once, apart from the programs that call it: 0 is for no id. So
+/// it is in each program once, too.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn leave_open(
+    endpoint: u64,
+    service: u64,
+    has_terms: u64,
+    endpoint_term: u64,
+    service_term: u64,
+) -> u64 {
+    let is_of = |open: *mut Open, noted: u64| has_terms == 0 || noted == u64::from(term(open));
+    let endpoint = EndpointId::from_index((endpoint as u32).wrapping_sub(1));
+    if let Some(open) = endpoint.and_then(of_endpoint)
+        && is_of(open, endpoint_term)
     {
-        leave(Some(open));
+        one_less(open);
     }
-    if before.has(Stage::AT_SERVICE)
-        && let Some(open) = service.and_then(of_service)
-        && terms.is_none_or(|(_, noted)| noted == term(Some(open)))
+    let service = ServiceId::from_index((service as u32).wrapping_sub(1));
+    if let Some(open) = service.and_then(of_service)
+        && is_of(open, service_term)
     {
-        leave(Some(open));
+        one_less(open);
     }
+    0
+}
+
+#[inline(always)]
+fn one_less(open: *mut Open) {
+    // SAFETY: inside an element of the map.
+    take_one(unsafe { addr_of_mut!((*open).count) });
 }

@@ -1,6 +1,6 @@
 //! What becomes of a connect, and how it is counted.
 
-use kmesh_lite_common::{Address, BackendId, EndpointId, Port, ServiceId, WaypointId};
+use kmesh_lite_common::{Address, BackendId, EndpointId, Port, ServiceId, Stage, WaypointId};
 
 /// What to do with a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +31,43 @@ pub struct Redirect {
     pub chosen: Chosen,
     /// Set when `address` and `port` are those of a waypoint.
     pub waypoint: Option<WaypointId>,
-    pub counted: Counted,
+    pub taken: Taken,
 }
 
 /// What a connection is one of the open ones of. It was counted by the decision, and whoever the connection is over
 /// for takes it back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    pub endpoint: bool,
-    pub service: bool,
+#[repr(transparent)]
+pub struct Taken(u8);
+
+impl Taken {
+    pub const NOTHING: Self = Self(0);
+    pub const ENDPOINT: Self = Self(1);
+    pub const SERVICE: Self = Self(2);
+
+    #[inline(always)]
+    pub const fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 == bit.0
+    }
+
+    #[inline(always)]
+    pub const fn with(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
+    }
+
+    /// The same, as one that a verifier knows nothing of: it would look at all that follows for each value apart.
+    #[inline(always)]
+    pub const fn blurred(self, blank: u32) -> Self {
+        Self(self.0.wrapping_add(blank as u8))
+    }
+
+    /// The stages of such a connection.
+    #[inline(always)]
+    pub const fn stage(self) -> Stage {
+        const { assert!(Stage::AT_ENDPOINT.0 == Self::ENDPOINT.0 << 6) }
+        const { assert!(Stage::AT_SERVICE.0 == Self::SERVICE.0 << 6) }
+        Stage(self.0 << 6)
+    }
 }
 
 /// What was chosen on the way to where a connect goes.

@@ -3,8 +3,8 @@
 //! Whoever is counted is counted here: by one atomic addition, which is taken back where the limit is passed. So no
 //! number of processors lets one connection too many through.
 
-use super::{backend, endpoint, waypoint};
-use crate::{Chosen, Connect, Counted, Lookup, Refuse, Seats, Verdict};
+use super::endpoint;
+use crate::{Chosen, Lookup, Refuse, Seats, Taken, Verdict};
 use kmesh_lite_common::{
     Balance, Caller, EndpointId, Family, Frontend, Member, PRIORITIES, Policy, Range, Seat,
     ServiceId,
@@ -16,184 +16,157 @@ const DRAWS: u32 = 4;
 /// found for sure.
 pub const WALK: u32 = 64;
 
+/// Admits a connect to a service that is not a plain one.
 #[inline(always)]
-pub fn decide<L: Lookup>(
+pub fn admit<L: Lookup>(
     tables: &L,
-    connect: &Connect,
     caller: Caller,
     frontend: &Frontend,
     service: ServiceId,
-) -> Verdict {
+) -> Result<Taken, Refuse> {
     let picking = &frontend.picking;
     // What a waypoint passes on was admitted when its client connected.
-    let is_new = caller != Caller::Waypoint || frontend.waypoint.is_none();
-    let counts = picking.counts() && is_new;
-    if counts && !tables.take_service(service, picking.max_connections) {
-        return Verdict::Refuse(Refuse::ServiceFull);
+    if caller == Caller::Waypoint && frontend.waypoint.is_some() {
+        return Ok(Taken::NOTHING);
     }
-    let mut verdict = reach(tables, connect, caller, frontend, service);
-    if let Verdict::Redirect(to) = &mut verdict {
-        if is_new && picking.interval != 0 && !tables.is_due(service, picking.interval) {
-            give_back(tables, &to.chosen, to.counted);
-            verdict = Verdict::Refuse(Refuse::TooFast);
+    if picking.interval != 0 && !tables.is_due(service, picking.interval) {
+        return Err(Refuse::TooFast);
+    }
+    if !picking.counts() {
+        return Ok(Taken::NOTHING);
+    }
+    if !tables.take_service(service, picking.max_connections) {
+        return Err(Refuse::ServiceFull);
+    }
+    Ok(Taken::SERVICE)
+}
+
+/// Notes what the connection is one of, or takes it back where there is none.
+#[inline(always)]
+pub fn settle<L: Lookup>(
+    tables: &L,
+    verdict: &mut Verdict,
+    seat: Option<EndpointId>,
+    service: ServiceId,
+    taken: Taken,
+) {
+    if let Verdict::Redirect(to) = verdict {
+        let seat = if seat.is_some() {
+            Taken::ENDPOINT
         } else {
-            to.counted.service = counts;
-            return verdict;
-        }
+            Taken::NOTHING
+        };
+        to.taken = taken.with(seat).blurred(tables.blank());
+    } else {
+        tables.leave(seat, taken.has(Taken::SERVICE).then_some(service));
     }
-    if counts {
-        tables.leave_service(service);
-    }
-    verdict
 }
 
 /// Takes back what was counted of a connect that came to nothing.
 #[inline(always)]
-pub fn give_back<L: Lookup>(tables: &L, chosen: &Chosen, counted: Counted) {
-    if counted.endpoint
-        && let Some(id) = chosen.endpoint
-    {
-        tables.leave(id);
-    }
-    if counted.service
-        && let Some(id) = chosen.service
-    {
-        tables.leave_service(id);
-    }
+pub fn give_back<L: Lookup>(tables: &L, chosen: &Chosen, taken: Taken) {
+    let endpoint = chosen.endpoint.filter(|_| taken.has(Taken::ENDPOINT));
+    let service = chosen.service.filter(|_| taken.has(Taken::SERVICE));
+    tables.leave(endpoint, service);
 }
 
+/// Takes a seat. Gives who sits there.
 #[inline(always)]
-fn reach<L: Lookup>(
-    tables: &L,
-    connect: &Connect,
-    caller: Caller,
-    frontend: &Frontend,
-    service: ServiceId,
-) -> Verdict {
-    if let Some(waypoint) = frontend.waypoint
-        && caller != Caller::Waypoint
-    {
-        let chosen = Chosen {
-            service: Some(service),
-            ..Chosen::default()
-        };
-        return waypoint::decide(tables, connect, chosen, waypoint);
-    }
-    if frontend.in_use.count == 0 {
-        return Verdict::Refuse(Refuse::NoEndpoint);
-    }
-    if !frontend.picking.counts() {
-        return endpoint::decide(tables, connect, caller, frontend, service);
-    }
-    let taken = of_service(tables, connect, caller, frontend, service);
-    let Some(row) = taken.and_then(|index| tables.endpoint(index)) else {
-        return Verdict::Refuse(Refuse::EndpointsFull);
-    };
-    let member = &row.as_seat().own;
-    let mut verdict = backend::decide(tables, connect, caller, frontend.target, service, member);
-    let counted = is_counted(member, caller == Caller::Waypoint);
-    match &mut verdict {
-        Verdict::Redirect(to) => to.counted.endpoint = counted.is_some(),
-        _ => {
-            if let Some(id) = counted {
-                tables.leave(id);
-            }
-        }
-    }
-    verdict
-}
-
-/// The endpoint whose connection this will be. What the waypoint of a backend passes on was counted when its client
-/// connected.
-#[inline(always)]
-fn is_counted(member: &Member, passes_on: bool) -> Option<EndpointId> {
-    if passes_on && member.has_waypoint() {
-        return None;
-    }
-    member.endpoint
-}
-
-/// Takes a seat at the nearest priority that has one, of those that the policy allows. Gives the index of its row.
-#[inline(always)]
-fn of_service<L: Lookup>(
-    tables: &L,
-    connect: &Connect,
-    caller: Caller,
-    frontend: &Frontend,
-    service: ServiceId,
-) -> Option<u32> {
-    let (mut range, mut next) = (frontend.in_use, 0);
-    while next <= PRIORITIES {
-        let search = Search {
-            first: range.column(frontend.column),
-            range,
-            balance: frontend.picking.balance,
-            passes_on: caller == Caller::Waypoint,
-        };
-        let taken = tables.take_seat(&search);
-        if taken.is_some() {
-            return taken;
-        }
-        // The ranges further away stand in the row of the service, which is looked at when it comes to that.
-        let row = tables.service(service)?;
-        if row.policy != Policy::Failover {
-            return None;
-        }
-        let ranges = match connect.address.family() {
-            Family::V4 => &row.v4,
-            Family::V6 => &row.v6,
-        };
-        range = Range::default();
-        while next < PRIORITIES && range.count == 0 {
-            if ranges[next].first != frontend.in_use.first {
-                range = ranges[next];
-            }
-            next += 1;
-        }
-        if range.count == 0 {
-            return None;
-        }
-    }
-    None
+pub fn member<'a, L: Lookup>(tables: &'a L, search: &Search) -> Option<&'a Member> {
+    let index = tables.take_seat(search)?;
+    Some(&tables.endpoint(index)?.as_seat().own)
 }
 
 /// What a search for a seat needs to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
-    pub range: Range,
-    /// Where the column begins.
-    pub first: u32,
+    pub service: ServiceId,
+    /// What was asked for.
+    pub family: Family,
+    pub column: u16,
     pub balance: Balance,
     /// Whether a waypoint connects.
     pub passes_on: bool,
 }
 
-/// Takes a seat of a range. Gives the index of its row.
+impl Search {
+    /// The endpoint whose connection this will be. What the waypoint of a backend passes on was counted when its
+    /// client connected.
+    #[inline(always)]
+    pub fn counted(&self, member: &Member) -> Option<EndpointId> {
+        if self.passes_on && member.has_waypoint() {
+            return None;
+        }
+        member.endpoint
+    }
+}
+
+/// Takes a seat at the nearest priority that has one, of those that the policy allows. Gives the index of its row.
 #[inline(always)]
 pub fn take_seat<S: Seats>(seats: &S, search: &Search) -> Option<u32> {
-    let (range, first) = (&search.range, search.first);
-    let (mut at, mut tried) = (0, 0);
-    while tried < DRAWS + WALK && tried < range.count.saturating_add(DRAWS) {
-        at = if tried > DRAWS {
-            following(at, range)
-        } else if tried == DRAWS {
-            endpoint::below(seats.random(), range.count)
-        } else if search.balance == Balance::LeastConnections {
+    let service = seats.service(search.service)?;
+    let ranges = match search.family {
+        Family::V4 => &service.v4,
+        Family::V6 => &service.v6,
+    };
+    let allowed = if service.policy == Policy::Failover {
+        PRIORITIES
+    } else {
+        1
+    };
+    let mut priority = 0;
+    while priority < allowed {
+        let range = &ranges[priority];
+        if range.count != 0 {
+            let taken = seats.take_seat_of(range, search);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        priority += 1;
+    }
+    None
+}
+
+/// Takes a seat of a range that is not empty. Gives the index of its row.
+#[inline(always)]
+pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option<u32> {
+    let first = range.column(search.column);
+    let (mut drawn, mut walked) = (0, 0);
+    while drawn < DRAWS {
+        let at = if search.balance == Balance::LeastConnections {
             least(seats, first, range)?
         } else {
             draw(seats, first, range)?
         };
+        let index = first.wrapping_add(seats.blank().wrapping_add(at));
+        if take(seats, index, search)? {
+            return Some(index);
+        }
+        drawn += 1;
+    }
+    let mut at = endpoint::below(seats.random(), range.count);
+    while walked < WALK && walked < range.count {
         // What a verifier knows of this word would be different on each way, and each looked at for itself.
         at = seats.blank().wrapping_add(at);
-        tried += 1;
         let index = first.wrapping_add(at);
-        let seat = seats.endpoint(index)?.as_seat();
-        match is_counted(&seat.own, search.passes_on) {
-            Some(id) if !seats.take(id, seat.limit) => {}
-            _ => return Some(index),
+        if take(seats, index, search)? {
+            return Some(index);
         }
+        at = following(at, range);
+        walked += 1;
     }
     None
+}
+
+/// Whether there is room at the endpoint of this row, which is taken then.
+#[inline(always)]
+fn take<S: Seats>(seats: &S, index: u32, search: &Search) -> Option<bool> {
+    let seat = seats.endpoint(index)?.as_seat();
+    Some(match search.counted(&seat.own) {
+        Some(id) => seats.take(id, seat.limit),
+        None => true,
+    })
 }
 
 /// Of two that are drawn, the one with fewer open connections for its weight. They are never the same where there

@@ -72,7 +72,7 @@ fn keep<const TABLE: bool>(
     let waypoint = to.waypoint.and_then(|id| tables.waypoint(id));
     let told = waypoint.filter(|waypoint| waypoint.header != Header::Nothing);
     if told.is_some() && context::is_mptcp(ctx) {
-        give_back(tables, &to.chosen, to.counted);
+        give_back(tables, &to.chosen, to.taken);
         return Err(Refuse::Header);
     }
     let stage = stage::<TABLE>(tables, to, past);
@@ -90,7 +90,7 @@ fn keep<const TABLE: bool>(
     if !kept && listed {
         remember::end::<TABLE>(ctx);
     } else if !kept || past.endless {
-        give_back(tables, &to.chosen, to.counted);
+        give_back(tables, &to.chosen, to.taken);
     }
     // Connected all the same, it would report a peer that it did not ask for.
     kept.then_some(()).ok_or(Refuse::NoMemory)
@@ -104,12 +104,7 @@ fn stage<const TABLE: bool>(tables: &Maps<'_, TABLE>, to: &Redirect, past: Past)
         stage = stage.with(Stage::ACCOUNTED);
     }
     if TABLE && slots::exist() && !past.endless {
-        if to.counted.endpoint {
-            stage = stage.with(Stage::AT_ENDPOINT);
-        }
-        if to.counted.service {
-            stage = stage.with(Stage::AT_SERVICE);
-        }
+        stage = stage.with(to.taken.stage());
     }
     stage
 }

@@ -204,6 +204,10 @@ fn take(count: &mut u32, limit: u32) -> bool {
 }
 
 impl Seats for Memory {
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&self.tables.services.slots, id.index())
+    }
+
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(&index)
     }
@@ -230,10 +234,6 @@ impl Seats for Memory {
 }
 
 impl Lookup for Memory {
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&self.tables.services.slots, id.index())
-    }
-
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let table = &self.tables.addresses;
         self.row(&table.slots, table.ids.get(address)?.index())
@@ -252,8 +252,14 @@ impl Lookup for Memory {
         self.row(&self.tables.waypoints.slots, id.index())
     }
 
-    fn leave(&self, id: EndpointId) {
-        *self.open.borrow_mut().endpoints.entry(id).or_default() -= 1;
+    fn leave(&self, endpoint: Option<EndpointId>, service: Option<ServiceId>) {
+        let open = &mut *self.open.borrow_mut();
+        if let Some(id) = endpoint {
+            *open.endpoints.entry(id).or_default() -= 1;
+        }
+        if let Some(id) = service {
+            *open.services.entry(id).or_default() -= 1;
+        }
     }
 
     fn take_service(&self, id: ServiceId, limit: u32) -> bool {
@@ -261,10 +267,6 @@ impl Lookup for Memory {
             self.open.borrow_mut().services.entry(id).or_default(),
             limit,
         )
-    }
-
-    fn leave_service(&self, id: ServiceId) {
-        *self.open.borrow_mut().services.entry(id).or_default() -= 1;
     }
 
     /// No time passes here.

@@ -55,6 +55,10 @@ impl Replay<'_> {
 }
 
 impl Seats for Replay<'_> {
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.tables.rows.services.get(&id)
+    }
+
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         let range = self.tables.endpoints.range(..=index).next_back();
         let row = range.and_then(|(first, rows)| rows.get((index - first) as usize));
@@ -80,10 +84,6 @@ impl Seats for Replay<'_> {
 }
 
 impl Lookup for Replay<'_> {
-    fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.tables.rows.services.get(&id)
-    }
-
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let row = self
             .tables
@@ -123,13 +123,11 @@ impl Lookup for Replay<'_> {
         row
     }
 
-    fn leave(&self, _: EndpointId) {}
+    fn leave(&self, _: Option<EndpointId>, _: Option<ServiceId>) {}
 
     fn take_service(&self, id: ServiceId, limit: u32) -> bool {
         limit == 0 || self.open.service(id) < limit
     }
-
-    fn leave_service(&self, _: ServiceId) {}
 
     fn is_due(&self, _: ServiceId, _: u32) -> bool {
         true

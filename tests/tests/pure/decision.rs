@@ -4,7 +4,7 @@ use kmesh_lite::maps::{Maps, Memory};
 use kmesh_lite::model::{Caller, Facts, Mesh};
 use kmesh_lite::tables::{OpenConnections, Tables, replay};
 use kmesh_lite_common::{Port, Protocol};
-use kmesh_lite_ebpf::{Connect, Verdict, decide, give_back};
+use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
 use kmesh_lite_tests::answer::{Answer, answers, odds};
 use kmesh_lite_tests::chi::{chi_squared, critical};
 use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, parse, plain, universe};
@@ -89,10 +89,10 @@ proptest! {
                             continue;
                         }
                     };
-                    let taken = [counted.counted.endpoint, counted.counted.service].map(u32::from);
+                    let taken = [Taken::ENDPOINT, Taken::SERVICE].map(|bit| u32::from(counted.taken.has(bit)));
                     let [endpoints, services] = total(&maps.open.borrow());
                     prop_assert_eq!([endpoints, services], [total(&now)[0] + taken[0], total(&now)[1] + taken[1]]);
-                    give_back(&maps, &counted.chosen, counted.counted);
+                    give_back(&maps, &counted.chosen, counted.taken);
                     prop_assert_eq!(total(&maps.open.borrow()), total(&now));
                 }
             }
