@@ -3,12 +3,14 @@
 //! built (`service`).
 
 mod backend;
+mod client;
 mod endpoint;
 mod frontend;
 mod seat;
 mod service;
 mod waypoint;
 
+pub use client::{at_address, mixed};
 pub use seat::{Search, WALK, give_back, take_seat, take_seat_of};
 pub use service::in_use;
 

@@ -12,6 +12,8 @@ pub mod header;
 mod lookup;
 mod verdict;
 
-pub use decide::{Connect, Search, WALK, decide, give_back, in_use, take_seat, take_seat_of};
+pub use decide::{
+    Connect, Search, WALK, at_address, decide, give_back, in_use, mixed, take_seat, take_seat_of,
+};
 pub use lookup::{Lookup, Seats};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

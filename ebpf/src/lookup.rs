@@ -2,8 +2,8 @@
 
 use crate::Search;
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Range, Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientsBy, Endpoint, EndpointId, Frontend,
+    FrontendKey, Range, Service, ServiceId, Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -25,6 +25,10 @@ pub trait Seats {
         Self: Sized,
     {
         crate::take_seat_of(self, range, search)
+    }
+    /// 32 even bits that are the same at each call for the same client and attempt.
+    fn of_client(&self, client: u64, attempt: u32) -> u32 {
+        crate::mixed(client, attempt)
     }
     /// 0, of which a verifier knows nothing.
     fn blank(&self) -> u32 {
@@ -53,6 +57,8 @@ pub trait Lookup: Seats + Sized {
     /// Whether another connect to the service is allowed, where `interval` nanoseconds lie between them, and
     /// [`kmesh_lite_common::Picking::SAVED`] of them may have been saved up. It is used up then.
     fn is_due(&self, id: ServiceId, interval: u32) -> bool;
+    /// Who is connecting, told apart from others in this way.
+    fn client(&self, by: ClientsBy) -> u64;
     /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
     /// Whether the socket that is connecting reaches IPv6 addresses alone.

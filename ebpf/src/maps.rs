@@ -4,18 +4,19 @@ use crate::context;
 use crate::{open, slots};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
+    bpf_get_current_uid_gid, bpf_get_netns_cookie, bpf_get_prandom_u32,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, Endpoint, EndpointId,
-    Family, Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings,
-    Slot, Waypoint, WaypointId,
+    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, ClientsBy, Endpoint,
+    EndpointId, Family, Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service,
+    ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat, take_seat_of};
+use kmesh_lite_ebpf::{Lookup, Search, Seats, at_address, bits, take_seat, take_seat_of};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -157,33 +158,32 @@ fn blank() -> u32 {
 /// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64) -> u64 {
-    search::<true>(service, generation, kind)
+pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64, client: u64) -> u64 {
+    search::<true>(generation, &unpacked(service, kind, client))
 }
 
 /// [`search_seat`] for kernels where nothing is counted.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64) -> u64 {
-    search::<false>(service, generation, kind)
+pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64, client: u64) -> u64 {
+    search::<false>(generation, &unpacked(service, kind, client))
 }
 
 #[inline(always)]
-fn search<const TABLE: bool>(service: u64, generation: u64, kind: u64) -> u64 {
-    let Some(service) = ServiceId::from_index(service as u32) else {
+fn search<const TABLE: bool>(generation: u64, search: &Option<Search>) -> u64 {
+    let Some(search) = search else {
         return 0;
     };
-    let search = unpacked(service, kind);
-    let found = take_seat(&InFunction::<TABLE> { generation }, &search);
+    let found = take_seat(&InFunction::<TABLE> { generation }, search);
     found.map_or(0, |index| index as u64 + 1)
 }
 
 /// Searches for a seat of one range: another function, because the verifier looks at each way through a loop within
-/// a loop.
+/// a loop. `span` is its first row, and in the high word how many there are.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_range(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    of_range::<true>(service, first, count, total, kind)
+pub extern "C" fn search_range(service: u64, span: u64, total: u64, kind: u64, client: u64) -> u64 {
+    of_range::<true>(span, total, &unpacked(service, kind, client))
 }
 
 /// [`search_range`] for kernels where nothing is counted.
@@ -191,51 +191,54 @@ pub extern "C" fn search_range(service: u64, first: u64, count: u64, total: u64,
 #[unsafe(no_mangle)]
 pub extern "C" fn search_range_plain(
     service: u64,
-    first: u64,
-    count: u64,
+    span: u64,
     total: u64,
     kind: u64,
+    client: u64,
 ) -> u64 {
-    of_range::<false>(service, first, count, total, kind)
+    of_range::<false>(span, total, &unpacked(service, kind, client))
 }
 
 #[inline(always)]
-fn of_range<const TABLE: bool>(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    let Some(service) = ServiceId::from_index(service as u32) else {
+fn of_range<const TABLE: bool>(span: u64, total: u64, search: &Option<Search>) -> u64 {
+    let Some(search) = search else {
         return 0;
     };
     let range = Range {
-        first: first as u32,
-        count: count as u32,
+        first: span as u32,
+        count: (span >> 32) as u32,
         total: total as u32,
     };
     // No row of a slot is looked at here.
     let seats = InFunction::<TABLE> { generation: 0 };
-    let found = take_seat_of(&seats, &range, &unpacked(service, kind));
+    let found = take_seat_of(&seats, &range, search);
     found.map_or(0, |index| index as u64 + 1)
 }
 
-/// A search as a number, beside its service.
+/// A search as a number, beside its service and its client.
 #[inline(always)]
 fn packed(search: &Search) -> u64 {
     u64::from(search.balance.0)
         | u64::from(search.column) << 16
         | u64::from(search.passes_on) << 32
         | u64::from(search.family == Family::V6) << 33
+        | u64::from(search.counts) << 34
 }
 
 #[inline(always)]
-fn unpacked(service: ServiceId, kind: u64) -> Search {
-    Search {
-        service,
+fn unpacked(service: u64, kind: u64, client: u64) -> Option<Search> {
+    Some(Search {
+        service: ServiceId::from_index(service as u32)?,
+        client,
         family: match kind >> 33 & 1 {
             0 => Family::V4,
             _ => Family::V6,
         },
         column: (kind >> 16) as u16,
         balance: Balance(kind as u16),
+        counts: kind >> 34 & 1 == 1,
         passes_on: kind >> 32 & 1 == 1,
-    }
+    })
 }
 
 /// What such a function reads.
@@ -272,12 +275,12 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
     #[inline(always)]
     fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32> {
         let service = u64::from(search.service.index());
-        let (first, count) = (u64::from(range.first), u64::from(range.count));
-        let (total, kind) = (u64::from(range.total), packed(search));
+        let span = u64::from(range.first) | u64::from(range.count) << 32;
+        let (total, kind, client) = (u64::from(range.total), packed(search), search.client);
         let found = if TABLE {
-            search_range(service, first, count, total, kind)
+            search_range(service, span, total, kind, client)
         } else {
-            search_range_plain(service, first, count, total, kind)
+            search_range_plain(service, span, total, kind, client)
         };
         (found != 0).then(|| found as u32 - 1)
     }
@@ -328,9 +331,9 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
         let kind = packed(search);
         let service = u64::from(search.service.index());
         let found = if TABLE {
-            search_seat(service, self.generation, kind)
+            search_seat(service, self.generation, kind, search.client)
         } else {
-            search_seat_plain(service, self.generation, kind)
+            search_seat_plain(service, self.generation, kind, search.client)
         };
         (found != 0).then(|| found as u32 - 1)
     }
@@ -350,6 +353,23 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     #[inline(always)]
     fn is_due(&self, id: ServiceId, interval: u32) -> bool {
         !counts::<TABLE>() || open::is_due(u64::from(id.index()) + 1, u64::from(interval)) != 0
+    }
+
+    #[inline(always)]
+    fn client(&self, by: ClientsBy) -> u64 {
+        let bound = match by {
+            ClientsBy::Address => context::bound_to(self.ctx),
+            _ => None,
+        };
+        match (by, bound) {
+            (_, Some(address)) => at_address(&address),
+            // SAFETY: no arguments.
+            (ClientsBy::Unit, _) => unsafe { bpf_get_current_cgroup_id() },
+            // SAFETY: as above.
+            (ClientsBy::User, _) => unsafe { bpf_get_current_uid_gid() & u64::from(u32::MAX) },
+            // SAFETY: the context of this program.
+            _ => unsafe { bpf_get_netns_cookie(self.ctx.sock_addr.cast()) },
+        }
     }
 
     #[inline(always)]

@@ -42,7 +42,7 @@ pub use moment::{Interest, Moment, MomentKind, Teller};
 pub use name::Name;
 pub use open::{Open, ServiceOpen};
 pub use original::{Original, Probe};
-pub use picking::{Balance, Picking};
+pub use picking::{Balance, ClientsBy, Picking};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
@@ -51,7 +51,7 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 10;
+pub const LAYOUT_VERSION: u32 = 11;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Open`], [`Event`], [`Moment`], and the keys of sockets with a pending header.

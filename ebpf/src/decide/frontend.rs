@@ -56,12 +56,20 @@ fn reach<L: Lookup>(
     if frontend.in_use.count == 0 {
         return Verdict::Refuse(Refuse::NoEndpoint);
     }
-    let member = if frontend.picking.counts() {
+    let picking = &frontend.picking;
+    let member = if picking.has_seats() {
+        let client = if picking.is_by_client() {
+            tables.client(picking.clients_by())
+        } else {
+            0
+        };
         let search = Search {
             service,
+            client,
             family: connect.address.family(),
             column: frontend.column,
-            balance: frontend.picking.balance,
+            balance: picking.balance,
+            counts: picking.counts(),
             passes_on: caller == Caller::Waypoint,
         };
         let Some(member) = seat::member(tables, &search) else {

@@ -81,10 +81,14 @@ pub fn member<'a, L: Lookup>(tables: &'a L, search: &Search) -> Option<&'a Membe
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     pub service: ServiceId,
+    /// Who connects, where it depends on that which endpoint is picked.
+    pub client: u64,
     /// What was asked for.
     pub family: Family,
     pub column: u16,
     pub balance: Balance,
+    /// Whether open connections are counted.
+    pub counts: bool,
     /// Whether a waypoint connects.
     pub passes_on: bool,
 }
@@ -94,7 +98,7 @@ impl Search {
     /// client connected.
     #[inline(always)]
     pub fn counted(&self, member: &Member) -> Option<EndpointId> {
-        if self.passes_on && member.has_waypoint() {
+        if !self.counts || self.passes_on && member.has_waypoint() {
             return None;
         }
         member.endpoint
@@ -132,9 +136,12 @@ pub fn take_seat<S: Seats>(seats: &S, search: &Search) -> Option<u32> {
 #[inline(always)]
 pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option<u32> {
     let first = range.column(search.column);
+    let is_by_client = search.balance == Balance::ConsistentHash;
     let (mut drawn, mut walked) = (0, 0);
     while drawn < DRAWS {
-        let at = if search.balance == Balance::LeastConnections {
+        let at = if is_by_client {
+            endpoint::below(seats.of_client(search.client, drawn), range.count)
+        } else if search.balance == Balance::LeastConnections {
             least(seats, first, range)?
         } else {
             draw(seats, first, range)?
@@ -145,15 +152,26 @@ pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Opti
         }
         drawn += 1;
     }
-    let mut at = endpoint::below(seats.random(), range.count);
-    while walked < WALK && walked < range.count {
+    let (count, random) = if is_by_client {
+        let endpoints = seat(seats, first, 0)?.endpoints;
+        (endpoints, seats.of_client(search.client, DRAWS))
+    } else {
+        (range.count, seats.random())
+    };
+    let mut at = endpoint::below(random, count);
+    while walked < WALK && walked < count {
         // What a verifier knows of this word would be different on each way, and each looked at for itself.
         at = seats.blank().wrapping_add(at);
-        let index = first.wrapping_add(at);
+        let row = if is_by_client {
+            seat(seats, first, at)?.alias
+        } else {
+            at
+        };
+        let index = first.wrapping_add(seats.blank().wrapping_add(row));
         if take(seats, index, search)? {
             return Some(index);
         }
-        at = following(at, range);
+        at = following(at, count);
         walked += 1;
     }
     None
@@ -176,7 +194,7 @@ fn least<S: Seats>(seats: &S, first: u32, range: &Range) -> Option<u32> {
     let one = draw(seats, first, range)?;
     let mut other = draw(seats, first, range)?;
     if other == one {
-        other = following(one, range);
+        other = following(one, range.count);
     }
     let (open, weight) = load(seats, first, one)?;
     let (open_there, weight_there) = load(seats, first, other)?;
@@ -204,9 +222,9 @@ fn draw<S: Seats>(seats: &S, first: u32, range: &Range) -> Option<u32> {
 }
 
 #[inline(always)]
-fn following(at: u32, range: &Range) -> u32 {
+fn following(at: u32, count: u32) -> u32 {
     let next = at.wrapping_add(1);
-    if next < range.count { next } else { 0 }
+    if next < count { next } else { 0 }
 }
 
 #[inline(always)]

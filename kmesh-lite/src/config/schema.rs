@@ -10,9 +10,9 @@ use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
     CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag, Hostname, Label, Limit,
-    LineRate, LocalityRef, LogTargetText, NameText, Overprovision, Share, SocketText,
+    LineRate, LocalityRef, LogTargetText, NameText, Overprovision, Share, Slots, SocketText,
 };
-use crate::model::{Balance, Header, OnAllDown, OnRemove, Policy, Scope};
+use crate::model::{Balance, ClientsBy, Header, OnAllDown, OnRemove, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -195,6 +195,13 @@ text! {
         policy: Option<At<Choice<Policy>>>,
         /// How one of them is picked. Default: `weighted-random`.
         balance: Option<At<Choice<Balance>>>,
+        /// Who is one client, where clients are told apart. Default: `unit`.
+        clients_by: Option<At<Choice<ClientsBy>>>,
+        /// For `consistent-hash`: over how many slots clients are spread, at least; the next prime number is taken. Each
+        /// endpoint has as many as its weight is worth, and each slot takes 64 bytes for every set of endpoints that are
+        /// equally near. With another number nearly every client moves. Default: 1021 for up to 100 endpoints, 8191 for
+        /// up to 800, 65521 for up to 6500, and 524287.
+        hash_slots: Option<At<Slots>>,
         /// How many connections of this host to the service may be open, counted exactly. One more is refused
         /// (ECONNREFUSED). A connection is open from connect() until TCP is done with it; without `[accounting]`,
         /// until its socket is closed. Default: any number.

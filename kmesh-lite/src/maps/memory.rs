@@ -8,8 +8,8 @@ use crate::tables::{
     Actual, Declared, Each, Key, Noun, OpenConnections, Shape, each, on_key, on_row, on_table,
 };
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientsBy, Endpoint, EndpointId, Frontend,
+    FrontendKey, Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, Seats};
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,8 @@ pub struct Memory {
     pub callers: BTreeMap<u64, Caller>,
     /// The caller, in lookups.
     pub caller: Cell<Option<Caller>>,
+    /// The client, in lookups, whatever it is told apart by.
+    pub client: Cell<u64>,
     /// Connections that lookups have counted.
     pub open: RefCell<OpenConnections>,
     /// State of the generator behind [`Lookup::random`].
@@ -272,6 +274,10 @@ impl Lookup for Memory {
     /// No time passes here.
     fn is_due(&self, _: ServiceId, _: u32) -> bool {
         true
+    }
+
+    fn client(&self, _: ClientsBy) -> u64 {
+        self.client.get()
     }
 
     fn caller(&self) -> Caller {

@@ -8,6 +8,9 @@ pub fn describe(picking: &Picking, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if picking.balance != Balance::default() {
         write!(f, ", {}", picking.balance)?;
     }
+    if picking.is_by_client() {
+        write!(f, " by {}", picking.clients_by())?;
+    }
     match picking.max_connections {
         0 if picking.counts() => f.write_str(", connections counted")?,
         0 => {}
@@ -22,6 +25,9 @@ pub fn describe(picking: &Picking, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// The same for operators: what the file says.
 pub fn words(picking: &Picking) -> String {
     let mut words = picking.balance.to_string();
+    if picking.is_by_client() {
+        words += &format!(" by {}", picking.clients_by());
+    }
     if picking.max_connections != 0 {
         words += &format!(", at most {} connections", picking.max_connections);
     }
@@ -38,6 +44,9 @@ pub fn fields(picking: &Picking) -> Fields {
     let mut fields = Fields::new();
     if picking.balance != Balance::default() {
         fields.push(("balance", Field::Text(picking.balance.to_string())));
+    }
+    if picking.is_by_client() {
+        fields.push(("clients_by", Field::Text(picking.clients_by().to_string())));
     }
     let numbers = [
         ("counted", u32::from(picking.counts())),

@@ -3,7 +3,7 @@
 use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
-use super::endpoint::{Form, Placing, length};
+use super::endpoint::{Form, Layout, Placing, length};
 use super::fields::{Field, Fields};
 use super::picking;
 use super::spread::{self, ByPriority};
@@ -131,7 +131,7 @@ impl Builder<'_> {
         let picking = service.picking();
         let form = Form {
             columns: &columns,
-            counts: picking.counts(),
+            layout: Layout::of(service, &picking),
         };
         let v4 = self.priorities(&members.v4, form, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.

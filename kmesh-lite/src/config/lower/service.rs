@@ -148,6 +148,8 @@ impl<'a> One<'_, 'a> {
             ports,
             policy,
             balance: self.balance(waypoint.as_ref(), report),
+            clients_by: self.clients_by(report),
+            hash_slots: self.hash_slots(report),
             max_connections: self.max_connections(),
             connects_per_second: self.connects_per_second(),
             prefer,

@@ -2,7 +2,7 @@
 
 use super::One;
 use crate::config::lower::Diagnostics;
-use crate::model::{Balance, Name};
+use crate::model::{Balance, ClientsBy, Name};
 use std::num::NonZeroU32;
 
 impl One<'_, '_> {
@@ -15,6 +15,34 @@ impl One<'_, '_> {
             report.push(self.at(written).note(message));
         }
         written.value.0
+    }
+
+    fn hashes(&self) -> bool {
+        let balance = self.text.balance.as_ref();
+        balance.is_some_and(|it| it.value.0 == Balance::ConsistentHash)
+    }
+
+    pub(super) fn clients_by(&self, report: &mut Diagnostics) -> ClientsBy {
+        let Some(written) = &self.text.clients_by else {
+            return ClientsBy::default();
+        };
+        if !self.hashes() && self.text.sound {
+            let message = "`clients_by` has no effect: nothing depends on who connects";
+            let problem = self.at(written).warning(message);
+            report.push(
+                problem.help("use `balance = \"consistent-hash\"` to tie clients to endpoints"),
+            );
+        }
+        written.value.0
+    }
+
+    pub(super) fn hash_slots(&self, report: &mut Diagnostics) -> Option<NonZeroU32> {
+        let written = self.text.hash_slots.as_ref()?;
+        if !self.hashes() && self.text.sound {
+            let message = "`hash_slots` has no effect without `balance = \"consistent-hash\"`";
+            report.push(self.at(written).warning(message));
+        }
+        NonZeroU32::new(written.value.0)
     }
 
     pub(super) fn max_connections(&self) -> Option<NonZeroU32> {
