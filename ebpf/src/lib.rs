@@ -13,7 +13,8 @@ mod lookup;
 mod verdict;
 
 pub use decide::{
-    Connect, Search, WALK, at_address, decide, give_back, in_use, mixed, take_seat, take_seat_of,
+    Connect, Search, WALK, at_address, decide, draw_seat, give_back, hold, in_use, mixed,
+    take_held, take_seat, walk_seats,
 };
 pub use lookup::{Lookup, Seats};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

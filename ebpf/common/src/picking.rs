@@ -46,6 +46,9 @@ impl Picking {
     pub const SAVED: u64 = 1_000_000_000;
 
     const COUNTED: u16 = 1;
+    const HELD: u16 = 2;
+    const LIMITED: u16 = 4;
+    const APART: u16 = 8;
 
     pub const fn new(
         balance: Balance,
@@ -62,6 +65,41 @@ impl Picking {
         }
     }
 
+    /// The same of a service that asks something of each client.
+    pub const fn with_clients(mut self, clients: &EachClient) -> Self {
+        if clients.affinity != 0 {
+            self.flags |= Self::HELD;
+        }
+        if clients.interval != 0 {
+            self.flags |= Self::LIMITED;
+        }
+        self
+    }
+
+    /// The same of a service with other endpoints for each family.
+    pub const fn with_families_apart(mut self) -> Self {
+        self.flags |= Self::APART;
+        self
+    }
+
+    /// Whether clients keep their endpoints for a time.
+    #[inline(always)]
+    pub const fn holds(&self) -> bool {
+        self.flags & Self::HELD != 0
+    }
+
+    /// Whether a unit may make only so many connects.
+    #[inline(always)]
+    pub const fn limits_clients(&self) -> bool {
+        self.flags & Self::LIMITED != 0
+    }
+
+    /// Whether IPv4 and IPv6 addresses have endpoints of their own.
+    #[inline(always)]
+    pub const fn has_families_apart(&self) -> bool {
+        self.flags & Self::APART != 0
+    }
+
     /// Whether open connections are counted.
     #[inline(always)]
     pub const fn counts(&self) -> bool {
@@ -71,6 +109,12 @@ impl Picking {
     /// Whether it depends on who connects which endpoint is picked.
     #[inline(always)]
     pub const fn is_by_client(&self) -> bool {
+        self.holds() || self.hashes()
+    }
+
+    /// Whether a client is given an endpoint by its hash.
+    #[inline(always)]
+    pub const fn hashes(&self) -> bool {
         self.balance.0 == Balance::ConsistentHash.0
     }
 
@@ -89,15 +133,36 @@ impl Picking {
     /// Whether an endpoint is drawn by its weight, and that is all.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
-        !self.has_seats() && self.interval == 0
+        !self.has_seats() && self.interval == 0 && !self.limits_clients()
     }
 
     /// How many connects a second are allowed; 0 for any number.
     pub const fn connects_per_second(&self) -> u32 {
-        match self.interval {
-            0 => 0,
-            interval => Self::SAVED as u32 / interval,
+        rate(self.interval)
+    }
+}
+
+/// What a service asks of each client. All of it is 0 for most services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EachClient {
+    /// For how many milliseconds after its last connect a client keeps its endpoint; 0 for none.
+    pub affinity: u32,
+    /// The time in nanoseconds after which another connect of a unit is allowed; 0 for any number of connects.
+    pub interval: u32,
+}
+
+impl EachClient {
+    pub const fn new(affinity: u32, connects_per_second: u32) -> Self {
+        Self {
+            affinity,
+            interval: interval(connects_per_second),
         }
+    }
+
+    /// How many connects a second a unit is allowed; 0 for any number.
+    pub const fn connects_per_second(&self) -> u32 {
+        rate(self.interval)
     }
 }
 
@@ -107,6 +172,14 @@ const fn interval(connects_per_second: u32) -> u32 {
     match connects_per_second {
         0 => 0,
         connects => Picking::SAVED as u32 / connects,
+    }
+}
+
+/// [`interval`] in the other direction.
+const fn rate(interval: u32) -> u32 {
+    match interval {
+        0 => 0,
+        interval => Picking::SAVED as u32 / interval,
     }
 }
 

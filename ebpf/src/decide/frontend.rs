@@ -70,9 +70,11 @@ fn reach<L: Lookup>(
             column: frontend.column,
             balance: picking.balance,
             counts: picking.counts(),
+            kept_by: picking.clients_by(),
+            is_apart: picking.has_families_apart(),
             passes_on: caller == Caller::Waypoint,
         };
-        let Some(member) = seat::member(tables, &search) else {
+        let Some(member) = seat::member(tables, &search, frontend) else {
             return Verdict::Refuse(Refuse::EndpointsFull);
         };
         *seat = search.counted(member);

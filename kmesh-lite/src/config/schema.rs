@@ -209,6 +209,13 @@ text! {
         /// How many connects to the service this host may make a second: others are refused (ECONNREFUSED). Those of
         /// one second may be saved up. Default: any number.
         connects_per_second: Option<ConnectRate>,
+        /// How many connects to the service each systemd unit of this host (each cgroup) may make a second: others of
+        /// that unit are refused (ECONNREFUSED). Those of one second may be saved up. Default: any number.
+        client_connects_per_second: Option<ConnectRate>,
+        /// For how long after its last connect a client gets the same endpoint, whatever `balance` says, as long as that
+        /// takes connections, is of the nearest priority that has any, and is not full. It is kept over reloads and
+        /// restarts. See `clients_by`. Default: each connect is a choice of its own.
+        affinity: Option<At<DurationText>>,
         /// What makes an endpoint near: scopes that are compared with this host, the most
         /// important first. Its priority is the number of scopes minus that of leading matches; 0
         /// is nearest. Two unknown values match. Default, as in Istio: `["network", "region",

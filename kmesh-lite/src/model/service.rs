@@ -2,7 +2,7 @@
 
 use super::slots::slots;
 use super::{Balance, ClientsBy, Eject, Endpoint, Name, OnRemove, Policy, Protocol, Scope};
-use kmesh_lite_common::Picking;
+use kmesh_lite_common::{EachClient, Picking};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -23,6 +23,10 @@ pub struct Service {
     /// How many connections of this host to the service may be open.
     pub max_connections: Option<NonZeroU32>,
     pub connects_per_second: Option<NonZeroU32>,
+    /// How many connects of one unit to it.
+    pub client_connects_per_second: Option<NonZeroU32>,
+    /// For how long after its last connect a client keeps its endpoint.
+    pub affinity: Option<Duration>,
     /// Empty under `random`.
     pub prefer: Vec<Scope>,
     pub waypoint: Option<Name>,
@@ -103,6 +107,14 @@ impl Service {
             number(self.max_connections),
             number(self.connects_per_second),
         )
+        .with_clients(&self.each_client())
+    }
+
+    /// What the service asks of each client.
+    pub fn each_client(&self) -> EachClient {
+        let affinity = self.affinity.map_or(0, |time| time.as_millis());
+        let connects = self.client_connects_per_second.map_or(0, NonZeroU32::get);
+        EachClient::new(u32::try_from(affinity).unwrap_or(u32::MAX), connects)
     }
 
     /// Each port with its column.

@@ -55,7 +55,7 @@ impl<'a> Choice<'a> {
     /// What the choice depends on, if it depends on who connects.
     pub fn by_client(&self) -> Option<ClientsBy> {
         let picking = &self.service.picking;
-        picking.is_by_client().then(|| picking.clients_by())
+        picking.hashes().then(|| picking.clients_by())
     }
 
     /// Whether it is known who connects, and the choice depends on it.

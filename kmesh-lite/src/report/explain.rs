@@ -12,6 +12,7 @@ use kmesh_lite_common::{
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Replays what the programs do with a connect of `client`, and says how often they did it.
 pub fn explain(
@@ -140,6 +141,9 @@ pub const fn refusal(reason: Refuse) -> &'static str {
         Refuse::TooFast => {
             "refused with ECONNREFUSED: more connects a second than the `connects_per_second` of the service"
         }
+        Refuse::ClientTooFast => {
+            "refused with ECONNREFUSED: more connects a second of one unit than the `client_connects_per_second` of the service"
+        }
     }
 }
 
@@ -230,8 +234,15 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
     if row.picking.balance != Balance::default() {
         text += &format!(", {}", row.picking.balance);
     }
-    if row.picking.is_by_client() {
+    if row.picking.hashes() {
         text += &format!(" by {}", row.picking.clients_by());
+    }
+    if row.clients.affinity != 0 {
+        let time = Duration::from_millis(row.clients.affinity.into());
+        text += &format!(
+            "; each {} keeps its endpoint for {time:?} after its last connect",
+            client_word(row.picking.clients_by())
+        );
     }
     match row.waypoint {
         Some(waypoint) => text += &format!(", waypoint {}", name(tables, waypoint)),
@@ -265,6 +276,12 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
         text += &format!(
             "; at most {} connects a second",
             row.picking.connects_per_second()
+        );
+    }
+    if row.clients.connects_per_second() != 0 {
+        text += &format!(
+            "; at most {} connects a second of a unit",
+            row.clients.connects_per_second()
         );
     }
     let mut fields = json!({

@@ -47,7 +47,8 @@ struct Walk {
 
 impl Walk {
     fn new(holder: &Holder, slots: u32) -> Self {
-        let within = |number: u32, limit: u32| ((u64::from(number) * u64::from(limit)) >> 32) as u32;
+        let within =
+            |number: u32, limit: u32| ((u64::from(number) * u64::from(limit)) >> 32) as u32;
         Self {
             at: within(mixed(holder.identity, 0), slots),
             step: 1 + within(mixed(holder.identity, 1), slots - 1),

@@ -2,8 +2,8 @@
 
 use super::{OpenConnections, Tables};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, ClientsBy, Endpoint, EndpointId, Frontend,
-    FrontendKey, Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
+    Frontend, FrontendKey, Held, Service, ServiceId, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Connect, Lookup, Seats, Verdict, decide, mixed};
 use std::cell::RefCell;
@@ -107,6 +107,13 @@ impl Seats for Replay<'_> {
         limit == 0 || self.open.endpoint(id) < limit
     }
 
+    /// What clients keep is not known here.
+    fn held(&self, _: &ClientKey, _: u32) -> Option<Held> {
+        None
+    }
+
+    fn hold(&self, _: &ClientKey, _: Held) {}
+
     fn random(&self) -> u32 {
         self.draw
     }
@@ -166,6 +173,10 @@ impl Lookup for Replay<'_> {
     }
 
     fn is_due(&self, _: ServiceId, _: u32) -> bool {
+        true
+    }
+
+    fn is_client_due(&self, _: ServiceId) -> bool {
         true
     }
 

@@ -56,7 +56,8 @@ impl Noun for Services {
             1 => {}
             columns => write!(f, ", {columns} columns")?,
         }
-        picking::describe(&row.picking, f)
+        picking::describe(&row.picking, f)?;
+        picking::describe_clients(&row.clients, f)
     }
 
     fn fields(row: &Self::Row) -> Fields {
@@ -76,6 +77,7 @@ impl Noun for Services {
         ]
         .into_iter()
         .chain(picking::fields(&row.picking))
+        .chain(picking::clients_fields(&row.clients))
         .collect()
     }
 }
@@ -128,7 +130,10 @@ impl Builder<'_> {
             members.add(endpoint.address, priority, placing);
         }
         members.spread(service);
-        let picking = service.picking();
+        let mut picking = service.picking();
+        if members.has_v6 && picking.holds() {
+            picking = picking.with_families_apart();
+        }
         let form = Form {
             columns: &columns,
             layout: Layout::of(service, &picking),
@@ -151,6 +156,7 @@ impl Builder<'_> {
             v6,
             drained,
             picking,
+            clients: service.each_client(),
         };
         self.rows.services.insert(id, row);
         for vip in vips {

@@ -123,6 +123,8 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         balance: Balance::default(),
         max_connections: None,
         connects_per_second: None,
+        client_connects_per_second: None,
+        affinity: None,
         clients_by: ClientsBy::default(),
         hash_slots: None,
         prefer: Vec::new(),

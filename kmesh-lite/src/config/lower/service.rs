@@ -152,6 +152,8 @@ impl<'a> One<'_, 'a> {
             hash_slots: self.hash_slots(report),
             max_connections: self.max_connections(),
             connects_per_second: self.connects_per_second(),
+            client_connects_per_second: self.client_connects_per_second(),
+            affinity: self.affinity(waypoint.as_ref(), report),
             prefer,
             waypoint,
             on_all_down: value(&self.text.on_all_down, |it| it.0).unwrap_or_default(),
