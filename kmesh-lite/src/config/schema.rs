@@ -199,8 +199,9 @@ text! {
         clients_by: Option<At<Choice<ClientsBy>>>,
         /// For `consistent-hash`: over how many slots clients are spread, at least; the next prime number is taken. Each
         /// endpoint has as many as its weight is worth, and each slot takes 64 bytes for every set of endpoints that are
-        /// equally near. With another number nearly every client moves. Default: 1021 for up to 100 endpoints, 8191 for
-        /// up to 800, 65521 for up to 6500, and 524287.
+        /// equally near. With another number nearly every client moves. With more slots fewer clients
+        /// move that need not: of 10 endpoints one goes, and 11.8 % of clients move with 1021 slots, 10.7 % with 8191.
+        /// Default: 1021 for up to 12 endpoints, 8191 for up to 100, 65521 for up to 6500, and 524287.
         hash_slots: Option<At<Slots>>,
         /// How many connections of this host to the service may be open, counted exactly. One more is refused
         /// (ECONNREFUSED). A connection is open from connect() until TCP is done with it; without `[accounting]`,

@@ -170,13 +170,20 @@ mod tests {
     /// Ideal is what the endpoint had itself.
     #[test]
     fn little_more_moves_than_what_an_endpoint_that_goes_had() {
-        for (endpoints, slots) in [(3, 1_021), (10, 1_021), (100, 1_021), (800, 8_191)] {
+        for (endpoints, slots, most) in [
+            (3, 1_021, 1.1),
+            (10, 1_021, 1.4),
+            (10, 8_191, 1.2),
+            (40, 8_191, 2.5),
+            (100, 8_191, 4.0),
+            (100, 65_521, 1.8),
+        ] {
             for weights in [
                 vec![1; endpoints],
                 (0..endpoints as u32).map(|at| 1 + at % 4).collect(),
             ] {
                 let (mut all, mut ideal) = (0, 0);
-                for gone in (0..endpoints).step_by(endpoints.div_ceil(20)) {
+                for gone in (0..endpoints).step_by(endpoints.div_ceil(10)) {
                     let (moved, had) = moved(&weights, gone, slots);
                     all += moved;
                     ideal += had;
@@ -184,7 +191,7 @@ mod tests {
                 let factor = all as f64 / ideal as f64;
                 println!("{endpoints} endpoints, {slots} slots: {factor:.2} of what is ideal");
                 assert!(
-                    factor < 2.0,
+                    factor < most,
                     "{endpoints} endpoints, {slots} slots: {factor}"
                 );
             }
