@@ -33,7 +33,7 @@ pub use health::{
     TlsOptions,
 };
 pub use kill::{KillRequest, Killed, KilledEndpoint};
-pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
+pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{

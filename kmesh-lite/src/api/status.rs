@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Departed, Failure, FailureKind, Findings, LogStatus};
+use super::{AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +24,9 @@ pub struct Status {
     /// Endpoints that were removed with `on_remove` "drain" or "kill" and still have connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departed: Vec<Departed>,
+    /// What the operator wants of endpoints, beside what the file says; not known without a daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<EndpointOrder>,
     /// The access log and the readers of events; none without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<LogStatus>,

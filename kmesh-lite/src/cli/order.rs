@@ -4,7 +4,8 @@ use super::args::{Drain, Of, Weight};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN, complain};
 use super::{CliError, Exit, VerbResult};
 use crate::api::{
-    Change, EndpointHealth, KillRequest, Killed, OrderRequest, Ordered, OrderedEndpoint, Status,
+    Change, EndpointHealth, KillRequest, Killed, OrderRequest, OrderStatus, Ordered,
+    OrderedEndpoint, Status,
 };
 use crate::control::Client;
 use serde::Serialize;
@@ -63,16 +64,29 @@ fn text(ordered: &Ordered) -> String {
     let mut text = String::new();
     for it in &ordered.endpoints {
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{}: {}",
-            name(it),
-            it.health
-                .as_ref()
-                .map_or_else(|| format!("{GOOD}as the file says{GOOD:#}"), words)
-        );
+        let _ = writeln!(text, "{}: {}", name(it), stands(it));
     }
     text
+}
+
+fn stands(endpoint: &OrderedEndpoint) -> String {
+    match (&endpoint.health, &endpoint.order) {
+        (Some(health), _) => words(health),
+        (None, Some(order)) => format!("not in the file; {} still counts", wanted(order)),
+        (None, None) if endpoint.absent => {
+            format!("{GOOD}not in the file, and nothing is wanted of it{GOOD:#}")
+        }
+        (None, None) => format!("{GOOD}as the file says{GOOD:#}"),
+    }
+}
+
+/// What the operator wants of an endpoint, in a few words.
+pub fn wanted(order: &OrderStatus) -> String {
+    let state = order.state.clone();
+    let weight = order.weight.map(|weight| format!("weight {weight}"));
+    let wanted: Vec<_> = [state, weight].into_iter().flatten().collect();
+    let wanted = wanted.join(", ");
+    format!("{wanted} by uid {} at {}", order.uid, order.at)
 }
 
 fn name(endpoint: &OrderedEndpoint) -> String {

@@ -1,13 +1,14 @@
 //! `status`: how the mesh is.
 
 use super::ask::{ask, failed};
-use super::order::words;
+use super::order::{wanted, words};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{
-    AgentStatus, CallerStatus, DatapathStatus, Departed, ServiceStatus, State, Status,
+    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, ServiceStatus, State,
+    Status,
 };
 use crate::control::ClientError;
 use crate::log::chain;
@@ -123,6 +124,10 @@ fn text(status: &Status, one: bool) -> String {
         text += &problems;
     }
     let datapath = &status.datapath;
+    if !status.orders.is_empty() {
+        heading(&mut text, "what the operator wants");
+        orders(&status.orders).write(&mut text);
+    }
     if !status.departed.is_empty() {
         heading(&mut text, "removed endpoints with open connections");
         departed(&status.departed).write(&mut text);
@@ -155,6 +160,21 @@ fn text(status: &Status, one: bool) -> String {
 
 fn heading(text: &mut String, heading: &str) {
     let _ = writeln!(text, "\n{heading}");
+}
+
+/// One that the file does not have is nowhere else.
+fn orders(orders: &[EndpointOrder]) -> Table {
+    let mut table = Table::new(&["service", "endpoint", "wanted", ""]);
+    for it in orders {
+        let absent = format!("{WARN}not in the file{WARN:#}");
+        table.row([
+            it.service.clone(),
+            it.endpoint.clone(),
+            wanted(&it.order),
+            if it.present { String::new() } else { absent },
+        ]);
+    }
+    table
 }
 
 fn departed(departed: &[Departed]) -> Table {

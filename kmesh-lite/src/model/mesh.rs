@@ -82,17 +82,8 @@ impl Mesh {
                 None => return Err(NoSuchEndpoint::Service(name.to_owned())),
             },
         };
-        let bare = wanted.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let (address, port) = match (
-            bare.unwrap_or(wanted).parse::<IpAddr>(),
-            wanted.parse::<SocketAddr>(),
-        ) {
-            (Ok(address), _) => (address, None),
-            (_, Ok(socket)) => (socket.ip(), Some(socket.port())),
-            _ => match self.endpoint_names.get(wanted) {
-                Some(address) => (*address, None),
-                None => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
-            },
+        let Some((address, port)) = self.address_named(wanted) else {
+            return Err(NoSuchEndpoint::Name(wanted.to_owned()));
         };
         let mut found = Vec::new();
         for (name, service) in services {
@@ -110,6 +101,19 @@ impl Mesh {
                 endpoint: wanted.to_owned(),
             }),
             (true, None) => Err(NoSuchEndpoint::Anywhere(wanted.to_owned())),
+        }
+    }
+
+    /// What an address, one with a port, or the name of an entry of `[endpoints]` means.
+    pub fn address_named(&self, text: &str) -> Option<(IpAddr, Option<u16>)> {
+        let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        match (
+            bare.unwrap_or(text).parse::<IpAddr>(),
+            text.parse::<SocketAddr>(),
+        ) {
+            (Ok(address), _) => Some((address, None)),
+            (_, Ok(socket)) => Some((socket.ip(), Some(socket.port()))),
+            _ => Some((*self.endpoint_names.get(text)?, None)),
         }
     }
 

@@ -1,8 +1,8 @@
 //! How endpoints stand, in words.
 
-use crate::api::{EndpointHealth, OrderStatus, ago};
-use crate::health::{Health, Order};
-use crate::model::{Down, Endpoint, Mesh, Name, Service};
+use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, ago};
+use crate::health::{Health, Order, Orders, is_in};
+use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service};
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -96,7 +96,18 @@ pub fn why_down(
     })
 }
 
-fn order_status(order: &Order) -> OrderStatus {
+/// What the operator wants of endpoints, in the words of `mesh`.
+pub fn orders(orders: &Orders, mesh: &Mesh) -> Vec<EndpointOrder> {
+    let order = |((name, endpoint), order): (&(Name, Membership), &Order)| EndpointOrder {
+        service: name.to_string(),
+        endpoint: endpoint.title(mesh.services.get(name).map(|it| &**it)),
+        present: is_in(mesh, name, endpoint),
+        order: order_status(order),
+    };
+    orders.iter().map(order).collect()
+}
+
+pub fn order_status(order: &Order) -> OrderStatus {
     OrderStatus {
         state: order.state.map(|state| state.as_str().to_owned()),
         weight: order.weight,

@@ -57,6 +57,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         last_reload: None,
         last_pass: None,
         departed: Vec::new(),
+        orders: Vec::new(),
         events: None,
         datapath,
         daemon: None,

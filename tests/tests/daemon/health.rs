@@ -180,6 +180,54 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
 }
 
 #[test]
+fn what_is_wanted_of_an_endpoint_that_is_gone_is_shown_and_can_be_taken_back() {
+    let Some(host) = Host::new() else { return };
+    let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
+    let with = |endpoints: &str| {
+        limited(&format!(
+            "[services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\nendpoints = [{endpoints}]\n"
+        ))
+    };
+    let (two, one) = (with("\"127.0.0.2\", \"127.0.0.3\""), with("\"127.0.0.3\""));
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&two));
+    daemon.json(&["drain", "web/127.0.0.2"]);
+    daemon.json(&["weight", "web/127.0.0.2", "7"]);
+    let orders = |it: &Daemon, verb: &str| it.json(&[verb])["orders"].clone();
+    for verb in ["status", "plan"] {
+        let order = orders(&daemon, verb)[0].clone();
+        assert_eq!(order["present"], true, "{verb}: {order}");
+        assert_eq!(order["order"]["state"], "drain", "{verb}: {order}");
+    }
+    daemon.save(&one);
+    daemon.wait_until("the endpoint is gone", |it| {
+        orders(it, "status")[0]["present"] == false
+    });
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
+    assert!(status.contains("not in the file"), "{status}");
+    let plan = String::from_utf8(daemon.verb(&["plan"]).stdout).unwrap();
+    assert!(
+        plan.contains("endpoint 127.0.0.2, which the file does not have: drain, weight 7 by uid 0"),
+        "{plan}"
+    );
+
+    // It cannot be given another order, but those that it has are taken back one by one.
+    assert!(!daemon.verb(&["drain", "web/127.0.0.2"]).status.success());
+    let back = daemon.json(&["ready", "web/127.0.0.2"])["endpoints"][0].clone();
+    assert_eq!(
+        (&back["absent"], &back["order"]["weight"]),
+        (&true.into(), &7.into())
+    );
+    let back = daemon.json(&["weight", "web/127.0.0.2"])["endpoints"][0].clone();
+    assert_eq!(
+        (&back["absent"], &back["order"]),
+        (&true.into(), &Value::Null)
+    );
+    assert_eq!(orders(&daemon, "status"), Value::Null);
+    daemon.save(&two);
+    daemon.wait_until("it is as the file says", |_| reached() == both());
+}
+
+#[test]
 fn the_operator_takes_an_endpoint_out_of_service_and_gives_it_back() {
     let Some(host) = Host::new() else { return };
     let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
