@@ -28,6 +28,9 @@ pub struct SimulatedService {
     pub changes: bool,
     /// Whether connects would be refused, because the policy leaves no endpoint.
     pub refuses: bool,
+    /// Whether endpoints would be used although they are down, because all are (`on_all_down = "use-all"`).
+    #[serde(default)]
+    pub uses_all: bool,
     /// The waypoint that takes its connections, if it would be down: connects fail there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint_down: Option<String>,

@@ -137,6 +137,9 @@ pub struct ServiceStatus {
     /// Whether connects to one of its addresses are refused, because the policy leaves no endpoint.
     #[serde(default)]
     pub refuses: bool,
+    /// Whether its endpoints are used although they are down, because all are (`on_all_down = "use-all"`).
+    #[serde(default)]
+    pub uses_all: bool,
     /// Nearest first; those without endpoints are left out.
     pub priorities: Vec<PriorityStatus>,
 }
@@ -221,6 +224,13 @@ pub struct EndpointHealth {
     /// What the operator wants, in place of what the file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderStatus>,
+}
+
+impl EndpointHealth {
+    /// Whether somebody wants it to take no new connections.
+    pub fn is_meant(&self) -> bool {
+        matches!(self.state.as_str(), "draining" | "maintenance")
+    }
 }
 
 /// What the operator wants of an endpoint.

@@ -81,6 +81,7 @@ fn of_process(pid: u32) -> Result<CgroupRef, Failure> {
 
 fn text(explanation: &Explanation) -> String {
     let style = match explanation.verdict {
+        VerdictKind::Redirect if explanation.uses_all => WARN,
         VerdictKind::Redirect => GOOD,
         VerdictKind::Pass => WARN,
         VerdictKind::Refuse => ERROR,
@@ -106,6 +107,7 @@ fn text(explanation: &Explanation) -> String {
             ">share",
             ">connects",
             "waypoint",
+            "",
         ];
         let mut table = Table::new(&columns);
         for candidate in explanation.candidates.iter().take(MOST) {
@@ -118,6 +120,7 @@ fn text(explanation: &Explanation) -> String {
                     .connects
                     .map_or_else(String::new, |it| it.to_string()),
                 candidate.waypoint.clone().unwrap_or_default(),
+                candidate.down.clone().unwrap_or_default(),
             ]);
         }
         table.write(&mut text);

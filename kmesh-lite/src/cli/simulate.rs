@@ -21,15 +21,25 @@ pub fn run(args: args::Simulate, output: &mut Output) -> VerbResult {
 fn text(simulation: &Simulation) -> String {
     let changed: Vec<_> = simulation.services.iter().filter(|it| it.changes).collect();
     let refuse = changed.iter().filter(|it| it.refuses).count();
-    let mut text = match (changed.len(), refuse) {
+    let use_all = changed.iter().filter(|it| it.uses_all).count();
+    let mut worst = Vec::new();
+    if refuse > 0 {
+        worst.push(format!("{} would refuse connections", services(refuse)));
+    }
+    if use_all > 0 {
+        worst.push(format!(
+            "{} would send connections to endpoints that are down",
+            services(use_all)
+        ));
+    }
+    let mut text = match (changed.len(), worst.join(", ")) {
         (0, _) => format!("{GOOD}no service would do anything else{GOOD:#}\n"),
-        (n, 0) => format!(
+        (n, worst) if worst.is_empty() => format!(
             "{BOLD}{} would share connections otherwise{BOLD:#}\n",
             services(n)
         ),
-        (n, refuse) => format!(
-            "{ERROR}{} would refuse connections{ERROR:#}, of {} that would do something else\n",
-            services(refuse),
+        (n, worst) => format!(
+            "{ERROR}{worst}{ERROR:#}, of {} that would do something else\n",
             services(n)
         ),
     };
@@ -60,6 +70,11 @@ fn of_service(text: &mut String, service: &SimulatedService) {
     if service.refuses {
         notes.push(format!(
             "{ERROR}connects are refused: no endpoint may be used{ERROR:#}"
+        ));
+    }
+    if service.uses_all {
+        notes.push(format!(
+            "{ERROR}all endpoints are down, and used nevertheless{ERROR:#} (on_all_down = \"use-all\")"
         ));
     }
     if let Some(waypoint) = &service.waypoint_down {

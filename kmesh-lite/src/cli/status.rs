@@ -227,6 +227,8 @@ fn services(services: &[ServiceStatus]) -> Table {
             service.open_connections.to_string(),
             if service.refuses {
                 format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
+            } else if service.uses_all {
+                format!("{WARN}all endpoints are down, and used nevertheless{WARN:#}")
             } else {
                 String::new()
             },
@@ -251,7 +253,9 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         for priority in &service.priorities {
             for endpoint in &priority.endpoints {
                 let mut notes = Vec::new();
-                let usable = endpoint.health.as_ref().is_none_or(|it| it.usable);
+                let health = endpoint.health.as_ref();
+                let usable =
+                    health.is_none_or(|it| it.usable || (service.uses_all && !it.is_meant()));
                 if priority.in_use && endpoint.weight > 0 && usable {
                     notes.push("in use".to_owned());
                 }

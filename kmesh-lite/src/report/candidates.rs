@@ -136,6 +136,7 @@ pub fn candidates(
     snapshot: &Snapshot,
     verdict: &Verdict,
     choice: Option<&Choice<'_>>,
+    why_down: WhyDown<'_>,
 ) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
@@ -150,9 +151,11 @@ pub fn candidates(
             weight: 1,
             share: 1.0,
             connects: choice.map(|it| counters.service(it.id)),
+            down: None,
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
+    let service = choice.service.name.to_string();
     let candidate = |listed: Listed| {
         let backend = tables.rows.backends.get(&listed.backend?)?;
         Some(Candidate {
@@ -161,6 +164,7 @@ pub fn candidates(
             weight: listed.weight,
             share: f64::from(listed.weight) / f64::from(range.total),
             connects: listed.id.map(|id| counters.endpoint(id)),
+            down: why_down(&service, IpAddr::from(backend.address), &listed.ports),
             waypoint: backend.waypoint.map(|id| name(tables, id)),
         })
     };

@@ -38,12 +38,14 @@ pub fn explain(
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
             candidates: Vec::new(),
+            uses_all: false,
             left_out: Vec::new(),
         };
     }
     let (verdict, found) = replay(tables, &connect, client.treatment(tables), 0);
     let choice = Choice::of(&connect, &found);
-    let candidates = candidates(snapshot, &verdict, choice.as_ref());
+    let candidates = candidates(snapshot, &verdict, choice.as_ref(), why_down);
+    let uses_all = candidates.iter().any(|it| it.down.is_some());
     let steps = found.iter().map(|found| step(snapshot, &connect, found));
     let count = |outcome| snapshot.counters.outcomes.get(&outcome).copied();
     Explanation {
@@ -59,6 +61,7 @@ pub fn explain(
         text: text(tables, &verdict, &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
+        uses_all,
         left_out: choice.map_or_else(Vec::new, |choice| {
             choice.left_out(tables, &connect, why_down)
         }),
@@ -83,7 +86,18 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
         }
         Verdict::Redirect(_) => match candidates {
+            [
+                Candidate {
+                    endpoint,
+                    down: Some(_),
+                    ..
+                },
+            ] => format!("sent to {endpoint}, which is down: no endpoint is not"),
             [only] => format!("sent to {}", only.endpoint),
+            several if several.iter().any(|it| it.down.is_some()) => format!(
+                "sent to one of {} endpoints, which are down: no endpoint is not",
+                several.len()
+            ),
             several => format!("sent to one of {} endpoints", several.len()),
         },
         Verdict::Refuse(reason) => refusal(*reason).to_owned(),

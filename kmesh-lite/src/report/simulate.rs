@@ -8,7 +8,7 @@ use crate::config::{closest, meant};
 use crate::model::{
     Down, Endpoint, EndpointFact, Facts, Membership, Mesh, Name, Scope, Service, Standing,
 };
-use crate::tables::{Actual, BuildError, Tables, build};
+use crate::tables::{Actual, BuildError, Tables, build, uses_all};
 use kmesh_lite_common::{Family, Range};
 use kmesh_lite_ebpf::in_use;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,8 @@ pub fn simulate(mesh: &Mesh, facts: &Facts, down: &[String]) -> Result<Simulatio
     let now = tables(mesh, facts)?;
     let later = tables(mesh, &then)?;
     let view = View {
+        mesh,
+        facts: (facts, &then),
         fallen: &fallen,
         now: &now,
         later: &later,
@@ -138,6 +140,9 @@ fn hinted<'a>(error: String, wanted: &str, known: impl Iterator<Item = &'a str>)
 
 /// Both tables.
 struct View<'a> {
+    mesh: &'a Mesh,
+    /// Now, and then.
+    facts: (&'a Facts, &'a Facts),
     fallen: &'a [Fallen],
     now: &'a Tables,
     later: &'a Tables,
@@ -158,10 +163,15 @@ impl View<'_> {
         } else {
             &[(Family::V4, Some("IPv4")), (Family::V6, Some("IPv6"))]
         };
+        let uses_all =
+            |facts| service.waypoint.is_none() && uses_all(self.mesh, name, service, facts);
+        let (before, after) = (uses_all(self.facts.0), uses_all(self.facts.1));
         let mut of_service = SimulatedService {
             name: name.to_string(),
             waypoint_down: waypoint.map(ToString::to_string),
-            changes: waypoint.is_some(),
+            // Shares may be the same.
+            changes: waypoint.is_some() || before != after,
+            uses_all: after,
             ..SimulatedService::default()
         };
         for (family, clients) in families {
@@ -301,6 +311,42 @@ mod tests {
         // The others come behind it.
         assert_eq!(simulation.services.len(), 3);
         assert_eq!(simulation.services[0].name, "far");
+    }
+
+    #[test]
+    fn a_service_that_would_use_what_is_down_is_told_of_although_shares_stay() {
+        let text = MESH.replace(
+            "policy = 'strict'",
+            "policy = 'strict'\non_all_down = 'use-all'",
+        );
+        let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
+        let mesh = Loader::default().load(&fragments, &Host::default()).mesh;
+        let mesh = mesh.unwrap();
+        let down = ["endpoint=here/10.0.1.1".to_owned()];
+        let simulated = |facts: &Facts| {
+            let simulation = simulate(&mesh, facts, &down).unwrap();
+            let mut services = simulation.services.into_iter();
+            services.find(|it| it.name == "here").unwrap()
+        };
+        let mut facts = Facts::default();
+        let here = simulated(&facts);
+        assert!(here.changes && here.uses_all && !here.refuses, "{here:?}");
+        assert_eq!(here.endpoints[0].share_then, 1.0);
+        assert!(here.endpoints[0].down);
+        // What the operator keeps out is not used.
+        for (down, uses_all, refuses) in [
+            (Down::Unhealthy, true, false),
+            (Down::Maintenance, false, true),
+        ] {
+            facts.learn(EndpointFact {
+                service: "here".parse().unwrap(),
+                endpoint: (&mesh.services["here"].endpoints[0]).into(),
+                standing: Standing::down(down),
+            });
+            let here = simulated(&facts);
+            assert!(!here.changes, "as it is already: {here:?}");
+            assert_eq!((here.uses_all, here.refuses), (uses_all, refuses));
+        }
     }
 
     #[test]

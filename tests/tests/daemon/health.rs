@@ -175,6 +175,24 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
         down(&mut daemon),
         "that they are used does not make them healthy"
     );
+    let service = daemon.json(&["status"])["datapath"]["services"][0].clone();
+    assert_eq!(
+        (&service["uses_all"], &service["refuses"]),
+        (&true.into(), &false.into())
+    );
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
+    assert!(
+        status.contains("all endpoints are down, and used nevertheless"),
+        "{status}"
+    );
+    let why = daemon.json(&["explain", "10.96.0.10:80"]);
+    assert_eq!(why["uses_all"], true, "{why}");
+    assert!(
+        why["text"].as_str().unwrap().contains("which are down"),
+        "{why}"
+    );
+    let down_why = why["candidates"][0]["down"].as_str();
+    assert!(down_why.unwrap().starts_with("unhealthy"), "{why}");
     let _alive = Echo::tcp("127.0.0.3:9003");
     daemon.wait_until("one is used alone", |_| reached() == one("127.0.0.3"));
 }

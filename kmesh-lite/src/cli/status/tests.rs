@@ -59,6 +59,7 @@ fn status() -> Status {
                     ..TrafficStatus::default()
                 },
                 refuses: false,
+                uses_all: false,
                 priorities: vec![
                     PriorityStatus {
                         priority: 0,
