@@ -8,6 +8,7 @@ mod address;
 mod backend;
 mod capture;
 mod check;
+mod eject;
 mod endpoint;
 mod health;
 mod hidden;
@@ -130,6 +131,7 @@ pub fn lower(
         &mut report,
     );
     let accounting = settings::accounting(&merged);
+    eject::check(&merged, &services, accounting, &mut report);
     let mesh = Mesh {
         node,
         vip_ranges,
