@@ -1,5 +1,6 @@
 //! What the agent checks, and what it finds.
 
+use super::TimeBase;
 use crate::model;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,6 +137,14 @@ pub struct Finding {
     pub healthy: bool,
     /// What the last probe saw, such as `connection refused` or `status 503`.
     pub reason: String,
+}
+
+/// What is known of targets, as one process leaves it to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTargets {
+    /// By which times were told.
+    pub base: TimeBase,
+    pub targets: Vec<KnownTarget>,
 }
 
 /// What is known of a target, as one process leaves it to the next.

@@ -1,22 +1,22 @@
 //! How endpoints stand, in words.
 
-use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, ago};
+use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, TimeBase};
 use crate::health::{Health, Order, Orders, is_in};
 use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service};
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
-use std::time::Duration;
 
-/// What is known of endpoints, and the time of the same clock now.
+/// What is known of endpoints, the time of the same clock now, and by what it is told.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub health: Health,
     pub now: u64,
+    pub base: TimeBase,
 }
 
 /// None where an endpoint is not checked, and the operator wants nothing of it.
 pub fn endpoint_health(
-    Known { health, now }: &Known,
+    Known { health, now, base }: &Known,
     name: &Name,
     service: &Service,
     endpoint: &Endpoint,
@@ -26,14 +26,13 @@ pub fn endpoint_health(
     if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
         return None;
     }
-    let ago = |since: u64| ago(Duration::from_nanos(now.saturating_sub(since)));
     let ejected = health.ejected(name, endpoint);
     if let Some(ejected) = ejected.filter(|_| standing.down == Some(Down::Ejected)) {
         let left = ejected.until.saturating_sub(*now) / 1_000_000_000;
         return Some(EndpointHealth {
             state: Down::Ejected.as_str().to_owned(),
             usable: false,
-            since: Some(ago(ejected.since)),
+            since: Some(base.tell(ejected.since)),
             reason: Some(format!(
                 "{} connects in a row failed; it is tried again in {left} s",
                 ejected.run
@@ -52,7 +51,7 @@ pub fn endpoint_health(
     let is_meant = standing.down.is_some_and(|down| down.is_meant());
     let order_at = order.filter(|order| is_meant && order.state.is_some());
     let known = known.filter(|_| !is_meant);
-    let since = known.map(|known| ago(known.since));
+    let since = known.map(|known| base.tell(known.since));
     Some(EndpointHealth {
         state: state.to_owned(),
         usable: standing.down.is_none(),

@@ -119,6 +119,9 @@ fn what_is_known_outlives_daemons_and_agents() {
     let mut daemon = Daemon::supervised_with_agent(PROGRAM, &host, &probed_elsewhere(""));
     daemon.wait_until("it is noticed", |it| state(it, "127.0.0.3") == "unhealthy");
     assert_eq!(reached(), one("127.0.0.2"));
+    let since_of = |it: &Daemon| endpoint(it, "127.0.0.3")["health"]["since"].clone();
+    let told = since_of(&daemon);
+    assert_eq!(since_of(&daemon), told);
 
     // The next daemon knows it ahead of its first pass, and without an agent that answers.
     let agent = agent_pid(&daemon).expect("an agent");
@@ -134,6 +137,7 @@ fn what_is_known_outlives_daemons_and_agents() {
     since.extend(reached());
     assert_eq!(since, one("127.0.0.2"));
     assert_eq!(state(&daemon, "127.0.0.3"), "unhealthy");
+    assert_eq!(since_of(&daemon), told);
 
     // So does one that finds another file, and tables of its own.
     daemon.save(&probed_elsewhere("hostnames = [\"web.test\"]"));

@@ -71,10 +71,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// What is known of endpoints at the moment.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&mut self) -> Known {
+        let now = monotonic();
+        self.state.base = self.state.base.kept(now);
         Known {
             health: self.state.health.clone(),
-            now: monotonic(),
+            now,
+            base: self.state.base,
         }
     }
 

@@ -39,7 +39,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if !turns.is_empty()
             && let Some(last) = &mut self.last_findings
         {
-            last.keep(&self.state.health);
+            last.keep(&self.state.health, self.state.base);
         }
         if self.state.facts.standings != before {
             drop(self.pass_with_facts(Trigger::Fact));

@@ -1,11 +1,12 @@
 //! What the daemon knows between two events.
 
 use super::roster::Roster;
-use crate::api::{About, LastPass, LastReload, State as Kind, now};
+use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::daemon::last_findings::Recalled;
 use crate::health::Health;
 use crate::hooks::captured;
+use crate::host::monotonic;
 use crate::model::{Facts, Mesh};
 use crate::report::{History, absent, count};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct LoopState {
     pub facts: Facts,
     /// What is known of endpoints. How they stand for it is among the facts.
     pub health: Health,
+    /// By which its times are told.
+    pub base: TimeBase,
     /// What an earlier process knew, until there is a mesh.
     pub recalled: Recalled,
     /// Whether it held the mesh of an earlier process when we began.
@@ -74,6 +77,7 @@ impl LoopState {
             applied: None,
             facts: Facts::default(),
             health: Health::default(),
+            base: TimeBase::new(monotonic()),
             recalled: Recalled::default(),
             inherited,
             present: false,
