@@ -26,8 +26,8 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
         return watch_on(&args, Duration::from_secs_f64(seconds), output);
     }
     match show(&args, output) {
-        Ok(state) if monitored => Ok(Exit::Monitored(severity(state))),
-        Ok(State::Unattended) => Ok(Exit::Failed),
+        Ok(status) if monitored => Ok(Exit::Monitored(severity(&status))),
+        Ok(status) if status.state == State::Unattended => Ok(Exit::Failed),
         Ok(_) => Ok(Exit::Fine),
         Err(error) if monitored => {
             error.report(json, output);
@@ -68,23 +68,58 @@ fn watch_on(args: &args::Status, pause: Duration, output: &mut Output) -> VerbRe
     Ok(Exit::Fine)
 }
 
-fn severity(state: State) -> Severity {
-    match state {
+/// That of the state, or of a service that does its work worse than that.
+fn severity(status: &Status) -> Severity {
+    let of_state = match status.state {
         State::Routing => Severity::Ok,
         State::Waiting | State::Keeping | State::Empty => Severity::Warning,
         State::Failing | State::Uncaptured | State::Unattended => Severity::Critical,
+    };
+    let services = status.datapath.services.iter().map(severity_of);
+    services.chain([of_state]).max().unwrap_or(of_state)
+}
+
+/// A service that refuses as the file says, because it has no endpoint where the policy looks, is as it should be.
+fn severity_of(service: &ServiceStatus) -> Severity {
+    let endpoints = service.priorities.iter().flat_map(|it| &it.endpoints);
+    let down = endpoints.filter_map(|it| it.health.as_ref().filter(|it| !it.usable));
+    match service.refuses {
+        true => down
+            .map(|health| match health.is_meant() {
+                true => Severity::Warning,
+                false => Severity::Critical,
+            })
+            .max()
+            .unwrap_or(Severity::Ok),
+        false if service.uses_all => Severity::Warning,
+        false => Severity::Ok,
     }
 }
 
-/// Prints the status. Gives the state.
-fn show(args: &args::Status, output: &mut Output) -> Result<State, CliError> {
+/// What monitoring is to say of services, in a few words.
+fn down(services: &[ServiceStatus]) -> String {
+    let is_down = |it: &&ServiceStatus| severity_of(it) > Severity::Ok;
+    let down: Vec<_> = services.iter().filter(is_down).collect();
+    match *down {
+        [] => String::new(),
+        [one] => format!("; all endpoints of {} are down", one.name),
+        [one, ref more @ ..] => format!(
+            "; all endpoints of {} and {} more are down",
+            one.name,
+            more.len()
+        ),
+    }
+}
+
+/// Prints the status, and gives it.
+fn show(args: &args::Status, output: &mut Output) -> Result<Status, CliError> {
     let status = status(args)?;
     if args.format.json {
         output.json(&status)?;
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
-    Ok(status.state)
+    Ok(status)
 }
 
 /// The status of the moment, from the daemon or from the kernel.
@@ -106,7 +141,7 @@ fn status(args: &args::Status) -> Result<Status, CliError> {
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
 fn text(status: &Status, one: bool) -> String {
-    let style = match severity(status.state) {
+    let style = match severity(status) {
         Severity::Ok => GOOD,
         Severity::Warning => WARN,
         Severity::Critical | Severity::Unknown => ERROR,
@@ -119,7 +154,8 @@ fn text(status: &Status, one: bool) -> String {
     let problems = problems.map_or_else(String::new, |problems| {
         format!("\n{}\n", problems.text.trim_end())
     });
-    let mut text = format!("{style}{}{style:#}{below}\n", status.verdict);
+    let down = down(&status.datapath.services);
+    let mut text = format!("{style}{}{down}{style:#}{below}\n", status.verdict);
     if !one {
         text += &problems;
     }

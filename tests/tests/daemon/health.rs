@@ -173,6 +173,23 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
     };
     daemon.wait_until("it is noticed", down);
     assert_eq!(reached(), one(&Errno::EHOSTUNREACH.to_string()));
+    let monitored = |it: &Daemon| {
+        let output = it.verb(&["status", "--exit-code"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        (output.status.code(), line)
+    };
+    let (code, line) = monitored(&daemon);
+    assert_eq!(code, Some(2));
+    assert!(line.ends_with("; all endpoints of web are down"), "{line}");
+    assert_eq!(daemon.verb(&["status"]).status.code(), Some(0));
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        assert!(daemon.verb(&["drain", address]).status.success());
+    }
+    assert_eq!(monitored(&daemon).0, Some(1), "they are meant to be");
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        assert!(daemon.verb(&["ready", address]).status.success());
+    }
     daemon.save(&probed_elsewhere("on_all_down = \"use-all\""));
     daemon.wait_until("the file is followed", |_| reached() == both());
     assert!(
@@ -189,6 +206,7 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
         status.contains("all endpoints are down, and used nevertheless"),
         "{status}"
     );
+    assert_eq!(monitored(&daemon).0, Some(1));
     let why = daemon.json(&["explain", "10.96.0.10:80"]);
     assert_eq!(why["uses_all"], true, "{why}");
     assert!(
@@ -199,6 +217,7 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
     assert!(down_why.unwrap().starts_with("unhealthy"), "{why}");
     let _alive = Echo::tcp("127.0.0.3:9003");
     daemon.wait_until("one is used alone", |_| reached() == one("127.0.0.3"));
+    assert_eq!(monitored(&daemon).0, Some(0));
 }
 
 #[test]
