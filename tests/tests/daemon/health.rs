@@ -4,14 +4,18 @@ use crate::PROGRAM;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
+use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, limited};
+use kmesh_lite_tests::server::ends_with_us;
 use kmesh_lite_tests::zone::Zone;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
+use std::process::{Command, Stdio};
 
 /// A service at 10.96.0.10:80 with servers at 127.0.0.2 and 127.0.0.3, port 8080, that are probed often.
 fn mesh(keys: &str) -> String {
@@ -378,6 +382,36 @@ fn draining_leaves_open_connections_alone_and_waits_for_them() {
     let lines = String::from_utf8_lossy(&waiting.stdout).into_owned();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(last["open_connections"], 0, "{lines}");
+}
+
+#[test]
+fn waiting_for_a_draining_outlasts_the_daemon() {
+    let Some(host) = Host::new() else { return };
+    let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&mesh("")));
+    let (held, _) = held();
+    let told = File::create(daemon.path("told")).unwrap();
+    let mut waiting = Command::new(PROGRAM);
+    waiting.args([
+        "drain",
+        "web/127.0.0.2",
+        "--wait",
+        "--timeout",
+        "5m",
+        "--socket",
+    ]);
+    waiting.arg(daemon.path("socket")).stderr(told);
+    let mut waiting = ends_with_us(waiting.stdout(Stdio::null())).spawn().unwrap();
+    daemon.wait_until("it is drained", |it| state(it, "127.0.0.2") == "draining");
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    assert!(eventually(|| {
+        let told = std::fs::read_to_string(daemon.path("told")).unwrap();
+        told.contains("it is waited for")
+    }));
+    daemon.start_again(&[]);
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
 }
 
 #[test]
