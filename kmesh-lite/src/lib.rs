@@ -24,6 +24,7 @@ pub mod maps;
 mod memory;
 pub mod model;
 pub mod plan;
+mod printable;
 pub mod reconcile;
 pub mod report;
 pub mod sources;

@@ -1,6 +1,6 @@
 //! What follows from what the agent found.
 
-use super::roster::printable;
+use super::roster::reason;
 use super::{Daemon, Trigger};
 use crate::api::{Failure, FailureKind, HealthReport};
 use crate::daemon::datapath::Datapath;
@@ -126,7 +126,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let condition = Condition {
                 healthy: finding.healthy,
                 since: now,
-                reason: printable(&finding.reason),
+                reason: reason(&finding.reason),
             };
             turns.extend(self.state.health.find(target, condition, facts));
         }

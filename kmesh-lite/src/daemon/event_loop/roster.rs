@@ -5,6 +5,7 @@ use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
 use crate::control::{Caller, Reply};
 use crate::health::{Health, Target};
 use crate::model::Mesh;
+use crate::printable::printable;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -99,7 +100,7 @@ impl Roster {
         let listeners = report.metrics.into_iter();
         let metrics = listeners
             .filter(|it| known(&it.listen))
-            .map(|it| (it.listen, it.error.map(|error| printable(&error))));
+            .map(|it| (it.listen, it.error.map(|error| reason(&error))));
         self.heard = Some(Heard {
             pid: caller.pid,
             at: now(),
@@ -133,10 +134,9 @@ impl Roster {
     }
 }
 
-/// What somebody else wrote, fit for a terminal.
-pub fn printable(text: &str) -> String {
-    let visible = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(REASON).map(visible).collect()
+/// What somebody else wrote.
+pub fn reason(text: &str) -> String {
+    printable(text, REASON)
 }
 
 #[cfg(test)]
