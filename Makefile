@@ -142,7 +142,7 @@ lint: ## Formatting, dependencies and clippy, warnings are errors
 properties: setup ## Run the property tests again and again, with new cases: ROUNDS=10
 	@.ci/properties.sh $(ROUNDS)
 
-fuzz: ## Fuzz the decoder of headers, if that can be built: SECONDS=60
+fuzz: ## Fuzz what strangers send, if that can be built: SECONDS=60
 	@packaging/setup-tools.sh $(TOOLS_FUZZ)
 	@.ci/fuzz.sh $(SECONDS)
 

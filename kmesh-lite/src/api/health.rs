@@ -1,6 +1,6 @@
 //! What the agent checks, and what it finds.
 
-use super::TimeBase;
+use super::{Failure, FailureKind, TimeBase};
 use crate::model;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,6 +126,18 @@ pub struct HealthReport {
     /// That of the duties that have the targets.
     pub revision: u64,
     pub findings: Vec<Finding>,
+}
+
+impl HealthReport {
+    /// The most that one may have: some thousand findings.
+    pub const BYTES: usize = 512 * 1024;
+
+    pub fn read(body: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(body).map_err(|error| {
+            let error = format!("the body is no report of health: {error}");
+            Failure::new(FailureKind::BadRequest, error)
+        })
+    }
 }
 
 /// What became of a target: it is told when it is known for the first time, and when it changes.

@@ -5,7 +5,8 @@ use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{
-    Duties, Failure, FailureKind, Killed, Ordered, PlanRequest, Reloaded, SimulateRequest,
+    Duties, Failure, FailureKind, HealthReport, Killed, Ordered, PlanRequest, Reloaded,
+    SimulateRequest,
 };
 use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
@@ -32,8 +33,6 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
 /// Of a report of the agent, an order, or an end of connections.
 const REPORT_BYTES: usize = 16 * 1024;
-/// Of a report of health: some thousand findings.
-const HEALTH_BYTES: usize = 512 * 1024;
 /// For a body to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// For a turn.
@@ -273,9 +272,8 @@ async fn health(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     allow(peer, Right::Report)?;
-    let body = receive(body, HEALTH_BYTES).await?;
-    let report = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no report of health: {error}")))?;
+    let body = receive(body, HealthReport::BYTES).await?;
+    let report = HealthReport::read(&body)?;
     drop(body);
     asker.ask(|reply| Request::Health { report, reply }).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,6 +3,7 @@
 use super::duties;
 use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
 use crate::control::{Caller, Reply};
+use crate::daemon::hearsay::{Asked, REASON};
 use crate::health::{Health, Target};
 use crate::model::Mesh;
 use crate::printable::printable;
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// After this long without a report the agent counts as away. It reports twice a minute.
 const SILENCE: Duration = Duration::from_secs(75);
-/// Of a reason that the agent gives, in characters.
-const REASON: usize = 200;
 
 /// The agent as the daemon sees it.
 pub struct Roster {
@@ -84,9 +83,12 @@ impl Roster {
         duties
     }
 
-    /// What the numbers of targets stand for. None if duties of another revision are meant.
-    pub fn targets(&self, revision: u64) -> Option<&[Target]> {
-        (revision == self.duties.revision).then_some(&self.targets)
+    /// What an agent that knows the duties was asked to probe.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            revision: self.duties.revision,
+            targets: &self.targets,
+        }
     }
 
     /// Nobody is answered any more: the daemon is stopping.
@@ -100,7 +102,7 @@ impl Roster {
         let listeners = report.metrics.into_iter();
         let metrics = listeners
             .filter(|it| known(&it.listen))
-            .map(|it| (it.listen, it.error.map(|error| reason(&error))));
+            .map(|it| (it.listen, it.error.map(|error| printable(&error, REASON))));
         self.heard = Some(Heard {
             pid: caller.pid,
             at: now(),
@@ -132,11 +134,6 @@ impl Roster {
             targets: self.targets.len(),
         })
     }
-}
-
-/// What somebody else wrote.
-pub fn reason(text: &str) -> String {
-    printable(text, REASON)
 }
 
 #[cfg(test)]
