@@ -16,6 +16,8 @@ pub struct SimulateRequest {
 pub struct Simulation {
     /// Endpoints that would be down, of those that take connections now.
     pub endpoints_down: usize,
+    /// Endpoints that would get more connections than they are meant to bear.
+    pub endpoints_overloaded: usize,
     /// Those that would do something else than now come first.
     pub services: Vec<SimulatedService>,
 }
@@ -51,4 +53,9 @@ pub struct SimulatedEndpoint {
     pub share: f64,
     /// And then.
     pub share_then: f64,
+    /// The share that it is meant to bear at most: that of its weight among the endpoints of its priority, times 1.4, or
+    /// `overprovision` of the service.
+    pub bears: f64,
+    /// Whether it would get more than that.
+    pub overloaded: bool,
 }

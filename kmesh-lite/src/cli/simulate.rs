@@ -32,14 +32,19 @@ fn text(simulation: &Simulation) -> String {
             services(use_all)
         ));
     }
+    let overloaded = match simulation.endpoints_overloaded {
+        0 => String::new(),
+        1 => format!("; {WARN}1 endpoint would get more than it is meant to bear{WARN:#}"),
+        n => format!("; {WARN}{n} endpoints would get more than they are meant to bear{WARN:#}"),
+    };
     let mut text = match (changed.len(), worst.join(", ")) {
         (0, _) => format!("{GOOD}no service would do anything else{GOOD:#}\n"),
         (n, worst) if worst.is_empty() => format!(
-            "{BOLD}{} would share connections otherwise{BOLD:#}\n",
+            "{BOLD}{} would share connections otherwise{BOLD:#}{overloaded}\n",
             services(n)
         ),
         (n, worst) => format!(
-            "{ERROR}{worst}{ERROR:#}, of {} that would do something else\n",
+            "{ERROR}{worst}{ERROR:#}, of {} that would do something else{overloaded}\n",
             services(n)
         ),
     };
@@ -99,6 +104,10 @@ fn of_service(text: &mut String, service: &SimulatedService) {
             percent(it.share_then),
             match (it.down, it.share_then > it.share) {
                 (true, _) => format!("{ERROR}down{ERROR:#}"),
+                _ if it.overloaded => format!(
+                    "{ERROR}overloaded: meant to bear {}{ERROR:#}",
+                    percent(it.bears)
+                ),
                 (_, true) if it.share > 0.0 => {
                     format!(
                         "{WARN}{:.1} times as much{WARN:#}",

@@ -6,7 +6,8 @@
 use crate::api::{Failure, FailureKind, SimulatedEndpoint, SimulatedService, Simulation};
 use crate::config::{closest, meant};
 use crate::model::{
-    Down, Endpoint, EndpointFact, Facts, Membership, Mesh, Name, Scope, Service, Standing,
+    Down, Endpoint, EndpointFact, Facts, Membership, Mesh, Name, OperatorState, Policy, Scope,
+    Service, Standing, priority,
 };
 use crate::tables::{Actual, BuildError, Tables, build, uses_all};
 use kmesh_lite_common::{Family, Range};
@@ -65,8 +66,10 @@ pub fn simulate(mesh: &Mesh, facts: &Facts, down: &[String]) -> Result<Simulatio
     let services = mesh.services.iter();
     let mut services: Vec<_> = services.map(|(name, it)| view.service(name, it)).collect();
     services.sort_by_key(|service| !service.changes);
+    let endpoints = services.iter().flat_map(|it| &it.endpoints);
     Ok(Simulation {
         endpoints_down,
+        endpoints_overloaded: endpoints.filter(|it| it.overloaded).count(),
         services,
     })
 }
@@ -194,6 +197,7 @@ impl View<'_> {
                 if share == 0.0 && share_then == 0.0 {
                     continue;
                 }
+                let bears = self.bears(name, service, endpoint);
                 of_service.endpoints.push(SimulatedEndpoint {
                     endpoint: endpoint.title(&service.ports),
                     clients: clients.map(str::to_owned),
@@ -201,12 +205,41 @@ impl View<'_> {
                     down: self.fallen.iter().any(|it| it.takes(name, endpoint)),
                     share,
                     share_then,
+                    bears,
+                    // Weights are whole numbers, so shares are nearly what they are to be.
+                    overloaded: share_then > bears + 1e-3,
                 });
             }
         }
         of_service
     }
+
+    /// What share of the connections of a service an endpoint is meant to bear. How many come is not known here, but its
+    /// weight says what it is given while all of its priority is there, and that these are to do for all of them.
+    fn bears(&self, name: &Name, service: &Service, endpoint: &Endpoint) -> f64 {
+        let standings = self.facts.0.standings.get(name);
+        let weight = |it: &Endpoint| {
+            let standing = standings.and_then(|all| all.get(&it.into()));
+            let ordered = standing.and_then(|standing| standing.weight);
+            f64::from(ordered.unwrap_or(it.weight))
+        };
+        let nearness = |it: &Endpoint| match service.policy {
+            Policy::Random => 0,
+            _ => priority(&service.prefer, &self.mesh.node, &it.place),
+        };
+        let of_priority = service.endpoints.iter().filter(|it| {
+            it.state == OperatorState::Ready
+                && Family::from(it.address) == Family::from(endpoint.address)
+                && nearness(it) == nearness(endpoint)
+        });
+        let all: f64 = of_priority.map(weight).sum();
+        let factor = service.overprovision.unwrap_or(OVERLOAD);
+        weight(endpoint) / all.max(1.0) * f64::from(factor) / 100.0
+    }
 }
+
+/// How much more than its share an endpoint bears where nothing is said, in percent: as much as Envoy reckons with.
+const OVERLOAD: u32 = 140;
 
 fn row<'a>(tables: &'a Tables, name: &Name) -> Option<&'a kmesh_lite_common::Service> {
     let mut rows = tables.rows.services.values();
@@ -277,7 +310,11 @@ mod tests {
                         it.endpoint,
                         it.share,
                         it.share_then,
-                        if it.down { " down" } else { "" }
+                        match (it.down, it.overloaded) {
+                            (true, _) => " down",
+                            (_, true) => " overloaded",
+                            _ => "",
+                        }
                     )
                 });
                 let shares = shares.collect::<Vec<_>>().join(", ");
@@ -311,6 +348,40 @@ mod tests {
         // The others come behind it.
         assert_eq!(simulation.services.len(), 3);
         assert_eq!(simulation.services[0].name, "far");
+    }
+
+    #[test]
+    fn an_endpoint_that_gets_more_than_its_weight_is_meant_for_is_told_of() {
+        let of = |endpoints: &str, keys: &str, down: &str| {
+            let text = format!(
+                "node.locality = 'eu/a'
+                 [services.web]
+                 vips = ['10.96.0.11']
+                 ports = [80]
+                 {keys}
+                 endpoints = [{endpoints}]"
+            );
+            let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
+            let mesh = Loader::default().load(&fragments, &Host::default()).mesh;
+            let down = [format!("endpoint={down}")];
+            simulate(&mesh.unwrap(), &Facts::default(), &down).unwrap()
+        };
+        let three = "'10.0.1.1', '10.0.1.2', '10.0.1.3'";
+        let four = "'10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4'";
+        let line = "web : 10.0.1.1 0.33 0.00 down, 10.0.1.2 0.33 0.50 overloaded, \
+                    10.0.1.3 0.33 0.50 overloaded";
+        let simulation = of(three, "", "10.0.1.1");
+        assert_eq!(lines(&simulation), [line]);
+        assert_eq!(simulation.endpoints_overloaded, 2);
+        assert_eq!(of(four, "", "10.0.1.1").endpoints_overloaded, 0);
+        let roomy = "policy = 'failover'\noverprovision = 2.0";
+        assert_eq!(of(three, roomy, "10.0.1.1").endpoints_overloaded, 0);
+        // Those of the next priority are meant for all of it, as the nearest are.
+        let far = "{ address = '10.0.1.1', locality = 'eu/a' }, \
+                   { address = '10.0.2.1', locality = 'eu/b' }, \
+                   { address = '10.0.2.2', locality = 'eu/b', weight = 9 }";
+        let simulation = of(far, "policy = 'failover'", "10.0.1.1");
+        assert_eq!(simulation.endpoints_overloaded, 0, "{simulation:?}");
     }
 
     #[test]
