@@ -71,6 +71,12 @@ pub struct Candidate {
     /// Why it is down; it is used nevertheless, because all are (`on_all_down = "use-all"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down: Option<String>,
+    /// How many connections of this host to it are open, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u32>,
+    /// How many may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     /// The proxy that takes the connection in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<String>,
