@@ -36,6 +36,7 @@ pub fn wait(args: Drain, ordered: &Ordered, output: &mut Output) -> VerbResult {
         json: args.format.json,
         shown: None,
         connects: 0,
+        was_away: false,
     };
     let mut away: Option<Instant> = None;
     loop {
@@ -45,7 +46,10 @@ pub fn wait(args: Drain, ordered: &Ordered, output: &mut Output) -> VerbResult {
                 away = None;
                 None
             }
-            Err(error) if is_away(&error) => Some(error),
+            Err(error) if is_away(&error) => {
+                waiting.was_away = true;
+                Some(error)
+            }
             Err(error) => return Err(error),
         };
         if is_after(args.timeout) {
@@ -98,8 +102,10 @@ struct Waiting {
     json: bool,
     /// How many connections were open when that was shown last.
     shown: Option<u64>,
-    /// How many connects the tables had counted.
+    /// How many connects the tables had counted. A daemon whose tables are new begins anew with it.
     connects: u64,
+    /// Whether the daemon did not answer since then.
+    was_away: bool,
 }
 
 impl Waiting {
@@ -112,15 +118,16 @@ impl Waiting {
     ) -> Result<Option<Exit>, CliError> {
         let status: Status = self.client.get("status", &[])?;
         let connects = status.datapath.outcomes.iter().map(|it| it.count).sum();
-        if connects < self.connects {
+        let open = open(&status, ordered);
+        let total = open.values().sum();
+        let is_new = self.was_away && connects < self.connects;
+        if is_new && self.shown.is_some_and(|shown| total < shown) {
             complain(&format!(
                 "{ERROR}error{ERROR:#}: the daemon has begun anew, and does not know what was open before"
             ));
             return Ok(Some(Exit::Failed));
         }
-        self.connects = connects;
-        let open = open(&status, ordered);
-        let total = open.values().sum();
+        (self.connects, self.was_away) = (connects, false);
         if self.shown != Some(total) {
             self.shown = Some(total);
             if self.json {
