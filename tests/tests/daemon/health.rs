@@ -18,7 +18,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 /// A service at 10.96.0.10:80 with servers at 127.0.0.2 and 127.0.0.3, port 8080, that are probed often.
-fn mesh(keys: &str) -> String {
+pub fn mesh(keys: &str) -> String {
     limited(&format!(
         "[health]\ncheck = \"tcp\"\ninterval = \"200ms\"\nrise = 2\nfall = 2\n\
          [services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\n\
@@ -37,7 +37,7 @@ fn probed_elsewhere(keys: &str) -> String {
 }
 
 /// The addresses at which connects end.
-fn reached() -> BTreeSet<String> {
+pub fn reached() -> BTreeSet<String> {
     let once = || loop {
         match call("10.96.0.10:80") {
             Ok(reached) => break reached.ip().to_string(),
@@ -50,16 +50,16 @@ fn reached() -> BTreeSet<String> {
     reached.collect()
 }
 
-fn one(address: &str) -> BTreeSet<String> {
+pub fn one(address: &str) -> BTreeSet<String> {
     BTreeSet::from([address.to_owned()])
 }
 
-fn both() -> BTreeSet<String> {
+pub fn both() -> BTreeSet<String> {
     ["127.0.0.2", "127.0.0.3"].map(str::to_owned).into()
 }
 
 /// The endpoint of an address, as its status has it.
-fn endpoint(daemon: &Daemon, address: &str) -> Value {
+pub fn endpoint(daemon: &Daemon, address: &str) -> Value {
     let status = daemon.json(&["status"]);
     let services = status["datapath"]["services"].as_array().unwrap().iter();
     let priorities = services.flat_map(|it| it["priorities"].as_array().unwrap());
@@ -70,7 +70,7 @@ fn endpoint(daemon: &Daemon, address: &str) -> Value {
         .clone()
 }
 
-fn state(daemon: &Daemon, address: &str) -> String {
+pub fn state(daemon: &Daemon, address: &str) -> String {
     let endpoint = endpoint(daemon, address);
     let state = endpoint["health"]["state"].as_str();
     state.unwrap_or("none").to_owned()

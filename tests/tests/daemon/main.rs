@@ -3,6 +3,7 @@
 mod access_log;
 mod agent;
 mod check;
+mod clock_jumps;
 mod doctor;
 mod health;
 mod hitless;
