@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod health;
 mod kill;
+mod names;
 mod order;
 mod path;
 mod plan;
@@ -33,6 +34,10 @@ pub use health::{
     TlsOptions,
 };
 pub use kill::{KillRequest, Killed, KilledEndpoint};
+pub use names::{
+    KnownName, NameFinding, NameStatus, NamesReport, Question, Record, RecordKind, RefusedAddress,
+    Resolving, TroubleKind,
+};
 pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

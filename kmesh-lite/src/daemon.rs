@@ -18,6 +18,7 @@ mod few_lines;
 mod headers;
 mod kept;
 mod kernel;
+mod last_answers;
 mod last_findings;
 mod last_good;
 mod listeners;
@@ -143,6 +144,7 @@ pub fn run<S: Source, D: Datapath>(
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
+    daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);
     let ended = daemon
         .start(loaded, before)

@@ -25,7 +25,7 @@ pub use capture::{Capture, CgroupRef};
 pub use check::{
     Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
 };
-pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind};
+pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, standing_by};
 pub use endpoint::Endpoint;
 pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
 pub use limits::{Limits, Table};

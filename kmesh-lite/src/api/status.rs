@@ -1,6 +1,6 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Departed, Failure, FailureKind, Findings, LogStatus};
+use super::{AgentStatus, Departed, Failure, FailureKind, Findings, LogStatus, NameStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +24,9 @@ pub struct Status {
     /// Endpoints that were removed with `on_remove` "drain" or "kill" and still have connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departed: Vec<Departed>,
+    /// DNS names of endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameStatus>,
     /// The access log and the readers of events; none without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<LogStatus>,
@@ -176,6 +179,9 @@ pub struct PriorityStatus {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndpointStatus {
+    /// The DNS name that it was found by, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
     /// The endpoint as the file could name it: the address, with ports if it has its own.
     pub endpoint: String,
     pub address: String,

@@ -1,6 +1,7 @@
 //! Endpoints by name: what is asked of DNS, and what it says.
 
 use super::Endpoint;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,4 +103,26 @@ impl Default for Dns {
             ttl_max: Duration::from_secs(300),
         }
     }
+}
+
+/// The places of endpoints whose SRV records stand by: of the records of a name, those of the lowest priority count
+/// that has an endpoint that `takes` connections; those of the lowest at all, while none has.
+pub fn standing_by(endpoints: &[Endpoint], takes: impl Fn(&Endpoint) -> bool) -> BTreeSet<usize> {
+    let mut names: BTreeMap<&str, BTreeMap<u16, Vec<usize>>> = BTreeMap::new();
+    for (place, endpoint) in endpoints.iter().enumerate() {
+        if let Some(of_name) = &endpoint.of_name {
+            let ranks = names.entry(&of_name.name).or_default();
+            ranks.entry(of_name.rank).or_default().push(place);
+        }
+    }
+    let mut standing_by = BTreeSet::new();
+    for ranks in names.into_values().filter(|ranks| ranks.len() > 1) {
+        let has_some = |places: &Vec<usize>| places.iter().any(|place| takes(&endpoints[*place]));
+        let lowest = ranks.keys().next().copied();
+        let used = ranks.iter().find(|(_, places)| has_some(places));
+        let used = used.map(|(rank, _)| *rank).or(lowest);
+        let others = ranks.into_iter().filter(|(rank, _)| Some(*rank) != used);
+        standing_by.extend(others.flat_map(|(_, places)| places));
+    }
+    standing_by
 }

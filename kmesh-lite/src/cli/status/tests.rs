@@ -29,6 +29,7 @@ fn status() -> Status {
         last_reload: None,
         last_pass: None,
         departed: Vec::new(),
+        names: Vec::new(),
         events: None,
         datapath: DatapathStatus {
             absent: Vec::new(),

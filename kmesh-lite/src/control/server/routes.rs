@@ -32,8 +32,8 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
 /// Of a report of the agent, an order, or an end of connections.
 const REPORT_BYTES: usize = 16 * 1024;
-/// Of a report of health: some thousand findings.
-const HEALTH_BYTES: usize = 512 * 1024;
+/// Of a report of health, or of names: some thousand findings, or records.
+const FINDINGS_BYTES: usize = 512 * 1024;
 /// For a body to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// For a turn.
@@ -64,6 +64,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/trace", get(trace))
         .route("/v1/agent", get(duties).post(agent))
         .route("/v1/agent/health", post(health))
+        .route("/v1/agent/names", post(names))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
         .route("/v1/simulate", post(simulate))
@@ -273,11 +274,25 @@ async fn health(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     allow(peer, Right::Report)?;
-    let body = receive(body, HEALTH_BYTES).await?;
+    let body = receive(body, FINDINGS_BYTES).await?;
     let report = serde_json::from_slice(&body)
         .map_err(|error| bad(format!("the body is no report of health: {error}")))?;
     drop(body);
     asker.ask(|reply| Request::Health { report, reply }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn names(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    allow(peer, Right::Report)?;
+    let body = receive(body, FINDINGS_BYTES).await?;
+    let report = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is no report of names: {error}")))?;
+    drop(body);
+    asker.ask(|reply| Request::Names { report, reply }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -391,14 +406,14 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
         "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/kill"
-        | "/v1/agent/health" => "POST",
+        | "/v1/agent/health" | "/v1/agent/names" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };

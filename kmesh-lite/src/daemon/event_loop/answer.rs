@@ -48,6 +48,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
             departed: self.departures.status(),
+            names: Vec::new(),
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
@@ -58,6 +59,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             status.config = Some(config);
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
+            status.names = report::names(&known.names, known.now, name.as_deref());
             status
                 .departed
                 .retain(|it| name.as_ref().is_none_or(|name| *name == it.service));
@@ -69,6 +71,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn known(&self) -> Known {
         Known {
             health: self.state.health.clone(),
+            names: self.state.names.states(),
             now: monotonic(),
         }
     }
@@ -117,7 +120,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 FailureKind::InvalidConfiguration,
                 emptied(&name),
             )),
-            Some(mesh) => {
+            Some(written) => {
+                // What is known of names stays known.
+                let mut names = self.state.names.clone();
+                names.follow(written, monotonic());
+                let mesh = &names.resolved(self.state.applied.as_deref());
                 let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 // What is known of endpoints stays known.
                 facts.standings = self.state.facts.standings.clone();
@@ -167,7 +174,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let why = |service: &str, address, ports: &[Port]| {
             report::why_down(&known, mesh.as_deref()?, service, address, ports)
         };
-        Ok(report::explain(&snapshot, &client, address, protocol, &why))
+        let mut explanation = report::explain(&snapshot, &client, address, protocol, &why);
+        if let Some(mesh) = &mesh {
+            report::tell_names(&mut explanation, mesh, &known);
+        }
+        Ok(explanation)
     }
 
     pub(super) fn connections(
