@@ -106,6 +106,7 @@ fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
         weight: 1,
         check: None,
         state: OperatorState::Ready,
+        of_name: None,
     }
 }
 
@@ -127,6 +128,7 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         slow_start: None,
         eject: None,
         endpoints,
+        named: Vec::new(),
     }
 }
 

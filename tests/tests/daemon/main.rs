@@ -7,6 +7,7 @@ mod doctor;
 mod health;
 mod hitless;
 mod mistakes;
+mod names;
 mod on_remove;
 mod probes;
 mod run;

@@ -6,6 +6,7 @@ mod departing;
 mod faults;
 mod golden;
 mod growth;
+mod names;
 mod packaging;
 mod plan_prefixes;
 mod small_passes;
