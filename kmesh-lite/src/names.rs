@@ -79,6 +79,11 @@ pub struct NameState {
 impl Answers {
     /// Takes over a mesh as the file has it.
     pub fn follow(&mut self, mesh: &Mesh, now: u64) {
+        // A mesh without names pays for nothing.
+        if mesh.questions.is_empty() {
+            *self = Self::default();
+            return;
+        }
         self.written = mesh.clone();
         self.known
             .retain(|question, _| mesh.questions.contains_key(question));
@@ -89,17 +94,28 @@ impl Answers {
             .map(|question| (question.clone(), since(question)))
             .collect();
         (self.vips, self.rows) = (BTreeSet::new(), 0);
-        // A mesh without names pays for nothing.
-        if !mesh.questions.is_empty() {
-            for service in mesh.services.values() {
-                self.rows += service.endpoint_rows();
-                self.vips
-                    .extend(service.vips.iter().filter_map(|vip| match vip {
-                        Vip::Fixed(ip) => Some(*ip),
-                        Vip::Auto => None,
-                    }));
-            }
+        for service in mesh.services.values() {
+            self.rows += service.endpoint_rows();
+            let fixed = service.vips.iter().filter_map(|vip| match vip {
+                Vip::Fixed(ip) => Some(*ip),
+                Vip::Auto => None,
+            });
+            self.vips.extend(fixed);
         }
+    }
+
+    /// The mesh that a written one comes to.
+    pub fn apply(&mut self, written: Mesh, before: Option<&Mesh>, now: u64) -> Mesh {
+        self.follow(&written, now);
+        match written.questions.is_empty() {
+            true => written,
+            false => self.resolved(before),
+        }
+    }
+
+    /// Whether anything is asked.
+    pub fn is_empty(&self) -> bool {
+        self.written.questions.is_empty()
     }
 
     /// Takes over what an earlier process knew of questions of which nothing is known.
@@ -149,7 +165,7 @@ impl Answers {
         })
     }
 
-    /// The mesh with the endpoints that answers stand for. Shares with `before`, which was given by this, what is the
+    /// The written mesh with the endpoints that answers stand for. Shares with `before`, which was given by this, what is the
     /// same.
     pub fn resolved(&mut self, before: Option<&Mesh>) -> Mesh {
         let mut mesh = self.written.clone();

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// More endpoints than this are shown a service at a time.
 const MOST_ENDPOINTS: usize = 60;
+/// More DNS names than this are not shown one by one.
+const MOST_NAMES: usize = 30;
 
 pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     let (monitored, json) = (args.exit_code, args.format.json);
@@ -145,7 +147,20 @@ fn text(status: &Status, one: bool) -> String {
     }
     if !status.names.is_empty() {
         heading(&mut text, "DNS names of endpoints");
-        names(&status.names).write(&mut text);
+        let all = one || status.names.len() <= MOST_NAMES;
+        let shown: Vec<_> = status
+            .names
+            .iter()
+            .filter(|it| all || is_noted(it))
+            .collect();
+        names(&shown).write(&mut text);
+        if !all {
+            let _ = writeln!(
+                text,
+                "\n  {FAINT}{} names, of which those are shown that something is wrong with{FAINT:#}",
+                status.names.len()
+            );
+        }
     }
     if one {
         text += &problems;
@@ -265,7 +280,12 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
     table
 }
 
-fn names(names: &[NameStatus]) -> Table {
+/// Whether there is something to say of a name.
+fn is_noted(name: &NameStatus) -> bool {
+    name.error.is_some() || !name.refused.is_empty() || name.left_out > 0
+}
+
+fn names(names: &[&NameStatus]) -> Table {
     let mut table = Table::new(&["name", "service", "addresses", "since", ""]);
     for name in names {
         let mut notes = Vec::new();

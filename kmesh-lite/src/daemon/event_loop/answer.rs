@@ -115,16 +115,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.meshes.load_other(&fragments)
             }
         };
-        match &loaded.mesh {
-            Some(mesh) if self.state.is_emptied_by(mesh) => Err(Failure::new(
+        match loaded.mesh {
+            Some(mesh) if self.state.is_emptied_by(&mesh) => Err(Failure::new(
                 FailureKind::InvalidConfiguration,
                 emptied(&name),
             )),
             Some(written) => {
                 // What is known of names stays known.
                 let mut names = self.state.names.clone();
-                names.follow(written, monotonic());
-                let mesh = &names.resolved(self.state.applied.as_deref());
+                let applied = self.state.applied.as_deref();
+                let mesh = &names.apply(written, applied, monotonic());
                 let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 // What is known of endpoints stays known.
                 facts.standings = self.state.facts.standings.clone();

@@ -8,7 +8,7 @@ use crate::daemon::last_answers::{LastAnswers, RecalledNames};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::monotonic;
-use crate::model::{Name, Record};
+use crate::model::{Name, Record, RecordKind};
 use crate::names::{Answer, Change, MOST_RECORDS, Trouble, TroubleKind};
 use crate::report::{FEW, first_few};
 use log::{debug, info, warn};
@@ -35,7 +35,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 debug!("the agent found something of a name that nobody asks for");
                 continue;
             };
-            let found = understood(finding, now);
+            let found = understood(finding, question.kind, now);
             changes.extend(self.state.names.find(question, found));
         }
         if changes.is_empty() {
@@ -55,7 +55,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 }
 
 /// What a finding says, within bounds.
-fn understood(finding: NameFinding, now: u64) -> Result<Answer, Trouble> {
+fn understood(finding: NameFinding, kind: RecordKind, now: u64) -> Result<Answer, Trouble> {
     let trouble = |kind, reason: &str| {
         Err(Trouble {
             kind,
@@ -67,8 +67,16 @@ fn understood(finding: NameFinding, now: u64) -> Result<Answer, Trouble> {
         return trouble(kind.into(), &finding.reason);
     }
     let records = finding.records.into_iter().map(Record::from);
-    // A port that nobody can connect to.
-    let records = records.filter(|record| record.port != Some(0));
+    let records = records.filter_map(|record| match kind {
+        // A port that nobody can connect to is none.
+        RecordKind::Srv => record.port.is_some_and(|port| port > 0).then_some(record),
+        kind => (record.address.is_ipv4() == (kind == RecordKind::A)).then_some(Record {
+            rank: 0,
+            port: None,
+            weight: 1,
+            ..record
+        }),
+    });
     match Answer::new(records.collect(), finding.left_out, now) {
         Some(answer) => Ok(answer),
         None => trouble(TroubleKind::Nothing, "it has no addresses"),

@@ -105,10 +105,13 @@ impl LoopState {
 
     /// From now on the kernel should hold this mesh.
     pub fn hold(&mut self, written: Mesh) {
-        self.names.follow(&written, monotonic());
         let recalled = std::mem::take(&mut self.recalled_names);
-        self.names.recall(&recalled);
-        let mesh = self.names.resolved(self.mesh.as_deref());
+        let before = self.mesh.clone();
+        let mut mesh = self.names.apply(written, before.as_deref(), monotonic());
+        if !recalled.is_empty() && !self.names.is_empty() {
+            self.names.recall(&recalled);
+            mesh = self.names.resolved(None);
+        }
         self.hold_resolved(mesh);
     }
 
