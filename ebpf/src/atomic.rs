@@ -60,3 +60,46 @@ pub fn add(word: *mut u64, by: u64) {
         );
     }
 }
+
+/// Adds to a short word, at once for all processors. Gives what was there.
+#[inline(always)]
+pub fn fetch_add(word: *mut u32, by: u32) -> u32 {
+    let mut found = by;
+    // SAFETY: an aligned word of an element of a map.
+    unsafe {
+        asm!(
+            "{found} = atomic_fetch_add((u32 *)({word} + 0), {found})",
+            word = in(reg) word,
+            found = inout(wreg) found,
+        );
+    }
+    found
+}
+
+/// Adds to a word, at once for all processors. Gives what was there.
+#[inline(always)]
+pub fn fetch_add_long(word: *mut u64, by: u64) -> u64 {
+    let mut found = by;
+    // SAFETY: an aligned word of an element of a map.
+    unsafe {
+        asm!(
+            "{found} = atomic_fetch_add((u64 *)({word} + 0), {found})",
+            word = in(reg) word,
+            found = inout(reg) found,
+        );
+    }
+    found
+}
+
+/// Takes one from a short word, at once for all processors and for a program that interrupts this one.
+#[inline(always)]
+pub fn take_one(word: *mut u32) {
+    // SAFETY: an aligned word of an element of a map.
+    unsafe {
+        asm!(
+            "lock *(u32 *)({word} + 0) += {by}",
+            word = in(reg) word,
+            by = in(wreg) u32::MAX,
+        );
+    }
+}

@@ -5,9 +5,11 @@
 mod backend;
 mod endpoint;
 mod frontend;
+mod seat;
 mod service;
 mod waypoint;
 
+pub use seat::{Search, WALK, give_back, take_seat, take_seat_of};
 pub use service::in_use;
 
 use crate::{Lookup, PassReason, Verdict};

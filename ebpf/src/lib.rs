@@ -12,6 +12,6 @@ pub mod header;
 mod lookup;
 mod verdict;
 
-pub use decide::{Connect, decide, in_use};
-pub use lookup::Lookup;
-pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Verdict};
+pub use decide::{Connect, Search, WALK, decide, give_back, in_use, take_seat, take_seat_of};
+pub use lookup::{Lookup, Seats};
+pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

@@ -7,6 +7,7 @@
 
 use crate::atomic::{exchange, replace};
 use crate::moments::{self, Happened};
+use crate::open;
 use crate::original;
 use crate::slots::{self, Held};
 use crate::socket::Tcp;
@@ -105,6 +106,7 @@ impl Kept {
         match self {
             Self::Slot(slot) if TABLE => slot.enter(stage),
             Self::Slot(_) => Stage::default(),
+            Self::Socket(original) if TABLE => original::enter(original, stage),
             Self::Socket(original) => {
                 let before = original.stage;
                 original.stage = before.with(stage);
@@ -244,6 +246,10 @@ fn closed<const TABLE: bool>(ctx: &SockOpsContext, socket: Socket, kept: &mut Ke
         return;
     };
     let before = kept.enter::<TABLE>(Stage::CLOSED);
+    match &kept {
+        Kept::Slot(_) => open::over(before, key.endpoint, key.service, None),
+        Kept::Socket(original) => original::over(original, before),
+    }
     if before.has(Stage::FOLLOWED) && !before.has(Stage::CLOSED) {
         account::<TABLE>(ctx, socket, life, &key, before, old);
     }
@@ -422,6 +428,9 @@ fn grown(word: *mut u64, now: u64) -> u64 {
 #[inline(always)]
 pub fn released<const TABLE: bool>(ctx: &SockContext, cookie: u64) {
     let Some(slot) = slots::held(cookie) else {
+        if TABLE {
+            released_by_itself(ctx);
+        }
         return;
     };
     let before = if TABLE {
@@ -434,7 +443,22 @@ pub fn released<const TABLE: bool>(ctx: &SockContext, cookie: u64) {
         return;
     }
     not_sent(ctx, slot, cookie, before);
+    if TABLE && let Some(connection) = slot.connection() {
+        open::over(before, connection.endpoint, connection.service, None);
+    }
     slot.free();
+}
+
+/// The same of a socket without a slot.
+#[inline(always)]
+fn released_by_itself(ctx: &SockContext) {
+    let Some(original) = original::of(ctx.sock) else {
+        return;
+    };
+    let before = original::enter(original, Stage::RELEASED);
+    if !before.has(Stage::FOLLOWED) {
+        original::over(original, before);
+    }
 }
 
 /// Accounts for a connection of which no segment left, when it is forgotten.

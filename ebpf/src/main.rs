@@ -13,6 +13,7 @@ mod events;
 mod life;
 mod maps;
 mod moments;
+mod open;
 mod original;
 mod pending;
 mod remember;

@@ -1,6 +1,7 @@
 //! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
 
 use crate::context;
+use crate::{open, slots};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
@@ -10,10 +11,11 @@ use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Interest, Row, Service, Settings, Slot, Waypoint, WaypointId,
+    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, Endpoint, EndpointId,
+    Family, Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings,
+    Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, bits};
+use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat, take_seat_of};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -68,14 +70,15 @@ pub static PENDING: SockHash<u64> = SockHash::with_max_entries(65536, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
-/// The tables at one generation, for one connect.
-pub struct Maps<'a> {
+/// The tables at one generation, for one connect. `TABLE`: whether the program takes slots of the connection table;
+/// without them nothing tells of the end of a connection, and none is counted.
+pub struct Maps<'a, const TABLE: bool> {
     settings: *const Settings,
     generation: u64,
     ctx: &'a SockAddrContext,
 }
 
-impl<'a> Maps<'a> {
+impl<'a, const TABLE: bool> Maps<'a, TABLE> {
     /// Fixes the generation that this connect sees. `None` is for the verifier: the settings are there.
     #[inline(always)]
     pub fn now(ctx: &'a SockAddrContext) -> Option<Self> {
@@ -104,14 +107,188 @@ impl<'a> Maps<'a> {
 
     #[inline(always)]
     fn row<T: Row>(&self, array: &'static Array<Slot<T>>, index: u32) -> Option<&T> {
-        let slot = array.get_ptr(index)?;
-        // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
-        // writes a version that a program of this generation could read.
-        unsafe { Slot::read(slot, self.generation) }
+        row(array, index, self.generation)
     }
 }
 
-impl Lookup for Maps<'_> {
+impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
+    #[inline(always)]
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&SERVICES, id.index())
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn open(&self, id: EndpointId) -> u32 {
+        open::endpoint(id)
+    }
+
+    #[inline(always)]
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_endpoint(id, limit)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        random()
+    }
+
+    #[inline(always)]
+    fn blank(&self) -> u32 {
+        blank()
+    }
+}
+
+/// 0, in memory that could be written to. Nobody does.
+#[unsafe(no_mangle)]
+static mut BLANK: u32 = 0;
+
+#[inline(always)]
+fn blank() -> u32 {
+    // SAFETY: a word of this program, which nobody writes. Volatile: so the compiler knows nothing either.
+    unsafe { read_volatile(addr_of!(BLANK)) }
+}
+
+/// Searches for a seat. The verifier looks at this function apart from the programs that call it, once for all ways on
+/// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64) -> u64 {
+    search::<true>(service, generation, kind)
+}
+
+/// [`search_seat`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64) -> u64 {
+    search::<false>(service, generation, kind)
+}
+
+#[inline(always)]
+fn search<const TABLE: bool>(service: u64, generation: u64, kind: u64) -> u64 {
+    let Some(service) = ServiceId::from_index(service as u32) else {
+        return 0;
+    };
+    let search = unpacked(service, kind);
+    let found = take_seat(&InFunction::<TABLE> { generation }, &search);
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// Searches for a seat of one range: another function, because the verifier looks at each way through a loop within
+/// a loop.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_range(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    of_range::<true>(service, first, count, total, kind)
+}
+
+/// [`search_range`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_range_plain(
+    service: u64,
+    first: u64,
+    count: u64,
+    total: u64,
+    kind: u64,
+) -> u64 {
+    of_range::<false>(service, first, count, total, kind)
+}
+
+#[inline(always)]
+fn of_range<const TABLE: bool>(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
+    let Some(service) = ServiceId::from_index(service as u32) else {
+        return 0;
+    };
+    let range = Range {
+        first: first as u32,
+        count: count as u32,
+        total: total as u32,
+    };
+    // No row of a slot is looked at here.
+    let seats = InFunction::<TABLE> { generation: 0 };
+    let found = take_seat_of(&seats, &range, &unpacked(service, kind));
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// A search as a number, beside its service.
+#[inline(always)]
+fn packed(search: &Search) -> u64 {
+    u64::from(search.balance.0)
+        | u64::from(search.column) << 16
+        | u64::from(search.passes_on) << 32
+        | u64::from(search.family == Family::V6) << 33
+}
+
+#[inline(always)]
+fn unpacked(service: ServiceId, kind: u64) -> Search {
+    Search {
+        service,
+        family: match kind >> 33 & 1 {
+            0 => Family::V4,
+            _ => Family::V6,
+        },
+        column: (kind >> 16) as u16,
+        balance: Balance(kind as u16),
+        passes_on: kind >> 32 & 1 == 1,
+    }
+}
+
+/// What such a function reads.
+struct InFunction<const TABLE: bool> {
+    generation: u64,
+}
+
+impl<const TABLE: bool> Seats for InFunction<TABLE> {
+    #[inline(always)]
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        row(&SERVICES, id.index(), self.generation)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+
+    #[inline(always)]
+    fn open(&self, id: EndpointId) -> u32 {
+        open::endpoint(id)
+    }
+
+    #[inline(always)]
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_endpoint(id, limit)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        random()
+    }
+
+    #[inline(always)]
+    fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32> {
+        let service = u64::from(search.service.index());
+        let (first, count) = (u64::from(range.first), u64::from(range.count));
+        let (total, kind) = (u64::from(range.total), packed(search));
+        let found = if TABLE {
+            search_range(service, first, count, total, kind)
+        } else {
+            search_range_plain(service, first, count, total, kind)
+        };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn blank(&self) -> u32 {
+        blank()
+    }
+}
+
+impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     #[inline(always)]
     fn may_be_ours(&self, address: &Address) -> bool {
         // SAFETY: a read-only word of this program. Volatile: the loader may have set it.
@@ -137,11 +314,6 @@ impl Lookup for Maps<'_> {
     }
 
     #[inline(always)]
-    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        ENDPOINTS.get(index)
-    }
-
-    #[inline(always)]
     fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.row(&BACKENDS, id.index())
     }
@@ -149,6 +321,35 @@ impl Lookup for Maps<'_> {
     #[inline(always)]
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint> {
         self.row(&WAYPOINTS, id.index())
+    }
+
+    #[inline(always)]
+    fn take_seat(&self, search: &Search) -> Option<u32> {
+        let kind = packed(search);
+        let service = u64::from(search.service.index());
+        let found = if TABLE {
+            search_seat(service, self.generation, kind)
+        } else {
+            search_seat_plain(service, self.generation, kind)
+        };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn leave(&self, endpoint: Option<EndpointId>, service: Option<ServiceId>) {
+        if counts::<TABLE>() {
+            open::leave(endpoint, service, None);
+        }
+    }
+
+    #[inline(always)]
+    fn take_service(&self, id: ServiceId, limit: u32) -> bool {
+        !counts::<TABLE>() || open::take_service(u64::from(id.index()) + 1, u64::from(limit)) != 0
+    }
+
+    #[inline(always)]
+    fn is_due(&self, id: ServiceId, interval: u32) -> bool {
+        !counts::<TABLE>() || open::is_due(u64::from(id.index()) + 1, u64::from(interval)) != 0
     }
 
     #[inline(always)]
@@ -187,12 +388,6 @@ impl Lookup for Maps<'_> {
     #[inline(always)]
     fn is_for_v6_alone(&self) -> bool {
         context::is_for_v6_alone(self.ctx)
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: no arguments.
-        unsafe { bpf_get_prandom_u32() }
     }
 }
 
@@ -260,4 +455,26 @@ pub fn is_daemon() -> bool {
         Some(settings) => settings.daemon != 0 && process() == settings.daemon,
         None => false,
     }
+}
+
+/// 32 random bits.
+#[inline(always)]
+fn random() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Whether open connections are counted.
+#[inline(always)]
+fn counts<const TABLE: bool>() -> bool {
+    TABLE && slots::exist()
+}
+
+/// The row that counts at a generation.
+#[inline(always)]
+fn row<T: Row>(array: &'static Array<Slot<T>>, index: u32, generation: u64) -> Option<&'static T> {
+    let slot = array.get_ptr(index)?;
+    // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
+    // writes a version that a program of this generation could read.
+    unsafe { Slot::read(slot, generation) }
 }

@@ -74,7 +74,12 @@ impl Happened {
 
 /// connect() was decided.
 #[inline(always)]
-pub fn connects(ctx: &SockAddrContext, tables: &Maps<'_>, asked: &Connect, verdict: &Verdict) {
+pub fn connects<const TABLE: bool>(
+    ctx: &SockAddrContext,
+    tables: &Maps<'_, TABLE>,
+    asked: &Connect,
+    verdict: &Verdict,
+) {
     let interest = tables.interest();
     if !interest.any() {
         return;

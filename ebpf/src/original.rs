@@ -1,21 +1,24 @@
 //! What a socket remembers by itself, in its own storage in the kernel: where it wanted to go while a
 //! header is pending, or where the connection table has no slot for it.
 
+use crate::atomic::add_bits;
 use crate::context;
+use crate::open;
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SockAddrContext;
-use core::ptr::{addr_of, null_mut};
-use kmesh_lite_common::Original;
+use core::ptr::{addr_of, addr_of_mut, null_mut};
+use kmesh_lite_common::{Original, Stage};
 
 #[btf_map]
 static ORIGINALS: SkStorage<Original> = SkStorage::new();
 
 /// Keeps `original` for the socket; false when the kernel has no memory for it.
 #[inline(always)]
-pub fn keep(ctx: &SockAddrContext, mut original: Original) -> bool {
+pub fn keep<const TABLE: bool>(ctx: &SockAddrContext, mut original: Original) -> bool {
+    end_earlier::<TABLE>(ctx);
     // SAFETY: the hooks we attach to always have a socket.
     let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
     if kept.is_null() {
@@ -37,13 +40,42 @@ pub fn get(ctx: &SockAddrContext) -> Option<Original> {
 
 /// Makes a socket that connects again forget its first destination.
 #[inline(always)]
-pub fn forget(ctx: &SockAddrContext) {
+pub fn forget<const TABLE: bool>(ctx: &SockAddrContext) {
+    end_earlier::<TABLE>(ctx);
     // SAFETY: as in `keep`.
     if unsafe { ORIGINALS.get_ptr_mut(ctx) }.is_null() {
         return;
     }
     // SAFETY: a socket of the hook. It can only fail if the storage is gone already.
     let _ = unsafe { ORIGINALS.delete(context::socket_of(ctx)) };
+}
+
+/// An earlier connection of the socket is over, if it has one.
+#[inline(always)]
+pub fn end_earlier<const TABLE: bool>(ctx: &SockAddrContext) {
+    // SAFETY: as in `keep`.
+    let kept = unsafe { ORIGINALS.get_ptr_mut(ctx) };
+    // SAFETY: checked for null; the storage lives as long as the socket, whose lock the hook holds.
+    if TABLE && let Some(original) = unsafe { kept.as_mut() } {
+        let before = enter(original, Stage::CLOSED);
+        over(original, before);
+    }
+}
+
+/// Notes a stage. Gives those that there were, in one step for all processors: the end of TCP and the end of the
+/// socket come at the same time.
+#[inline(always)]
+pub fn enter(original: &mut Original, stage: Stage) -> Stage {
+    // SAFETY: an aligned word of the storage, which ends with the stage.
+    let word = unsafe { addr_of_mut!((*(original as *mut Original)).endpoint).cast::<u64>() };
+    Original::stage_of_word(add_bits(word, Original::stage_in_word(stage)))
+}
+
+/// The connection is over that had these stages before.
+#[inline(always)]
+pub fn over(original: &Original, before: Stage) {
+    let terms = (original.endpoint_term, original.service_term);
+    open::over(before, original.endpoint, original.service, Some(terms));
 }
 
 /// What the socket of another kind of hook remembers; `sk` may be null.

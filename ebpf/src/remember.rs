@@ -29,7 +29,7 @@ pub struct Past {
     /// It may have something in its storage.
     storage: bool,
     /// Nothing would tell of its end: it is one of the kernel's own, or may be.
-    endless: bool,
+    pub endless: bool,
 }
 
 /// What there can be of the socket's earlier connects. Most sockets connect once, so most of the time a
@@ -82,22 +82,50 @@ fn complete(connection: &mut Connection, cookie: u64) {
     }
 }
 
+/// A socket of TCP connects, so whatever it did before is over: it may have failed, or it was taken back.
+#[inline(always)]
+pub fn end_earlier(ctx: &SockAddrContext, past: Past, asked: &Connect) {
+    if asked.protocol != Protocol::Tcp {
+        return;
+    }
+    if past.slot {
+        end::<true>(ctx);
+    }
+    if past.storage {
+        original::end_earlier::<true>(ctx);
+    }
+}
+
+/// The connection in the slot of a socket is over, if it has one.
+#[inline(always)]
+pub fn end<const TABLE: bool>(ctx: &SockAddrContext) {
+    if TABLE
+        && slots::exist()
+        && let Some(slot) = slots::held(cookie(ctx))
+    {
+        slot.end();
+    }
+}
+
 /// Makes a socket that connects elsewhere forget its first destination.
 #[inline(always)]
-pub fn forget(ctx: &SockAddrContext, past: Past) {
+pub fn forget<const TABLE: bool>(ctx: &SockAddrContext, past: Past) {
     if past.slot && slots::exist() {
         if let Some(slot) = slots::held(cookie(ctx)) {
+            if TABLE {
+                slot.end();
+            }
             slot.free();
         }
     }
-    forget_own(ctx, past);
+    forget_own::<TABLE>(ctx, past);
 }
 
 /// Makes a socket forget what it remembers by itself.
 #[inline(always)]
-pub fn forget_own(ctx: &SockAddrContext, past: Past) {
+pub fn forget_own<const TABLE: bool>(ctx: &SockAddrContext, past: Past) {
     if past.storage {
-        original::forget(ctx);
+        original::forget::<TABLE>(ctx);
     }
 }
 

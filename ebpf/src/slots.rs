@@ -6,6 +6,7 @@
 //! cookies, so a program that only asks whether a socket has a slot finds that line in the cache.
 
 use crate::atomic::{add_bits, replace};
+use crate::open;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
@@ -78,6 +79,16 @@ impl Held {
         Connection::stage_of_word(add_bits(word, Connection::stage_in_word(stage)))
     }
 
+    /// The connection is over, or about to be another one: it is no open one of anything any more.
+    #[inline(always)]
+    pub fn end(self) {
+        let Some(connection) = self.connection() else {
+            return;
+        };
+        let (endpoint, service) = (connection.endpoint, connection.service);
+        open::over(self.enter(Stage::CLOSED), endpoint, service, None);
+    }
+
     /// Gives the slot back.
     #[inline(always)]
     pub fn free(self) {
@@ -100,7 +111,10 @@ fn checked<T>(mut pointer: *const T) -> *const T {
 #[inline(always)]
 pub fn keep(cookie: u64, connection: &Connection) -> bool {
     let row = match find(cookie) {
-        Some((_, row)) => row,
+        Some((place, row)) => {
+            Held { place, row }.end();
+            row
+        }
         None => match take(cookie) {
             Some(row) => row,
             None => return false,

@@ -1,6 +1,6 @@
 //! What becomes of a connect, and how it is counted.
 
-use kmesh_lite_common::{Address, BackendId, EndpointId, Port, ServiceId, WaypointId};
+use kmesh_lite_common::{Address, BackendId, EndpointId, Port, ServiceId, Stage, WaypointId};
 
 /// What to do with a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,43 @@ pub struct Redirect {
     pub chosen: Chosen,
     /// Set when `address` and `port` are those of a waypoint.
     pub waypoint: Option<WaypointId>,
+    pub taken: Taken,
+}
+
+/// What a connection is one of the open ones of. It was counted by the decision, and whoever the connection is over
+/// for takes it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Taken(u8);
+
+impl Taken {
+    pub const NOTHING: Self = Self(0);
+    pub const ENDPOINT: Self = Self(1);
+    pub const SERVICE: Self = Self(2);
+
+    #[inline(always)]
+    pub const fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 == bit.0
+    }
+
+    #[inline(always)]
+    pub const fn with(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
+    }
+
+    /// The same, as one that a verifier knows nothing of: it would look at all that follows for each value apart.
+    #[inline(always)]
+    pub const fn blurred(self, blank: u32) -> Self {
+        Self(self.0.wrapping_add(blank as u8))
+    }
+
+    /// The stages of such a connection.
+    #[inline(always)]
+    pub const fn stage(self) -> Stage {
+        const { assert!(Stage::AT_ENDPOINT.0 == Self::ENDPOINT.0 << 6) }
+        const { assert!(Stage::AT_SERVICE.0 == Self::SERVICE.0 << 6) }
+        Stage(self.0 << 6)
+    }
 }
 
 /// What was chosen on the way to where a connect goes.
@@ -63,6 +100,12 @@ pub enum Refuse {
     NoMemory,
     /// The waypoint has to learn the original destination, and this protocol has no place for it.
     Header,
+    /// As many connections to the service are open as it may have.
+    ServiceFull,
+    /// The same of every endpoint that the policy allows.
+    EndpointsFull,
+    /// As many connects to the service were made as there may be in a while.
+    TooFast,
 }
 
 /// How a connect, and what follows it, is counted: index of the per-CPU outcome counters.
@@ -99,11 +142,14 @@ pub enum Outcome {
     RefuseEncrypted = 19,
     /// A connection that is not in the connection table, because other connections have its slots.
     Unlisted = 20,
+    RefuseServiceFull = 21,
+    RefuseEndpointsFull = 22,
+    RefuseTooFast = 23,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -125,6 +171,9 @@ impl Outcome {
         Self::RefuseZeroCopy,
         Self::RefuseEncrypted,
         Self::Unlisted,
+        Self::RefuseServiceFull,
+        Self::RefuseEndpointsFull,
+        Self::RefuseTooFast,
     ];
 
     /// Name of the counter.
@@ -151,6 +200,9 @@ impl Outcome {
             Self::RefuseZeroCopy => "refuse_zero_copy",
             Self::RefuseEncrypted => "refuse_encrypted",
             Self::Unlisted => "unlisted",
+            Self::RefuseServiceFull => "refuse_service_full",
+            Self::RefuseEndpointsFull => "refuse_endpoints_full",
+            Self::RefuseTooFast => "refuse_too_fast",
         }
     }
 }
@@ -176,7 +228,7 @@ impl Verdict {
 
 impl Refuse {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::UndeclaredPort,
         Self::UndeclaredUdpPort,
         Self::NoEndpoint,
@@ -184,6 +236,9 @@ impl Refuse {
         Self::Family,
         Self::NoMemory,
         Self::Header,
+        Self::ServiceFull,
+        Self::EndpointsFull,
+        Self::TooFast,
     ];
 
     /// Which counter this refusal adds to.
@@ -197,6 +252,9 @@ impl Refuse {
             Self::Family => Outcome::RefuseFamily,
             Self::NoMemory => Outcome::RefuseNoMemory,
             Self::Header => Outcome::RefuseHeader,
+            Self::ServiceFull => Outcome::RefuseServiceFull,
+            Self::EndpointsFull => Outcome::RefuseEndpointsFull,
+            Self::TooFast => Outcome::RefuseTooFast,
         }
     }
 
@@ -208,7 +266,11 @@ impl Refuse {
         const ECONNREFUSED: i32 = 111;
         const EHOSTUNREACH: i32 = 113;
         match self {
-            Self::UndeclaredPort | Self::UndeclaredUdpPort => ECONNREFUSED,
+            Self::UndeclaredPort
+            | Self::UndeclaredUdpPort
+            | Self::ServiceFull
+            | Self::EndpointsFull
+            | Self::TooFast => ECONNREFUSED,
             Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
             Self::NoMemory => ENOMEM,
             Self::Header => EOPNOTSUPP,

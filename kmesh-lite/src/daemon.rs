@@ -121,13 +121,13 @@ pub struct Claim {
 
 /// Runs until a signal says stop. `remembered` is what an earlier process kept. `datapath` is made after
 /// the configuration has been read, with room for its mesh, so that its tables need not be replaced by larger
-/// ones at once.
+/// ones at once, and with its limits.
 pub fn run<S: Source, D: Datapath>(
     options: DaemonOptions,
     claim: Claim,
     source: S,
     remembered: Remembered,
-    datapath: impl FnOnce(Limits) -> Result<D, D::Error>,
+    datapath: impl FnOnce(Limits, Limits) -> Result<D, D::Error>,
 ) -> Result<(), DaemonError> {
     let (sender, queue) = mpsc::channel();
     let mut meshes = MeshSource::new(source, options.cgroups, remembered.last_good);
@@ -135,8 +135,10 @@ pub fn run<S: Source, D: Datapath>(
     meshes.source.watch(source_changed(sender.clone()))?;
     let (loaded, before) = meshes.load_after(remembered.fragments);
     let mesh = loaded.mesh.as_ref().or(before.as_ref());
-    let room = room_for(mesh.unwrap_or(&Mesh::default()));
-    let datapath = datapath(room).map_err(|error| DaemonError::Datapath(Box::new(error)))?;
+    let empty = Mesh::default();
+    let mesh = mesh.unwrap_or(&empty);
+    let datapath = datapath(room_for(mesh), mesh.limits);
+    let datapath = datapath.map_err(|error| DaemonError::Datapath(Box::new(error)))?;
     let units = Units::new(Cgroups::find()?, cgroups_changed(sender.clone()))?;
     let signals = signals::forward(sender.clone()).map_err(DaemonError::Signals)?;
     let control = Control::listen(&options.socket, claim.lock, requests(sender))?;

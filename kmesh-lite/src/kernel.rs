@@ -17,6 +17,7 @@ mod maps;
 mod moments;
 mod object;
 mod observer;
+mod open;
 mod options;
 mod port;
 mod probe;
@@ -52,11 +53,12 @@ use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, ReconcileError};
-use crate::tables::{self, Actual, Tables, Targets};
+use crate::tables::{self, Actual, IdMap, Services, Tables, Targets};
 use inherited::Inherited;
-use kmesh_lite_common::Interest;
+use kmesh_lite_common::{Interest, Service, ServiceId};
 use links::Links;
 use object::{Object, Reuse};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use store::{Group, Name, keep_group};
@@ -129,7 +131,7 @@ impl Kernel {
                 tables: left.tables.as_ref().map(|set| &set.maps),
                 sockets: left.sockets.as_ref().map(|set| &set.maps),
             };
-            Object::load(&room, options.settings(), reuse)
+            Object::load(&room, &options.limits, options.settings(), reuse)
         };
         let object = match load(&left) {
             Err(misfit @ LoadError::Misfit { .. }) => {
@@ -232,9 +234,35 @@ impl Kernel {
         extent: Extent,
     ) -> Result<Pass, KernelError> {
         let mut left = self.left.take();
+        let before = left.as_ref().map(|left| left.tables().clone());
         let pass = reconcile::pass(self, mesh, facts, extent, &mut left);
         self.left = left;
-        pass
+        let pass = pass?;
+        self.adopt(before.as_ref())?;
+        Ok(pass)
+    }
+
+    /// Counts connections that are open to services that count them from now on. After a restart all of these are
+    /// looked at: what is counted says so.
+    fn adopt(&self, before: Option<&Tables>) -> Result<(), KernelError> {
+        let Some(left) = &self.left else {
+            return Ok(());
+        };
+        let after = &left.tables().rows.services;
+        let empty = IdMap::default();
+        let before = before.map_or(&empty, |before| &before.rows.services);
+        let counts = |services: &IdMap<Services>, id: &ServiceId| {
+            let row = services.get(id);
+            row.is_some_and(|row: &Service| row.picking.counts())
+        };
+        let begin = before.differing(after).into_iter();
+        let begin = begin.filter(|id| counts(after, id) && !counts(before, id));
+        let begin: BTreeSet<_> = begin.collect();
+        if begin.is_empty() {
+            return Ok(());
+        }
+        let adopted = self.object.maps.adopt(&begin, left.tables());
+        adopted.map_err(KernelError::Connections)
     }
 
     /// Waits for the grace period after a pass, if there is one to wait for. The next pass would wait for it

@@ -36,4 +36,4 @@ pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
-pub use kmesh_lite_common::{Caller, Family, Header, Policy, Protocol, Speaker};
+pub use kmesh_lite_common::{Balance, Caller, Family, Header, Policy, Protocol, Speaker};

@@ -19,6 +19,7 @@ mod frontend;
 mod id_map;
 mod ids;
 mod next;
+mod picking;
 mod replay;
 mod room;
 mod service;
@@ -31,7 +32,7 @@ mod waypoint;
 pub use build::{BuildError, Built, build, build_anew};
 pub use caller::callers;
 pub use check::{Dangling, check, check_since};
-pub use counters::{Connects, Counters};
+pub use counters::{Connects, Counters, OpenConnections};
 pub use declared::{
     Addresses, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Services, Shape,
     Waypoints,
@@ -41,6 +42,7 @@ pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;
+pub use picking::words as picking_words;
 pub use replay::{LookedUp, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;

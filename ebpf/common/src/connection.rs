@@ -81,12 +81,16 @@ impl Stage {
     /// Its first segment left, and a program will see its end.
     pub const FOLLOWED: Self = Self(2);
     pub const ESTABLISHED: Self = Self(4);
-    /// TCP is done with it.
+    /// TCP is done with it, or its socket connects again: what is counted of it was given back.
     pub const CLOSED: Self = Self(8);
     /// No program holds its socket any more.
     pub const RELEASED: Self = Self(16);
     /// The daemon ended it, for the operator. Set right before, so that the end is told by this name.
     pub const KILLED: Self = Self(32);
+    /// It is one of the open connections of its endpoint, until TCP is done with it or its slot is given back.
+    pub const AT_ENDPOINT: Self = Self(64);
+    /// The same of its service.
+    pub const AT_SERVICE: Self = Self(128);
 
     #[inline(always)]
     pub const fn has(self, bit: Self) -> bool {
@@ -96,6 +100,11 @@ impl Stage {
     #[inline(always)]
     pub const fn with(self, bit: Self) -> Self {
         Self(self.0 | bit.0)
+    }
+
+    #[inline(always)]
+    pub const fn without(self, bits: Self) -> Self {
+        Self(self.0 & !bits.0)
     }
 }
 

@@ -98,4 +98,60 @@ pub struct Endpoint {
     pub weight: u32,
 }
 
+/// A row of a range whose connections are counted, in the place of an [`Endpoint`]. The alias is the number of a row
+/// of the same column, because what is known of an endpoint stands in its own row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seat {
+    pub own: Member,
+    /// How many connections to `own` may be open; 0 for any number.
+    pub limit: u32,
+    pub alias: u32,
+    zero: [u32; 2],
+    /// Those of `own` once more: so the row refers to nothing else when it is taken for an [`Endpoint`].
+    backend: Option<BackendId>,
+    endpoint: Option<EndpointId>,
+    none: u32,
+    pub keep: u32,
+    pub weight: u32,
+}
+
+impl Seat {
+    pub const fn new(own: Member, limit: u32, alias: u32, keep: u32, weight: u32) -> Self {
+        Self {
+            own,
+            limit,
+            alias,
+            zero: [0; 2],
+            backend: own.backend,
+            endpoint: own.endpoint,
+            none: 0,
+            keep,
+            weight,
+        }
+    }
+}
+
+impl Endpoint {
+    /// The row as one of a range whose connections are counted.
+    #[inline(always)]
+    pub const fn as_seat(&self) -> &Seat {
+        // SAFETY: both are as large and as aligned, and valid for every bit pattern.
+        unsafe { &*(self as *const Self).cast::<Seat>() }
+    }
+}
+
+impl From<Seat> for Endpoint {
+    fn from(seat: Seat) -> Self {
+        // SAFETY: as in `as_seat`.
+        unsafe { core::mem::transmute::<Seat, Self>(seat) }
+    }
+}
+
 const _: () = assert!(size_of::<Range>() == 12 && size_of::<Endpoint>() == 64);
+const _: () = assert!(size_of::<Seat>() == size_of::<Endpoint>());
+const _: () = assert!(align_of::<Seat>() == align_of::<Endpoint>());
+const _: () = {
+    assert!(core::mem::offset_of!(Seat, keep) == core::mem::offset_of!(Endpoint, keep));
+    assert!(core::mem::offset_of!(Seat, weight) == core::mem::offset_of!(Endpoint, weight));
+};

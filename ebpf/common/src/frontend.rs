@@ -1,6 +1,6 @@
 //! What clients connect to.
 
-use crate::{Address, Port, Range, Row, ServiceId, Slot, WaypointId, id, word};
+use crate::{Address, Picking, Port, Range, Row, ServiceId, Slot, WaypointId, id, word};
 
 word!(
     /// Transport protocol, by its IP protocol number.
@@ -56,7 +56,8 @@ pub struct Frontend {
     pub target: Port,
     /// The column of the service's ranges that holds the endpoints' own ports for this frontend.
     pub column: u16,
-    zero: [u32; 3],
+    /// That of the service.
+    pub picking: Picking,
 }
 
 impl Frontend {
@@ -67,6 +68,7 @@ impl Frontend {
         in_use: Range,
         target: Port,
         column: u16,
+        picking: Picking,
     ) -> Self {
         Self {
             key,
@@ -75,7 +77,7 @@ impl Frontend {
             waypoint,
             target,
             column,
-            zero: [0; 3],
+            picking,
         }
     }
 }

@@ -37,6 +37,23 @@ pub struct Original {
     pub cgroup: u64,
     /// The same.
     pub life: Life,
+    /// The terms of the ids of its endpoint and its service, where it is one of their open connections.
+    pub endpoint_term: u32,
+    pub service_term: u32,
+}
+
+impl Original {
+    /// The stage, in the word that begins with the endpoint: what a single instruction adds to that word.
+    #[inline(always)]
+    pub const fn stage_in_word(stage: Stage) -> u64 {
+        u64::from_ne_bytes([0, 0, 0, 0, 0, 0, stage.0, 0])
+    }
+
+    /// The stage in such a word.
+    #[inline(always)]
+    pub const fn stage_of_word(word: u64) -> Stage {
+        Stage(word.to_ne_bytes()[6])
+    }
 }
 
 word!(
@@ -50,4 +67,8 @@ word!(
     }
 );
 
-const _: () = assert!(size_of::<Original>() == 104);
+const _: () = assert!(size_of::<Original>() == 112);
+const _: () = assert!(core::mem::offset_of!(Original, endpoint) % 8 == 0);
+const _: () = assert!(
+    core::mem::offset_of!(Original, stage) == core::mem::offset_of!(Original, endpoint) + 6
+);

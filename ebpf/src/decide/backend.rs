@@ -1,7 +1,7 @@
 //! From a backend to its address, or to its waypoint.
 
 use super::waypoint;
-use crate::{Chosen, Connect, Lookup, PassReason, Redirect, Refuse, Verdict};
+use crate::{Chosen, Connect, Lookup, PassReason, Redirect, Refuse, Taken, Verdict};
 use kmesh_lite_common::{BackendId, Caller, Member, Port, ServiceId};
 
 /// A backend that a service chose, as one of its endpoints.
@@ -36,6 +36,7 @@ pub fn decide<L: Lookup>(
         port: member.port_or(target),
         chosen,
         waypoint: None,
+        taken: Taken::NOTHING,
     })
 }
 

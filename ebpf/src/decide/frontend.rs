@@ -1,9 +1,12 @@
 //! From an address of ours to the waypoint or the endpoints of a service, or to whatever holds when no
 //! service declares the port.
 
+use super::seat::{self, Search};
 use super::{backend, endpoint, waypoint};
-use crate::{Chosen, Connect, Lookup, PassReason, Refuse, Verdict};
-use kmesh_lite_common::{AddressKind, AddressRow, Caller, Frontend, Protocol};
+use crate::{Chosen, Connect, Lookup, PassReason, Refuse, Taken, Verdict};
+use kmesh_lite_common::{
+    AddressKind, AddressRow, Caller, EndpointId, Frontend, Protocol, ServiceId,
+};
 
 #[inline(always)]
 pub fn decide<L: Lookup>(
@@ -15,6 +18,32 @@ pub fn decide<L: Lookup>(
     let Some(service) = frontend.service else {
         return Verdict::Refuse(Refuse::Dangling);
     };
+    let is_plain = frontend.picking.is_plain();
+    let mut taken = Taken::NOTHING;
+    if !is_plain {
+        taken = match seat::admit(tables, caller, frontend, service) {
+            Ok(taken) => taken,
+            Err(refuse) => return Verdict::Refuse(refuse),
+        };
+    }
+    let mut seat = None;
+    let mut verdict = reach(tables, connect, caller, frontend, service, &mut seat);
+    if !is_plain {
+        seat::settle(tables, &mut verdict, seat, service, taken);
+    }
+    verdict
+}
+
+/// `seat` becomes the endpoint at which the connect takes a seat, if it does.
+#[inline(always)]
+fn reach<L: Lookup>(
+    tables: &L,
+    connect: &Connect,
+    caller: Caller,
+    frontend: &Frontend,
+    service: ServiceId,
+    seat: &mut Option<EndpointId>,
+) -> Verdict {
     if let Some(waypoint) = frontend.waypoint
         && caller != Caller::Waypoint
     {
@@ -27,7 +56,26 @@ pub fn decide<L: Lookup>(
     if frontend.in_use.count == 0 {
         return Verdict::Refuse(Refuse::NoEndpoint);
     }
-    endpoint::decide(tables, connect, caller, frontend, service)
+    let member = if frontend.picking.counts() {
+        let search = Search {
+            service,
+            family: connect.address.family(),
+            column: frontend.column,
+            balance: frontend.picking.balance,
+            passes_on: caller == Caller::Waypoint,
+        };
+        let Some(member) = seat::member(tables, &search) else {
+            return Verdict::Refuse(Refuse::EndpointsFull);
+        };
+        *seat = search.counted(member);
+        member
+    } else {
+        let Some(member) = endpoint::pick(tables, &frontend.in_use, frontend.column) else {
+            return Verdict::Refuse(Refuse::Dangling);
+        };
+        member
+    };
+    backend::decide(tables, connect, caller, frontend.target, service, member)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! To a waypoint.
 
-use crate::{Chosen, Connect, Lookup, Redirect, Refuse, Verdict};
+use crate::{Chosen, Connect, Lookup, Redirect, Refuse, Taken, Verdict};
 use kmesh_lite_common::{Header, Protocol, WaypointId};
 
 #[inline(always)]
@@ -19,5 +19,6 @@ pub fn decide<L: Lookup>(tables: &L, connect: &Connect, chosen: Chosen, id: Wayp
         port: waypoint.port,
         chosen,
         waypoint: Some(id),
+        taken: Taken::NOTHING,
     })
 }

@@ -4,17 +4,19 @@ use crate::context::{self, Fields, PROCEED};
 use crate::counters;
 use crate::maps::{self, Maps};
 use crate::moments;
+use crate::open;
 use crate::original;
-use crate::remember;
+use crate::remember::{self, Past};
+use crate::slots;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use aya_ebpf::programs::SockAddrContext;
 use kmesh_lite_common::{Connection, Header, Life, Original, Probe, Speaker, Stage, Waypoint};
-use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide};
+use kmesh_lite_ebpf::{Connect, Lookup, Redirect, Refuse, Verdict, decide, give_back};
 
 /// `TABLE`: whether the program takes slots of the connection table.
 #[inline(always)]
 pub fn connect<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> i32 {
-    let Some(tables) = Maps::now(ctx) else {
+    let Some(tables) = Maps::<TABLE>::now(ctx) else {
         return PROCEED;
     };
     let asked = context::asked::<F>(ctx);
@@ -33,18 +35,22 @@ pub fn connect<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> i32 {
 #[inline(always)]
 fn follow<F: Fields, const TABLE: bool>(
     ctx: &SockAddrContext,
-    tables: &Maps<'_>,
+    tables: &Maps<'_, TABLE>,
     asked: &Connect,
 ) -> Result<(), Refuse> {
+    let past = remember::past(ctx, asked);
+    if TABLE {
+        remember::end_earlier(ctx, past, asked);
+    }
     let verdict = decide(tables, asked);
     match verdict {
         Verdict::Pass(_) => {
-            remember::forget(ctx, remember::past(ctx, asked));
+            remember::forget::<TABLE>(ctx, past);
             counters::count(&verdict);
             Ok(())
         }
         Verdict::Redirect(to) => {
-            keep::<TABLE>(ctx, tables, asked, &to)?;
+            keep::<TABLE>(ctx, tables, asked, &to, past)?;
             context::rewrite::<F>(ctx, to.address, to.port);
             counters::count(&verdict);
             moments::connects(ctx, tables, asked, &verdict);
@@ -58,41 +64,49 @@ fn follow<F: Fields, const TABLE: bool>(
 #[inline(always)]
 fn keep<const TABLE: bool>(
     ctx: &SockAddrContext,
-    tables: &Maps<'_>,
+    tables: &Maps<'_, TABLE>,
     asked: &Connect,
     to: &Redirect,
+    past: Past,
 ) -> Result<(), Refuse> {
     let waypoint = to.waypoint.and_then(|id| tables.waypoint(id));
     let told = waypoint.filter(|waypoint| waypoint.header != Header::Nothing);
     if told.is_some() && context::is_mptcp(ctx) {
+        give_back(tables, &to.chosen, to.taken);
         return Err(Refuse::Header);
     }
-    let past = remember::past(ctx, asked);
-    let stage = if tables.accounts() {
-        Stage::ACCOUNTED
-    } else {
-        Stage::default()
-    };
+    let stage = stage::<TABLE>(tables, to, past);
     let mut listed = false;
     if TABLE {
         listed = remember::list(ctx, past, &mut connection(asked, to, stage));
     }
     let kept = if listed && told.is_none() {
-        remember::forget_own(ctx, past);
+        remember::forget_own::<TABLE>(ctx, past);
         true
     } else {
-        original::keep(
-            ctx,
-            original(
-                asked,
-                to,
-                told,
-                if listed { Stage::default() } else { stage },
-            ),
-        )
+        let stage = if listed { Stage::default() } else { stage };
+        original::keep::<TABLE>(ctx, original(asked, to, told, stage))
     };
+    if !kept && listed {
+        remember::end::<TABLE>(ctx);
+    } else if !kept || past.endless {
+        give_back(tables, &to.chosen, to.taken);
+    }
     // Connected all the same, it would report a peer that it did not ask for.
     kept.then_some(()).ok_or(Refuse::NoMemory)
+}
+
+/// The stages with which a connection begins. Nothing would tell of the end of one whose socket is the kernel's own.
+#[inline(always)]
+fn stage<const TABLE: bool>(tables: &Maps<'_, TABLE>, to: &Redirect, past: Past) -> Stage {
+    let mut stage = Stage::default();
+    if tables.accounts() {
+        stage = stage.with(Stage::ACCOUNTED);
+    }
+    if TABLE && slots::exist() && !past.endless {
+        stage = stage.with(to.taken.stage());
+    }
+    stage
 }
 
 /// The row of the connection, without who connects and when.
@@ -122,6 +136,10 @@ fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>, stage: Stag
         Some(waypoint) => (waypoint.header, waypoint.speaker, maps::process()),
         None => (Header::Nothing, Speaker::Client, 0),
     };
+    let mut terms = (0, 0);
+    if stage.has(Stage::AT_ENDPOINT) || stage.has(Stage::AT_SERVICE) {
+        terms = open::terms(to.chosen.endpoint, to.chosen.service);
+    }
     Original {
         address: asked.address,
         port: asked.port,
@@ -142,5 +160,7 @@ fn original(asked: &Connect, to: &Redirect, told: Option<&Waypoint>, stage: Stag
         // SAFETY: no arguments.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         life: Life::default(),
+        endpoint_term: terms.0,
+        service_term: terms.1,
     }
 }

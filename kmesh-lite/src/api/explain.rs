@@ -71,6 +71,12 @@ pub struct Candidate {
     /// How many connects this rule has sent there so far; of the service, where its waypoint chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connects: Option<u64>,
+    /// How many connections of this host to it are open, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u32>,
+    /// How many may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     /// The proxy that takes the connection in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<String>,

@@ -5,7 +5,7 @@ use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::run::rooted;
 use super::table::Table;
 use super::{CliError, Exit, VerbResult, args};
-use crate::api::{Explanation, Failure, FailureKind, Row, VerdictKind};
+use crate::api::{Candidate, Explanation, Failure, FailureKind, Row, VerdictKind};
 use crate::host::Cgroups;
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{self, Client};
@@ -105,6 +105,7 @@ fn text(explanation: &Explanation) -> String {
             ">weight",
             ">share",
             ">connects",
+            ">open",
             "waypoint",
         ];
         let mut table = Table::new(&columns);
@@ -117,6 +118,7 @@ fn text(explanation: &Explanation) -> String {
                 candidate
                     .connects
                     .map_or_else(String::new, |it| it.to_string()),
+                open(candidate),
                 candidate.waypoint.clone().unwrap_or_default(),
             ]);
         }
@@ -145,6 +147,15 @@ fn text(explanation: &Explanation) -> String {
         let _ = writeln!(text, "\n  {FAINT}counted as {outcome}{times}{FAINT:#}");
     }
     text
+}
+
+/// How many connections are open, and may be.
+fn open(candidate: &Candidate) -> String {
+    match (candidate.open, candidate.max_connections) {
+        (Some(open), Some(limit)) => format!("{open} of {limit}"),
+        (Some(open), None) => open.to_string(),
+        (None, _) => String::new(),
+    }
 }
 
 /// Says how many were not shown.

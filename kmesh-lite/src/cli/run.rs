@@ -48,8 +48,8 @@ pub fn run(args: args::Run) -> VerbResult {
     let companion = companion.map(Companion::start).transpose();
     let _companion = companion.map_err(CliError::Companion)?;
     let remembered = Remembered::take_over(&mut left, &own.store);
-    daemon::run(options, claim, source, remembered, |room| {
-        let mut kernel = Kernel::take_over(room, own, left)?;
+    daemon::run(options, claim, source, remembered, |room, limits| {
+        let mut kernel = Kernel::take_over(room, KernelOptions { limits, ..own }, left)?;
         if let Some(records) = kernel.take_records() {
             let mut headers = Headers::default();
             reader = Some(

@@ -2,7 +2,7 @@
 
 use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
-use crate::model::{Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope};
+use crate::model::{Balance, Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use toml::de::DeValue;
@@ -51,8 +51,11 @@ impl Choices for Policy {
             "roundrobin" | "staticrr" | "rr" | "wrr" => {
                 "`random` spreads connections as evenly, by `weight`"
             }
-            "leastconn" | "leastrequest" | "leasttime" | "lc" | "wlc" => {
-                "open connections are not counted here; `random` spreads new ones by `weight`"
+            "leastconn" | "leastconnections" | "leastrequest" | "leasttime" | "lc" | "wlc" => {
+                "`policy` says which endpoints are near enough; write `balance = \"least-connections\"` beside it"
+            }
+            "weightedrandom" => {
+                "`random` is by `weight`; `balance = \"weighted-random\"` is the default"
             }
             "source" | "iphash" | "hash" | "ringhash" | "maglev" | "uri" => {
                 "clients are not tied to endpoints here; `random` spreads connections by `weight`"
@@ -60,6 +63,37 @@ impl Choices for Policy {
             "first" | "nearest" | "locality" | "backup" => {
                 "`failover` goes to the nearest endpoints"
             }
+            _ => return None,
+        })
+    }
+}
+
+impl Choices for Balance {
+    const NAME: &'static str = "Balance";
+    const WHAT: &'static str = "a way to balance: `weighted-random` or `least-connections`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::WeightedRandom,
+            "weighted-random",
+            "at random, by `weight`",
+        ),
+        (
+            Self::LeastConnections,
+            "least-connections",
+            "of two that are drawn by `weight`, the one with fewer open connections of this host for its weight",
+        ),
+    ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        let plain = word.to_ascii_lowercase().replace(['-', '_'], "");
+        Some(match plain.as_str() {
+            "random" | "roundrobin" | "staticrr" | "rr" | "wrr" => {
+                "`weighted-random` spreads connections as evenly, by `weight`"
+            }
+            "leastconn" | "leastrequest" | "leasttime" | "lc" | "wlc" => {
+                "`least-connections` counts the open connections of this host"
+            }
+            "strict" | "failover" => "that is a `policy`: it says which endpoints are near enough",
             _ => return None,
         })
     }

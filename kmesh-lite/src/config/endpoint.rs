@@ -5,8 +5,8 @@ use super::health::HealthField;
 use super::port::OwnPortsText;
 use super::read::{At, DocumentReader, Field, NAME, Read, Value, Wrong, text};
 use super::scalar::{
-    ADDRESS_PATTERN, Address, DnsName, ENDPOINT_ADDRESS_PATTERN, EndpointAddress, Flag, Label,
-    LocalityPart, LocalityPath, LocalityRef, NameText, PortNumber, Weight, address,
+    ADDRESS_PATTERN, Address, Connections, DnsName, ENDPOINT_ADDRESS_PATTERN, EndpointAddress,
+    Flag, Label, LocalityPart, LocalityPath, LocalityRef, NameText, PortNumber, Weight, address,
     endpoint_address,
 };
 use super::suggest::quote;
@@ -54,6 +54,10 @@ text! {
         health: Option<HealthField>,
         /// What the operator wants of it. Default: `ready`.
         state: Option<Choice<OperatorState>>,
+        /// How many connections of this host to it may be open in this service, counted exactly. At the limit
+        /// another endpoint of the same priority is picked, then one of the next priority if the policy is
+        /// `failover`; if none has room, the connect is refused (ECONNREFUSED). Default: any number.
+        max_connections: Option<Connections>,
     }
 }
 
@@ -81,6 +85,9 @@ text! {
         health: Option<HealthField>,
         /// What the operator wants of it in all services. Default: `ready`.
         state: Option<Choice<OperatorState>>,
+        /// How many connections of this host to it may be open in each service that does not say otherwise. Each
+        /// service counts its own. Default: any number.
+        max_connections: Option<Connections>,
         /// An entry of `[waypoints]`: connections to this address go there first, whether a service
         /// chose it or a program asked for it. Not for a DNS name.
         waypoint: Option<At<NameText>>,

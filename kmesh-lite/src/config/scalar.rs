@@ -692,6 +692,10 @@ integers! {
     Count: "an integer from 1 to 1000", 1, 1000;
     /// By how much something differs, in percent.
     Spread: "an integer from 0 to 50", 0, 50;
+    /// Connections that may be open.
+    Connections: "an integer from 1 to 4294967295", 1, u32::MAX;
+    /// Connects a second.
+    ConnectRate: "an integer from 1 to 1000000", 1, 1_000_000;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

@@ -9,10 +9,10 @@ use super::health::{HealthField, HealthText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    CgroupText, Cidr, DurationText, Flag, Hostname, Label, Limit, LineRate, LocalityRef,
-    LogTargetText, NameText, Overprovision, Share, SocketText,
+    CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag, Hostname, Label, Limit,
+    LineRate, LocalityRef, LogTargetText, NameText, Overprovision, Share, SocketText,
 };
-use crate::model::{Header, OnAllDown, OnRemove, Policy, Scope};
+use crate::model::{Balance, Header, OnAllDown, OnRemove, Policy, Scope};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -207,8 +207,17 @@ text! {
         /// Ports that programs connect to, with the endpoints' port after a colon if it differs.
         /// Other ports of a virtual address refuse connections.
         ports: Required<List<PortText>>,
-        /// How an endpoint is picked. Default: `random`.
+        /// Which endpoints may be picked. Default: `random`.
         policy: Option<At<Choice<Policy>>>,
+        /// How one of them is picked. Default: `weighted-random`.
+        balance: Option<At<Choice<Balance>>>,
+        /// How many connections of this host to the service may be open, counted exactly. One more is refused
+        /// (ECONNREFUSED). A connection is open from connect() until TCP is done with it; without `[accounting]`,
+        /// until its socket is closed. Default: any number.
+        max_connections: Option<Connections>,
+        /// How many connects to the service this host may make a second: others are refused (ECONNREFUSED). Those of
+        /// one second may be saved up. Default: any number.
+        connects_per_second: Option<ConnectRate>,
         /// What makes an endpoint near: scopes that are compared with this host, the most
         /// important first. Its priority is the number of scopes minus that of leading matches; 0
         /// is nearest. Two unknown values match. Default, as in Istio: `["network", "region",

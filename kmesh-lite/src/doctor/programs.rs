@@ -64,7 +64,7 @@ fn loaded(abilities: Abilities) -> Finding {
             "without bpf_skc_to_mptcp_sock: a Multipath TCP socket on its way to a waypoint with a header is closed, not refused",
         ),
         (!table_connections).then_some(
-            "without atomic cmpxchg: connects cost more, and connections are not listed",
+            "without atomic cmpxchg: connects cost more, connections are not listed, and neither `max_connections` nor `connects_per_second` is held",
         ),
         (table_connections && !see_living).then_some(
             "without bpf_iter_task_file: bytes are counted when a connection ends, not as it goes",

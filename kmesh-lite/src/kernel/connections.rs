@@ -86,6 +86,49 @@ impl ConnectionTable {
         })
     }
 
+    /// Notes at each living connection that it is one of the open ones of what `counted` says of it, as far as it is
+    /// not yet. `count` is told before, and once more with `false` where nothing came of it: the connection has ended
+    /// meanwhile.
+    pub fn adopt(
+        &self,
+        counted: impl Fn(&Connection) -> Stage,
+        mut count: impl FnMut(&Connection, Stage, bool) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let rows: Rows<Connection> = Rows::map(self.connections.as_fd(), self.count * PLACES)?;
+        let buckets: Rows<Bucket> = Rows::map(self.buckets.as_fd(), self.count)?;
+        for index in 0..self.count {
+            let cookies = buckets.get(index)?.cookies;
+            for place in (0..PLACES as usize).filter(|place| cookies[*place] != 0) {
+                let row = rows.place(index * PLACES + place as u32)?;
+                // SAFETY: inside the mapping; no reference is made. The word is aligned, and programs change it by
+                // single instructions.
+                let word = unsafe { AtomicU64::from_ptr(addr_of_mut!((*row).owner).cast()) };
+                for _ in 0..LOOKS {
+                    let there = word.load(Ordering::SeqCst);
+                    let connection = rows.get(index * PLACES + place as u32)?;
+                    let stage = Connection::stage_of_word(there);
+                    let is_its_own = connection.owner == cookies[place] as u32;
+                    if !is_its_own || !is_open(stage) {
+                        break;
+                    }
+                    let more = counted(&connection).without(stage);
+                    if more == Stage::default() {
+                        break;
+                    }
+                    count(&connection, more, true)?;
+                    let noted = there | Connection::stage_in_word(more);
+                    let swapped =
+                        word.compare_exchange(there, noted, Ordering::SeqCst, Ordering::SeqCst);
+                    if swapped.is_ok() {
+                        break;
+                    }
+                    count(&connection, more, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// All connections in the table. It is mapped for this call only: what is looked at counts as memory
     /// of this process.
     pub fn list(&self) -> io::Result<Vec<Living>> {
@@ -102,6 +145,11 @@ impl ConnectionTable {
         }
         Ok(found)
     }
+}
+
+/// Whether a connection is neither over nor about to be forgotten.
+fn is_open(stage: Stage) -> bool {
+    !stage.has(Stage::CLOSED) && (!stage.has(Stage::RELEASED) || stage.has(Stage::FOLLOWED))
 }
 
 /// A table that is mapped, to set and take back stages of connections that were listed.
@@ -212,7 +260,7 @@ fn settled(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kmesh_lite_common::{Address, Port, Protocol, Stage};
+    use kmesh_lite_common::{Address, Port, Protocol};
     use std::cell::Cell;
     use std::net::{IpAddr, Ipv4Addr};
 

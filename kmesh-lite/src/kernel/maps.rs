@@ -14,16 +14,21 @@ use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::Counts;
 use super::destroy::{self, Ended};
 use super::fault;
+use super::open::OpenTable;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
 use crate::health::Fates;
 use crate::maps::{Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Shape, Targets, each, for_each_table, on_table};
+use crate::tables::{
+    Actual, Declared, Each, Shape, Tables, Targets, each, for_each_table, on_table,
+};
 use aya::maps::{HashMap, MapData, MapError};
-use kmesh_lite_common::{Caller, Endpoint, EndpointId, Settings, Slot};
-use std::collections::BTreeMap;
+use kmesh_lite_common::{
+    Caller, Connection, Endpoint, EndpointId, ServiceId, Settings, Slot, Stage,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// All tables that plans write to.
@@ -40,6 +45,8 @@ pub struct KernelMaps {
     pub readers: Readers,
     /// None where the kernel cannot have it.
     pub connections: Option<ConnectionTable>,
+    /// None without that.
+    pub open: Option<OpenTable>,
     /// None of maps that are only looked at.
     pub traffic: Option<TrafficMaps>,
     /// What connections are to forget when the plan is over.
@@ -126,12 +133,18 @@ impl KernelMaps {
         if let Some(connections) = &self.connections {
             connections.forget(gone)?;
         }
-        let Some(traffic) = &mut self.traffic else {
-            return Ok(());
-        };
-        // A program may be adding up a connection that it looked at before.
+        if let Some(open) = &mut self.open {
+            open.disown(gone)?;
+        }
+        // A program may be adding up a connection that it looked at before, or counting it no more.
         bpf::grace_period()?;
-        traffic.forget(gone)
+        if let Some(open) = &mut self.open {
+            open.reset(gone)?;
+        }
+        match &mut self.traffic {
+            Some(traffic) => traffic.forget(gone),
+            None => Ok(()),
+        }
     }
 
     /// Sets the bits of all addresses that have a key, at any time: no bit too many misleads anybody.
@@ -150,6 +163,40 @@ impl KernelMaps {
             }
         }
         Ok(missing)
+    }
+
+    /// Counts the connections that are open to these services of `tables`, which begin to count: those that began
+    /// before do not say so yet.
+    pub fn adopt(&self, services: &BTreeSet<ServiceId>, tables: &Tables) -> io::Result<()> {
+        let (Some(connections), Some(open)) = (&self.connections, &self.open) else {
+            return Ok(());
+        };
+        // Who decided by the tables before has noted the connection.
+        bpf::grace_period()?;
+        let counted = |connection: &Connection| {
+            let service = connection.service.filter(|id| services.contains(id));
+            let Some(row) = service.and_then(|id| tables.rows.services.get(&id)) else {
+                return Stage::default();
+            };
+            let backend = connection
+                .backend
+                .and_then(|id| tables.rows.backends.get(&id));
+            let behind = backend.is_some_and(|backend| backend.waypoint.is_some());
+            // What a waypoint passes on is counted of the client.
+            let passed_on = |by_waypoint: bool| by_waypoint && connection.waypoint.is_none();
+            let mut stage = Stage::default();
+            if connection.endpoint.is_some() && !passed_on(behind) {
+                stage = stage.with(Stage::AT_ENDPOINT);
+            }
+            if !passed_on(row.waypoint.is_some()) {
+                stage = stage.with(Stage::AT_SERVICE);
+            }
+            stage
+        };
+        let counting = open.counting()?;
+        connections.adopt(counted, |connection, stage, one_more| {
+            counting.count(connection, stage, one_more)
+        })
     }
 
     /// The room in these tables.

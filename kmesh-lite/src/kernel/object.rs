@@ -21,6 +21,7 @@ use super::connections::ConnectionTable;
 use super::counters::Counts;
 use super::maps::{KernelMaps, Readers};
 use super::moments::Moments;
+use super::open::OpenTable;
 use super::sweep::Sweep;
 use super::traffic::TrafficMaps;
 use crate::hooks::HOOKS;
@@ -31,7 +32,7 @@ use aya::programs::{Program, ProgramError, ProgramInfo};
 use by_name::{absent_map, fds, map_error};
 use kmesh_lite_common::{SINK, Settings};
 use load::{OBJECT, load_what_works, undisturbed};
-use names::{EVENTS, MOMENTS, MOMENTS_LOST, PENDING};
+use names::{ENDPOINT_OPEN, EVENTS, MOMENTS, MOMENTS_LOST, PENDING, SERVICE_OPEN};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -90,17 +91,29 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads everything, with this room in tables that are not there yet.
-    pub fn load(room: &Limits, settings: Settings, reuse: Reuse<'_>) -> Result<Self, LoadError> {
+    /// Loads everything, with this room in tables that are not there yet. Open connections are counted of all that
+    /// there may be within `limits`.
+    pub fn load(
+        room: &Limits,
+        limits: &Limits,
+        settings: Settings,
+        reuse: Reuse<'_>,
+    ) -> Result<Self, LoadError> {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, reuse))?;
+        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, limits, reuse))?;
         let mut object = Self::open(ebpf, maps, abilities)?;
         if abilities.table_connections {
             let (buckets, rows) = (object.socket_map(BUCKETS)?, object.socket_map(CONNECTIONS)?);
             let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
             object.maps.connections = Some(table);
+            let (endpoints, services) = (
+                object.socket_map(ENDPOINT_OPEN)?,
+                object.socket_map(SERVICE_OPEN)?,
+            );
+            let open = OpenTable::new(endpoints, services).map_err(map_error(ENDPOINT_OPEN))?;
+            object.maps.open = Some(open);
         }
         object.maps.traffic = Some(TrafficMaps::new(
             object.socket_map(TRAFFIC)?,

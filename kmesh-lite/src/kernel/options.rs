@@ -1,6 +1,7 @@
 //! What the kernel side is told that does not come from the mesh.
 
 use super::store::{Group, NoStore, Store};
+use crate::model::Limits;
 use kmesh_lite_common::{Interest, Label, Settings};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +16,8 @@ pub struct KernelOptions {
     pub agent: Option<u32>,
     /// Tells the tables of several daemons on a host apart.
     pub instance: u64,
+    /// What there may be of everything: of so much can open connections be counted.
+    pub limits: Limits,
     /// Links and maps are kept here beyond this process.
     pub store: Arc<dyn Store>,
     /// Which moments of connections are told.
@@ -27,6 +30,7 @@ impl Default for KernelOptions {
             daemon: None,
             agent: None,
             instance: 0,
+            limits: Limits::default(),
             store: Arc::new(NoStore),
             interest: Interest::default(),
         }

@@ -81,7 +81,13 @@ impl Port for Kernel {
             tables: None,
             sockets: Some(self.object.sockets()),
         };
-        Ok(Object::load(&room, self.options.settings(), reuse)?)
+        let options = &self.options;
+        Ok(Object::load(
+            &room,
+            &options.limits,
+            options.settings(),
+            reuse,
+        )?)
     }
 
     fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {

@@ -19,7 +19,12 @@ use std::path::{Path, PathBuf};
 pub fn probe() -> Result<Abilities, LoadError> {
     // Without a label nobody takes these tables for a daemon's.
     let next_to_nothing = Limits::each(|_| 1, 1);
-    let object = Object::load(&next_to_nothing, Settings::default(), Reuse::default())?;
+    let object = Object::load(
+        &next_to_nothing,
+        &next_to_nothing,
+        Settings::default(),
+        Reuse::default(),
+    )?;
     Ok(object.abilities)
 }
 

@@ -4,13 +4,15 @@
 use super::{Contents, Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
-use crate::tables::{Actual, Declared, Each, Key, Noun, Shape, each, on_key, on_row, on_table};
+use crate::tables::{
+    Actual, Declared, Each, Key, Noun, OpenConnections, Shape, each, on_key, on_row, on_table,
+};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey,
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
     Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::Lookup;
-use std::cell::Cell;
+use kmesh_lite_ebpf::{Lookup, Seats};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Tables in memory, which can also be looked up in as the programs do.
@@ -23,6 +25,8 @@ pub struct Memory {
     pub callers: BTreeMap<u64, Caller>,
     /// The caller, in lookups.
     pub caller: Cell<Option<Caller>>,
+    /// Connections that lookups have counted.
+    pub open: RefCell<OpenConnections>,
     /// State of the generator behind [`Lookup::random`].
     pub random: Cell<u64>,
 }
@@ -65,11 +69,6 @@ impl Memory {
     fn row<'a, T: RowType>(&self, slots: &'a BTreeMap<u32, Slot<T>>, index: u32) -> Option<&'a T> {
         // SAFETY: borrowed for as long as the answer.
         unsafe { Slot::read(slots.get(&index)?, self.settings.generation) }
-    }
-
-    /// A service, which no connect looks up.
-    pub fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.row(&self.tables.services.slots, id.index())
     }
 
     fn free(&mut self, table: Table, index: u32) {
@@ -197,6 +196,43 @@ impl Maps for Memory {
     }
 }
 
+/// Counts another one, if it fits.
+fn take(count: &mut u32, limit: u32) -> bool {
+    let fits = limit == 0 || *count < limit;
+    *count += u32::from(fits);
+    fits
+}
+
+impl Seats for Memory {
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.row(&self.tables.services.slots, id.index())
+    }
+
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        self.endpoints.get(&index)
+    }
+
+    fn open(&self, id: EndpointId) -> u32 {
+        self.open.borrow().endpoint(id)
+    }
+
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        take(
+            self.open.borrow_mut().endpoints.entry(id).or_default(),
+            limit,
+        )
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood, 2014): tests want the same draws every time.
+    fn random(&self) -> u32 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 32) as u32
+    }
+}
+
 impl Lookup for Memory {
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let table = &self.tables.addresses;
@@ -208,10 +244,6 @@ impl Lookup for Memory {
         self.row(&table.slots, table.ids.get(key)?.index())
     }
 
-    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        self.endpoints.get(&index)
-    }
-
     fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.row(&self.tables.backends.slots, id.index())
     }
@@ -220,16 +252,29 @@ impl Lookup for Memory {
         self.row(&self.tables.waypoints.slots, id.index())
     }
 
-    fn caller(&self) -> Caller {
-        self.caller.get().unwrap_or(Caller::Ordinary)
+    fn leave(&self, endpoint: Option<EndpointId>, service: Option<ServiceId>) {
+        let open = &mut *self.open.borrow_mut();
+        if let Some(id) = endpoint {
+            *open.endpoints.entry(id).or_default() -= 1;
+        }
+        if let Some(id) = service {
+            *open.services.entry(id).or_default() -= 1;
+        }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, 2014): tests want the same draws every time.
-    fn random(&self) -> u32 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 32) as u32
+    fn take_service(&self, id: ServiceId, limit: u32) -> bool {
+        take(
+            self.open.borrow_mut().services.entry(id).or_default(),
+            limit,
+        )
+    }
+
+    /// No time passes here.
+    fn is_due(&self, _: ServiceId, _: u32) -> bool {
+        true
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller.get().unwrap_or(Caller::Ordinary)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Check, OfName, OperatorState, Place, PortMapping, Protocol};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// An endpoint; its priority follows from its place, the host's and the service's preference.
@@ -16,6 +17,8 @@ pub struct Endpoint {
     pub place: Arc<Place>,
     /// Share of new connections relative to the others at its priority; 0 for none.
     pub weight: u32,
+    /// How many connections of this host to it may be open in its service.
+    pub max_connections: Option<NonZeroU32>,
     /// How it is checked, if it is. Shared by many.
     pub check: Option<Arc<Check>>,
     pub state: OperatorState,

@@ -1,8 +1,10 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope};
+use super::{Balance, Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope};
+use kmesh_lite_common::Picking;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A service. Lists are sorted and without repetition, so that the order of a file cannot matter.
@@ -12,6 +14,10 @@ pub struct Service {
     pub hostnames: Vec<String>,
     pub ports: Vec<PortMapping>,
     pub policy: Policy,
+    pub balance: Balance,
+    /// How many connections of this host to the service may be open.
+    pub max_connections: Option<NonZeroU32>,
+    pub connects_per_second: Option<NonZeroU32>,
     /// Empty under `random`.
     pub prefer: Vec<Scope>,
     pub waypoint: Option<Name>,
@@ -78,6 +84,21 @@ impl Service {
             columns.of_port.push(column);
         }
         columns
+    }
+
+    /// How an endpoint is picked. Connections are counted where something depends on how many are open.
+    pub fn picking(&self) -> Picking {
+        let mut endpoints = self.endpoints.iter();
+        let counts = self.balance == Balance::LeastConnections
+            || self.max_connections.is_some()
+            || endpoints.any(|endpoint| endpoint.max_connections.is_some());
+        let number = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
+        Picking::new(
+            self.balance,
+            counts,
+            number(self.max_connections),
+            number(self.connects_per_second),
+        )
     }
 
     /// Each port with its column.

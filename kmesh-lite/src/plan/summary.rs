@@ -1,7 +1,7 @@
 //! A change in words.
 
 use super::differing;
-use crate::tables::{Listed, Tables, filled, own_ports, title};
+use crate::tables::{Listed, Tables, filled, own_ports, picking_words, title};
 use kmesh_lite_common::{BackendId, Frontend, Name, Service, ServiceId, Speaker, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -83,11 +83,36 @@ struct View<'a>(&'a Tables);
 #[derive(PartialEq)]
 struct ServiceWords {
     policy: &'static str,
+    picking: String,
     waypoint: Option<String>,
     /// `address:port/protocol` to target port.
     frontends: BTreeMap<String, u16>,
-    /// By address and own ports: priority and weight. Endpoints of weight 0 have no priority.
-    endpoints: BTreeMap<String, (Option<usize>, u32)>,
+    /// By address and own ports.
+    endpoints: BTreeMap<String, EndpointWords>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct EndpointWords {
+    /// None if it takes no connections.
+    priority: Option<usize>,
+    weight: u32,
+    /// 0 for any number.
+    max_connections: u32,
+}
+
+impl std::fmt::Display for EndpointWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let weight = self.weight;
+        match self.priority {
+            Some(priority) => write!(f, " at priority {priority}, weight {weight}")?,
+            None if weight > 0 => write!(f, ", weight {weight}, unusable")?,
+            None => write!(f, ", weight {weight}")?,
+        }
+        match self.max_connections {
+            0 => Ok(()),
+            limit => write!(f, ", at most {limit} connections"),
+        }
+    }
 }
 
 impl View<'_> {
@@ -148,23 +173,29 @@ impl View<'_> {
         };
         ServiceWords {
             policy: row.policy.as_str(),
+            picking: picking_words(&row.picking),
             waypoint: row.waypoint.and_then(|id| self.waypoint_name(id)),
             frontends: frontends.iter().map(frontend).collect(),
             endpoints: self.endpoints(row, frontends),
         }
     }
 
-    fn endpoints(
-        &self,
-        row: &Service,
-        frontends: &[&Frontend],
-    ) -> BTreeMap<String, (Option<usize>, u32)> {
+    fn endpoints(&self, row: &Service, frontends: &[&Frontend]) -> BTreeMap<String, EndpointWords> {
+        let words = |priority, listed: &Listed| EndpointWords {
+            priority,
+            weight: listed.weight,
+            max_connections: if row.picking.counts() {
+                listed.limit
+            } else {
+                0
+            },
+        };
         let ranges = filled(&row.v4).chain(filled(&row.v6));
         let ranges = ranges.map(|(priority, range)| (Some(priority), range));
         ranges
             .chain([(None, &row.drained)])
             .flat_map(|(priority, range)| self.0.listed(range).map(move |it| (priority, it)))
-            .map(|(priority, it)| (self.endpoint(&it, frontends), (priority, it.weight)))
+            .map(|(priority, it)| (self.endpoint(&it, frontends), words(priority, &it)))
             .collect()
     }
 
@@ -203,6 +234,9 @@ impl ServiceWords {
         if self.policy != new.policy {
             changes.push(format!("policy {} becomes {}", self.policy, new.policy));
         }
+        if self.picking != new.picking {
+            changes.push(format!("{} becomes {}", self.picking, new.picking));
+        }
         if self.waypoint != new.waypoint {
             let name = |waypoint: &Option<String>| {
                 waypoint.clone().unwrap_or_else(|| "no waypoint".to_owned())
@@ -214,11 +248,7 @@ impl ServiceWords {
             ));
         }
         let frontend = |key: &String, target: &u16| format!("frontend {key} to port {target}");
-        let endpoint = |key: &String, (priority, weight): &(Option<usize>, u32)| match priority {
-            Some(priority) => format!("endpoint {key} at priority {priority}, weight {weight}"),
-            None if *weight > 0 => format!("endpoint {key}, weight {weight}, unusable"),
-            None => format!("endpoint {key}, weight {weight}"),
-        };
+        let endpoint = |key: &String, words: &EndpointWords| format!("endpoint {key}{words}");
         entries(&self.frontends, &new.frontends, frontend, &mut changes);
         entries(&self.endpoints, &new.endpoints, endpoint, &mut changes);
         changes

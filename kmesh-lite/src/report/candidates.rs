@@ -60,40 +60,54 @@ impl<'a> Choice<'a> {
     /// Endpoints that the connect cannot end at, each with the reason.
     pub fn left_out(
         &self,
-        tables: &Tables,
+        snapshot: &Snapshot,
         connect: &Connect,
         why_down: WhyDown<'_>,
     ) -> Vec<LeftOut> {
+        let tables = &snapshot.tables;
         // The waypoint chooses, and we do not know by what.
         if self.service.waypoint.is_some() {
             return Vec::new();
         }
         let mut left_out = Vec::new();
         let mut add =
-            |range: &Range, why: &dyn Fn(&Listed) -> String, of_family: Option<Family>| {
+            |range: &Range, why: &dyn Fn(&Listed) -> Option<String>, of_family: Option<Family>| {
                 for listed in tables.listed(range) {
                     let Some(target) = self.target(tables, &listed) else {
                         continue;
+                    };
+                    let why = if is_full(snapshot, self.service, &listed) {
+                        full(snapshot, &listed)
+                    } else {
+                        match why(&listed) {
+                            Some(why) => why,
+                            None => continue,
+                        }
                     };
                     if of_family.is_none_or(|family| family == Family::from(target.ip())) {
                         left_out.push(LeftOut {
                             endpoint: target.to_string(),
                             dns: None,
-                            why: why(&listed),
+                            why,
                         });
                     }
                 }
             };
         let used = self.drawn.map(|(priority, _)| priority);
         for (priority, range) in filled(ranges(self.service, connect)) {
-            if Some(priority) != used {
+            if Some(priority) == used {
+                add(range, &|_| None, None);
+            } else {
                 let why = match self.service.policy {
+                    Policy::Failover if self.service.picking.counts() => format!(
+                        "priority {priority}: only while no endpoint with room is nearer than that"
+                    ),
                     Policy::Failover => {
                         format!("priority {priority}: only while no endpoint is nearer than that")
                     }
                     policy => format!("priority {priority}: the policy {policy} allows 0 only"),
                 };
-                add(range, &|_| why.clone(), None);
+                add(range, &|_| Some(why.clone()), None);
             }
         }
         let (other, family, why) = match connect.address.family() {
@@ -110,14 +124,14 @@ impl<'a> Choice<'a> {
         };
         if self.service.v4 != self.service.v6 {
             for (_, range) in filled(other) {
-                add(range, &|_| why.to_owned(), Some(family));
+                add(range, &|_| Some(why.to_owned()), Some(family));
             }
         }
         let service = self.service.name.to_string();
         let why = |listed: &Listed| {
             let address = tables.address(listed);
             let known = address.and_then(|address| why_down(&service, address, &listed.ports));
-            known.unwrap_or_else(|| takes_none(listed))
+            Some(known.unwrap_or_else(|| takes_none(listed)))
         };
         add(&self.service.drained, &why, None);
         left_out
@@ -152,9 +166,16 @@ pub fn candidates(
             weight: 1,
             share: 1.0,
             connects: choice.map(|it| counters.service(it.id)),
+            open: None,
+            max_connections: None,
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
+    let counts = choice.service.picking.counts();
+    let has_room = |listed: &Listed| !is_full(snapshot, choice.service, listed);
+    // Those that have no room leave their share to the others.
+    let weights = tables.listed(range).filter(has_room);
+    let total: f64 = weights.map(|listed| f64::from(listed.weight)).sum();
     let candidate = |listed: Listed| {
         let backend = tables.rows.backends.get(&listed.backend?)?;
         Some(Candidate {
@@ -162,12 +183,39 @@ pub fn candidates(
             dns: None,
             priority,
             weight: listed.weight,
-            share: f64::from(listed.weight) / f64::from(range.total),
+            share: f64::from(listed.weight) / total,
             connects: listed.id.map(|id| counters.endpoint(id)),
+            open: listed
+                .id
+                .filter(|_| counts)
+                .map(|id| counters.open.endpoint(id)),
+            max_connections: limit(choice.service, &listed),
             waypoint: backend.waypoint.map(|id| name(tables, id)),
         })
     };
-    tables.listed(range).filter_map(candidate).collect()
+    let listed = tables.listed(range).filter(has_room);
+    listed.filter_map(candidate).collect()
+}
+
+/// Whether an endpoint has as many connections as it may have.
+fn is_full(snapshot: &Snapshot, service: &Service, listed: &Listed) -> bool {
+    let limit = limit(service, listed).zip(listed.id);
+    limit.is_some_and(|(limit, id)| snapshot.counters.open.endpoint(id) >= limit)
+}
+
+/// How many connections to an endpoint may be open.
+fn limit(service: &Service, listed: &Listed) -> Option<u32> {
+    let limit = Some(listed.limit).filter(|limit| *limit != 0);
+    limit.filter(|_| service.picking.counts())
+}
+
+/// The same in words.
+fn full(snapshot: &Snapshot, listed: &Listed) -> String {
+    let open = listed
+        .id
+        .map_or(0, |id| snapshot.counters.open.endpoint(id));
+    let limit = listed.limit;
+    format!("it has {open} open connections, of {limit} that it may have")
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use crate::api::Row;
 use crate::model::Table;
-use crate::tables::{Actual, Declared, Field, Fields, Noun, Tables, for_each_table};
+use crate::tables::{Actual, Declared, Field, Fields, Noun, Tables, for_each_table, ranges};
 use kmesh_lite_common::{BackendId, LAYOUT_VERSION, Port};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Writes every table as JSON, a row a line: rows stand before those that they refer to. Only one row
@@ -72,20 +73,46 @@ fn value(tables: &Tables, field: Field) -> Value {
 fn endpoints(tables: &Tables) -> impl Iterator<Item = Value> {
     let address = |id: Option<BackendId>| tables.name(Table::Backends, id?.index());
     let port = |port: Port| Some(port.get()).filter(|port| *port != 0);
+    let counted = seats(tables);
     tables.endpoints.iter().flat_map(move |(first, rows)| {
-        (*first..).zip(rows.iter()).map(move |(index, row)| {
-            json!({
-                "row": index,
-                "backend": address(row.own.backend),
-                "port": port(row.own.port),
-                "counter": row.own.endpoint.map(|id| id.index() + 1),
-                "weight": row.weight,
-                "keep": row.keep,
-                "alias": address(row.alias.backend),
-                "alias_port": port(row.alias.port),
+        let count = counted.get(first).copied();
+        (*first..)
+            .zip(rows.iter())
+            .enumerate()
+            .map(move |(at, (index, row))| {
+                let (mut alias, mut limit) = (row.alias, None);
+                if let Some(count) = count {
+                    let seat = row.as_seat();
+                    // The number of a row of the same column.
+                    let column = at - at % count.max(1) as usize;
+                    let there = rows.get(column + seat.alias as usize);
+                    alias = there.map_or(row.own, |row| row.own);
+                    limit = Some(seat.limit).filter(|limit| *limit != 0);
+                }
+                let mut fields = json!({
+                    "row": index,
+                    "backend": address(row.own.backend),
+                    "port": port(row.own.port),
+                    "counter": row.own.endpoint.map(|id| id.index() + 1),
+                    "weight": row.weight,
+                    "keep": row.keep,
+                    "alias": address(alias.backend),
+                    "alias_port": port(alias.port),
+                });
+                if let Some(limit) = limit {
+                    fields["max_connections"] = limit.into();
+                }
+                fields
             })
-        })
     })
+}
+
+/// The ranges of services whose connections are counted, by their first rows, with the number of rows in a column.
+fn seats(tables: &Tables) -> BTreeMap<u32, u32> {
+    let services = tables.rows.services.values();
+    let counted = services.filter(|row| row.picking.counts());
+    let ranges = counted.flat_map(ranges);
+    ranges.map(|range| (range.first, range.count)).collect()
 }
 
 fn callers(tables: &Tables) -> impl Iterator<Item = Value> {

@@ -6,8 +6,8 @@ use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
 use crate::kernel::Snapshot;
 use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
-    AddressRow, Backend, Endpoint, Family, Frontend, PRIORITIES, Port, Protocol, Range, Service,
-    ServiceId, Waypoint, WaypointId,
+    AddressRow, Backend, Balance, Endpoint, Family, Frontend, PRIORITIES, Port, Protocol, Range,
+    Service, ServiceId, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
@@ -41,7 +41,13 @@ pub fn explain(
             left_out: Vec::new(),
         };
     }
-    let (verdict, found) = replay(tables, &connect, client.treatment(tables), 0);
+    let (verdict, found) = replay(
+        tables,
+        &connect,
+        client.treatment(tables),
+        0,
+        &snapshot.counters.open,
+    );
     let choice = Choice::of(&connect, &found);
     let candidates = candidates(snapshot, &verdict, choice.as_ref());
     let steps = found.iter().map(|found| step(snapshot, &connect, found));
@@ -60,7 +66,7 @@ pub fn explain(
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
         left_out: choice.map_or_else(Vec::new, |choice| {
-            choice.left_out(tables, &connect, why_down)
+            choice.left_out(snapshot, &connect, why_down)
         }),
     }
 }
@@ -105,6 +111,15 @@ pub const fn refusal(reason: Refuse) -> &'static str {
         Refuse::NoMemory => "refused with ENOMEM",
         Refuse::Header => {
             "refused with EOPNOTSUPP: the waypoint has to learn the original destination, which only TCP can tell it"
+        }
+        Refuse::ServiceFull => {
+            "refused with ECONNREFUSED: as many connections to the service are open as its `max_connections` allows"
+        }
+        Refuse::EndpointsFull => {
+            "refused with ECONNREFUSED: every endpoint that the policy allows has as many connections as its `max_connections` allows"
+        }
+        Refuse::TooFast => {
+            "refused with ECONNREFUSED: more connects a second than the `connects_per_second` of the service"
         }
     }
 }
@@ -193,6 +208,9 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
         return new("service", format!("service {id} does not exist"), json!({}));
     };
     let mut text = format!("policy {}", row.policy);
+    if row.picking.balance != Balance::default() {
+        text += &format!(", {}", row.picking.balance);
+    }
     match row.waypoint {
         Some(waypoint) => text += &format!(", waypoint {}", name(tables, waypoint)),
         None => {
@@ -213,11 +231,27 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
             );
         }
     }
-    let fields = json!({
+    if row.picking.max_connections != 0 {
+        text += &format!(
+            "; {} of {} connections open",
+            snapshot.counters.open.service(id),
+            row.picking.max_connections
+        );
+    }
+    if row.picking.connects_per_second() != 0 {
+        text += &format!(
+            "; at most {} connects a second",
+            row.picking.connects_per_second()
+        );
+    }
+    let mut fields = json!({
         "name": row.name.as_str(),
         "policy": row.policy.as_str(),
         "connects": snapshot.counters.service(id),
     });
+    if row.picking.counts() {
+        fields["open"] = snapshot.counters.open.service(id).into();
+    }
     new("service", text, fields)
 }
 

@@ -1,41 +1,77 @@
 //! Alias tables: rows for a weighted choice in constant time.
 
-use kmesh_lite_common::{Endpoint, Member};
+use kmesh_lite_common::{Endpoint, Member, Seat};
 
 /// Rows for `members`, in their order, and the sum of their weights. A member of weight 0 is never drawn.
-///
-/// M. D. Vose's construction in integers: with `n` members and total weight `t`, each row stands
-/// for `t` parts of the `n * t` there are. A member with fewer than `t` of its `n * weight` parts
-/// fills its own row with them and lets a member with more take the rest of it.
 pub fn rows(members: &[(Member, u32)]) -> (Vec<Endpoint>, u32) {
-    let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight)).sum();
-    let count = members.len() as u64;
-    let mut rows: Vec<Endpoint> = members
-        .iter()
-        .map(|&(member, weight)| Endpoint {
-            own: member,
-            alias: member,
+    let table = Table::of(members);
+    let rows = members.iter().zip(&table.parts);
+    let rows = rows.map(|(&(own, weight), part)| Endpoint {
+        own,
+        alias: members[part.alias].0,
+        keep: part.keep,
+        weight,
+    });
+    (rows.collect(), table.total)
+}
+
+/// The same where connections are counted, with a limit for each member.
+pub fn seats(members: &[(Member, u32)], limits: impl Iterator<Item = u32>) -> (Vec<Endpoint>, u32) {
+    let table = Table::of(members);
+    let rows = members.iter().zip(limits).zip(&table.parts);
+    let rows = rows.map(|((&(own, weight), limit), part)| {
+        Seat::new(own, limit, part.alias as u32, part.keep, weight).into()
+    });
+    (rows.collect(), table.total)
+}
+
+/// An alias table by the numbers of its members.
+struct Table {
+    parts: Vec<Part>,
+    total: u32,
+}
+
+#[derive(Clone)]
+struct Part {
+    keep: u32,
+    alias: usize,
+}
+
+impl Table {
+    /// M. D. Vose's construction in integers: with `n` members and total weight `t`, each row stands
+    /// for `t` parts of the `n * t` there are. A member with fewer than `t` of its `n * weight` parts
+    /// fills its own row with them and lets a member with more take the rest of it.
+    fn of(members: &[(Member, u32)]) -> Self {
+        let total: u64 = members.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let count = members.len() as u64;
+        let own = |alias| Part {
             keep: total as u32,
-            weight,
-        })
-        .collect();
-    let mut parts: Vec<u64> = members
-        .iter()
-        .map(|(_, weight)| u64::from(*weight) * count)
-        .collect();
-    let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..members.len())
-        .rev()
-        .partition(|&index| parts[index] < total);
-    while let (Some(&donor), Some(poor)) = (large.last(), small.pop()) {
-        rows[poor].keep = parts[poor] as u32;
-        rows[poor].alias = rows[donor].own;
-        parts[donor] -= total - parts[poor];
-        if parts[donor] < total {
-            large.pop();
-            small.push(donor);
+            alias,
+        };
+        let mut rows: Vec<_> = (0..members.len()).map(own).collect();
+        let mut parts: Vec<u64> = members
+            .iter()
+            .map(|(_, weight)| u64::from(*weight) * count)
+            .collect();
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..members.len())
+            .rev()
+            .partition(|&index| parts[index] < total);
+        while let (Some(&donor), Some(poor)) = (large.last(), small.pop()) {
+            rows[poor] = Part {
+                keep: parts[poor] as u32,
+                alias: donor,
+            };
+            parts[donor] -= total - parts[poor];
+            if parts[donor] < total {
+                large.pop();
+                small.push(donor);
+            }
+        }
+        Self {
+            parts: rows,
+            total: total as u32,
         }
     }
-    (rows, total as u32)
 }
 
 #[cfg(test)]

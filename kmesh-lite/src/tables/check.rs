@@ -156,6 +156,7 @@ fn frontend(tables: &Tables, frontend: &Frontend) -> Result<(), Dangling> {
     }
     if frontend.in_use != in_use(service, key.address.family())
         || frontend.waypoint != service.waypoint
+        || frontend.picking != service.picking
     {
         return dangling(from(), "endpoints that are not those in use".to_owned());
     }

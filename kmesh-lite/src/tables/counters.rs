@@ -13,6 +13,24 @@ pub struct Counters {
     pub connects: Each<Connects>,
     /// Connects that a service sent to an endpoint, or to the waypoint of its backend.
     pub endpoints: BTreeMap<EndpointId, u64>,
+    pub open: OpenConnections,
+}
+
+/// Connections of this host that are open at the moment, of what they are counted of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenConnections {
+    pub services: BTreeMap<ServiceId, u32>,
+    pub endpoints: BTreeMap<EndpointId, u32>,
+}
+
+impl OpenConnections {
+    pub fn service(&self, id: ServiceId) -> u32 {
+        self.services.get(&id).copied().unwrap_or_default()
+    }
+
+    pub fn endpoint(&self, id: EndpointId) -> u32 {
+        self.endpoints.get(&id).copied().unwrap_or_default()
+    }
 }
 
 impl Counters {

@@ -12,6 +12,7 @@ use kmesh_lite_common::{
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// What an endpoint is known by, so that its counter stays its own.
@@ -29,6 +30,8 @@ pub struct Listed {
     pub backend: Option<BackendId>,
     pub id: Option<EndpointId>,
     pub weight: u32,
+    /// How many connections to it may be open, 0 for any number. Where the service counts none it says nothing.
+    pub limit: u32,
     /// Its own ports by column, 0 where it has none; empty if it has none at all.
     pub ports: Vec<Port>,
 }
@@ -68,6 +71,7 @@ impl Tables {
                 backend: row.own.backend,
                 id: row.own.endpoint,
                 weight: row.weight,
+                limit: row.as_seat().limit,
                 ports: key_ports(columns.map(|row| row.own.port)),
             }
         })
@@ -159,7 +163,17 @@ pub struct Placing {
     pub weight: u32,
     /// Of the weight, in percent.
     pub share: u8,
+    /// How many connections to it may be open; 0 for any number.
+    limit: u32,
     down: Option<Down>,
+}
+
+/// What the rows of the ranges of a service are like.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    pub columns: &'a Columns,
+    /// Whether connections are counted.
+    pub counts: bool,
 }
 
 impl Placing {
@@ -242,6 +256,7 @@ impl Builder<'_> {
             own_ports,
             weight: standing.weight.unwrap_or(endpoint.weight),
             share: standing.share,
+            limit: endpoint.max_connections.map_or(0, NonZeroU32::get),
             down: standing.down,
         }
     }
@@ -250,7 +265,7 @@ impl Builder<'_> {
     pub(super) fn range(
         &mut self,
         members: &[Placing],
-        columns: &Columns,
+        form: Form<'_>,
         old: Option<u32>,
         drained: bool,
     ) -> Range {
@@ -262,7 +277,7 @@ impl Builder<'_> {
             false => weights(members),
         };
         let (mut rows, mut total): (Vec<Endpoint>, u32) = (Vec::new(), 0);
-        for column in 0..columns.count() {
+        for column in 0..form.columns.count() {
             let of_column = members.iter().zip(&weights).map(|(it, weight)| {
                 let port = it.own_ports.get(column).copied().flatten();
                 let port = port.map(Port::new);
@@ -271,7 +286,13 @@ impl Builder<'_> {
                 (member, if drained { 0 } else { *weight })
             });
             let mut placed;
-            (placed, total) = alias::rows(&of_column.collect::<Vec<_>>());
+            let of_column: Vec<_> = of_column.collect();
+            if form.counts {
+                let limits = members.iter().map(|it| it.limit);
+                (placed, total) = alias::seats(&of_column, limits);
+            } else {
+                (placed, total) = alias::rows(&of_column);
+            }
             for (row, weight) in placed.iter_mut().zip(&weights) {
                 row.weight = *weight;
             }

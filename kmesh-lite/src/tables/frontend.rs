@@ -4,6 +4,7 @@ use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Frontends, Noun};
 use super::fields::{Field, Fields};
+use super::picking;
 use super::service::unranked;
 use crate::model::{Mesh, PortMapping, Table};
 use kmesh_lite_common::{Frontend, FrontendId, FrontendKey, Port, Service, ServiceId};
@@ -45,7 +46,8 @@ impl Noun for Frontends {
             (Some(waypoint), _) => write!(f, ", waypoint {waypoint}"),
             (None, _) if row.in_use.count == 0 => f.write_str(", no endpoint"),
             (None, first) => write!(f, ", [{first}..{}]", first + row.in_use.count),
-        }
+        }?;
+        picking::describe(&row.picking, f)
     }
 
     fn fields(row: &Frontend) -> Fields {
@@ -64,6 +66,9 @@ impl Noun for Frontends {
             ("waypoint", Field::Reference(waypoint)),
             ("in_use", Field::List(in_use.map(unranked).collect())),
         ]
+        .into_iter()
+        .chain(picking::fields(&row.picking))
+        .collect()
     }
 }
 
@@ -80,7 +85,15 @@ impl Builder<'_> {
         let id = FrontendId::from_index(self.ids.frontends.index(key)).expect(ID);
         let in_use = in_use(row, key.address.family());
         let target = Port::new(port.target);
-        let row = Frontend::new(key, service, row.waypoint, in_use, target, column);
+        let row = Frontend::new(
+            key,
+            service,
+            row.waypoint,
+            in_use,
+            target,
+            column,
+            row.picking,
+        );
         self.rows.frontends.insert(id, row);
     }
 }

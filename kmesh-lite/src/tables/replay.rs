@@ -1,11 +1,11 @@
 //! The decision over a copy of the tables, with a record of what it looked up.
 
-use super::Tables;
+use super::{OpenConnections, Tables};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, Frontend, FrontendKey, Service,
-    ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
+    Service, ServiceId, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Connect, Lookup, Verdict, decide};
+use kmesh_lite_ebpf::{Connect, Lookup, Seats, Verdict, decide};
 use std::cell::RefCell;
 
 /// What one lookup of the decision found, and the services that the frontends belong to.
@@ -21,17 +21,19 @@ pub enum LookedUp {
 }
 
 /// Decides `connect` as the programs would, for a caller of the given kind, with `draw` in place of
-/// every random number. Also gives each lookup in the order in which it was made.
+/// every random number, while so many connections are `open`. Also gives each lookup in the order in which it was made.
 pub fn replay(
     tables: &Tables,
     connect: &Connect,
     caller: Caller,
     draw: u32,
+    open: &OpenConnections,
 ) -> (Verdict, Vec<LookedUp>) {
     let replay = Replay {
         tables,
         caller,
         draw,
+        open,
         found: RefCell::default(),
     };
     let verdict = decide(&replay, connect);
@@ -42,12 +44,42 @@ struct Replay<'a> {
     tables: &'a Tables,
     caller: Caller,
     draw: u32,
+    open: &'a OpenConnections,
     found: RefCell<Vec<LookedUp>>,
 }
 
 impl Replay<'_> {
     fn record(&self, found: LookedUp) {
         self.found.borrow_mut().push(found);
+    }
+}
+
+impl Seats for Replay<'_> {
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.tables.rows.services.get(&id)
+    }
+
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        let range = self.tables.endpoints.range(..=index).next_back();
+        let row = range.and_then(|(first, rows)| rows.get((index - first) as usize));
+        // Of those that were looked at, the last one was taken.
+        let mut found = self.found.borrow_mut();
+        found.retain(|found| !matches!(found, LookedUp::Endpoint(..)));
+        found.push(LookedUp::Endpoint(index, row.copied()));
+        row
+    }
+
+    fn open(&self, id: EndpointId) -> u32 {
+        self.open.endpoint(id)
+    }
+
+    /// Nothing is counted: nobody connects.
+    fn take(&self, id: EndpointId, limit: u32) -> bool {
+        limit == 0 || self.open.endpoint(id) < limit
+    }
+
+    fn random(&self) -> u32 {
+        self.draw
     }
 }
 
@@ -79,13 +111,6 @@ impl Lookup for Replay<'_> {
         row
     }
 
-    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
-        let range = self.tables.endpoints.range(..=index).next_back();
-        let row = range.and_then(|(first, rows)| rows.get((index - first) as usize));
-        self.record(LookedUp::Endpoint(index, row.copied()));
-        row
-    }
-
     fn backend(&self, id: BackendId) -> Option<&Backend> {
         let row = self.tables.rows.backends.get(&id);
         self.record(LookedUp::Backend(id, row.copied()));
@@ -98,11 +123,17 @@ impl Lookup for Replay<'_> {
         row
     }
 
-    fn caller(&self) -> Caller {
-        self.caller
+    fn leave(&self, _: Option<EndpointId>, _: Option<ServiceId>) {}
+
+    fn take_service(&self, id: ServiceId, limit: u32) -> bool {
+        limit == 0 || self.open.service(id) < limit
     }
 
-    fn random(&self) -> u32 {
-        self.draw
+    fn is_due(&self, _: ServiceId, _: u32) -> bool {
+        true
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 }

@@ -3,12 +3,12 @@
 use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
-use super::endpoint::{Placing, length};
+use super::endpoint::{Form, Placing, length};
 use super::fields::{Field, Fields};
+use super::picking;
 use super::spread::{self, ByPriority};
 use crate::model::{
-    Columns, Endpoint, Family, Membership, Mesh, Name, Policy, Service, Table, priority,
-    standing_by,
+    Endpoint, Family, Membership, Mesh, Name, Policy, Service, Table, priority, standing_by,
 };
 use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
 use std::collections::BTreeSet;
@@ -56,9 +56,10 @@ impl Noun for Services {
             write!(f, ", drained {}", span(&row.drained, row.columns))?;
         }
         match row.columns {
-            1 => Ok(()),
-            columns => write!(f, ", {columns} columns"),
+            1 => {}
+            columns => write!(f, ", {columns} columns")?,
         }
+        picking::describe(&row.picking, f)
     }
 
     fn fields(row: &Self::Row) -> Fields {
@@ -76,6 +77,9 @@ impl Noun for Services {
             ("drained", Field::List(drained.map(unranked).collect())),
             ("columns", Field::Number(row.columns.into())),
         ]
+        .into_iter()
+        .chain(picking::fields(&row.picking))
+        .collect()
     }
 }
 
@@ -138,15 +142,20 @@ impl Builder<'_> {
             members.add(endpoint.address, priority, placing);
         }
         members.spread(service);
-        let v4 = self.priorities(&members.v4, &columns, old.map(|row| &row.v4));
+        let picking = service.picking();
+        let form = Form {
+            columns: &columns,
+            counts: picking.counts(),
+        };
+        let v4 = self.priorities(&members.v4, form, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
         let v6 = if members.has_v6 {
-            self.priorities(&members.v6, &columns, old.map(|row| &row.v6))
+            self.priorities(&members.v6, form, old.map(|row| &row.v6))
         } else {
             v4
         };
         let drained = old.map(|row| row.drained.first);
-        let drained = self.range(&members.drained, &columns, drained, true);
+        let drained = self.range(&members.drained, form, drained, true);
         let row = kmesh_lite_common::Service {
             name: row_name,
             policy: service.policy,
@@ -155,6 +164,7 @@ impl Builder<'_> {
             v4,
             v6,
             drained,
+            picking,
         };
         self.rows.services.insert(id, row);
         for vip in vips {
@@ -169,13 +179,13 @@ impl Builder<'_> {
     fn priorities(
         &mut self,
         members: &[Vec<Placing>; PRIORITIES],
-        columns: &Columns,
+        form: Form<'_>,
         old: Option<&[Range; PRIORITIES]>,
     ) -> [Range; PRIORITIES] {
         let mut ranges = [Range::default(); PRIORITIES];
         for (priority, members) in members.iter().enumerate() {
             let old = old.map(|old| old[priority].first);
-            ranges[priority] = self.range(members, columns, old, false);
+            ranges[priority] = self.range(members, form, old, false);
         }
         ranges
     }

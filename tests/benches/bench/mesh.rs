@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove, OperatorState, Place,
-    Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
+    Backend, Balance, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove, OperatorState,
+    Place, Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -104,6 +104,7 @@ fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
         ports: Vec::new(),
         place: place.clone(),
         weight: 1,
+        max_connections: None,
         check: None,
         state: OperatorState::Ready,
         of_name: None,
@@ -120,6 +121,9 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
             target,
         }],
         policy: Policy::Random,
+        balance: Balance::default(),
+        max_connections: None,
+        connects_per_second: None,
         prefer: Vec::new(),
         waypoint: None,
         on_remove: OnRemove::Keep,

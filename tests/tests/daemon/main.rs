@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod health;
 mod hitless;
+mod limits;
 mod mistakes;
 mod names;
 mod on_remove;

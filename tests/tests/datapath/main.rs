@@ -16,6 +16,7 @@ mod header_lost;
 mod header_sends;
 mod headers;
 mod kernel_tls;
+mod limits;
 mod loading;
 mod moments;
 mod native;

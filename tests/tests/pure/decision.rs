@@ -2,9 +2,9 @@
 
 use kmesh_lite::maps::{Maps, Memory};
 use kmesh_lite::model::{Caller, Facts, Mesh};
-use kmesh_lite::tables::replay;
+use kmesh_lite::tables::{OpenConnections, Tables, replay};
 use kmesh_lite_common::{Port, Protocol};
-use kmesh_lite_ebpf::{Connect, decide};
+use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
 use kmesh_lite_tests::answer::{Answer, answers, odds};
 use kmesh_lite_tests::chi::{chi_squared, critical};
 use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, parse, plain, universe};
@@ -50,10 +50,51 @@ proptest! {
         let tables = maps.read().unwrap().tables;
         for connect in connects(universe()) {
             for caller in Caller::ALL {
-                let (verdict, _) = replay(&tables, &connect, *caller, draw);
+                let (verdict, _) = replay(&tables, &connect, *caller, draw, &OpenConnections::default());
                 let allowed = reference::answers(&mesh, &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
+            }
+        }
+    }
+
+    /// While connections are open at random, a connect goes to an endpoint with room, of the nearest priority that
+    /// has one, and is refused where there is none.
+    #[test]
+    fn limits_are_held_whatever_is_open(
+        draft in draft(),
+        facts in facts(),
+        open in prop::collection::vec(0..4u32, 32),
+    ) {
+        let (mut maps, mesh) = filled(&draft.mesh(), &facts);
+        let tables = maps.read().unwrap().tables;
+        let now = open_at_random(&tables, &open);
+        for connect in connects(universe()) {
+            for caller in Caller::ALL {
+                let allowed = reference::with_open(&mesh, &facts, *caller, &connect, &|service, endpoint| {
+                    reference::open_of(&tables, &now, service, endpoint)
+                });
+                for draw in 0..12u32 {
+                    maps.caller.set(Some(*caller));
+                    maps.random.set(u64::from(draw));
+                    *maps.open.borrow_mut() = now.clone();
+                    let verdict = decide(&maps, &connect);
+                    let got = Answer::new(verdict, &maps);
+                    prop_assert!(allowed.contains(&got), "{caller} to {connect:?}: {got:?} instead of {allowed:?}");
+                    // Exactly what the connection is one of was counted.
+                    let counted = match verdict {
+                        Verdict::Redirect(to) => to,
+                        _ => {
+                            prop_assert_eq!(total(&maps.open.borrow()), total(&now));
+                            continue;
+                        }
+                    };
+                    let taken = [Taken::ENDPOINT, Taken::SERVICE].map(|bit| u32::from(counted.taken.has(bit)));
+                    let [endpoints, services] = total(&maps.open.borrow());
+                    prop_assert_eq!([endpoints, services], [total(&now)[0] + taken[0], total(&now)[1] + taken[1]]);
+                    give_back(&maps, &counted.chosen, counted.taken);
+                    prop_assert_eq!(total(&maps.open.borrow()), total(&now));
+                }
             }
         }
     }
@@ -75,6 +116,30 @@ proptest! {
             }
         }
     }
+}
+
+/// So many open connections of each endpoint and service, over and over.
+fn open_at_random(tables: &Tables, open: &[u32]) -> OpenConnections {
+    let mut numbers = open.iter().copied().cycle();
+    let mut next = move || numbers.next().unwrap_or_default();
+    OpenConnections {
+        endpoints: tables
+            .endpoint_ids()
+            .into_iter()
+            .map(|id| (id, next()))
+            .collect(),
+        services: tables
+            .rows
+            .services
+            .keys()
+            .map(|id| (*id, next()))
+            .collect(),
+    }
+}
+
+/// Of endpoints, and of services.
+fn total(open: &OpenConnections) -> [u32; 2] {
+    [open.endpoints.values().sum(), open.services.values().sum()]
 }
 
 /// A service at 10.96.0.1:80 with these weights.

@@ -4,7 +4,7 @@ use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_
 use super::super::health::HealthField;
 use super::super::piece::Anchor;
 use super::super::read::At;
-use super::super::scalar::{Address, DnsName};
+use super::super::scalar::{Address, Connections, DnsName, Weight};
 use super::super::span::Span;
 use super::address::unusable;
 use super::dns::{self, Named};
@@ -17,6 +17,7 @@ use super::{Diagnostics, Spot};
 use crate::model::{Endpoint, Name, NamedEndpoints, OperatorState, Place, PortMapping};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// An entry of `[endpoints]`.
@@ -31,7 +32,7 @@ pub struct LoweredEndpoint<'a> {
     pub resolved: Arc<Place>,
     pub state: OperatorState,
     place: PlaceText<'a>,
-    weight: u32,
+    share: ShareText,
 }
 
 impl<'a> LoweredEndpoint<'a> {
@@ -42,6 +43,31 @@ impl<'a> LoweredEndpoint<'a> {
 }
 
 pub type SharedEndpoints<'a> = BTreeMap<&'a str, LoweredEndpoint<'a>>;
+
+/// How much an endpoint takes, as far as it is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct ShareText {
+    weight: Option<Weight>,
+    max_connections: Option<Connections>,
+}
+
+impl ShareText {
+    /// With what another place says where this one does not.
+    fn or(self, other: Self) -> Self {
+        Self {
+            weight: self.weight.or(other.weight),
+            max_connections: self.max_connections.or(other.max_connections),
+        }
+    }
+
+    fn weight(self) -> u32 {
+        self.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0)
+    }
+
+    fn max_connections(self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.max_connections?.0)
+    }
+}
 
 const DEFAULT_WEIGHT: u32 = 1;
 
@@ -68,7 +94,7 @@ pub fn shared<'a>(
             resolved: Arc::default(),
             state: OperatorState::Ready,
             place: PlaceText::default(),
-            weight: DEFAULT_WEIGHT,
+            share: ShareText::default(),
         };
         if let Some(text) = entry.text {
             found.named = Named::new(&text.dns, &text.srv);
@@ -77,7 +103,10 @@ pub fn shared<'a>(
             found.place = PlaceText::new(entry.anchor, &text.locality, labels);
             // Also of one that no service uses.
             found.resolved = places.resolve(found.place, report);
-            found.weight = text.weight.map_or(DEFAULT_WEIGHT, |weight| weight.0);
+            found.share = ShareText {
+                weight: text.weight,
+                max_connections: text.max_connections,
+            };
             found.state = text.state.map_or(OperatorState::Ready, |state| state.0);
             health::laid_over(entry.anchor, text.health.as_ref(), said, report);
             let clients = found
@@ -272,7 +301,8 @@ pub fn of_service<'a>(
             address: found.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             ports: own_ports,
             place: places.resolve(found.place, report),
-            weight: found.weight,
+            weight: found.share.weight(),
+            max_connections: found.share.max_connections(),
             check: match (found.own_health, found.shared_health) {
                 (None, None) => check_of_service.clone(),
                 (own, of_entry) => {
@@ -340,7 +370,7 @@ struct Resolved<'a> {
     address: Option<IpAddr>,
     named: Option<Named>,
     place: PlaceText<'a>,
-    weight: u32,
+    share: ShareText,
     state: OperatorState,
     own_health: Option<&'a HealthField>,
     shared_health: Option<&'a HealthField>,
@@ -368,7 +398,7 @@ impl Resolved<'_> {
             address: None,
             named: None,
             place: PlaceText::default(),
-            weight: DEFAULT_WEIGHT,
+            share: ShareText::default(),
             state: OperatorState::Ready,
             own_health: None,
             shared_health: None,
@@ -393,9 +423,13 @@ fn from_table<'a>(
         (None, None, Some(named)) => Resolved::named(named),
         (None, None, None) => return None,
     };
+    let own = ShareText {
+        weight: table.weight,
+        max_connections: table.max_connections,
+    };
     Some(Resolved {
         place: place.or(found.place),
-        weight: table.weight.map_or(found.weight, |weight| weight.0),
+        share: own.or(found.share),
         state: table.state.map_or(found.state, |state| state.0),
         own_health: table.health.as_ref(),
         ..found
@@ -414,7 +448,7 @@ fn by_name<'a>(
     };
     Some(Resolved {
         place: found.place,
-        weight: found.weight,
+        share: found.share,
         state: found.state,
         shared_health: found.health(),
         ..match (&found.named, found.address) {

@@ -1,5 +1,6 @@
 //! `[services]`.
 
+mod limits;
 mod lowered;
 mod reach;
 mod vip;
@@ -151,6 +152,9 @@ impl<'a> One<'_, 'a> {
             hostnames: self.hostnames(report),
             ports,
             policy,
+            balance: self.balance(waypoint.as_ref(), report),
+            max_connections: self.max_connections(),
+            connects_per_second: self.connects_per_second(),
             prefer,
             waypoint,
             on_all_down: value(&self.text.on_all_down, |it| it.0).unwrap_or_default(),

@@ -44,12 +44,14 @@ struct Shared {
     weight: Option<u32>,
     health: Option<Said>,
     state: OperatorState,
+    max_connections: Option<u32>,
     waypoint: Option<Name>,
 }
 
 impl Shared {
     fn new(found: &LoweredEndpoint<'_>) -> Self {
         let weight = found.entry.text.and_then(|text| text.weight);
+        let max_connections = found.entry.text.and_then(|text| text.max_connections);
         Self {
             address: found.address.map(|address| address.value.0),
             named: found.named.clone(),
@@ -57,6 +59,7 @@ impl Shared {
             weight: weight.map(|weight| weight.0),
             health: found.health().map(Said::from),
             state: found.state,
+            max_connections: max_connections.map(|limit| limit.0),
             waypoint: found.waypoint.clone(),
         }
     }

@@ -32,6 +32,11 @@ impl KernelMaps {
                 let ids = ids.filter(|id| id.index() < self.endpoint_connects.len());
                 counted(&self.endpoint_connects, ids.collect(), |id| id.index())?
             },
+            open: {
+                let open = self.open.as_ref().map(|open| open.read(tables));
+                let open = open.transpose().map_err(error("read", "counters"))?;
+                open.unwrap_or_default()
+            },
         })
     }
 

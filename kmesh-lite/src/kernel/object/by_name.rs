@@ -39,6 +39,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
         connections: None,
+        open: None,
         traffic: None,
         gone: Gone::default(),
     })

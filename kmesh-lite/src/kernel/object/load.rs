@@ -5,8 +5,8 @@
 
 use super::by_name::{ByName, Typed, absent_map, adopt, data, map_error};
 use super::names::{
-    ADDRESS_BITS, ARRIVALS, BACKEND_BITS, BUCKETS, CONNECTIONS, DURATIONS, LIVES, SOCKETS, TABLES,
-    TRAFFIC, sized_maps,
+    ADDRESS_BITS, ARRIVALS, BACKEND_BITS, BUCKETS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, LIVES,
+    SERVICE_OPEN, SOCKETS, TABLES, TRAFFIC, sized_maps,
 };
 use super::{Abilities, LoadError, SWEEP};
 use crate::hooks::{HOOKS, Hook};
@@ -49,7 +49,11 @@ impl<'a> Reuse<'a> {
 pub type LoadedObject = (Ebpf, Typed, Abilities);
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
-pub fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, LoadError> {
+pub fn load_what_works(
+    room: &Limits,
+    limits: &Limits,
+    reuse: Reuse<'_>,
+) -> Result<LoadedObject, LoadError> {
     let lacks = |error: &LoadError| match error {
         LoadError::Program { source, .. } => errno(source) == Some(libc::EINVAL),
         _ => false,
@@ -73,17 +77,18 @@ pub fn load_what_works(room: &Limits, reuse: Reuse<'_>) -> Result<LoadedObject, 
         |abilities| abilities.read_sockets = false,
     ];
     for take_away in without {
-        match load(room, reuse, abilities) {
+        match load(room, limits, reuse, abilities) {
             Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
             loaded => return loaded.inspect(|(_, _, abilities)| abilities.warn()),
         }
         take_away(&mut abilities);
     }
-    load(room, reuse, abilities).inspect(|(_, _, abilities)| abilities.warn())
+    load(room, limits, reuse, abilities).inspect(|(_, _, abilities)| abilities.warn())
 }
 
 fn load(
     room: &Limits,
+    limits: &Limits,
     reuse: Reuse<'_>,
     mut abilities: Abilities,
 ) -> Result<LoadedObject, LoadError> {
@@ -132,6 +137,8 @@ fn load(
         (TRAFFIC, traffic::ROWS),
         (DURATIONS, traffic::ROWS),
         (ARRIVALS, traffic::ROWS),
+        (ENDPOINT_OPEN, Table::Endpoints.rows(limits)),
+        (SERVICE_OPEN, Table::Services.rows(limits)),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.

@@ -37,7 +37,7 @@ pub fn sized_maps() -> Vec<(&'static str, Table)> {
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 13] = [
+pub const SOCKETS: [&str; 15] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -51,6 +51,8 @@ pub const SOCKETS: [&str; 13] = [
     TELLERS,
     MOMENTS,
     MOMENTS_LOST,
+    ENDPOINT_OPEN,
+    SERVICE_OPEN,
 ];
 pub const ORIGINALS: &str = "ORIGINALS";
 pub const PENDING: &str = "PENDING";
@@ -65,3 +67,5 @@ pub const TRAFFIC: &str = "TRAFFIC";
 pub const DURATIONS: &str = "DURATIONS";
 pub const ARRIVALS: &str = "ARRIVALS";
 pub const UNCOUNTED: &str = "UNCOUNTED";
+pub const ENDPOINT_OPEN: &str = "ENDPOINT_OPEN";
+pub const SERVICE_OPEN: &str = "SERVICE_OPEN";

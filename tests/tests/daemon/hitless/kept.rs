@@ -65,7 +65,7 @@ fn sockets_of_an_earlier_version_keep_their_peer_name() {
     let (mut daemon, first) = started(&host);
     let mut open = vec![first];
     under_fire(&servers, &["127.0.0.2"], |fire| {
-        for version in ["7", "8"] {
+        for version in ["98", "99"] {
             daemon.signal(Signal::SIGKILL);
             daemon.wait();
             daemon.start_again(&[("KMESH_LITE_SOCKETS", version)]);
