@@ -18,7 +18,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -28,7 +28,7 @@ const BATCH: Duration = Duration::from_millis(20);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// The same where other duties are on their way.
 const SUPERSEDED: Duration = Duration::from_secs(30);
-/// Questions under way at a time.
+/// Questions under way at a time, and exchanges.
 const MOST: usize = 32;
 /// Of one report.
 const FINDINGS: usize = 200;
@@ -119,6 +119,8 @@ struct Names<D> {
     states: BTreeMap<Key, State>,
     flights: JoinSet<Outcome>,
     flying: HashMap<task::Id, Key>,
+    /// For exchanges with servers: a question of SRV records may take many.
+    places: Arc<Semaphore>,
     daemon: Arc<D>,
     /// At most one at a time: reports keep their order.
     sending: JoinSet<(Told, Taken)>,
@@ -136,6 +138,7 @@ impl<D: Daemon> Names<D> {
             states: BTreeMap::new(),
             flights: JoinSet::new(),
             flying: HashMap::new(),
+            places: Arc::new(Semaphore::new(MOST)),
             daemon,
             sending: JoinSet::new(),
             report: None,
@@ -210,7 +213,7 @@ impl<D: Daemon> Names<D> {
             }
             state.is_flying = true;
             let servers = servers.get_or_insert_with(|| self.conf.servers(&resolving.resolvers));
-            let lookup = Lookup::new(Arc::clone(servers));
+            let lookup = Lookup::new(Arc::clone(servers), Arc::clone(&self.places));
             let ((name, kind), hosts) = (key.clone(), Arc::clone(&state.hosts));
             let question = async move { lookup.question(&name, kind, &hosts).await };
             let id = self.flights.spawn(question).id();

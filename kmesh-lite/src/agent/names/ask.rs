@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// A datagram that no network on the way has to split (DNS flag day 2020).
 const PAYLOAD: u16 = 1_232;
+/// Servers may send more than they were asked for.
+const LONGEST: usize = 4_096;
 
 /// Why a server gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +90,7 @@ async fn datagram(server: SocketAddr, question: &Message, bytes: &[u8]) -> io::R
     let socket = UdpSocket::bind(own).await?;
     socket.connect(server).await?;
     socket.send(bytes).await?;
-    let mut buffer = vec![0; usize::from(u16::MAX)];
+    let mut buffer = vec![0; LONGEST];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // What answers another question may be forged. The answer may come behind it.

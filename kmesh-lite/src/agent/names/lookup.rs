@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Names that one name leads to, one after the other.
@@ -81,11 +82,13 @@ type Records = (Vec<RData>, Duration);
 #[derive(Clone)]
 pub struct Lookup {
     servers: Arc<Servers>,
+    /// For exchanges under way, of all questions together.
+    places: Arc<Semaphore>,
 }
 
 impl Lookup {
-    pub fn new(servers: Arc<Servers>) -> Self {
-        Self { servers }
+    pub fn new(servers: Arc<Servers>, places: Arc<Semaphore>) -> Self {
+        Self { servers, places }
     }
 
     /// `known`: hosts that were found before.
@@ -242,13 +245,18 @@ impl Lookup {
         Err(Trouble::failure(reason))
     }
 
-    /// What the first server says that answers.
+    /// What the first server says that answers. The one that did so last is asked first, so that one that is gone
+    /// holds up nothing but the first question.
     async fn answer(&self, name: &Name, kind: RecordType) -> Result<Message, Trouble> {
         let mut why = None;
         for _ in 0..self.servers.attempts {
-            for server in &self.servers.all {
-                match ask(*server, name, kind, self.servers.patience).await {
-                    Ok(answer) => return Ok(answer),
+            for (place, server) in self.servers.in_order() {
+                let _place = self.places.acquire().await;
+                match ask(server, name, kind, self.servers.patience).await {
+                    Ok(answer) => {
+                        self.servers.answered(place);
+                        return Ok(answer);
+                    }
                     Err(error) => why = Some(error.to_string()),
                 }
             }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PORT: u16 = 53;
@@ -22,11 +23,20 @@ const LONGEST: u64 = 64 * 1024;
 const MOST: usize = 3;
 
 /// Servers in the order in which they are asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Servers {
     pub all: Vec<SocketAddr>,
     pub patience: Duration,
     pub attempts: u32,
+    /// The place of the one that answered last.
+    first: AtomicUsize,
+}
+
+impl PartialEq for Servers {
+    /// Whether the same are asked in the same way.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.all, self.patience, self.attempts) == (&other.all, other.patience, other.attempts)
+    }
 }
 
 impl Servers {
@@ -35,7 +45,21 @@ impl Servers {
             all: all.to_vec(),
             patience: PATIENCE,
             attempts: ATTEMPTS,
+            first: AtomicUsize::new(0),
         }
+    }
+
+    /// The one that answered last, and then the others, each with its place.
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
+        let count = self.all.len();
+        let first = self.first.load(Ordering::Relaxed);
+        let places = (0..count).map(move |step| (first + step) % count);
+        places.map(|place| (place, self.all[place]))
+    }
+
+    /// The server at this place has answered.
+    pub fn answered(&self, place: usize) {
+        self.first.store(place, Ordering::Relaxed);
     }
 }
 
@@ -64,10 +88,14 @@ impl ResolvConf {
     /// The servers that the file of the mesh names, or else those of the host.
     pub fn servers(&mut self, named: &[SocketAddr]) -> Arc<Servers> {
         if !named.is_empty() {
-            return Arc::new(Servers::of(named));
+            let known = self.known.take_if(|known| known.all == named);
+            let servers = known.unwrap_or_else(|| Arc::new(Servers::of(named)));
+            (self.seen, self.known) = (None, Some(Arc::clone(&servers)));
+            return servers;
         }
         let seen = std::fs::metadata(&self.path).ok().map(|it| seen(&it));
         if let Some(known) = &self.known
+            && seen.is_some()
             && seen == self.seen
         {
             return Arc::clone(known);
@@ -137,6 +165,7 @@ fn parse(text: &[u8]) -> Servers {
         all,
         patience: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
         attempts: config.attempts.clamp(1, 5),
+        first: AtomicUsize::new(0),
     }
 }
 

@@ -60,7 +60,7 @@ impl Server {
     }
 
     fn lookup(&self) -> Lookup {
-        Lookup::new(Arc::new(servers(&[self.at])))
+        lookup(servers(&[self.at]))
     }
 
     async fn ask(&self, name: &str, kind: RecordKind) -> Outcome {
@@ -68,11 +68,14 @@ impl Server {
     }
 }
 
+fn lookup(servers: Servers) -> Lookup {
+    Lookup::new(Arc::new(servers), Arc::new(Semaphore::new(MOST)))
+}
+
 fn servers(all: &[SocketAddr]) -> Servers {
-    Servers {
-        patience: Duration::from_millis(300),
-        ..Servers::of(all)
-    }
+    let mut servers = Servers::of(all);
+    servers.patience = Duration::from_millis(300);
+    servers
 }
 
 fn reply(question: &[u8], by_tcp: bool, answer: &Answering) -> Option<Vec<u8>> {
@@ -246,12 +249,18 @@ async fn the_next_server_is_asked_where_one_fails_or_is_old() {
     })
     .await;
     let all = servers(&[silent.at, broken.at, old.at]);
-    let lookup = Lookup::new(Arc::new(all));
+    let lookup = lookup(all);
     let found = lookup
         .question("db.internal", RecordKind::A, &Hosts::new())
         .await;
     assert_eq!(addresses(&found), ["10.0.0.1"]);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+    // From then on it is asked first.
+    let others = silent.asked.load(Ordering::SeqCst);
+    lookup
+        .question("db.internal", RecordKind::A, &Hosts::new())
+        .await;
+    assert_eq!(silent.asked.load(Ordering::SeqCst), others);
 }
 
 fn srv(priority: u16, weight: u16, port: u16, target: &str) -> RData {
