@@ -8,10 +8,13 @@ mod absence;
 mod ask;
 mod companion;
 mod connections;
+mod end;
 mod health;
 mod listeners;
+mod names;
 mod pages;
 mod probe;
+mod rights;
 
 pub use companion::{Companion, CompanionOptions};
 
@@ -24,6 +27,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pages::Pages;
 use probe::{Probes, Reaping};
 use sd_notify::NotifyState;
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,15 +38,28 @@ use tokio::time::sleep;
 /// Before the daemon is asked again after it did not answer: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
+/// Whom the host asks about names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("cannot start the agent")]
     Start(#[source] io::Error),
+    #[error("cannot become the user of the agent")]
+    Rights(#[source] io::Error),
 }
 
-/// Follows the daemon on `socket` until a signal ends the process.
-pub fn run(socket: PathBuf) -> Result<(), AgentError> {
+/// Begins as the child of a daemon, before anything else is done: it has all rights of that one.
+pub fn begin_as_child() -> Result<(), AgentError> {
+    rights::give_up().map_err(AgentError::Rights)
+}
+
+/// For what cannot be dropped at once when the agent ends.
+const END: Duration = Duration::from_secs(1);
+
+/// Follows the daemon on `socket` until a signal ends the process, or the daemon does whose child it is.
+pub fn run(socket: PathBuf, is_child: bool) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -50,12 +67,19 @@ pub fn run(socket: PathBuf) -> Result<(), AgentError> {
     info!("the agent follows the daemon on {}", socket.display());
     // Silence where nobody asks for it.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    runtime.block_on(follow(Arc::new(Client::new(socket))));
+    runtime.block_on(async {
+        tokio::select! {
+            never = follow(Arc::new(Client::new(socket))) => match never {},
+            () = end::end(is_child) => {}
+        }
+    });
+    // Commands that are under way end with their tasks, and what they have started with them.
+    runtime.shutdown_timeout(END);
     Ok(())
 }
 
 /// Does what the daemon says, for ever.
-async fn follow(daemon: Arc<Client>) {
+async fn follow(daemon: Arc<Client>) -> Infallible {
     let mut listeners = Listeners::new(Pages::new(Arc::clone(&daemon)));
     let due = Arc::new(Notify::new());
     let reports = listeners.states();
@@ -63,7 +87,9 @@ async fn follow(daemon: Arc<Client>) {
     let (checked, duties) = watch::channel(Arc::new(Duties::default()));
     // The agent has no other children than commands.
     let probes = Probes::new(Reaping::begin());
+    let asked = duties.clone();
     tokio::spawn(health::run(duties, probes, Arc::clone(&daemon), room()));
+    tokio::spawn(names::run(asked, Arc::clone(&daemon), RESOLV_CONF.into()));
     let mut known = None;
     let mut pause = PAUSES.0;
     let mut absence = Absence::begun(Instant::now());

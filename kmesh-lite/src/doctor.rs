@@ -14,7 +14,9 @@ mod hooks;
 mod io_uring;
 mod kernel;
 mod links;
+mod names;
 mod on_remove;
+mod orders;
 mod permissions;
 mod programs;
 mod security;
@@ -104,6 +106,8 @@ impl Subject {
         checks.push(socket::judge(&self.socket, self.process, &self.status));
         checks.push(daemon::judge(self.process, &self.status));
         checks.extend(agent::judge(&self.status));
+        checks.extend(orders::judge(&self.status));
+        checks.extend(names::judge(&self.status));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),
             &self.status,

@@ -48,6 +48,7 @@ pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;
 pub use size::{larger, room_for};
+pub use spread::uses_all;
 pub use taken::{Taken, changed_ranges, counters};
 
 use crate::model::Table;

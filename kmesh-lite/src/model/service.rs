@@ -1,7 +1,9 @@
 //! Named sets of frontends and endpoints with one policy.
 
 use super::slots::slots;
-use super::{Balance, ClientsBy, Eject, Endpoint, Name, OnRemove, Policy, Protocol, Scope};
+use super::{
+    Balance, ClientsBy, Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope,
+};
 use kmesh_lite_common::{EachClient, Picking};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -40,6 +42,8 @@ pub struct Service {
     pub eject: Option<Eject>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
+    /// What else endpoints come from.
+    pub named: Vec<NamedEndpoints>,
     pub on_remove: OnRemove,
 }
 

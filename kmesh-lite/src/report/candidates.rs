@@ -111,6 +111,7 @@ impl<'a> Choice<'a> {
                     if of_family.is_none_or(|family| family == Family::from(target.ip())) {
                         left_out.push(LeftOut {
                             endpoint: target.to_string(),
+                            dns: None,
                             why,
                         });
                     }
@@ -183,6 +184,7 @@ pub fn candidates(
     snapshot: &Snapshot,
     verdict: &Verdict,
     choice: Option<&Choice<'_>>,
+    why_down: WhyDown<'_>,
 ) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
@@ -193,15 +195,18 @@ pub fn candidates(
         let address = IpAddr::from(redirect.address);
         return vec![Candidate {
             endpoint: SocketAddr::new(address, redirect.port.get()).to_string(),
+            dns: None,
             priority: 0,
             weight: 1,
             share: 1.0,
             connects: choice.map(|it| counters.service(it.id)),
+            down: None,
             open: None,
             max_connections: None,
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
+    let service = choice.service.name.to_string();
     let counts = choice.service.picking.counts();
     let is_possible = |listed: &Listed| {
         !is_full(snapshot, choice.service, listed) && !choice.is_of_others(verdict, listed)
@@ -213,10 +218,12 @@ pub fn candidates(
         let backend = tables.rows.backends.get(&listed.backend?)?;
         Some(Candidate {
             endpoint: choice.target(tables, &listed)?.to_string(),
+            dns: None,
             priority,
             weight: listed.weight,
             share: f64::from(listed.parts) / total,
             connects: listed.id.map(|id| counters.endpoint(id)),
+            down: why_down(&service, IpAddr::from(backend.address), &listed.ports),
             open: listed
                 .id
                 .filter(|_| counts)

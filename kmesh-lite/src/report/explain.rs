@@ -39,13 +39,15 @@ pub fn explain(
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
             candidates: Vec::new(),
+            uses_all: false,
             left_out: Vec::new(),
         };
     }
     let whose = client.whose(tables);
     let (verdict, found) = replay(tables, &connect, whose, 0, &snapshot.counters.open);
     let choice = Choice::of(&connect, whose, &found);
-    let candidates = candidates(snapshot, &verdict, choice.as_ref());
+    let candidates = candidates(snapshot, &verdict, choice.as_ref(), why_down);
+    let uses_all = candidates.iter().any(|it| it.down.is_some());
     let is_known = choice.as_ref().is_some_and(Choice::is_known);
     let steps = found
         .iter()
@@ -64,6 +66,7 @@ pub fn explain(
         text: text(tables, &verdict, choice.as_ref(), &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
+        uses_all,
         left_out: choice.map_or_else(Vec::new, |choice| {
             choice.left_out(snapshot, &connect, &verdict, why_down)
         }),
@@ -93,7 +96,18 @@ fn text(
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
         }
         Verdict::Redirect(_) => match candidates {
+            [
+                Candidate {
+                    endpoint,
+                    down: Some(_),
+                    ..
+                },
+            ] => format!("sent to {endpoint}, which is down: no endpoint is not"),
             [only] => format!("sent to {}", only.endpoint),
+            several if several.iter().any(|it| it.down.is_some()) => format!(
+                "sent to one of {} endpoints, which are down: no endpoint is not",
+                several.len()
+            ),
             several => {
                 let text = format!("sent to one of {} endpoints", several.len());
                 match choice.and_then(Choice::by_client) {

@@ -1,39 +1,52 @@
 //! How endpoints stand, in words.
 
-use crate::api::{EndpointHealth, OrderStatus, ago};
-use crate::health::{Health, Order};
-use crate::model::{Down, Endpoint, Mesh, Name, Service};
+use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, TimeBase};
+use crate::health::{Health, Order, Orders, is_in};
+use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service, standing_by};
+use crate::names::NameState;
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
-use std::time::Duration;
 
-/// What is known of endpoints, and the time of the same clock now.
+/// What is known of endpoints, the time of the same clock now, and by what it is told.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub health: Health,
+    /// What is known of names.
+    pub names: Vec<NameState>,
     pub now: u64,
+    pub base: TimeBase,
 }
 
 /// None where an endpoint is not checked, and the operator wants nothing of it.
 pub fn endpoint_health(
-    Known { health, now }: &Known,
+    Known {
+        health, now, base, ..
+    }: &Known,
     name: &Name,
     service: &Service,
     endpoint: &Endpoint,
 ) -> Option<EndpointHealth> {
     let standing = health.standing(name, service, endpoint);
     let order = health.orders.get(name, endpoint);
+    if let Some(reason) = stands_by(health, name, service, endpoint) {
+        return Some(EndpointHealth {
+            state: "standby".to_owned(),
+            usable: false,
+            since: None,
+            reason: Some(reason),
+            order: order.map(order_status),
+        });
+    }
     if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
         return None;
     }
-    let ago = |since: u64| ago(Duration::from_nanos(now.saturating_sub(since)));
     let ejected = health.ejected(name, endpoint);
     if let Some(ejected) = ejected.filter(|_| standing.down == Some(Down::Ejected)) {
         let left = ejected.until.saturating_sub(*now) / 1_000_000_000;
         return Some(EndpointHealth {
             state: Down::Ejected.as_str().to_owned(),
             usable: false,
-            since: Some(ago(ejected.since)),
+            since: Some(base.tell(ejected.since)),
             reason: Some(format!(
                 "{} connects in a row failed; it is tried again in {left} s",
                 ejected.run
@@ -52,7 +65,7 @@ pub fn endpoint_health(
     let is_meant = standing.down.is_some_and(|down| down.is_meant());
     let order_at = order.filter(|order| is_meant && order.state.is_some());
     let known = known.filter(|_| !is_meant);
-    let since = known.map(|known| ago(known.since));
+    let since = known.map(|known| base.tell(known.since));
     Some(EndpointHealth {
         state: state.to_owned(),
         usable: standing.down.is_none(),
@@ -60,6 +73,34 @@ pub fn endpoint_health(
         reason: known.map(|known| known.reason.clone()),
         order: order.map(order_status),
     })
+}
+
+/// Why an endpoint is not used as long as others of its name are, if that is so.
+fn stands_by(
+    health: &Health,
+    name: &Name,
+    service: &Service,
+    endpoint: &Endpoint,
+) -> Option<String> {
+    if !service.named.iter().any(|named| named.is_srv) {
+        return None;
+    }
+    let of_name = endpoint.of_name.as_ref()?;
+    let standing = |it: &Endpoint| health.standing(name, service, it);
+    // What is worse is said instead.
+    if !standing(endpoint).takes(endpoint.weight) {
+        return None;
+    }
+    let standing_by = standing_by(&service.endpoints, |it| standing(it).takes(it.weight));
+    let mut places = standing_by.into_iter();
+    places
+        .any(|place| service.endpoints[place] == *endpoint)
+        .then(|| {
+            format!(
+                "its SRV record has priority {}, and one of a lower priority is used",
+                of_name.rank
+            )
+        })
 }
 
 /// Why an endpoint takes no new connections, in words; none where nothing is known against it. `ports` are its own by
@@ -96,7 +137,18 @@ pub fn why_down(
     })
 }
 
-fn order_status(order: &Order) -> OrderStatus {
+/// What the operator wants of endpoints, in the words of `mesh`.
+pub fn orders(orders: &Orders, mesh: &Mesh) -> Vec<EndpointOrder> {
+    let order = |((name, endpoint), order): (&(Name, Membership), &Order)| EndpointOrder {
+        service: name.to_string(),
+        endpoint: endpoint.title(mesh.services.get(name).map(|it| &**it)),
+        present: is_in(mesh, name, endpoint),
+        order: order_status(order),
+    };
+    orders.iter().map(order).collect()
+}
+
+pub fn order_status(order: &Order) -> OrderStatus {
     OrderStatus {
         state: order.state.map(|state| state.as_str().to_owned()),
         weight: order.weight,

@@ -1,5 +1,6 @@
 //! Servers that die in different ways: until when connects go there, with this mesh and with HAProxy, which probe them
-//! equally often. The figures are printed, and nothing fails for being slow.
+//! equally often, and with this mesh where it probes as keepalived is mostly told to. The figures are printed, and nothing
+//! fails for being slow.
 
 use crate::PROGRAM;
 use kmesh_lite_tests::daemon::Daemon;
@@ -23,13 +24,20 @@ const QUIET: Duration = Duration::from_secs(2);
 const TOO_LONG: Duration = Duration::from_secs(30);
 
 const MESH: &str = "10.96.0.10:80";
+/// Another service of the same endpoints.
+const SLOWLY_PROBED: &str = "10.96.0.11:80";
 const HAPROXY: &str = "127.0.0.1:9100";
 
 const PROBED: &str = "[health]\ncheck = \"http\"\ninterval = \"500ms\"\nfast_interval = \"250ms\"\n\
     timeout = \"250ms\"\nrise = 1\nfall = 2\njitter = 0\n\
     [services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\n\
-    endpoints = [\"10.50.1.2\", \"10.50.2.2\"]\n";
+    endpoints = [\"10.50.1.2\", \"10.50.2.2\"]\n\
+    [services.slow]\nvips = [\"10.96.0.11\"]\nports = [\"80:8080\"]\n\
+    endpoints = [\"10.50.1.2\", \"10.50.2.2\"]\n\
+    health = { check = \"tcp\", interval = \"3s\", fast_interval = \"1s\", timeout = \"900ms\", rise = 1, fall = 3 }\n";
 
+/// `TCP_CHECK` of keepalived with `delay_loop 3`, `retry 2`, `delay_before_retry 1` and `connect_timeout 1` would do the
+/// same.
 const SAME: &str = "defaults\n mode tcp\n retries 0\n timeout connect 200ms\n timeout client 5s\n timeout server 5s\n\
     timeout check 250ms\nlisten web\n bind 127.0.0.1:9100\n option httpchk GET /\n\
     default-server check inter 500ms fastinter 250ms downinter 250ms fall 2 rise 1\n\
@@ -94,6 +102,7 @@ fn is_well(at: &str) {
 fn healthy(daemon: &Daemon) -> usize {
     let status = daemon.json(&["status"]);
     let services = status["datapath"]["services"].as_array().unwrap().iter();
+    let services = services.filter(|it| it["name"] == "web");
     let priorities = services.flat_map(|it| it["priorities"].as_array().unwrap());
     let endpoints = priorities.flat_map(|it| it["endpoints"].as_array().unwrap());
     let is_healthy = |it: &&Value| it["health"]["state"] == "healthy";
@@ -113,16 +122,21 @@ fn a_server_that_dies_in_whatever_way_is_left() {
     let mut daemon = Daemon::with_agent(PROGRAM, &host, &limited(PROBED));
     let _haproxy = Haproxy::start(&daemon);
     let mut table = String::from("from failure to the last misdirected request, ms:\n");
-    let faults: [(&str, Option<Mood>); 5] = [
-        ("process ended", Some(Mood::Gone)),
-        ("cable pulled", None),
-        ("backlog full", Some(Mood::Deaf)),
-        ("every answer 500", Some(Mood::Failing)),
-        ("answers too slow", Some(Mood::Slow)),
+    // The last word: whether a check that only connects can see it.
+    let faults: [(&str, Option<Mood>, bool); 5] = [
+        ("process ended", Some(Mood::Gone), true),
+        ("cable pulled", None, true),
+        ("backlog full", Some(Mood::Deaf), true),
+        ("every answer 500", Some(Mood::Failing), false),
+        ("answers too slow", Some(Mood::Slow), false),
     ];
-    for (name, mood) in faults {
+    for (name, mood, by_connect) in faults {
         let mut times = Vec::new();
-        for at in [MESH, HAPROXY] {
+        let all = [MESH, HAPROXY, SLOWLY_PROBED];
+        for at in all
+            .into_iter()
+            .filter(|at| by_connect || *at != SLOWLY_PROBED)
+        {
             daemon.wait_until("both are healthy", |it| healthy(it) == 2);
             is_well(at);
             match mood {
@@ -140,8 +154,10 @@ fn a_server_that_dies_in_whatever_way_is_left() {
             server = Some(start(&near, "10.50.1.2:8080"));
         }
         table += &format!(
-            "  {name:<18} kmesh-lite {:>5}  HAProxy {:>5}\n",
-            times[0], times[1]
+            "  {name:<18} kmesh-lite {:>5}  HAProxy {:>5}  as keepalived {:>5}\n",
+            times[0],
+            times[1],
+            times.get(2).map_or("never".to_owned(), ToString::to_string)
         );
     }
     println!("{table}");

@@ -9,6 +9,7 @@ mod leftovers;
 mod output;
 
 use super::{Deadline, Failed, Seen, seconds};
+use crate::agent::rights::give_up_group;
 use crate::api::CommandProbe;
 use leftovers::Leftovers;
 use nix::sys::signal::{Signal, killpg};
@@ -95,10 +96,11 @@ fn start(
         .stderr(writer.try_clone()?)
         .stdout(writer)
         .process_group(0);
-    // SAFETY: the function makes one system call, as has to be between fork and exec.
+    // SAFETY: the function only makes system calls, as has to be between fork and exec.
     unsafe {
         process.pre_exec(|| {
-            // Nobody else ends it when the agent is killed in the foreground.
+            give_up_group()?;
+            // Nobody else ends it when the agent is killed in the foreground. After the change of group, which takes it back.
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
                 Ok(())
             } else {
