@@ -11,6 +11,7 @@ mod connections;
 mod end;
 mod health;
 mod listeners;
+mod names;
 mod pages;
 mod probe;
 mod rights;
@@ -36,6 +37,9 @@ use tokio::time::sleep;
 
 /// Before the daemon is asked again after it did not answer: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Whom the host asks about names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +87,9 @@ async fn follow(daemon: Arc<Client>) -> Infallible {
     let (checked, duties) = watch::channel(Arc::new(Duties::default()));
     // The agent has no other children than commands.
     let probes = Probes::new(Reaping::begin());
+    let asked = duties.clone();
     tokio::spawn(health::run(duties, probes, Arc::clone(&daemon), room()));
+    tokio::spawn(names::run(asked, Arc::clone(&daemon), RESOLV_CONF.into()));
     let mut known = None;
     let mut pause = PAUSES.0;
     let mut absence = Absence::begun(Instant::now());

@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod health;
 mod kill;
+mod names;
 mod order;
 mod path;
 mod plan;
@@ -34,6 +35,10 @@ pub use health::{
     Probe, Target, TlsOptions,
 };
 pub use kill::{KillRequest, Killed, KilledEndpoint};
+pub use names::{
+    KnownName, NameFinding, NameStatus, NamesReport, Question, Record, RecordKind, RefusedAddress,
+    Resolving, TroubleKind,
+};
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

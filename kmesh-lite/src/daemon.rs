@@ -19,6 +19,7 @@ mod headers;
 pub mod hearsay;
 mod kept;
 mod kernel;
+mod last_answers;
 mod last_findings;
 mod last_good;
 mod listeners;
@@ -146,6 +147,7 @@ pub fn run<S: Source, D: Datapath>(
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
+    daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);
     let ended = daemon
         .start(loaded, before)

@@ -14,6 +14,7 @@ mod hooks;
 mod io_uring;
 mod kernel;
 mod links;
+mod names;
 mod on_remove;
 mod orders;
 mod permissions;
@@ -106,6 +107,7 @@ impl Subject {
         checks.push(daemon::judge(self.process, &self.status));
         checks.extend(agent::judge(&self.status));
         checks.extend(orders::judge(&self.status));
+        checks.extend(names::judge(&self.status));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),
             &self.status,

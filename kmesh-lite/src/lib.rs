@@ -1,7 +1,8 @@
 //! kmesh-lite: a service mesh in the kernel for hosts without Kubernetes.
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
-//! `reconcile`, with `hooks` beside the tables, and `health` beside the mesh.
+//! `reconcile`, with `hooks` beside the tables, and `health` and
+//! `names` beside the mesh.
 //!
 //! The shell around it uses the core: `sources` and `config` make meshes, `host` gathers facts, `kernel`
 //! carries plans out, `report` puts into words what the kernel holds, `api` and `control` are the socket,
@@ -23,6 +24,7 @@ mod log;
 pub mod maps;
 mod memory;
 pub mod model;
+pub mod names;
 pub mod plan;
 mod printable;
 pub mod reconcile;

@@ -3,9 +3,11 @@
 //! In: what `config` lowered. Out: what `tables` is built from. No I/O here.
 
 mod access_log;
+mod address;
 mod backend;
 mod capture;
 mod check;
+mod dns;
 mod endpoint;
 mod facts;
 mod limits;
@@ -17,16 +19,18 @@ mod service;
 mod waypoint;
 
 pub use access_log::{AccessLog, LogTarget};
+pub use address::unusable;
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
 pub use check::{
     Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
 };
+pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, standing_by};
 pub use endpoint::Endpoint;
 pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
 pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
-pub use mesh::{Mesh, NoSuchEndpoint};
+pub use mesh::{Mesh, NoSuchEndpoint, questions};
 pub use name::{Name, NameError};
 pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};

@@ -2,7 +2,8 @@
 
 use super::health::{Daemon, Taken};
 use super::listeners::States;
-use crate::api::{AgentReport, Duties, FailureKind, HealthReport, ListenerReport};
+use super::names;
+use crate::api::{AgentReport, Duties, FailureKind, HealthReport, ListenerReport, NamesReport};
 use crate::control::{Client, ClientError, request};
 use axum::http::{HeaderValue, Method, header};
 use hyper::Response;
@@ -67,18 +68,29 @@ pub async fn report(daemon: Arc<Client>, mut states: watch::Receiver<States>, du
 
 impl Daemon for Client {
     async fn take(&self, report: HealthReport) -> Taken {
-        match send(self, "/v1/agent/health", &report).await {
-            Ok(()) => Taken::Yes,
-            Err(ClientError::Failure(failure)) if failure.kind == FailureKind::Conflict => {
-                Taken::Superseded
-            }
-            Err(error) => {
-                log::debug!(
-                    "the daemon did not take what was found: {}",
-                    crate::log::chain(&error)
-                );
-                Taken::No
-            }
+        taken(send(self, "/v1/agent/health", &report).await)
+    }
+}
+
+impl names::Daemon for Client {
+    async fn hear(&self, report: NamesReport) -> Taken {
+        taken(send(self, "/v1/agent/names", &report).await)
+    }
+}
+
+/// What became of a report.
+fn taken(sent: Result<(), ClientError>) -> Taken {
+    match sent {
+        Ok(()) => Taken::Yes,
+        Err(ClientError::Failure(failure)) if failure.kind == FailureKind::Conflict => {
+            Taken::Superseded
+        }
+        Err(error) => {
+            log::debug!(
+                "the daemon did not take what was found: {}",
+                crate::log::chain(&error)
+            );
+            Taken::No
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the agent and the daemon tell each other.
 
 use super::health::{Check, Target};
+use super::names::{Question, Resolving};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -17,6 +18,12 @@ pub struct Duties {
     /// What is checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// What is asked of DNS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
+    /// How; where anything is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolving: Option<Resolving>,
 }
 
 /// `POST /v1/agent`: how the agent gets on.
@@ -52,6 +59,9 @@ pub struct AgentStatus {
     /// How many sockets it probes.
     #[serde(default)]
     pub targets: usize,
+    /// How many DNS names it looks up.
+    #[serde(default)]
+    pub names: usize,
 }
 
 /// One address of `[metrics] listen`.

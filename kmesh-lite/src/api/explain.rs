@@ -32,8 +32,11 @@ pub struct Explanation {
 /// An endpoint that a connect cannot end at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// Address and port of the endpoint.
+    /// Address and port of the endpoint; a DNS name that has not resolved.
     pub endpoint: String,
+    /// The DNS name that it was found by, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
     pub why: String,
 }
 
@@ -61,6 +64,9 @@ pub struct Step {
 pub struct Candidate {
     /// Address and port of the endpoint; of the waypoint where that chooses the endpoint.
     pub endpoint: String,
+    /// The DNS name that it was found by, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
     pub priority: usize,
     pub weight: u32,
     /// Share of new connections, 0 to 1.

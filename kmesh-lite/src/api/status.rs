@@ -1,6 +1,8 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus};
+use super::{
+    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus, NameStatus,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +29,9 @@ pub struct Status {
     /// What the operator wants of endpoints, beside what the file says; not known without a daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<EndpointOrder>,
+    /// DNS names of endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameStatus>,
     /// The access log and the readers of events; none without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<LogStatus>,
@@ -182,6 +187,9 @@ pub struct PriorityStatus {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndpointStatus {
+    /// The DNS name that it was found by, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
     /// The endpoint as the file could name it: the address, with ports if it has its own.
     pub endpoint: String,
     pub address: String,

@@ -113,7 +113,7 @@ fn text(explanation: &Explanation) -> String {
         let mut table = Table::new(&columns);
         for candidate in explanation.candidates.iter().take(MOST) {
             table.row([
-                candidate.endpoint.clone(),
+                named(&candidate.endpoint, &candidate.dns),
                 candidate.priority.to_string(),
                 candidate.weight.to_string(),
                 format!("{:.1} %", candidate.share * 100.0),
@@ -132,7 +132,10 @@ fn text(explanation: &Explanation) -> String {
         text.push('\n');
         let mut table = Table::new(&["left out", "why"]);
         for left_out in explanation.left_out.iter().take(MOST) {
-            table.row([left_out.endpoint.clone(), left_out.why.clone()]);
+            table.row([
+                named(&left_out.endpoint, &left_out.dns),
+                left_out.why.clone(),
+            ]);
         }
         table.write(&mut text);
         more(&mut text, explanation.left_out.len());
@@ -194,5 +197,13 @@ fn unit(name: &str) -> String {
         name.to_owned()
     } else {
         format!("{name}.service")
+    }
+}
+
+/// An endpoint, with the DNS name that it was found by.
+fn named(endpoint: &str, dns: &Option<String>) -> String {
+    match dns {
+        Some(dns) => format!("{dns}@{endpoint}"),
+        None => endpoint.to_owned(),
     }
 }

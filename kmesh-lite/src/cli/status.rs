@@ -7,8 +7,8 @@ use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{
-    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, ServiceStatus, State,
-    Status,
+    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, NameStatus, ServiceStatus,
+    State, Status,
 };
 use crate::control::ClientError;
 use crate::log::chain;
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// More endpoints than this are shown a service at a time.
 const MOST_ENDPOINTS: usize = 60;
+/// More DNS names than this are not shown one by one.
+const MOST_NAMES: usize = 30;
 
 pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
     let (monitored, json) = (args.exit_code, args.format.json);
@@ -184,6 +186,23 @@ fn text(status: &Status, one: bool) -> String {
             );
         }
     }
+    if !status.names.is_empty() {
+        heading(&mut text, "DNS names of endpoints");
+        let all = one || status.names.len() <= MOST_NAMES;
+        let shown: Vec<_> = status
+            .names
+            .iter()
+            .filter(|it| all || is_noted(it))
+            .collect();
+        names(&shown).write(&mut text);
+        if !all {
+            let _ = writeln!(
+                text,
+                "\n  {FAINT}{} names, of which those are shown that something is wrong with{FAINT:#}",
+                status.names.len()
+            );
+        }
+    }
     if one {
         text += &problems;
     } else {
@@ -295,6 +314,9 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
                 if priority.in_use && endpoint.weight > 0 && usable {
                     notes.push("in use".to_owned());
                 }
+                if let Some(dns) = &endpoint.dns {
+                    notes.push(format!("of {dns}"));
+                }
                 if let Some(waypoint) = &endpoint.waypoint {
                     notes.push(format!("via {waypoint}"));
                 }
@@ -316,6 +338,47 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         }
     }
     table
+}
+
+/// Whether there is something to say of a name.
+fn is_noted(name: &NameStatus) -> bool {
+    name.error.is_some() || !name.refused.is_empty() || name.left_out > 0
+}
+
+fn names(names: &[&NameStatus]) -> Table {
+    let mut table = Table::new(&["name", "service", "addresses", "since", ""]);
+    for name in names {
+        let mut notes = Vec::new();
+        if let (Some(error), Some(since)) = (&name.error, &name.failing_since) {
+            notes.push(match name.addresses.is_empty() {
+                true => format!("{ERROR}has not resolved: {error}, since {since}{ERROR:#}"),
+                false => format!(
+                    "{WARN}not answered since {since}: {error}; the last answer stays{WARN:#}"
+                ),
+            });
+        }
+        for refused in report::first_few(&refused(name)) {
+            notes.push(format!("{WARN}{refused}{WARN:#}"));
+        }
+        if name.left_out > 0 {
+            notes.push(format!("{WARN}{} more are left out{WARN:#}", name.left_out));
+        }
+        let kind = if name.srv { " (SRV)" } else { "" };
+        table.row([
+            format!("{}{kind}", name.name),
+            name.services.join(" "),
+            or_dash(&report::first_few(&name.addresses).join(" ")),
+            or_dash(name.since.as_deref().unwrap_or_default()),
+            notes.join(", "),
+        ]);
+    }
+    table
+}
+
+fn refused(name: &NameStatus) -> Vec<String> {
+    let refused = name.refused.iter();
+    let refused = refused.map(|it| format!("{} is no endpoint: {}", it.address, it.why));
+    refused.collect()
 }
 
 /// A unit that does not run is worth a line: whose connections they are is told by its cgroup.
@@ -427,20 +490,35 @@ fn metrics(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
     fact("metrics", places);
 }
 
-/// How much is probed, and whether anybody does it.
+/// How much is probed and looked up, and whether anybody does it.
 fn probes(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
-    let targets = match agent.targets {
-        0 => return,
-        1 => "1 address".to_owned(),
-        n => format!("{n} addresses"),
+    let mut duties = Vec::new();
+    match agent.targets {
+        0 => {}
+        1 => duties.push("1 address".to_owned()),
+        n => duties.push(format!("{n} addresses")),
+    }
+    let what = if duties.is_empty() {
+        "look-ups"
+    } else {
+        "probes"
     };
+    match agent.names {
+        0 => {}
+        1 => duties.push("1 DNS name".to_owned()),
+        n => duties.push(format!("{n} DNS names")),
+    }
+    if duties.is_empty() {
+        return;
+    }
+    let targets = duties.join(" and ");
     let since = agent.heard.as_ref();
     let since = since.map_or_else(String::new, |heard| format!(" since {heard}"));
     let away = format!(
         "{WARN}no agent answers{since}: endpoints are what they were found to be until then{WARN:#}"
     );
     fact(
-        "probes",
+        what,
         match agent.away {
             true => format!("of {targets}: {away}"),
             false => format!("of {targets}"),

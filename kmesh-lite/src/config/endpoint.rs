@@ -3,11 +3,11 @@
 use super::choice::Choice;
 use super::health::HealthField;
 use super::port::OwnPortsText;
-use super::read::{At, Required};
-use super::read::{DocumentReader, Field, NAME, Read, Value, Wrong, text};
+use super::read::{At, DocumentReader, Field, NAME, Read, Value, Wrong, text};
 use super::scalar::{
-    ADDRESS_PATTERN, Address, Connections, ENDPOINT_ADDRESS_PATTERN, EndpointAddress, Label,
-    LocalityPart, LocalityPath, LocalityRef, NameText, Weight, address, endpoint_address,
+    ADDRESS_PATTERN, Address, Connections, DnsName, ENDPOINT_ADDRESS_PATTERN, EndpointAddress,
+    Flag, Label, LocalityPart, LocalityPath, LocalityRef, NameText, PortNumber, Weight, address,
+    endpoint_address,
 };
 use super::suggest::quote;
 use crate::model::{Locality, Name, OperatorState};
@@ -19,12 +19,23 @@ use toml::de::DeValue;
 text! {
     /// An endpoint of a service in its long form: an address or a name, and what differs from the
     /// defaults.
-    EndpointTable "a table with `address` or `name`" {
+    EndpointTable "a table with `address`, `name` or `dns`" {
         /// Address of the endpoint. Where the service has one port, the endpoint's own port may follow:
-        /// `10.0.0.1:8081`. Either this or `name`.
+        /// `10.0.0.1:8081`. Either this, `name` or `dns`.
         address: Option<At<EndpointAddress>>,
         /// An entry of `[endpoints]`. What is given here too counts for this service only.
         name: Option<At<NameText>>,
+        /// A DNS name, which the agent looks up: each of its addresses is an endpoint with everything that is said
+        /// here. It is a whole name, to which no search list is added. What the resolver said last counts until it says
+        /// something else, also while it fails. See `[dns]`.
+        dns: Option<At<DnsName>>,
+        /// Of `dns`, where the service has one port: the port of the endpoints. Default: the one that the service
+        /// declares.
+        port: Option<At<PortNumber>>,
+        /// Of `dns`: whether it is the name of SRV records, like `_postgresql._tcp.db.internal`, which say ports, weights
+        /// and priorities. The service has one port. Of several priorities, the lowest that has a usable endpoint is used.
+        /// Default: false.
+        srv: Option<At<Flag>>,
         /// Ports of the service behind which this endpoint has a port of its own, with that port:
         /// `{ 80 = 8081, "53/udp" = 5353 }`. Default: the targets that the service declares.
         ports: Option<OwnPortsText>,
@@ -52,10 +63,14 @@ text! {
 
 text! {
     /// A backend that several services share, or whose own address is captured.
-    SharedEndpoint "a table with `address`" {
+    SharedEndpoint "a table with `address` or `dns`" {
         /// Its address, without a port. No two entries have the same. A service whose endpoint has a port
         /// of its own says so where it names the entry: `{ name = "db-1", ports = { 80 = 8081 } }`.
-        address: Required<At<Address>>,
+        address: Option<At<Address>>,
+        /// In place of the address a DNS name, as in the endpoints of a service. No two entries have the same.
+        dns: Option<At<DnsName>>,
+        /// Of `dns`: whether it is the name of SRV records. Default: false.
+        srv: Option<At<Flag>>,
         /// Where it is: a name from `[localities]`, or `region/zone/subzone`.
         locality: Option<At<LocalityRef>>,
         /// The network it is in.
@@ -74,7 +89,7 @@ text! {
         /// service counts its own. Default: any number.
         max_connections: Option<Connections>,
         /// An entry of `[waypoints]`: connections to this address go there first, whether a service
-        /// chose it or a program asked for it.
+        /// chose it or a program asked for it. Not for a DNS name.
         waypoint: Option<At<NameText>>,
     }
 }
@@ -98,14 +113,19 @@ impl Read for EndpointText {
                 .ok(),
             DeValue::Table(_) => {
                 let table = EndpointTable::read(value, reader)?;
-                let wrong = match (Field::is_some(&table.address), Field::is_some(&table.name)) {
-                    (true, true) => {
-                        Wrong::new("an endpoint has an `address` or a `name`, not both")
+                let said = [
+                    Field::is_some(&table.address),
+                    Field::is_some(&table.name),
+                    Field::is_some(&table.dns),
+                ];
+                let wrong = match said.into_iter().filter(|is_said| *is_said).count() {
+                    0 if table.sound => {
+                        Wrong::new("an endpoint needs an `address`, a `name` or a `dns`")
                     }
-                    (false, false) if table.sound => {
-                        Wrong::new("an endpoint needs an `address` or a `name`")
-                    }
-                    _ => return table.sound.then(|| Self::Table(Box::new(table))),
+                    0 | 1 => return table.sound.then(|| Self::Table(Box::new(table))),
+                    _ => Wrong::new(
+                        "an endpoint has an `address`, a `name` or a `dns`, and only one of them",
+                    ),
                 };
                 reader.wrong(value.span().into(), wrong);
                 None
@@ -115,6 +135,13 @@ impl Read for EndpointText {
                 None
             }
         }
+    }
+}
+
+impl EndpointText {
+    /// Whether a DNS name is written here.
+    pub fn is_dns(&self) -> bool {
+        matches!(self, Self::Table(table) if table.dns.is_some())
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod backend;
 mod capture;
 mod check;
+mod dns;
 mod eject;
 mod endpoint;
 mod health;
@@ -33,7 +34,7 @@ use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
 use super::suggest::{did_you_mean, quote};
-use crate::model::{Mesh, Name, Service};
+use crate::model::{Mesh, Name, Service, questions};
 use backend::{AtAddresses, Backends};
 use imbl::OrdMap;
 use service::LoweredService;
@@ -131,6 +132,9 @@ pub fn lower(
         &mut report,
     );
     let accounting = settings::accounting(&merged);
+    let of_services = services.iter().map(|it| (it.name(), &*it.model));
+    let questions = questions(of_services, &vip_ranges);
+    dns::check_number(&merged, &questions, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
     let mesh = Mesh {
         node,
@@ -146,6 +150,9 @@ pub fn lower(
         is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
         endpoint_names: endpoint::names(&shared),
+        dns_names: endpoint::dns_names(&shared),
+        dns: dns::settings(&merged, &mut report),
+        questions,
         backends: edited.backends.all.clone(),
     };
     // What is not understood might be what makes it fit.

@@ -108,6 +108,11 @@ scalar! {
         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
         |text, _| hostname(text);
 
+    /// A DNS name that is looked up. SRV records have names that begin with `_`.
+    DnsName(Arc<str>): "a DNS name like `db.internal`",
+        r"^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*\.?$",
+        |text, reader| dns_name(text).map(|name| reader.intern(&name));
+
     /// Where an access log goes.
     LogTargetText(LogTarget): "`journal`, or the path of a file that begins with `/`",
         "^journal$|^/", |text, _| log_target(text);
@@ -195,7 +200,7 @@ pub fn unresolved(text: &str) -> Option<String> {
         && last.starts_with(|c: char| c.is_ascii_alphabetic())
         && hostname(&host.to_ascii_lowercase()).is_ok();
     is_name.then(|| {
-        format!("DNS names are not looked up; write the address that `getent ahosts {host}` shows")
+        format!("a DNS name of endpoints is written `{{ dns = \"{host}\" }}`; elsewhere, write the address that `getent ahosts {host}` shows")
     })
 }
 
@@ -348,6 +353,53 @@ fn hostname(text: &str) -> Result<Box<str>, Wrong> {
         );
     }
     Ok(text.into())
+}
+
+/// In lower case, and without the dot that may stand at the end.
+fn dns_name(text: &str) -> Result<String, Wrong> {
+    let wrong = |why: &str, help: Option<String>| {
+        Err(Wrong::new(format!("{} is not a DNS name: {why}", quote(text))).help(help))
+    };
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+        && !host.contains(':')
+    {
+        let help = format!("write `dns = \"{host}\", port = {port}`");
+        return wrong("it has a port", Some(help));
+    }
+    if address(text).is_ok() {
+        return wrong(
+            "it is an address",
+            Some(format!("write `address = \"{text}\"`")),
+        );
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if let Some(other) = name.chars().find(|c| !allowed(*c)) {
+        let help = (!other.is_ascii()).then(|| {
+            "write a name in another script as DNS has it, beginning with `xn--`".to_owned()
+        });
+        return wrong(&format!("{other:?} is not allowed"), help);
+    }
+    if name.len() > 253 {
+        return wrong("it has more than 253 characters", None);
+    }
+    for label in name.split('.') {
+        match label.len() {
+            0 => return wrong("a part of it is empty", None),
+            64.. => return wrong("a part of it has more than 63 characters", None),
+            _ if label.starts_with('-') || label.ends_with('-') => {
+                return wrong("a part of it begins or ends with `-`", None);
+            }
+            _ => {}
+        }
+    }
+    // No name ends in a number (RFC 3696): it would be an address with a slip in it.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return wrong("it ends with a number", None);
+    }
+    Ok(name)
 }
 
 fn log_target(text: &str) -> Result<LogTarget, Wrong> {

@@ -22,7 +22,7 @@ text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
     /// `/etc/kmesh/mesh.d/`, which have the same format. Files are merged by name; a name may be
     /// defined once, and `[node]`, `[mesh]`, `[capture]`, `[accounting]`, `[metrics]`, `[access_log]`,
-    /// `[health]` and `[limits]` may each stand in one file.
+    /// `[health]`, `[dns]` and `[limits]` may each stand in one file.
     /// The order of entries and files never matters.
     DocumentText "a table" {
         /// This host: what localities of endpoints are compared with.
@@ -39,6 +39,8 @@ text! {
         access_log: Option<AccessLogText>,
         /// How endpoints are checked, where a service or an endpoint does not say otherwise. Default: not at all.
         health: Option<HealthText>,
+        /// How the names of endpoints are looked up.
+        dns: Option<DnsText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
         limits: Option<LimitsText>,
@@ -132,6 +134,20 @@ text! {
 }
 
 text! {
+    /// How the names of endpoints are looked up (`dns` of an endpoint). The agent does that.
+    DnsText "a table" {
+        /// Addresses and ports of the servers that are asked, one or several, the first that answers counts:
+        /// `127.0.0.53:53`. Default: those of `/etc/resolv.conf`, which is read anew when it changes.
+        resolvers: Option<OneOrMore<SocketText>>,
+        /// A name is asked for again when the time is over that the answer gives (its TTL), but not before this.
+        /// Default: `5s`, or `ttl_max` if that is shorter.
+        ttl_min: Option<At<DurationText>>,
+        /// And not later than this. Default: `5m`, or `ttl_min` if that is longer.
+        ttl_max: Option<At<DurationText>>,
+    }
+}
+
+text! {
     /// How large a mesh may be: a larger one is an error, and changes nothing. The kernel's tables begin small
     /// and grow with the mesh, so a high limit takes no memory by itself. They become smaller again when the
     /// service is stopped and started. Only the table of `connections` has its size from the start.
@@ -220,7 +236,7 @@ text! {
         /// How long an endpoint that was down takes to get all of its share of new connections again: it begins
         /// with a tenth. Default: at once.
         slow_start: Option<At<DurationText>>,
-        /// Who serves: addresses, names from `[endpoints]`, or tables. Where the service has one port, an
+        /// Who serves: addresses, names from `[endpoints]`, or tables, also with a DNS name. Where the service has one port, an
         /// address may have a port that takes the place of the declared one: `10.0.0.1:8081`. Servers that
         /// share an address are endpoints with different ports. Without any endpoint, connections are
         /// refused. IPv4 endpoints serve the IPv4 addresses of the service, and its IPv6 addresses
@@ -233,7 +249,7 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 15] = [
+const TABLES: [(&str, &[&str]); 16] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
@@ -245,6 +261,7 @@ const TABLES: [(&str, &[&str]); 15] = [
         "`[health]`, or `health` of a service or an endpoint",
         HealthText::KEYS,
     ),
+    ("`[dns]`", DnsText::KEYS),
     ("`[limits]`", LimitsText::KEYS),
     ("a service (`[services.NAME]`)", ServiceText::KEYS),
     (
@@ -322,6 +339,7 @@ mod tests {
             ("MetricsText", MetricsText::KEYS, "[metrics]\n"),
             ("AccessLogText", AccessLogText::KEYS, "[access_log]\n"),
             ("HealthText", HealthText::KEYS, "[health]\n"),
+            ("DnsText", DnsText::KEYS, "[dns]\n"),
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),

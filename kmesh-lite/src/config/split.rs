@@ -21,7 +21,7 @@ pub struct Part<'t> {
 const LARGE: usize = 64 * 1024;
 
 /// Tables of the file that have keys, and those that have entries.
-const SINGLE: [&str; 8] = [
+const SINGLE: [&str; 9] = [
     "node",
     "mesh",
     "capture",
@@ -29,6 +29,7 @@ const SINGLE: [&str; 8] = [
     "metrics",
     "access_log",
     "health",
+    "dns",
     "limits",
 ];
 const NAMED: [&str; 4] = ["localities", "waypoints", "services", "endpoints"];

@@ -2,8 +2,8 @@
 
 use crate::api::{
     AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, KillRequest, Killed, OrderRequest, Ordered, PlanText, Reloaded, Simulation,
-    Status, TrafficSums,
+    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Reloaded,
+    Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -102,6 +102,11 @@ pub enum Request {
     /// The agent says what it found.
     Health {
         report: HealthReport,
+        reply: Reply<()>,
+    },
+    /// The agent says what the resolver said.
+    Names {
+        report: NamesReport,
         reply: Reply<()>,
     },
 }

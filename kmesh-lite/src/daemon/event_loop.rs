@@ -5,6 +5,7 @@ mod departures;
 mod duties;
 mod findings;
 mod kill;
+mod names;
 mod order;
 mod reload;
 mod roster;
@@ -14,6 +15,7 @@ use super::DaemonError;
 use super::datapath::Datapath;
 use super::departures::Departures;
 use super::event::{Event, Events, Found, Signal, Timer};
+use super::last_answers::LastAnswers;
 use super::last_findings::{LastFindings, Recalled};
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
@@ -41,6 +43,7 @@ pub struct Daemon<S, D, N> {
     supervisor: N,
     state: LoopState,
     last_findings: Option<LastFindings>,
+    last_answers: Option<LastAnswers>,
     order_book: OrderBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
@@ -93,6 +96,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             units,
             supervisor,
             last_findings: None,
+            last_answers: None,
             order_book: OrderBook::default(),
             moments: None,
             listeners: Listeners::default(),
@@ -269,8 +273,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
             Request::Duties { known, reply } => {
-                let health = &self.state.health;
-                self.state.roster.tell(known, health, reply);
+                let (health, names) = (&self.state.health, &self.state.names);
+                self.state.roster.tell(known, (health, names), reply);
             }
             Request::Agent {
                 report,
@@ -291,6 +295,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 caller,
                 reply,
             } => drop(reply.send(self.kill(&kill, caller))),
+            Request::Names { report, reply } => drop(reply.send(self.learn_names(report))),
             Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }

@@ -1,6 +1,7 @@
 //! What an earlier process kept for this one, beside the kernel's objects.
 
 use super::departures::Departures;
+use super::last_answers::{LastAnswers, RecalledNames};
 use super::last_findings::{LastFindings, Recalled};
 use super::last_good::LastGood;
 use crate::config::Fragments;
@@ -15,6 +16,9 @@ pub struct Remembered {
     pub last_findings: LastFindings,
     /// What was known of endpoints.
     pub findings: Recalled,
+    pub last_answers: LastAnswers,
+    /// What was known of names.
+    pub answers: RecalledNames,
     /// The endpoints that it had removed.
     pub departures: Departures,
 }
@@ -24,11 +28,14 @@ impl Remembered {
     pub fn take_over(left: &mut Descriptors, store: &Arc<dyn Store>) -> Self {
         let (last_good, fragments) = LastGood::take_over(left, Arc::clone(store));
         let (last_findings, findings) = LastFindings::take_over(left, Arc::clone(store));
+        let (last_answers, answers) = LastAnswers::take_over(left, Arc::clone(store));
         Self {
             last_good,
             fragments,
             last_findings,
             findings,
+            last_answers,
+            answers,
             departures: Departures::take_over(left, Arc::clone(store)),
         }
     }

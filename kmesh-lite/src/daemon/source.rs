@@ -147,9 +147,9 @@ impl<S: Source> MeshSource<S> {
         {
             mesh.capture.cgroups.clone_from(&self.cgroups);
         }
-        // Probes go to endpoints themselves, whatever waypoints there are.
+        // Probes go to endpoints themselves, whatever waypoints there are, and questions to the resolver.
         if let Some(mesh) = &mut loaded.mesh
-            && mesh.is_checked
+            && (mesh.is_checked || !mesh.questions.is_empty())
         {
             let named = |unit: &CgroupRef| mesh.capture.bypass.contains(unit);
             let unit = self.agent.clone().filter(|unit| !named(unit));

@@ -7,7 +7,7 @@ use crate::control::ClientError;
 /// None where there is nothing to do for an agent.
 pub fn judge(status: &Result<Status, ClientError>) -> Option<Check> {
     let agent = status.as_ref().ok()?.agent.as_ref()?;
-    if agent.targets == 0 && agent.metrics.is_empty() {
+    if agent.targets == 0 && agent.names == 0 && agent.metrics.is_empty() {
         return None;
     }
     Some(found(agent).named("agent"))
@@ -20,6 +20,11 @@ fn found(agent: &AgentStatus) -> Finding {
         1 => duties.push("probes 1 address".to_owned()),
         n => duties.push(format!("probes {n} addresses")),
     }
+    match agent.names {
+        0 => {}
+        1 => duties.push("looks up 1 DNS name".to_owned()),
+        n => duties.push(format!("looks up {n} DNS names")),
+    }
     if !agent.metrics.is_empty() {
         duties.push("serves metrics".to_owned());
     }
@@ -31,7 +36,7 @@ fn found(agent: &AgentStatus) -> Finding {
         Some(heard) => format!("since {heard}"),
         None => "since the daemon began".to_owned(),
     };
-    let consequence = match agent.targets {
+    let consequence = match agent.targets + agent.names {
         0 => "",
         _ => "; endpoints are what they were found to be until then",
     };

@@ -117,6 +117,7 @@ pub mod tests {
             last_pass: None,
             departed: Vec::new(),
             orders: Vec::new(),
+            names: Vec::new(),
             events: None,
             datapath: DatapathStatus::default(),
             agent: None,

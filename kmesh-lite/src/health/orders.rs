@@ -78,7 +78,9 @@ impl Orders {
             Some((service, wanted)) => (Some(service), wanted),
             None => (None, text),
         };
-        let Some((address, port)) = mesh.address_named(wanted) else {
+        // One that was found by a DNS name is named with it, and known by its address.
+        let at = wanted.rsplit_once('@').map_or(wanted, |(_, at)| at);
+        let Some((address, port)) = mesh.address_named(at) else {
             return Vec::new();
         };
         let is_meant = |(name, endpoint): &&(Name, Membership)| {

@@ -1,6 +1,6 @@
 //! Membership of a backend in a service.
 
-use super::{Check, OperatorState, Place, PortMapping, Protocol};
+use super::{Check, OfName, OperatorState, Place, PortMapping, Protocol};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Endpoint {
     /// How it is checked, if it is. Shared by many.
     pub check: Option<Arc<Check>>,
     pub state: OperatorState,
+    /// The name that it was found by; none where the file has its address.
+    pub of_name: Option<OfName>,
 }
 
 impl Endpoint {

@@ -65,6 +65,11 @@ impl Standing {
     /// A share that is all of a weight.
     pub const WHOLE: u8 = 100;
 
+    /// Whether an endpoint takes new connections that has this weight in the mesh.
+    pub fn takes(&self, weight: u32) -> bool {
+        self.down.is_none() && self.weight.unwrap_or(weight) > 0
+    }
+
     /// Of an endpoint that is down.
     pub const fn down(why: Down) -> Self {
         Self {

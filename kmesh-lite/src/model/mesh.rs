@@ -1,12 +1,12 @@
 //! All that a configuration says.
 
 use super::{
-    AccessLog, Backend, Caller, Capture, CgroupRef, Endpoint, Header, Limits, Name, OnRemove,
-    Place, Protocol, Service, Waypoint,
+    AccessLog, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits, Name, OnRemove,
+    Place, Protocol, Question, Service, Vip, Waypoint,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -38,6 +38,11 @@ pub struct Mesh {
     pub is_checked: bool,
     /// Addresses of the entries of `[endpoints]`.
     pub endpoint_names: BTreeMap<Name, IpAddr>,
+    /// Entries of `[endpoints]` that are DNS names.
+    pub dns_names: BTreeMap<Name, Arc<str>>,
+    pub dns: Dns,
+    /// What is asked of DNS, with the services that it is for.
+    pub questions: BTreeMap<Question, BTreeSet<Name>>,
     /// Every address that is an endpoint of a service or captured itself.
     pub backends: OrdMap<IpAddr, Backend>,
 }
@@ -47,7 +52,9 @@ pub struct Mesh {
 pub enum NoSuchEndpoint {
     #[error("there is no service `{0}`")]
     Service(String),
-    #[error("`{0}` is neither an address nor the name of an entry of `[endpoints]`")]
+    #[error(
+        "`{0}` is neither an address nor the name of an entry of `[endpoints]`, nor a DNS name of endpoints"
+    )]
     Name(String),
     #[error("the service `{service}` has no endpoint `{endpoint}`")]
     Of { service: String, endpoint: String },
@@ -82,12 +89,23 @@ impl Mesh {
                 None => return Err(NoSuchEndpoint::Service(name.to_owned())),
             },
         };
-        let Some((address, port)) = self.address_named(wanted) else {
-            return Err(NoSuchEndpoint::Name(wanted.to_owned()));
+        let (of_name, at) = match wanted.rsplit_once('@') {
+            Some((name, at)) => (Some(name), at),
+            None => (None, wanted),
+        };
+        let (of_name, address, port) = match (self.address_named(at), self.dns_name(at)) {
+            (Some((address, port)), _) => (of_name, Some(address), port),
+            (None, Some(name)) if of_name.is_none() => (Some(name), None, None),
+            _ => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
+        };
+        let is_meant = |it: &&Endpoint| {
+            let name = it.of_name.as_ref().map(|it| &*it.name);
+            address.is_none_or(|address| it.address == address)
+                && of_name.is_none_or(|of_name| name == Some(of_name))
         };
         let mut found = Vec::new();
         for (name, service) in services {
-            let of_service = service.endpoints.iter().filter(|it| it.address == address);
+            let of_service = service.endpoints.iter().filter(is_meant);
             let has_port = |it: &&Endpoint| {
                 let mut ports = service.ports.iter();
                 port.is_none_or(|port| ports.any(|mapping| it.port(mapping) == port))
@@ -117,6 +135,20 @@ impl Mesh {
         }
     }
 
+    /// The DNS name that a text means, if endpoints have it: by itself, or by the entry of `[endpoints]` that is it.
+    fn dns_name<'a>(&'a self, text: &'a str) -> Option<&'a str> {
+        let of_entry = self.dns_names.get(text).map(|name| &**name);
+        of_entry.or_else(|| {
+            let mut asked = self.questions.keys().map(|question| &*question.name);
+            asked.find(|name| *name == text)
+        })
+    }
+
+    /// Whether clients connect to an IPv6 address of a service.
+    pub fn has_v6_clients(&self, service: &Service) -> bool {
+        has_v6_clients(service, &self.vip_ranges)
+    }
+
     /// How many endpoints there are, counted in every service that they belong to.
     pub fn endpoints(&self) -> usize {
         let services = self.services.values();
@@ -133,4 +165,29 @@ impl Mesh {
             .map(|unit| (unit, Caller::Waypoint))
             .chain(bypass.map(|unit| (unit, Caller::Bypass)))
     }
+}
+
+/// Whether clients connect to an IPv6 address of a service.
+fn has_v6_clients(service: &Service, vip_ranges: &[IpNetwork]) -> bool {
+    service.vips.iter().any(|vip| match vip {
+        Vip::Fixed(ip) => ip.is_ipv6(),
+        Vip::Auto => vip_ranges.iter().any(IpNetwork::is_ipv6),
+    })
+}
+
+/// What has to be asked of DNS for services, with those that it is for.
+pub fn questions<'a>(
+    services: impl Iterator<Item = (&'a Name, &'a Service)>,
+    vip_ranges: &[IpNetwork],
+) -> BTreeMap<Question, BTreeSet<Name>> {
+    let mut questions: BTreeMap<Question, BTreeSet<Name>> = BTreeMap::new();
+    for (name, service) in services {
+        let has_v6_clients = has_v6_clients(service, vip_ranges);
+        for named in &service.named {
+            for question in named.questions(has_v6_clients) {
+                questions.entry(question).or_default().insert(name.clone());
+            }
+        }
+    }
+    questions
 }

@@ -1,6 +1,6 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Balance, Eject, Endpoint, Name, OnRemove, Policy, Protocol, Scope};
+use super::{Balance, Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope};
 use kmesh_lite_common::Picking;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,6 +31,8 @@ pub struct Service {
     pub eject: Option<Eject>,
     /// By address and ports.
     pub endpoints: Vec<Endpoint>,
+    /// What else endpoints come from.
+    pub named: Vec<NamedEndpoints>,
     pub on_remove: OnRemove,
 }
 

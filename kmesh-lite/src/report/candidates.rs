@@ -87,6 +87,7 @@ impl<'a> Choice<'a> {
                     if of_family.is_none_or(|family| family == Family::from(target.ip())) {
                         left_out.push(LeftOut {
                             endpoint: target.to_string(),
+                            dns: None,
                             why,
                         });
                     }
@@ -161,6 +162,7 @@ pub fn candidates(
         let address = IpAddr::from(redirect.address);
         return vec![Candidate {
             endpoint: SocketAddr::new(address, redirect.port.get()).to_string(),
+            dns: None,
             priority: 0,
             weight: 1,
             share: 1.0,
@@ -181,6 +183,7 @@ pub fn candidates(
         let backend = tables.rows.backends.get(&listed.backend?)?;
         Some(Candidate {
             endpoint: choice.target(tables, &listed)?.to_string(),
+            dns: None,
             priority,
             weight: listed.weight,
             share: f64::from(listed.weight) / total,

@@ -2,7 +2,8 @@
 
 use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, TimeBase};
 use crate::health::{Health, Order, Orders, is_in};
-use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service};
+use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service, standing_by};
+use crate::names::NameState;
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
 
@@ -10,19 +11,32 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub health: Health,
+    /// What is known of names.
+    pub names: Vec<NameState>,
     pub now: u64,
     pub base: TimeBase,
 }
 
 /// None where an endpoint is not checked, and the operator wants nothing of it.
 pub fn endpoint_health(
-    Known { health, now, base }: &Known,
+    Known {
+        health, now, base, ..
+    }: &Known,
     name: &Name,
     service: &Service,
     endpoint: &Endpoint,
 ) -> Option<EndpointHealth> {
     let standing = health.standing(name, service, endpoint);
     let order = health.orders.get(name, endpoint);
+    if let Some(reason) = stands_by(health, name, service, endpoint) {
+        return Some(EndpointHealth {
+            state: "standby".to_owned(),
+            usable: false,
+            since: None,
+            reason: Some(reason),
+            order: order.map(order_status),
+        });
+    }
     if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
         return None;
     }
@@ -59,6 +73,34 @@ pub fn endpoint_health(
         reason: known.map(|known| known.reason.clone()),
         order: order.map(order_status),
     })
+}
+
+/// Why an endpoint is not used as long as others of its name are, if that is so.
+fn stands_by(
+    health: &Health,
+    name: &Name,
+    service: &Service,
+    endpoint: &Endpoint,
+) -> Option<String> {
+    if !service.named.iter().any(|named| named.is_srv) {
+        return None;
+    }
+    let of_name = endpoint.of_name.as_ref()?;
+    let standing = |it: &Endpoint| health.standing(name, service, it);
+    // What is worse is said instead.
+    if !standing(endpoint).takes(endpoint.weight) {
+        return None;
+    }
+    let standing_by = standing_by(&service.endpoints, |it| standing(it).takes(it.weight));
+    let mut places = standing_by.into_iter();
+    places
+        .any(|place| service.endpoints[place] == *endpoint)
+        .then(|| {
+            format!(
+                "its SRV record has priority {}, and one of a lower priority is used",
+                of_name.rank
+            )
+        })
 }
 
 /// Why an endpoint takes no new connections, in words; none where nothing is known against it. `ports` are its own by

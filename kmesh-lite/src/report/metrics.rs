@@ -13,6 +13,7 @@ mod format;
 mod health;
 mod histogram;
 mod history;
+mod names;
 mod process;
 mod programs;
 mod sums;
@@ -103,6 +104,7 @@ impl Collector for Metrics {
         }
         if let Some((mesh, known)) = &self.endpoints {
             health::health(to, mesh, known)?;
+            names::names(to, &known.names)?;
         }
         self.connections(to)?;
         arrivals::arrivals(to, &self.arrived)?;

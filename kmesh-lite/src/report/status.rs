@@ -58,6 +58,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         last_pass: None,
         departed: Vec::new(),
         orders: Vec::new(),
+        names: Vec::new(),
         events: None,
         datapath,
         daemon: None,
@@ -239,6 +240,7 @@ impl View<'_> {
             };
             let status = EndpointStatus {
                 endpoint: title(address, &own, frontends.iter().map(|it| it.key.port.get())),
+                dns: endpoint.and_then(|(_, it)| Some(it.of_name.as_ref()?.name.to_string())),
                 address: address.to_string(),
                 ports: own.into_iter().map(named).collect(),
                 locality: endpoint

@@ -206,7 +206,8 @@ fn fresh(mesh: &Mesh, name: &Name, family: Family, vips: &Vips) -> Option<IpAddr
     })
 }
 
-/// Families in which a service can be reached: IPv4 needs an IPv4 endpoint (or none at all yet).
+/// Families in which a service can be reached: IPv4 needs an IPv4 endpoint (or none at all yet), or a name that may
+/// have one.
 fn families(mesh: &Mesh, service: &Service) -> impl Iterator<Item = Family> {
     let has_range = |family| {
         mesh.vip_ranges
@@ -214,6 +215,7 @@ fn families(mesh: &Mesh, service: &Service) -> impl Iterator<Item = Family> {
             .any(|range| Family::from(range.ip()) == family)
     };
     let v4 = service.endpoints.is_empty()
+        || !service.named.is_empty()
         || service
             .endpoints
             .iter()

@@ -7,8 +7,11 @@ use super::endpoint::{Form, Placing, length};
 use super::fields::{Field, Fields};
 use super::picking;
 use super::spread::{self, ByPriority};
-use crate::model::{Family, Membership, Mesh, Name, Policy, Service, Table, priority};
+use crate::model::{
+    Endpoint, Family, Membership, Mesh, Name, Policy, Service, Table, priority, standing_by,
+};
 use kmesh_lite_common::{PRIORITIES, Range, ServiceId};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -115,12 +118,23 @@ impl Builder<'_> {
         let columns = service.columns();
         let counters = self.counters_before(old);
         let standings = self.facts.standings.get(name);
-        let mut members = Members::default();
-        for endpoint in &service.endpoints {
-            let own_ports = service.own_ports(&columns, endpoint);
+        let standing_of = |endpoint: &Endpoint| {
             let standing = standings.and_then(|all| all.get(&Membership::from(endpoint)));
-            let standing = standing.copied().unwrap_or_default();
+            standing.copied().unwrap_or_default()
+        };
+        let standing_by = match service.named.iter().any(|named| named.is_srv) {
+            true => standing_by(&service.endpoints, |it| standing_of(it).takes(it.weight)),
+            false => BTreeSet::new(),
+        };
+        let mut members = Members::default();
+        for (place, endpoint) in service.endpoints.iter().enumerate() {
+            let own_ports = service.own_ports(&columns, endpoint);
+            let standing = standing_of(endpoint);
             let placing = self.placing(&counters, own_ports, endpoint, standing);
+            if standing_by.contains(&place) {
+                members.standing_by.push(placing);
+                continue;
+            }
             let priority = match service.policy {
                 Policy::Random => 0,
                 _ => priority(&service.prefer, &self.mesh.node, &endpoint.place),
@@ -185,6 +199,8 @@ struct Members {
     /// Whether any endpoint is of IPv6, whatever its weight.
     has_v6: bool,
     drained: Vec<Placing>,
+    /// They are as good as drained, and count for no priority.
+    standing_by: Vec<Placing>,
 }
 
 impl Members {
@@ -202,5 +218,6 @@ impl Members {
     fn spread(&mut self, service: &Service) {
         self.drained = spread::spread(&mut self.v4, service);
         self.drained.extend(spread::spread(&mut self.v6, service));
+        self.drained.append(&mut self.standing_by);
     }
 }

@@ -17,9 +17,9 @@ const SERVICE: &[&str] = &[
      everybody, or for the group `kmesh`. Members of that group may read the status on the control \
      socket; only root and the daemon's user may reload.",
     "`kmesh-lite-agent.service` runs beside it as the user `kmesh-agent`, without any capability, and is \
-     started, stopped and upgraded with it. The agent probes endpoints where `health` of the file says so, and serves \
-     metrics over TCP where `[metrics] listen` does; the daemon itself never talks to the network. While the agent is \
-     away, endpoints are what they were found to be.",
+     started, stopped and upgraded with it. The agent probes endpoints where `health` of the file says so, looks \
+     up their DNS names, and serves metrics over TCP where `[metrics] listen` says so; the daemon itself never talks to the network. While the agent is \
+     away, endpoints are what they were found to be, and names what they were.",
     "Waypoints with `server_first = true` need CAP_SYS_PTRACE, which the unit does not have: see \
      server-first.conf among the examples.",
 ];

@@ -107,6 +107,7 @@ fn endpoint(address: Ipv4Addr, place: &Arc<Place>) -> Endpoint {
         max_connections: None,
         check: None,
         state: OperatorState::Ready,
+        of_name: None,
     }
 }
 
@@ -131,6 +132,7 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         slow_start: None,
         eject: None,
         endpoints,
+        named: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ mod health;
 mod hitless;
 mod limits;
 mod mistakes;
+mod names;
 mod on_remove;
 mod probes;
 mod run;

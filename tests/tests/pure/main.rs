@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod growth;
 mod hearsay;
+mod names;
 mod packaging;
 mod plan_prefixes;
 mod small_passes;

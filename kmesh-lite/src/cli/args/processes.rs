@@ -47,7 +47,7 @@ Examples:
   kmesh-lite agent                                  what the systemd unit does
 
 It does what the daemon on the control socket says: it probes endpoints where `health` of mesh.toml says
-so, and tells the daemon what it found; it listens where `[metrics] listen` says so, and answers GET
+so, looks up their DNS names, and tells the daemon what it found; it listens where `[metrics] listen` says so, and answers GET
 /metrics there with what the daemon tells it. It needs no right but to read from the control socket.
 While the daemon is away it answers 503, goes on probing, and follows the next one.
 `kmesh-lite run` in a terminal starts one by itself.")]

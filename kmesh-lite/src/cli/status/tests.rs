@@ -30,6 +30,7 @@ fn status() -> Status {
         last_pass: None,
         departed: Vec::new(),
         orders: Vec::new(),
+        names: Vec::new(),
         events: None,
         datapath: DatapathStatus {
             absent: Vec::new(),

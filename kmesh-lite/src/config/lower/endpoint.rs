@@ -4,9 +4,10 @@ use super::super::endpoint::{EndpointTable, EndpointText, SharedEndpoint, looks_
 use super::super::health::HealthField;
 use super::super::piece::Anchor;
 use super::super::read::At;
-use super::super::scalar::{Address, Connections, Weight};
+use super::super::scalar::{Address, Connections, DnsName, Weight};
 use super::super::span::Span;
 use super::address::unusable;
+use super::dns::{self, Named};
 use super::eject;
 use super::health::{self, Checks, Said};
 use super::merge::{Entry, Merged};
@@ -14,17 +15,19 @@ use super::own_port::ServicePorts;
 use super::place::{PlaceTable, PlaceText};
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Spot};
-use crate::model::{Endpoint, Name, OperatorState, Place, PortMapping};
+use crate::model::{Endpoint, Name, NamedEndpoints, OperatorState, Place, PortMapping};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// An entry of `[endpoints]`.
 pub struct LoweredEndpoint<'a> {
     pub entry: &'a Entry<'a, SharedEndpoint>,
-    /// None if it could not be read.
+    /// None if it could not be read, or is a DNS name.
     pub address: Option<&'a At<Address>>,
+    /// None if it is no DNS name, or none that could be read.
+    pub named: Option<Named>,
     pub waypoint: Option<Name>,
     /// Where it is.
     pub resolved: Arc<Place>,
@@ -78,6 +81,7 @@ pub fn shared<'a>(
 ) -> SharedEndpoints<'a> {
     let mut shared = SharedEndpoints::new();
     let mut by_address: BTreeMap<IpAddr, &Entry<'_, SharedEndpoint>> = BTreeMap::new();
+    let mut by_dns: BTreeMap<&str, (&At<DnsName>, &Entry<'_, SharedEndpoint>)> = BTreeMap::new();
     for (name, entry) in &merged.endpoints {
         if looks_like_v4(name) {
             let problem = entry.spot().error(format!("`{name}` reads as an address"));
@@ -85,7 +89,8 @@ pub fn shared<'a>(
         }
         let mut found = LoweredEndpoint {
             entry,
-            address: entry.text.and_then(|text| text.address.0.as_ref()),
+            address: entry.text.and_then(|text| text.address.as_ref()),
+            named: None,
             waypoint: None,
             resolved: Arc::default(),
             state: OperatorState::Ready,
@@ -93,6 +98,8 @@ pub fn shared<'a>(
             share: ShareText::default(),
         };
         if let Some(text) = entry.text {
+            found.named = Named::new(&text.dns, &text.srv);
+            of_dns(entry, text, &mut by_dns, report);
             let labels = [&text.network, &text.node, &text.cluster];
             found.place = PlaceText::new(entry.anchor, &text.locality, labels);
             // Also of one that no service uses.
@@ -134,6 +141,68 @@ pub fn names(shared: &SharedEndpoints<'_>) -> BTreeMap<Name, IpAddr> {
     named.collect()
 }
 
+/// The DNS names of all entries that have one.
+pub fn dns_names(shared: &SharedEndpoints<'_>) -> BTreeMap<Name, Arc<str>> {
+    let named = shared.values().filter_map(|found| {
+        let name = Arc::clone(&found.named.as_ref()?.name);
+        Some((found.entry.name.value.clone(), name))
+    });
+    named.collect()
+}
+
+/// Whether an entry is either an address or a DNS name, and what goes with a name.
+fn of_dns<'e, 'a>(
+    entry: &'e Entry<'a, SharedEndpoint>,
+    text: &'a SharedEndpoint,
+    by_dns: &mut BTreeMap<&'a str, (&'a At<DnsName>, &'e Entry<'a, SharedEndpoint>)>,
+    report: &mut Diagnostics,
+) {
+    let Some(dns) = &text.dns else {
+        if text.address.is_none() && text.sound {
+            let problem = entry
+                .at(text.span)
+                .error("an entry needs an `address` or a `dns`");
+            report.push(problem);
+        }
+        if let Some(srv) = &text.srv {
+            report.push(entry.at(srv.span).error("`srv` is for an entry with `dns`"));
+        }
+        return;
+    };
+    let spot = entry.at(dns.span);
+    if text.address.is_some() {
+        report.push(spot.error("an entry has an `address` or a `dns`, not both"));
+    }
+    if let Some(waypoint) = &text.waypoint {
+        let problem = entry
+            .at(waypoint.span)
+            .error("the addresses of a DNS name cannot be captured");
+        report.push(problem.help("give the entry an `address`, or the service a `waypoint`"));
+    }
+    let is_srv = text.srv.as_ref().is_some_and(|flag| flag.value.0);
+    if is_srv && text.weight.is_some() {
+        let problem = entry.spot().error("SRV records have weights of their own");
+        report.push(problem.help("remove `weight`; `state = \"drain\"` takes no new connections"));
+    }
+    match by_dns.get(&*dns.value.0) {
+        Some((other, first)) => {
+            let message = format!(
+                "the endpoints `{}` and `{}` have the same DNS name",
+                first.name.value, entry.name.value
+            );
+            let (mut first, mut second) = (first.at(other.span), spot);
+            if report.is_before(second, first) {
+                std::mem::swap(&mut first, &mut second);
+            }
+            let problem = second.error(message);
+            report.push(problem.related(first.place(), "the same name"));
+        }
+        None => {
+            by_dns.insert(&dns.value.0, (dns, entry));
+        }
+    }
+}
+
 fn same_address(
     first: &Entry<'_, SharedEndpoint>,
     entry: &Entry<'_, SharedEndpoint>,
@@ -144,7 +213,7 @@ fn same_address(
         "the endpoints `{}` and `{}` have the same address",
         first.name.value, entry.name.value
     );
-    let place = first.text.and_then(|text| text.address.0.as_ref());
+    let place = first.text.and_then(|text| text.address.as_ref());
     let place = first.at(place.map_or(first.name.span, |address| address.span));
     let (mut first, mut second) = (place, entry.at(address.span));
     if report.is_before(second, first) {
@@ -180,13 +249,19 @@ pub struct Item {
     pub span: Span,
 }
 
-/// The endpoints of a service, by address. Those that cannot be resolved are left out.
+/// A DNS name among the endpoints of a service, and where it is written.
+pub struct NamedItem {
+    pub named: NamedEndpoints,
+    pub span: Span,
+}
+
+/// The endpoints of a service, by address, and its DNS names. Those that cannot be resolved are left out.
 pub fn of_service<'a>(
     service: &OfService<'_, 'a>,
     written: &'a [At<EndpointText>],
     places: &mut PlaceTable<'a>,
     report: &mut Diagnostics,
-) -> Vec<Item> {
+) -> (Vec<Item>, Vec<NamedItem>) {
     let OfService {
         anchor,
         ports,
@@ -194,6 +269,7 @@ pub fn of_service<'a>(
         ..
     } = *service;
     let mut items = Vec::with_capacity(written.len());
+    let mut names: Vec<NamedItem> = Vec::new();
     let mut checks = Checks::default();
     let check_of_service = checks.of(service.health);
     for At { span, value } in written {
@@ -202,16 +278,29 @@ pub fn of_service<'a>(
             EndpointText::Name(name) => by_name(Spot::new(anchor, *span), name, shared, report),
             EndpointText::Table(table) => from_table(anchor, table, shared, report),
         };
-        let own_ports = ports.own(Spot::new(anchor, *span), value, report);
+        if let (EndpointText::Table(table), Some(found)) = (value, &found) {
+            dns::check(
+                Spot::new(anchor, *span),
+                table,
+                found.named.as_ref(),
+                report,
+            );
+        }
+        let is_srv = |found: &Resolved<'_>| found.named.as_ref().is_some_and(|it| it.is_srv);
+        let own_ports = match found.as_ref().is_some_and(is_srv) {
+            true => ports.of_srv(Spot::new(anchor, *span), report),
+            false => ports.own(Spot::new(anchor, *span), value, report),
+        };
         let (Some(found), Some(own_ports)) = (found, own_ports) else {
             continue;
         };
-        let address = found.address;
-        if !matches!(value, EndpointText::Name(_)) {
+        if let Some(address) = found.address
+            && !matches!(value, EndpointText::Name(_))
+        {
             check_address(Spot::new(anchor, *span), address, report);
         }
         let endpoint = Endpoint {
-            address,
+            address: found.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             ports: own_ports,
             place: places.resolve(found.place, report),
             weight: found.share.weight(),
@@ -229,11 +318,31 @@ pub fn of_service<'a>(
                 }
             },
             state: found.state,
+            of_name: None,
         };
-        items.push(Item {
-            endpoint,
-            span: *span,
-        });
+        match found.named {
+            None => items.push(Item {
+                endpoint,
+                span: *span,
+            }),
+            Some(named) => names.push(NamedItem {
+                named: NamedEndpoints {
+                    name: named.name,
+                    is_srv: named.is_srv,
+                    like: endpoint,
+                },
+                span: *span,
+            }),
+        }
+    }
+    names.sort_by(|a, b| (name_key(a)).cmp(&name_key(b)));
+    for pair in names.windows(2) {
+        if name_key(&pair[0]) == name_key(&pair[1]) {
+            let first = Spot::new(anchor, pair[0].span).place();
+            let message = format!("`{}` is among the endpoints twice", pair[1].named.name);
+            let problem = Spot::new(anchor, pair[1].span).error(message);
+            report.push(problem.related(first, "first here"));
+        }
     }
     // A stable sort: those that are the same stay as they are written.
     items.sort_by(|a, b| key(a).cmp(&key(b)));
@@ -247,7 +356,11 @@ pub fn of_service<'a>(
             ));
         }
     }
-    items
+    (items, names)
+}
+
+fn name_key(item: &NamedItem) -> (&str, &[PortMapping]) {
+    (&item.named.name, &item.named.like.ports)
 }
 
 fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
@@ -256,7 +369,9 @@ fn key(item: &Item) -> (IpAddr, &[PortMapping]) {
 
 /// What an endpoint says, with what the entry says that it names.
 struct Resolved<'a> {
-    address: IpAddr,
+    /// None where it is a DNS name.
+    address: Option<IpAddr>,
+    named: Option<Named>,
     place: PlaceText<'a>,
     share: ShareText,
     state: OperatorState,
@@ -268,7 +383,23 @@ impl Resolved<'_> {
     /// One that says no more than its address.
     fn at(address: IpAddr) -> Self {
         Self {
-            address,
+            address: Some(address),
+            ..Self::unknown()
+        }
+    }
+
+    /// One that says no more than its DNS name.
+    fn named(named: Named) -> Self {
+        Self {
+            named: Some(named),
+            ..Self::unknown()
+        }
+    }
+
+    fn unknown() -> Self {
+        Self {
+            address: None,
+            named: None,
             place: PlaceText::default(),
             share: ShareText::default(),
             state: OperatorState::Ready,
@@ -286,10 +417,14 @@ fn from_table<'a>(
 ) -> Option<Resolved<'a>> {
     let labels = [&table.network, &table.node, &table.cluster];
     let place = PlaceText::new(anchor, &table.locality, labels);
-    let found = match (&table.address, &table.name) {
-        (Some(address), _) => Resolved::at(address.value.0.0),
-        (None, Some(name)) => by_name(Spot::new(anchor, name.span), &name.value.0, shared, report)?,
-        (None, None) => return None,
+    let named = Named::new(&table.dns, &table.srv);
+    let found = match (&table.address, &table.name, named) {
+        (Some(address), ..) => Resolved::at(address.value.0.0),
+        (None, Some(name), _) => {
+            by_name(Spot::new(anchor, name.span), &name.value.0, shared, report)?
+        }
+        (None, None, Some(named)) => Resolved::named(named),
+        (None, None, None) => return None,
     };
     let own = ShareText {
         weight: table.weight,
@@ -319,7 +454,10 @@ fn by_name<'a>(
         share: found.share,
         state: found.state,
         shared_health: found.health(),
-        ..Resolved::at(found.address?.value.0)
+        ..match (&found.named, found.address) {
+            (Some(named), _) => Resolved::named(named.clone()),
+            (None, address) => Resolved::at(address?.value.0),
+        }
     })
 }
 

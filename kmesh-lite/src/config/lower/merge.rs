@@ -6,8 +6,8 @@ use super::super::piece::{Anchor, Piece, Pieces};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
-    AccessLogText, AccountingText, CaptureText, DocumentText, LimitsText, MeshText, MetricsText,
-    NodeText, ServiceText, WaypointText,
+    AccessLogText, AccountingText, CaptureText, DnsText, DocumentText, LimitsText, MeshText,
+    MetricsText, NodeText, ServiceText, WaypointText,
 };
 use super::super::span::Span;
 use super::{Diagnostics, Lowered, Spot, is_clean};
@@ -91,6 +91,7 @@ pub struct Merged<'a> {
     pub metrics: Single<'a, MetricsText>,
     pub access_log: Single<'a, AccessLogText>,
     pub health: Single<'a, HealthText>,
+    pub dns: Single<'a, DnsText>,
     pub limits: Single<'a, LimitsText>,
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
@@ -125,6 +126,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         metrics,
         access_log,
         health,
+        dns,
         limits,
         localities,
         waypoints,
@@ -173,6 +175,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         |t| t.span,
         report,
     );
+    single("dns", &mut merged.dns, from, dns, |t| t.span, report);
     single(
         "limits",
         &mut merged.limits,

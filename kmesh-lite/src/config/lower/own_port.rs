@@ -26,6 +26,11 @@ impl ServicePorts<'_> {
         match written {
             EndpointText::Name(_) | EndpointText::Address(_, None) => Some(Vec::new()),
             EndpointText::Address(ip, Some(port)) => self.only(spot, *ip, *port, report),
+            EndpointText::Table(table) if table.port.is_some() => {
+                let port = table.port.as_ref()?;
+                let own = u16::try_from(port.value.0).ok()?;
+                self.of_dns(Spot::new(spot.anchor, port.span), own, report)
+            }
             EndpointText::Table(table) => {
                 let address = table.address.as_ref();
                 let in_address =
@@ -54,7 +59,7 @@ impl ServicePorts<'_> {
         own: u16,
         report: &mut Diagnostics,
     ) -> Option<Vec<PortMapping>> {
-        let numbers: BTreeSet<_> = self.mappings.iter().map(|mapping| mapping.port).collect();
+        let numbers = self.numbers();
         if numbers.len() > 1 {
             let at = SocketAddr::new(ip, own);
             let message = format!(
@@ -76,6 +81,49 @@ impl ServicePorts<'_> {
             ..*mapping
         });
         Some(self.sorted(own.collect()))
+    }
+
+    fn numbers(&self) -> BTreeSet<u16> {
+        self.mappings.iter().map(|mapping| mapping.port).collect()
+    }
+
+    /// The port of the addresses of a DNS name, where the service has one port.
+    fn of_dns(
+        &self,
+        spot: Spot<'_>,
+        own: u16,
+        report: &mut Diagnostics,
+    ) -> Option<Vec<PortMapping>> {
+        let numbers = self.numbers();
+        if let (Some(first), true) = (numbers.first(), numbers.len() > 1) {
+            let message = format!(
+                "`port` does not say which port it is: the service has {}",
+                list(&numbers)
+            );
+            let help = format!("write `ports = {{ {first} = {own} }}`, with the ports that differ");
+            report.push(spot.error(message).help(help));
+            return None;
+        }
+        let own = self.mappings.iter().map(|mapping| PortMapping {
+            target: own,
+            ..*mapping
+        });
+        Some(self.sorted(own.collect()))
+    }
+
+    /// Of an endpoint whose port an SRV record says: none yet.
+    pub fn of_srv(&self, spot: Spot<'_>, report: &mut Diagnostics) -> Option<Vec<PortMapping>> {
+        let numbers = self.numbers();
+        if numbers.len() > 1 {
+            let message = format!(
+                "SRV records say one port, and the service has {}",
+                list(&numbers)
+            );
+            let problem = spot.error(message);
+            report.push(problem.help("make a service of each port, or leave `srv` out"));
+            return None;
+        }
+        Some(Vec::new())
     }
 
     fn each(

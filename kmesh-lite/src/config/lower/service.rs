@@ -7,12 +7,13 @@ mod vip;
 mod weight;
 
 use super::super::Host;
+use super::super::endpoint::EndpointText;
 use super::super::piece::Anchor;
 use super::super::port::PortText;
 use super::super::read::{At, List};
 use super::super::schema::ServiceText;
 use super::backend::AtAddresses;
-use super::endpoint::{self, Item, OfService, SharedEndpoints};
+use super::endpoint::{self, Item, NamedItem, OfService, SharedEndpoints};
 use super::health::{self, Said};
 use super::merge::ServiceEntry;
 use super::nearness::{self, Failover};
@@ -21,10 +22,11 @@ use super::place::PlaceTable;
 use super::waypoint::{self, Waypoints};
 use super::{Diagnostics, Services, Spot, hidden, udp};
 use crate::model::{
-    Name, OnRemove, Place, Policy, PortMapping, Probe, Protocol, Scope, Service, Vip,
+    Check, Name, OnRemove, Place, Policy, PortMapping, Probe, Protocol, Scope, Service, Vip,
 };
 use ipnetwork::IpNetwork;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 pub use lowered::{Lowered, LoweredService};
@@ -104,23 +106,26 @@ impl<'a> One<'_, 'a> {
             health: &said,
             shared: self.context.shared,
         };
-        let items = endpoint::of_service(
+        let (items, names) = endpoint::of_service(
             &of_service,
             written.map_or(&[], |list| &list.items),
             places,
             report,
         );
-        self.probed(&items, report);
+        self.probed(&items, &names, report);
         service_ports.check_number(self.spot, &items, report);
         // What could not be read might be an endpoint of either family.
         let whole = self.text.sound
             && report.whole
-            && written.is_none_or(|list| list.whole && list.items.len() == items.len());
-        let vips = self.vips(&items, whole, report);
+            && written
+                .is_none_or(|list| list.whole && list.items.len() == items.len() + names.len());
+        // The same goes for what a name may stand for.
+        let is_known = whole && names.is_empty();
+        let vips = self.vips(&items, is_known, report);
         let (policy, prefer) = self.policy(report);
         let waypoint = self.waypoint(&vips, &items, report);
         self.weights(&items, report);
-        if whole {
+        if is_known {
             self.families(&items, &vips, report);
             if waypoint.is_none() {
                 self.none_usable(&items, policy, &prefer, report);
@@ -157,6 +162,7 @@ impl<'a> One<'_, 'a> {
             slow_start: value(&self.text.slow_start, |it| it.0),
             eject: said.eject(),
             endpoints,
+            named: names.into_iter().map(|item| item.named).collect(),
             on_remove: match &self.text.on_remove {
                 Some(written) => written.value.0,
                 None => self.context.on_remove,
@@ -169,7 +175,11 @@ impl<'a> One<'_, 'a> {
         Lowered {
             rows: model.endpoint_rows(),
             is_named: hostnames.is_some_and(|list| !list.items.is_empty()),
-            is_checked: model.endpoints.iter().any(|it| it.check.is_some()),
+            is_checked: {
+                let named = model.named.iter().map(|it| &it.like);
+                let mut all = model.endpoints.iter().chain(named);
+                all.any(|it| it.check.is_some())
+            },
             model: match before {
                 Some(before) if **before == model => Arc::clone(before),
                 _ => Arc::new(model),
@@ -178,6 +188,23 @@ impl<'a> One<'_, 'a> {
             is_all_said: report.whole,
             whole,
         }
+    }
+
+    /// Whether a DNS name is among the endpoints.
+    fn has_names(&self) -> bool {
+        let mut written = self.text.endpoints.iter().flat_map(|list| &list.items);
+        let is_named = |name: &Name| {
+            let found = self.context.shared.get(name.as_str());
+            found.is_some_and(|found| found.named.is_some())
+        };
+        written.any(|item| match &item.value {
+            EndpointText::Address(..) => false,
+            EndpointText::Name(name) => is_named(name),
+            EndpointText::Table(table) => {
+                let name = table.name.as_ref();
+                table.dns.is_some() || name.is_some_and(|name| is_named(&name.value.0))
+            }
+        })
     }
 
     fn at<T>(&self, written: &At<T>) -> Spot<'a> {
@@ -230,22 +257,32 @@ impl<'a> One<'_, 'a> {
     }
 
     /// Whether there is a port that probes can go to, and a way to it.
-    fn probed(&self, items: &[Item], report: &mut Diagnostics) {
+    fn probed(&self, items: &[Item], names: &[NamedItem], report: &mut Diagnostics) {
         let ports = self.text.ports.0.as_ref().filter(|list| list.whole);
         let has_tcp = |list: &List<PortText>| {
             let mut ports = list.items.iter();
             ports.any(|port| port.value.0.protocol == Protocol::Tcp)
         };
         let no_tcp = ports.is_some_and(|list| !has_tcp(list));
+        let no_port = |check: &Check| {
+            no_tcp && check.port.is_none() && !matches!(check.probe, Probe::Command(_))
+        };
+        let say = |spot: Spot<'_>, endpoint: &dyn Display| {
+            let problem = spot.error(format!("`{endpoint}` has no TCP port to be probed"));
+            problem.help("add `port` to its `health`, or use a `command`")
+        };
+        for NamedItem { named, span } in names {
+            if named.like.check.as_deref().is_some_and(no_port) {
+                report.push(say(Spot::new(self.anchor, *span), &named.name));
+            }
+        }
         for item in items {
             let Some(check) = &item.endpoint.check else {
                 continue;
             };
             let spot = Spot::new(self.anchor, item.span);
-            if no_tcp && check.port.is_none() && !matches!(check.probe, Probe::Command(_)) {
-                let message = format!("`{}` has no TCP port to be probed", item.endpoint.address);
-                let problem = spot.error(message);
-                report.push(problem.help("add `port` to its `health`, or use a `command`"));
+            if no_port(check) {
+                report.push(say(spot, &item.endpoint.address));
             }
             if let Some(source) = check.source
                 && source.is_ipv4() != item.endpoint.address.is_ipv4()

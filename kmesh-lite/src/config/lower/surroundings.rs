@@ -2,6 +2,7 @@
 //! load has to lower again.
 
 use super::super::Host;
+use super::dns::Named;
 use super::endpoint::{LoweredEndpoint, SharedEndpoints};
 use super::health::Said;
 use super::merge::Merged;
@@ -38,6 +39,7 @@ struct OfAll {
 #[derive(Debug, PartialEq)]
 struct Shared {
     address: Option<IpAddr>,
+    named: Option<Named>,
     place: Arc<Place>,
     weight: Option<u32>,
     health: Option<Said>,
@@ -52,6 +54,7 @@ impl Shared {
         let max_connections = found.entry.text.and_then(|text| text.max_connections);
         Self {
             address: found.address.map(|address| address.value.0),
+            named: found.named.clone(),
             place: Arc::clone(&found.resolved),
             weight: weight.map(|weight| weight.0),
             health: found.health().map(Said::from),

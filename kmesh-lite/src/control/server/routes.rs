@@ -9,8 +9,8 @@ use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{
-    Duties, Failure, FailureKind, HealthReport, Killed, Ordered, PlanRequest, Reloaded,
-    SimulateRequest,
+    Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered, PlanRequest,
+    Reloaded, SimulateRequest,
 };
 use crate::control::{Filter, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
@@ -46,6 +46,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/trace", get(trace))
         .route("/v1/agent", get(duties).post(agent))
         .route("/v1/agent/health", post(health))
+        .route("/v1/agent/names", post(names))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
         .route("/v1/simulate", post(simulate))
@@ -253,6 +254,19 @@ async fn health(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn names(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    allow(peer, Right::Report)?;
+    let body = receive(body, NamesReport::BYTES).await?;
+    let report = NamesReport::read(&body)?;
+    drop(body);
+    asker.ask(|reply| Request::Names { report, reply }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Written while it is read: neither side ever holds all of it.
 fn streamed(text: Text, turn: Turn) -> Body {
     let (body, mut pieces) = body::streamed(turn);
@@ -363,14 +377,14 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
         "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/kill"
-        | "/v1/agent/health" => "POST",
+        | "/v1/agent/health" | "/v1/agent/names" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };

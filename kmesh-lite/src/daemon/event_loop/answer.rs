@@ -49,6 +49,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_pass: state.last_pass.clone(),
             departed: self.departures.status(),
             orders: Vec::new(),
+            names: Vec::new(),
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
@@ -60,6 +61,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
             let is_shown = |service: &str| name.as_ref().is_none_or(|name| name == service);
+            status.names = report::names(&known, name.as_deref());
             status.departed.retain(|it| is_shown(&it.service));
             status.orders = report::orders(
                 &known.health.orders,
@@ -76,6 +78,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.state.base = self.state.base.kept(now);
         Known {
             health: self.state.health.clone(),
+            names: self.state.names.states(),
             now,
             base: self.state.base,
         }
@@ -120,12 +123,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.meshes.load_other(&fragments)
             }
         };
-        match &loaded.mesh {
-            Some(mesh) if self.state.is_emptied_by(mesh) => Err(Failure::new(
+        match loaded.mesh {
+            Some(mesh) if self.state.is_emptied_by(&mesh) => Err(Failure::new(
                 FailureKind::InvalidConfiguration,
                 emptied(&name),
             )),
-            Some(mesh) => {
+            Some(written) => {
+                // What is known of names stays known.
+                let mut names = self.state.names.clone();
+                let applied = self.state.applied.as_deref();
+                let mesh = &names.apply(written, applied, monotonic());
                 let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 // What is known of endpoints stays known.
                 facts.standings = self.state.facts.standings.clone();
@@ -176,7 +183,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let why = |service: &str, address, ports: &[Port]| {
             report::why_down(&known, mesh.as_deref()?, service, address, ports)
         };
-        Ok(report::explain(&snapshot, &client, address, protocol, &why))
+        let mut explanation = report::explain(&snapshot, &client, address, protocol, &why);
+        if let Some(mesh) = &mesh {
+            report::tell_names(&mut explanation, mesh, &known);
+        }
+        Ok(explanation)
     }
 
     pub(super) fn connections(

@@ -118,7 +118,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let standings = &mut self.state.facts.standings;
             self.state.health.stand(name, standings);
         }
-        self.state.roster.follow(mesh, &self.state.health);
+        let (health, names) = (&self.state.health, &self.state.names);
+        self.state.roster.follow(mesh, health, names);
         self.pass_with_facts(Trigger::Fact)
             .map_err(|_| Failure::new(FailureKind::Failed, self.state.verdict()))?;
         self.tell_status();

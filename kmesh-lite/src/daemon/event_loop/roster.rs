@@ -1,11 +1,12 @@
 //! What the agent is to do, who waits to know of a change, and what the agent says of it.
 
 use super::duties;
-use crate::api::{AgentReport, AgentStatus, Duties, ListenerStatus, now};
+use crate::api::{self, AgentReport, AgentStatus, Duties, ListenerStatus, Resolving, now};
 use crate::control::{Caller, Reply};
 use crate::daemon::hearsay::{Asked, REASON};
 use crate::health::{Health, Target};
-use crate::model::Mesh;
+use crate::model::{Mesh, Question};
+use crate::names::Answers;
 use crate::printable::printable;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ pub struct Roster {
     duties: Duties,
     /// What the numbers of targets stand for.
     targets: Vec<Target>,
+    /// What the numbers of questions stand for.
+    questions: Vec<Question>,
     /// Agents that know these duties already. The control socket bounds how many.
     waiting: Vec<Reply<Duties>>,
     heard: Option<Heard>,
@@ -44,42 +47,65 @@ impl Roster {
                 ..Duties::default()
             },
             targets: Vec::new(),
+            questions: Vec::new(),
             waiting: Vec::new(),
             heard: None,
         }
     }
 
     /// Takes over what a mesh asks for, and tells it to all who wait.
-    pub fn follow(&mut self, mesh: &Mesh, health: &Health) {
+    pub fn follow(&mut self, mesh: &Mesh, health: &Health, names: &Answers) {
         let targets: Vec<_> = health.probed().cloned().collect();
-        if self.duties.metrics == mesh.metrics && self.targets == targets {
+        let questions: Vec<_> = names.questions().cloned().collect();
+        let resolving = (!questions.is_empty()).then(|| Resolving::from(&mesh.dns));
+        if self.duties.metrics == mesh.metrics
+            && self.targets == targets
+            && self.questions == questions
+            && self.duties.resolving == resolving
+        {
             return;
         }
+        self.questions = questions;
+        self.duties.resolving = resolving;
         self.duties.metrics.clone_from(&mesh.metrics);
         (self.duties.checks, self.duties.targets) = duties::of(&targets);
         self.targets = targets;
         self.duties.revision += 1;
         for reply in std::mem::take(&mut self.waiting) {
-            drop(reply.send(Ok(self.duties(health))));
+            drop(reply.send(Ok(self.duties(health, names))));
         }
     }
 
     /// Answers as soon as the duties are others than those of the revision `known`.
-    pub fn tell(&mut self, known: Option<u64>, health: &Health, reply: Reply<Duties>) {
+    pub fn tell(
+        &mut self,
+        known: Option<u64>,
+        (health, names): (&Health, &Answers),
+        reply: Reply<Duties>,
+    ) {
         self.waiting.retain(|reply| !reply.is_closed());
         if known == Some(self.duties.revision) {
             self.waiting.push(reply);
         } else {
-            drop(reply.send(Ok(self.duties(health))));
+            drop(reply.send(Ok(self.duties(health, names))));
         }
     }
 
     /// What is to be done, with what is known.
-    fn duties(&self, health: &Health) -> Duties {
+    fn duties(&self, health: &Health, names: &Answers) -> Duties {
         let mut duties = self.duties.clone();
         for (told, target) in duties.targets.iter_mut().zip(&self.targets) {
             told.healthy = health.condition(target).map(|it| it.healthy);
         }
+        let questions = self.questions.iter().map(|question| api::Question {
+            name: question.name.to_string(),
+            kind: question.kind.into(),
+            answered: names
+                .known()
+                .get(question)
+                .is_some_and(|known| known.answer.is_some()),
+        });
+        duties.questions = questions.collect();
         duties
     }
 
@@ -89,6 +115,11 @@ impl Roster {
             revision: self.duties.revision,
             targets: &self.targets,
         }
+    }
+
+    /// The same of the numbers of questions.
+    pub fn questions(&self, revision: u64) -> Option<Vec<Question>> {
+        (revision == self.duties.revision).then(|| self.questions.clone())
     }
 
     /// Nobody is answered any more: the daemon is stopping.
@@ -114,7 +145,8 @@ impl Roster {
     /// None where there is nothing to do for an agent, and none is there.
     pub fn status(&self) -> Option<AgentStatus> {
         let heard = self.heard.as_ref();
-        if heard.is_none() && self.duties.metrics.is_empty() && self.targets.is_empty() {
+        let is_idle = self.targets.is_empty() && self.questions.is_empty();
+        if heard.is_none() && self.duties.metrics.is_empty() && is_idle {
             return None;
         }
         let away = heard.is_none_or(|heard| heard.when.elapsed() > SILENCE);
@@ -132,7 +164,17 @@ impl Roster {
             away,
             metrics: self.duties.metrics.iter().map(listener).collect(),
             targets: self.targets.len(),
+            names: self.names(),
         })
+    }
+}
+
+impl Roster {
+    /// How many names are asked for. Those of two questions are next to each other.
+    fn names(&self) -> usize {
+        let mut names: Vec<_> = self.questions.iter().map(|it| &it.name).collect();
+        names.dedup();
+        names.len()
     }
 }
 
@@ -157,23 +199,23 @@ mod tests {
     #[test]
     fn who_knows_the_duties_is_told_of_the_next_ones() {
         let mut roster = Roster::begun();
-        let health = Health::default();
+        let (health, names) = (Health::default(), Answers::default());
         let (reply, mut first) = oneshot::channel();
-        roster.tell(None, &health, reply);
+        roster.tell(None, (&health, &names), reply);
         let known = first.try_recv().unwrap().unwrap();
         assert!(known.metrics.is_empty());
 
         let (reply, mut second) = oneshot::channel();
-        roster.tell(Some(known.revision), &health, reply);
-        roster.follow(&mesh(&[]), &health);
+        roster.tell(Some(known.revision), (&health, &names), reply);
+        roster.follow(&mesh(&[]), &health, &names);
         assert_eq!(second.try_recv().unwrap_err(), TryRecvError::Empty);
-        roster.follow(&mesh(&["127.0.0.1:9900"]), &health);
+        roster.follow(&mesh(&["127.0.0.1:9900"]), &health, &names);
         let next = second.try_recv().unwrap().unwrap();
         assert_ne!(next.revision, known.revision);
         assert_eq!(next.metrics, ["127.0.0.1:9900".parse().unwrap()]);
 
         let (reply, mut third) = oneshot::channel();
-        roster.tell(Some(next.revision), &health, reply);
+        roster.tell(Some(next.revision), (&health, &names), reply);
         roster.dismiss();
         assert_eq!(third.try_recv().unwrap_err(), TryRecvError::Closed);
     }
@@ -182,8 +224,12 @@ mod tests {
     fn a_report_is_about_our_addresses_and_is_cut() {
         let mut roster = Roster::begun();
         assert_eq!(roster.status(), None);
-        let health = Health::default();
-        roster.follow(&mesh(&["127.0.0.1:9900", "127.0.0.1:9901"]), &health);
+        let (health, names) = (Health::default(), Answers::default());
+        roster.follow(
+            &mesh(&["127.0.0.1:9900", "127.0.0.1:9901"]),
+            &health,
+            &names,
+        );
         assert!(roster.status().unwrap().away);
         let listener = |listen: &str, error: Option<String>| ListenerReport {
             listen: listen.parse().unwrap(),

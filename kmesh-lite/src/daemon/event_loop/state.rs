@@ -3,11 +3,13 @@
 use super::roster::Roster;
 use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
+use crate::daemon::last_answers::RecalledNames;
 use crate::daemon::last_findings::Recalled;
 use crate::health::Health;
 use crate::hooks::captured;
 use crate::host::monotonic;
 use crate::model::{Facts, Mesh};
+use crate::names::Answers;
 use crate::report::{History, absent, count};
 use std::sync::Arc;
 
@@ -29,6 +31,10 @@ pub struct LoopState {
     pub base: TimeBase,
     /// What an earlier process knew, until there is a mesh.
     pub recalled: Recalled,
+    /// What is known of names. What they stand for is in the mesh.
+    pub names: Answers,
+    /// What an earlier process knew, until there is a mesh.
+    pub recalled_names: RecalledNames,
     /// Whether it held the mesh of an earlier process when we began.
     inherited: bool,
     pub present: bool,
@@ -79,6 +85,8 @@ impl LoopState {
             health: Health::default(),
             base: TimeBase::new(monotonic()),
             recalled: Recalled::default(),
+            names: Answers::default(),
+            recalled_names: RecalledNames::default(),
             inherited,
             present: false,
             origins: Vec::new(),
@@ -99,7 +107,29 @@ impl LoopState {
     }
 
     /// From now on the kernel should hold this mesh.
-    pub fn hold(&mut self, mesh: Mesh) {
+    pub fn hold(&mut self, written: Mesh) {
+        let recalled = std::mem::take(&mut self.recalled_names);
+        let before = self.mesh.clone();
+        let mut mesh = self.names.apply(written, before.as_deref(), monotonic());
+        if !recalled.is_empty() && !self.names.is_empty() {
+            self.names.recall(&recalled);
+            mesh = self.names.resolved(None);
+        }
+        self.hold_resolved(mesh);
+    }
+
+    /// The same mesh with what names stand for now. Tells whether that is something else.
+    pub fn resolve(&mut self) -> bool {
+        let before = self.mesh.clone();
+        let mesh = self.names.resolved(before.as_deref());
+        let changes = before.is_none_or(|before| before.services != mesh.services);
+        if changes {
+            self.hold_resolved(mesh);
+        }
+        changes
+    }
+
+    fn hold_resolved(&mut self, mesh: Mesh) {
         self.endpoints = mesh.endpoints();
         let standings = &mut self.facts.standings;
         self.health.follow(&mesh, standings);
@@ -107,7 +137,7 @@ impl LoopState {
         if !recalled.is_empty() {
             self.health.recall(|target| recalled.of(target), standings);
         }
-        self.roster.follow(&mesh, &self.health);
+        self.roster.follow(&mesh, &self.health, &self.names);
         self.mesh = Some(Arc::new(mesh));
     }
 

@@ -2,6 +2,7 @@ mod cgroups;
 mod departures;
 mod file;
 mod findings;
+mod names;
 mod passes;
 
 use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};

@@ -74,7 +74,7 @@ impl<'a> One<'_, 'a> {
         }
         let endpoints = families(items);
         Families {
-            v4: ranges.v4 && (endpoints.v4 || items.is_empty()),
+            v4: ranges.v4 && (endpoints.v4 || items.is_empty() || self.has_names()),
             v6: ranges.v6,
         }
     }

@@ -1,0 +1,140 @@
+//! What follows from what the resolver said.
+
+use super::{Daemon, Trigger};
+use crate::api::{Failure, FailureKind, NameFinding, NamesReport};
+use crate::daemon::datapath::Datapath;
+use crate::daemon::hearsay::REASON;
+use crate::daemon::last_answers::{LastAnswers, RecalledNames};
+use crate::daemon::source::Source;
+use crate::daemon::supervisor::Supervisor;
+use crate::host::monotonic;
+use crate::model::{Name, Record, RecordKind};
+use crate::names::{Answer, Change, MOST_RECORDS, Trouble, TroubleKind};
+use crate::printable::printable;
+use crate::report::{FEW, first_few};
+use log::{debug, info, warn};
+use std::net::{IpAddr, SocketAddr};
+
+impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
+    /// What an earlier process knew of names, and where this one keeps it for the next.
+    pub fn remember_names(&mut self, last_answers: LastAnswers, recalled: RecalledNames) {
+        self.last_answers = Some(last_answers);
+        self.state.recalled_names = recalled;
+    }
+
+    /// Takes in what the resolver said, and makes one pass for all of it. It can change which addresses the names of
+    /// the file stand for, and nothing else.
+    pub(super) fn learn_names(&mut self, report: NamesReport) -> Result<(), Failure> {
+        let Some(questions) = self.state.roster.questions(report.revision) else {
+            let error = "other duties have been given since that revision";
+            return Err(Failure::new(FailureKind::Conflict, error));
+        };
+        let now = monotonic();
+        let mut changes = Vec::new();
+        for finding in report.findings {
+            let Some(question) = questions.get(finding.question as usize) else {
+                debug!("the agent found something of a name that nobody asks for");
+                continue;
+            };
+            let found = understood(finding, question.kind, now);
+            changes.extend(self.state.names.find(question, found));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        log_changes(&changes);
+        // Ahead of the pass: the next process must not know less than the tables.
+        if let Some(last) = &mut self.last_answers {
+            last.keep(&self.state.names);
+        }
+        if self.state.resolve() {
+            drop(self.pass_with_facts(Trigger::Fact));
+        }
+        self.tell_status();
+        Ok(())
+    }
+}
+
+/// What a finding says, within bounds.
+fn understood(finding: NameFinding, kind: RecordKind, now: u64) -> Result<Answer, Trouble> {
+    let trouble = |kind, reason: &str| {
+        Err(Trouble {
+            kind,
+            reason: printable(reason, REASON),
+            since: now,
+        })
+    };
+    if let Some(kind) = finding.trouble {
+        return trouble(kind.into(), &finding.reason);
+    }
+    let records = finding.records.into_iter().map(Record::from);
+    let records = records.filter_map(|record| match kind {
+        // A port that nobody can connect to is none.
+        RecordKind::Srv => record.port.is_some_and(|port| port > 0).then_some(record),
+        kind => (record.address.is_ipv4() == (kind == RecordKind::A)).then_some(Record {
+            rank: 0,
+            port: None,
+            weight: 1,
+            ..record
+        }),
+    });
+    match Answer::new(records.collect(), finding.left_out, now) {
+        Some(answer) => Ok(answer),
+        None => trouble(TroubleKind::Nothing, "it has no addresses"),
+    }
+}
+
+/// Says what became of names. A resolver that fails may have a thousand.
+fn log_changes(changes: &[Change]) {
+    for is_trouble in [false, true] {
+        let of_kind = changes
+            .iter()
+            .filter(|it| it.known.trouble.is_some() == is_trouble);
+        let lines: Vec<_> = of_kind.map(line).collect();
+        for line in first_few(&lines) {
+            match is_trouble {
+                true => warn!("{line}"),
+                false => info!("{line}"),
+            }
+        }
+        for line in lines.iter().skip(FEW) {
+            debug!("{line}");
+        }
+    }
+}
+
+fn line(change: &Change) -> String {
+    let services: Vec<_> = change.services.iter().map(Name::to_string).collect();
+    let services = first_few(&services).join(", ");
+    let question = &change.question;
+    let answer = change.known.answer.as_deref();
+    let addresses = answer.map(|answer| {
+        let addresses: Vec<_> = answer.records.iter().map(title).collect();
+        let few = first_few(&addresses).join(", ");
+        match answer.left_out {
+            0 => few,
+            more => format!("{few}; {more} more than {MOST_RECORDS} are left out"),
+        }
+    });
+    match (&change.known.trouble, addresses) {
+        (None, Some(addresses)) => format!("{services}: {question} is {addresses}"),
+        (None, None) => format!("{services}: {question} is unknown"),
+        (Some(trouble), Some(addresses)) => format!(
+            "{services}: {question} stays {addresses}: {}",
+            trouble.reason
+        ),
+        (Some(trouble), None) => {
+            format!(
+                "{services}: {question} has not resolved: {}",
+                trouble.reason
+            )
+        }
+    }
+}
+
+fn title(record: &Record) -> String {
+    match record.port {
+        Some(port) => SocketAddr::new(record.address, port).to_string(),
+        None => IpAddr::to_string(&record.address),
+    }
+}
