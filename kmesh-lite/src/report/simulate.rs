@@ -249,11 +249,11 @@ fn row<'a>(tables: &'a Tables, name: &Name) -> Option<&'a kmesh_lite_common::Ser
 /// The share of each endpoint of a range.
 fn shares(tables: &Tables, range: &Range) -> Shares {
     let listed = tables.listed(range);
-    let share = |weight| f64::from(weight) / f64::from(range.total.max(1));
+    let share = |parts| f64::from(parts) / f64::from(range.total.max(1));
     listed
         .filter_map(|it| {
             let ports = it.ports.iter().map(|port| port.get()).collect();
-            Some(((tables.address(&it)?, ports), share(it.weight)))
+            Some(((tables.address(&it)?, ports), share(it.parts)))
         })
         .collect()
 }

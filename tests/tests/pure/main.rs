@@ -1,6 +1,7 @@
 //! Tests that need neither root nor a kernel: files, tables in memory, plans, packaging.
 
 mod check;
+mod clients;
 mod decision;
 mod departing;
 mod faults;
