@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,6 +29,9 @@ use tokio::time::{timeout, timeout_at};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// For a process that was killed to be over. One that waits for a disk is not, and is left to be reaped later.
 const END: Duration = Duration::from_secs(1);
+
+/// The same in milliseconds where everybody waits for it.
+const MOMENT: usize = 50;
 
 pub use leftovers::Reaping;
 
@@ -143,7 +147,13 @@ impl Drop for Run {
         // What has been waited for may have lost its number to somebody else.
         if let Ok(None) = self.child.try_wait() {
             self.kill();
-            let _ = self.child.try_wait();
+            // What it has started becomes ours only when it is over, which is in a moment.
+            for _ in 0..MOMENT {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         self.leftovers.end();
     }
