@@ -261,11 +261,13 @@ fn full(snapshot: &Snapshot, listed: &Listed) -> String {
 mod tests {
     use crate::api::Explanation;
     use crate::config::{Fragments, Host, Loader, Origin};
+    use crate::host::Lineage;
     use crate::kernel::Snapshot;
     use crate::model::{Down, EndpointFact, Facts, Protocol, Standing};
     use crate::report::{Client, explain};
     use crate::tables::{Actual, Counters, build};
     use kmesh_lite_ebpf::Outcome;
+    use std::collections::BTreeSet;
 
     /// What becomes of a connect to `10.96.0.10:80` or `[fd00:96::10]:80`, on a node in `a/x`.
     fn explained(policy: &str, endpoints: &str, address: &str) -> Explanation {
@@ -274,6 +276,17 @@ mod tests {
 
     /// The same while the endpoints with these numbers are unusable.
     fn explained_without(
+        unusable: &[usize],
+        policy: &str,
+        endpoints: &str,
+        address: &str,
+    ) -> Explanation {
+        explained_to(&Client::ANY, unusable, policy, endpoints, address)
+    }
+
+    /// The same for somebody.
+    fn explained_to(
+        client: &Client,
         unusable: &[usize],
         policy: &str,
         endpoints: &str,
@@ -318,13 +331,7 @@ mod tests {
             ..Snapshot::default()
         };
         let address = address.parse().unwrap();
-        explain(
-            &snapshot,
-            &Client::ANY,
-            address,
-            Protocol::Tcp,
-            &|_, _, _| None,
-        )
+        explain(&snapshot, client, address, Protocol::Tcp, &|_, _, _| None)
     }
 
     fn left_out(explanation: &Explanation) -> Vec<(&str, &str)> {
@@ -395,6 +402,53 @@ mod tests {
         // Where there is no IPv6 endpoint, IPv4 ones serve both.
         let v6 = explained("", "'192.168.1.10'", "[fd00:96::10]:80");
         assert_eq!((v6.candidates.len(), v6.left_out.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_client_that_is_known_has_one_endpoint_and_others_share_by_their_slots() {
+        let endpoints = [NEAR, FAR, "{ address = '192.168.1.13', weight = 2 }"].join(", ");
+        let policy = "balance = 'consistent-hash'\nhash_slots = 101";
+        let shares = |web: &Explanation| -> Vec<f64> {
+            let candidates = web.candidates.iter();
+            candidates.map(|it| (it.share * 101.0).round()).collect()
+        };
+        let anybody = explained(policy, &endpoints, "10.96.0.10:80");
+        assert_eq!(shares(&anybody).iter().sum::<f64>(), 101.0, "{anybody:?}");
+        assert!(
+            shares(&anybody)
+                .iter()
+                .all(|it| [25.0, 26.0, 50.0, 51.0].contains(it))
+        );
+        assert!(
+            anybody.text.contains("the same for each unit"),
+            "{}",
+            anybody.text
+        );
+        let of = |cgroup: u64| {
+            let lineage = Lineage {
+                path: "/x.slice".into(),
+                ids: vec![1, cgroup],
+            };
+            let client = Client {
+                lineage: Some(lineage),
+                ..Client::ANY
+            };
+            explained_to(&client, &[], policy, &endpoints, "10.96.0.10:80")
+        };
+        let mut seen = BTreeSet::new();
+        for cgroup in 1_000..1_030 {
+            let web = of(cgroup);
+            assert_eq!(shares(&web), [101.0], "{web:?}");
+            let found = left_out(&web);
+            assert_eq!(found.len(), 2, "{found:?}");
+            assert!(
+                found.iter().all(|(_, why)| why.contains("of 101 slots")),
+                "{found:?}"
+            );
+            assert_eq!(of(cgroup).text, web.text);
+            seen.insert(web.candidates[0].endpoint.clone());
+        }
+        assert_eq!(seen.len(), 3, "{seen:?}");
     }
 
     #[test]

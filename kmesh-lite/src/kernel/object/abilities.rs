@@ -36,7 +36,7 @@ impl Abilities {
         }
         if !self.table_connections {
             log::warn!(
-                "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, connections cannot be listed or limited, and `least-connections` picks at random"
+                "this kernel cannot have the connection table: each socket remembers its own connection, which takes longer, connections cannot be listed or limited, nor connects of a unit, and `least-connections` picks at random"
             );
         }
         if !self.see_living {
