@@ -115,7 +115,8 @@ pub struct Seat {
     pub endpoints: u32,
     /// How many rows of a column `own` has there.
     pub slots: u32,
-    /// Those of `own` once more: so the row refers to nothing else when it is taken for an [`Endpoint`].
+    /// Those of `own` once more, or of the row that the alias names: so the row refers to nothing else when it is taken for
+    /// an [`Endpoint`].
     backend: Option<BackendId>,
     endpoint: Option<EndpointId>,
     none: u16,
@@ -144,11 +145,13 @@ impl Seat {
         }
     }
 
-    /// The row as one of a lookup table of Maglev.
-    pub const fn in_maglev(self, endpoints: u32, slots: u32) -> Self {
+    /// The row as one of a lookup table of Maglev, whose alias is a row of `other`.
+    pub const fn in_maglev(self, endpoints: u32, slots: u32, other: &Member) -> Self {
         Self {
             endpoints,
             slots,
+            backend: other.backend,
+            endpoint: other.endpoint,
             layout: Self::MAGLEV,
             ..self
         }
@@ -157,6 +160,7 @@ impl Seat {
 
 impl Endpoint {
     /// The row as one of a lookup table of Maglev, if it is one.
+    #[inline(always)]
     pub const fn in_maglev(&self) -> Option<&Seat> {
         match self.alias.behind {
             Seat::MAGLEV => Some(self.as_seat()),

@@ -2,10 +2,10 @@
 
 use super::seat::{Search, take};
 use crate::Seats;
-use kmesh_lite_common::{ClientKey, Held, Range};
+use kmesh_lite_common::{ClientKey, EndpointId, Held, Range};
 
-/// Rows of a column that are searched for an endpoint that is not where it was. Where there are more endpoints, or more
-/// slots, a client may lose its own when they change.
+/// Endpoints among which one is searched for that is not where it was. Where there are more, a client may lose its own when
+/// they change.
 const SEARCHED: u32 = 1024;
 
 /// Takes a seat at the endpoint that the client keeps, if that is among those in use and has room. Gives the index of its
@@ -40,16 +40,31 @@ fn find<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Option<u32> 
             return Some(held.at);
         }
     }
+    // In a table of Maglev the aliases of the first rows name all endpoints; elsewhere each row is one of its own. Either
+    // word is looked at without a branch, each of which a verifier would follow in each round.
+    let first_row = seats.endpoint(first)?;
+    let mask = match first_row.in_maglev() {
+        Some(_) => u32::MAX,
+        None => 0,
+    };
+    let mask = seats.blank().wrapping_add(mask);
+    let either = |own: u32, alias: u32| own ^ ((own ^ alias) & mask);
+    let wanted = word(held.endpoint);
     // A long word, as in the walk over seats.
     let mut at = 0u64;
     while at < SEARCHED as u64 && at < count as u64 {
         let there = seats.blank().wrapping_add(at as u32);
         // Every row of a range is there. So a verifier has one way on.
         let row = seats.endpoint(first.wrapping_add(there))?;
-        if row.own.endpoint == held.endpoint {
-            return Some(there);
+        if either(word(row.own.endpoint), word(row.alias.endpoint)) == wanted {
+            return Some(either(there, row.as_seat().alias));
         }
         at += 1;
     }
     None
+}
+
+#[inline(always)]
+fn word(endpoint: Option<EndpointId>) -> u32 {
+    endpoint.map_or(0, |id| id.index().wrapping_add(1))
 }

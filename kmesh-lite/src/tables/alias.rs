@@ -44,7 +44,9 @@ pub fn slots(
         let (own, weight) = members[number];
         let alias = firsts.get(at as usize).copied().unwrap_or(at);
         let seat = Seat::new(own, limits[number], alias, owners.len() as u32, weight);
-        seat.in_maglev(members.len() as u32, counts[number]).into()
+        let other = &members[owners[alias as usize] as usize].0;
+        seat.in_maglev(members.len() as u32, counts[number], other)
+            .into()
     });
     rows.collect()
 }
