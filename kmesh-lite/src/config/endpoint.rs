@@ -63,7 +63,6 @@ text! {
 
 text! {
     /// A backend that several services share, or whose own address is captured.
-    #[schemars(extend("anyOf" = [{ "required": ["address"] }, { "required": ["dns"] }]))]
     SharedEndpoint "a table with `address` or `dns`" {
         /// Its address, without a port. No two entries have the same. A service whose endpoint has a port
         /// of its own says so where it names the entry: `{ name = "db-1", ports = { 80 = 8081 } }`.
