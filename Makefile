@@ -6,8 +6,8 @@ SHELL := /bin/bash
 APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light libnginx-mod-stream haproxy python3 iproute2
 TOOLS := bpf-linker@0.13.0
 # What only `make test` needs: pages are read, a guest is installed that systemd boots in, packages are made, names
-# are looked up.
-APT_TEST := mandoc man-db mmdebstrap systemd-container dnsmasq-base
+# are looked up, and clocks are set.
+APT_TEST := mandoc man-db mmdebstrap systemd-container dnsmasq-base faketime
 # The same, unpacked below target/: it would be a service of this machine if it were installed.
 APT_PROMETHEUS := prometheus
 TOOLS_TEST := cargo-deb@3.8.0 cargo-generate-rpm@0.21.0
@@ -143,7 +143,7 @@ lint: ## Formatting, dependencies and clippy, warnings are errors
 properties: setup ## Run the property tests again and again, with new cases: ROUNDS=10
 	@.ci/properties.sh $(ROUNDS)
 
-fuzz: ## Fuzz the decoder of headers, if that can be built: SECONDS=60
+fuzz: ## Fuzz what strangers send, if that can be built: SECONDS=60
 	@packaging/setup-tools.sh $(TOOLS_FUZZ)
 	@.ci/fuzz.sh $(SECONDS)
 

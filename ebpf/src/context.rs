@@ -144,6 +144,37 @@ pub fn socket_of(ctx: &SockAddrContext) -> *mut bpf_sock {
     unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
 }
 
+/// The address that the socket is bound to, if it is bound to one.
+#[inline(always)]
+pub fn bound_to(ctx: &SockAddrContext) -> Option<Address> {
+    const AF_INET: u32 = 2;
+    let sk = socket_of(ctx);
+    // SAFETY: as in `asked`.
+    let address = if unsafe { (*ctx.sock_addr).family } == AF_INET {
+        // SAFETY: as in `Fields::peer`.
+        match unsafe { read_volatile(addr_of!((*sk).src_ip4)) } {
+            0 => return None,
+            word => Address::from_v4_word(word),
+        }
+    } else {
+        source_v6(sk)
+    };
+    (!address.is_unspecified()).then_some(address)
+}
+
+#[inline(always)]
+fn source_v6(sk: *const bpf_sock) -> Address {
+    // SAFETY: as in `Fields::peer`.
+    Address::from_v6_words(unsafe {
+        [
+            read_volatile(addr_of!((*sk).src_ip6[0])),
+            read_volatile(addr_of!((*sk).src_ip6[1])),
+            read_volatile(addr_of!((*sk).src_ip6[2])),
+            read_volatile(addr_of!((*sk).src_ip6[3])),
+        ]
+    })
+}
+
 /// Whether the socket reaches IPv6 addresses alone: IPV6_V6ONLY was set, or it is bound to one.
 #[inline(always)]
 pub fn is_for_v6_alone(ctx: &SockAddrContext) -> bool {
@@ -158,15 +189,7 @@ pub fn is_for_v6_alone(ctx: &SockAddrContext) -> bool {
     if !is_tcp {
         return false;
     }
-    // SAFETY: as in `Fields::peer`.
-    let source = Address::from_v6_words(unsafe {
-        [
-            read_volatile(addr_of!((*sk).src_ip6[0])),
-            read_volatile(addr_of!((*sk).src_ip6[1])),
-            read_volatile(addr_of!((*sk).src_ip6[2])),
-            read_volatile(addr_of!((*sk).src_ip6[3])),
-        ]
-    });
+    let source = source_v6(sk);
     source.family() == Family::V6 && !source.is_unspecified()
 }
 

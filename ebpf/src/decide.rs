@@ -3,13 +3,17 @@
 //! built (`service`).
 
 mod backend;
+mod client;
 mod endpoint;
 mod frontend;
+mod held;
 mod seat;
 mod service;
 mod waypoint;
 
-pub use seat::{Search, WALK, give_back, take_seat, take_seat_of};
+pub use client::{at_address, mixed};
+pub use held::{hold, take_held};
+pub use seat::{Search, WALK, draw_seat, give_back, take_seat, walk_seats};
 pub use service::in_use;
 
 use crate::{Lookup, PassReason, Verdict};

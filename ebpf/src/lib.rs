@@ -12,6 +12,9 @@ pub mod header;
 mod lookup;
 mod verdict;
 
-pub use decide::{Connect, Search, WALK, decide, give_back, in_use, take_seat, take_seat_of};
+pub use decide::{
+    Connect, Search, WALK, at_address, decide, draw_seat, give_back, hold, in_use, mixed,
+    take_held, take_seat, walk_seats,
+};
 pub use lookup::{Lookup, Seats};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

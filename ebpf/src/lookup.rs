@@ -2,8 +2,8 @@
 
 use crate::Search;
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Range, Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
+    Frontend, FrontendKey, Held, Range, Service, ServiceId, Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -17,14 +17,29 @@ pub trait Seats {
     fn open(&self, id: EndpointId) -> u32;
     /// Counts another connection to an endpoint, unless `limit` of them are open; a limit of 0 is none.
     fn take(&self, id: EndpointId, limit: u32) -> bool;
+    /// The endpoint that a client keeps, if it connected no more than so many milliseconds ago.
+    fn held(&self, key: &ClientKey, affinity: u32) -> Option<Held>;
+    /// Notes where a client connects now.
+    fn hold(&self, key: &ClientKey, held: Held);
     /// 32 even random bits, new ones at each call.
     fn random(&self) -> u32;
-    /// [`crate::take_seat_of`] over these tables.
-    fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32>
+    /// [`crate::draw_seat`] over these tables.
+    fn draw_seat(&self, range: &Range, search: &Search) -> Option<u32>
     where
         Self: Sized,
     {
-        crate::take_seat_of(self, range, search)
+        crate::draw_seat(self, range, search)
+    }
+    /// [`crate::walk_seats`] over these tables.
+    fn walk_seats(&self, range: &Range, search: &Search) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        crate::walk_seats(self, range, search)
+    }
+    /// 32 even bits that are the same at each call for the same client and attempt.
+    fn of_client(&self, client: u64, attempt: u32) -> u32 {
+        crate::mixed(client, attempt)
     }
     /// 0, of which a verifier knows nothing.
     fn blank(&self) -> u32 {
@@ -42,6 +57,14 @@ pub trait Lookup: Seats + Sized {
     fn frontend(&self, key: &FrontendKey) -> Option<&Frontend>;
     fn backend(&self, id: BackendId) -> Option<&Backend>;
     fn waypoint(&self, id: WaypointId) -> Option<&Waypoint>;
+    /// [`crate::take_held`] over these tables.
+    fn take_held(&self, search: &Search, in_use: &Range) -> Option<u32> {
+        crate::take_held(self, search, in_use)
+    }
+    /// [`crate::hold`] over these tables.
+    fn hold_at(&self, search: &Search, index: u32, at: u32) {
+        crate::hold(self, &search.key(), index, at);
+    }
     /// [`crate::take_seat`] over these tables.
     fn take_seat(&self, search: &Search) -> Option<u32> {
         crate::take_seat(self, search)
@@ -53,6 +76,10 @@ pub trait Lookup: Seats + Sized {
     /// Whether another connect to the service is allowed, where `interval` nanoseconds lie between them, and
     /// [`kmesh_lite_common::Picking::SAVED`] of them may have been saved up. It is used up then.
     fn is_due(&self, id: ServiceId, interval: u32) -> bool;
+    /// Whether another connect of this unit to the service is allowed, as [`Lookup::is_due`].
+    fn is_client_due(&self, id: ServiceId) -> bool;
+    /// Who is connecting, told apart from others in this way.
+    fn client(&self, by: ClientsBy) -> u64;
     /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
     /// Whether the socket that is connecting reaches IPv6 addresses alone.

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod atomic;
+mod clients;
 mod context;
 mod counters;
 mod events;

@@ -1,21 +1,24 @@
 //! The tables, and [`Lookup`] over them. Capacities here are defaults; the daemon sets them.
 
 use crate::context;
-use crate::{open, slots};
+use crate::{clients, open, slots};
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_prandom_u32,
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
+    bpf_get_current_uid_gid, bpf_get_netns_cookie, bpf_get_prandom_u32,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, Endpoint, EndpointId,
-    Family, Frontend, FrontendId, FrontendKey, Interest, Range, Row, Service, ServiceId, Settings,
-    Slot, Waypoint, WaypointId,
+    Address, AddressId, AddressRow, Backend, BackendId, Balance, Caller, ClientKey, ClientsBy,
+    Endpoint, EndpointId, Family, Frontend, FrontendId, FrontendKey, Held, Interest, Range, Row,
+    Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, Search, Seats, bits, take_seat, take_seat_of};
+use kmesh_lite_ebpf::{
+    Lookup, Search, Seats, at_address, bits, draw_seat, hold, take_held, take_seat, walk_seats,
+};
 
 // Rows are written through memory maps: a stamp and the generation are stored as whole words,
 // which the system call for a map update does not promise.
@@ -133,6 +136,16 @@ impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
     }
 
     #[inline(always)]
+    fn held(&self, key: &ClientKey, affinity: u32) -> Option<Held> {
+        clients::held(key, affinity)
+    }
+
+    #[inline(always)]
+    fn hold(&self, key: &ClientKey, held: Held) {
+        clients::hold(key, held);
+    }
+
+    #[inline(always)]
     fn random(&self) -> u32 {
         random()
     }
@@ -157,85 +170,191 @@ fn blank() -> u32 {
 /// which they come to it: they know nothing of it but that it gives a number. So it has a name, and numbers for arguments.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64) -> u64 {
-    search::<true>(service, generation, kind)
+pub extern "C" fn search_seat(service: u64, generation: u64, kind: u64, client: u64) -> u64 {
+    search::<true>(generation, &unpacked(service, kind, client))
 }
 
 /// [`search_seat`] for kernels where nothing is counted.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64) -> u64 {
-    search::<false>(service, generation, kind)
+pub extern "C" fn search_seat_plain(service: u64, generation: u64, kind: u64, client: u64) -> u64 {
+    search::<false>(generation, &unpacked(service, kind, client))
 }
 
 #[inline(always)]
-fn search<const TABLE: bool>(service: u64, generation: u64, kind: u64) -> u64 {
-    let Some(service) = ServiceId::from_index(service as u32) else {
+fn search<const TABLE: bool>(generation: u64, search: &Option<Search>) -> u64 {
+    let Some(search) = search else {
         return 0;
     };
-    let search = unpacked(service, kind);
-    let found = take_seat(&InFunction::<TABLE> { generation }, &search);
+    let found = take_seat(&InFunction::<TABLE> { generation }, search);
     found.map_or(0, |index| index as u64 + 1)
 }
 
-/// Searches for a seat of one range: another function, because the verifier looks at each way through a loop within
-/// a loop.
+/// Searches for the seat of a client that keeps its endpoint, in the range in use: its first row, and in the high word how
+/// many there are.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_range(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    of_range::<true>(service, first, count, total, kind)
+pub extern "C" fn search_held(
+    service: u64,
+    generation: u64,
+    span: u64,
+    kind: u64,
+    client: u64,
+) -> u64 {
+    of_client::<true>(generation, span, &unpacked(service, kind, client))
 }
 
-/// [`search_range`] for kernels where nothing is counted.
+/// [`search_held`] for kernels where nothing is counted.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_range_plain(
+pub extern "C" fn search_held_plain(
     service: u64,
-    first: u64,
-    count: u64,
-    total: u64,
+    generation: u64,
+    span: u64,
     kind: u64,
+    client: u64,
 ) -> u64 {
-    of_range::<false>(service, first, count, total, kind)
+    of_client::<false>(generation, span, &unpacked(service, kind, client))
 }
 
 #[inline(always)]
-fn of_range<const TABLE: bool>(service: u64, first: u64, count: u64, total: u64, kind: u64) -> u64 {
-    let Some(service) = ServiceId::from_index(service as u32) else {
+fn of_client<const TABLE: bool>(generation: u64, span: u64, search: &Option<Search>) -> u64 {
+    let Some(search) = search else {
         return 0;
     };
-    let range = Range {
-        first: first as u32,
-        count: count as u32,
-        total: total as u32,
+    let found = take_held(&InFunction::<TABLE> { generation }, search, &range(span, 0));
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// Notes where a client connects.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn hold_client(service: u64, kind: u64, client: u64, index: u64, at: u64) -> u64 {
+    if let Some(search) = unpacked(service, kind, client) {
+        let seats = InFunction::<false> { generation: 0 };
+        hold(&seats, &search.key(), index as u32, at as u32);
+    }
+    0
+}
+
+/// Whether a connect of a unit to a service is due.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn is_client_due(service: u64, generation: u64) -> u64 {
+    let Some(id) = ServiceId::from_index(service as u32) else {
+        return 1;
+    };
+    let Some(service) = row(&SERVICES, id.index(), generation) else {
+        return 1;
+    };
+    // SAFETY: no arguments.
+    let key = ClientKey::limited(id, unsafe { bpf_get_current_cgroup_id() });
+    u64::from(clients::is_due(&key, u64::from(service.clients.interval)))
+}
+
+/// Draws seats of one range: another function, because the verifier looks at each way through a loop within a loop.
+/// `span` is its first row, and in the high word how many there are. No service is looked at.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_drawn(span: u64, total: u64, kind: u64, client: u64) -> u64 {
+    let search = unpacked(0, kind, client).map(|search| Search {
+        balance: match search.balance {
+            Balance::ConsistentHash => Balance::ConsistentHash,
+            _ => Balance::WeightedRandom,
+        },
+        ..search
+    });
+    drawn::<true>(span, total, &search)
+}
+
+/// [`search_drawn`] for kernels where nothing is counted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_drawn_plain(span: u64, total: u64, kind: u64, client: u64) -> u64 {
+    drawn::<false>(span, total, &unpacked(0, kind, client))
+}
+
+/// [`search_drawn`] where those with fewer open connections win: apart from it for the stack, too.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_least(span: u64, total: u64, kind: u64) -> u64 {
+    let search = unpacked(0, kind, 0).map(|search| Search {
+        balance: Balance::LeastConnections,
+        counts: true,
+        column: 0,
+        ..search
+    });
+    drawn::<true>(span, total, &search)
+}
+
+#[inline(always)]
+fn drawn<const TABLE: bool>(span: u64, total: u64, search: &Option<Search>) -> u64 {
+    let Some(search) = search else {
+        return 0;
     };
     // No row of a slot is looked at here.
     let seats = InFunction::<TABLE> { generation: 0 };
-    let found = take_seat_of(&seats, &range, &unpacked(service, kind));
+    let found = draw_seat(&seats, &range(span, total), search);
     found.map_or(0, |index| index as u64 + 1)
 }
 
-/// A search as a number, beside its service.
+/// Walks over the seats of one range. A function apart from the last one: both together would need more of the stack, of
+/// which all functions that are called at once have 512 bytes. Without counts there is room at the first seat that is
+/// drawn.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_walked(span: u64, kind: u64, client: u64) -> u64 {
+    let Some(search) = unpacked(0, kind, client) else {
+        return 0;
+    };
+    let seats = InFunction::<true> { generation: 0 };
+    let found = walk_seats(&seats, &range(span, 0), &search);
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+#[inline(always)]
+fn range(span: u64, total: u64) -> Range {
+    Range {
+        first: span as u32,
+        count: (span >> 32) as u32,
+        total: total as u32,
+    }
+}
+
+/// The first row of a range, and in the high word how many there are.
+#[inline(always)]
+fn span(range: &Range) -> u64 {
+    u64::from(range.first) | u64::from(range.count) << 32
+}
+
+/// A search as a number, beside its service and its client.
 #[inline(always)]
 fn packed(search: &Search) -> u64 {
     u64::from(search.balance.0)
         | u64::from(search.column) << 16
         | u64::from(search.passes_on) << 32
         | u64::from(search.family == Family::V6) << 33
+        | u64::from(search.counts) << 34
+        | u64::from(search.is_apart) << 35
+        | u64::from(search.kept_by.0 as u8) << 40
 }
 
 #[inline(always)]
-fn unpacked(service: ServiceId, kind: u64) -> Search {
-    Search {
-        service,
+fn unpacked(service: u64, kind: u64, client: u64) -> Option<Search> {
+    Some(Search {
+        service: ServiceId::from_index(service as u32)?,
+        client,
         family: match kind >> 33 & 1 {
             0 => Family::V4,
             _ => Family::V6,
         },
         column: (kind >> 16) as u16,
         balance: Balance(kind as u16),
+        counts: kind >> 34 & 1 == 1,
+        is_apart: kind >> 35 & 1 == 1,
+        kept_by: ClientsBy((kind >> 40) as u16),
         passes_on: kind >> 32 & 1 == 1,
-    }
+    })
 }
 
 /// What such a function reads.
@@ -265,20 +384,41 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
     }
 
     #[inline(always)]
+    fn held(&self, key: &ClientKey, affinity: u32) -> Option<Held> {
+        clients::held(key, affinity)
+    }
+
+    #[inline(always)]
+    fn hold(&self, key: &ClientKey, held: Held) {
+        clients::hold(key, held);
+    }
+
+    #[inline(always)]
     fn random(&self) -> u32 {
         random()
     }
 
     #[inline(always)]
-    fn take_seat_of(&self, range: &Range, search: &Search) -> Option<u32> {
-        let service = u64::from(search.service.index());
-        let (first, count) = (u64::from(range.first), u64::from(range.count));
+    fn draw_seat(&self, range: &Range, search: &Search) -> Option<u32> {
         let (total, kind) = (u64::from(range.total), packed(search));
-        let found = if TABLE {
-            search_range(service, first, count, total, kind)
+        let found = if TABLE && search.balance == Balance::LeastConnections {
+            // With the first row of the column.
+            let first = range.column(search.column);
+            search_least(span(&Range { first, ..*range }), total, kind)
+        } else if TABLE {
+            search_drawn(span(range), total, kind, search.client)
         } else {
-            search_range_plain(service, first, count, total, kind)
+            search_drawn_plain(span(range), total, kind, search.client)
         };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn walk_seats(&self, range: &Range, search: &Search) -> Option<u32> {
+        if !TABLE {
+            return None;
+        }
+        let found = search_walked(span(range), packed(search), search.client);
         (found != 0).then(|| found as u32 - 1)
     }
 
@@ -324,13 +464,30 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     }
 
     #[inline(always)]
-    fn take_seat(&self, search: &Search) -> Option<u32> {
-        let kind = packed(search);
-        let service = u64::from(search.service.index());
+    fn take_held(&self, search: &Search, in_use: &Range) -> Option<u32> {
+        let (service, kind) = (u64::from(search.service.index()), packed(search));
+        let (generation, span) = (self.generation, span(in_use));
         let found = if TABLE {
-            search_seat(service, self.generation, kind)
+            search_held(service, generation, span, kind, search.client)
         } else {
-            search_seat_plain(service, self.generation, kind)
+            search_held_plain(service, generation, span, kind, search.client)
+        };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn hold_at(&self, search: &Search, index: u32, at: u32) {
+        let (service, kind) = (u64::from(search.service.index()), packed(search));
+        hold_client(service, kind, search.client, index.into(), at.into());
+    }
+
+    #[inline(always)]
+    fn take_seat(&self, search: &Search) -> Option<u32> {
+        let (service, kind) = (u64::from(search.service.index()), packed(search));
+        let found = if TABLE {
+            search_seat(service, self.generation, kind, search.client)
+        } else {
+            search_seat_plain(service, self.generation, kind, search.client)
         };
         (found != 0).then(|| found as u32 - 1)
     }
@@ -350,6 +507,28 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     #[inline(always)]
     fn is_due(&self, id: ServiceId, interval: u32) -> bool {
         !counts::<TABLE>() || open::is_due(u64::from(id.index()) + 1, u64::from(interval)) != 0
+    }
+
+    #[inline(always)]
+    fn is_client_due(&self, id: ServiceId) -> bool {
+        !TABLE || is_client_due(u64::from(id.index()), self.generation) != 0
+    }
+
+    #[inline(always)]
+    fn client(&self, by: ClientsBy) -> u64 {
+        let bound = match by {
+            ClientsBy::Address => context::bound_to(self.ctx),
+            _ => None,
+        };
+        match (by, bound) {
+            (_, Some(address)) => at_address(&address),
+            // SAFETY: no arguments.
+            (ClientsBy::Unit, _) => unsafe { bpf_get_current_cgroup_id() },
+            // SAFETY: as above.
+            (ClientsBy::User, _) => unsafe { bpf_get_current_uid_gid() & u64::from(u32::MAX) },
+            // SAFETY: the context of this program.
+            _ => unsafe { bpf_get_netns_cookie(self.ctx.sock_addr.cast()) },
+        }
     }
 
     #[inline(always)]

@@ -71,8 +71,7 @@ fn take(open: Option<*mut Open>, limit: u32) -> bool {
     true
 }
 
-/// Whether a connect to a service is due, as a function of that kind. Each moves the moment at which the next one is due; it may lie ahead by as
-/// much as may be saved up.
+/// Whether a connect to a service is due, as a function of that kind.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn is_due(service: u64, interval: u64) -> u64 {
@@ -86,11 +85,17 @@ fn made(id: ServiceId, interval: u64) -> bool {
         return true;
     };
     // SAFETY: inside an element of the map.
-    let due = unsafe { addr_of_mut!((*row).due) };
+    spend(unsafe { addr_of_mut!((*row).due) }, interval)
+}
+
+/// Moves the moment at which the next connect is due by `interval` nanoseconds. Gives false, and leaves it, where it
+/// would lie ahead by more than may be saved up.
+#[inline(always)]
+pub fn spend(due: *mut u64, interval: u64) -> bool {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let latest = now + Picking::SAVED;
-    // SAFETY: as above. Volatile: all processors write it.
+    // SAFETY: inside an element of a map. Volatile: all processors write it.
     let there = unsafe { read_volatile(due) };
     if there < now {
         // Whoever is faster has done the same.

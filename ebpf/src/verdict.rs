@@ -106,6 +106,8 @@ pub enum Refuse {
     EndpointsFull,
     /// As many connects to the service were made as there may be in a while.
     TooFast,
+    /// The same of one unit.
+    ClientTooFast,
 }
 
 /// How a connect, and what follows it, is counted: index of the per-CPU outcome counters.
@@ -145,11 +147,12 @@ pub enum Outcome {
     RefuseServiceFull = 21,
     RefuseEndpointsFull = 22,
     RefuseTooFast = 23,
+    RefuseClientTooFast = 24,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -174,6 +177,7 @@ impl Outcome {
         Self::RefuseServiceFull,
         Self::RefuseEndpointsFull,
         Self::RefuseTooFast,
+        Self::RefuseClientTooFast,
     ];
 
     /// Name of the counter.
@@ -203,6 +207,7 @@ impl Outcome {
             Self::RefuseServiceFull => "refuse_service_full",
             Self::RefuseEndpointsFull => "refuse_endpoints_full",
             Self::RefuseTooFast => "refuse_too_fast",
+            Self::RefuseClientTooFast => "refuse_client_too_fast",
         }
     }
 }
@@ -228,7 +233,7 @@ impl Verdict {
 
 impl Refuse {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UndeclaredPort,
         Self::UndeclaredUdpPort,
         Self::NoEndpoint,
@@ -239,6 +244,7 @@ impl Refuse {
         Self::ServiceFull,
         Self::EndpointsFull,
         Self::TooFast,
+        Self::ClientTooFast,
     ];
 
     /// Which counter this refusal adds to.
@@ -255,6 +261,7 @@ impl Refuse {
             Self::ServiceFull => Outcome::RefuseServiceFull,
             Self::EndpointsFull => Outcome::RefuseEndpointsFull,
             Self::TooFast => Outcome::RefuseTooFast,
+            Self::ClientTooFast => Outcome::RefuseClientTooFast,
         }
     }
 
@@ -270,7 +277,8 @@ impl Refuse {
             | Self::UndeclaredUdpPort
             | Self::ServiceFull
             | Self::EndpointsFull
-            | Self::TooFast => ECONNREFUSED,
+            | Self::TooFast
+            | Self::ClientTooFast => ECONNREFUSED,
             Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
             Self::NoMemory => ENOMEM,
             Self::Header => EOPNOTSUPP,

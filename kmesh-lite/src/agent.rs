@@ -8,11 +8,13 @@ mod absence;
 mod ask;
 mod companion;
 mod connections;
+mod end;
 mod health;
 mod listeners;
 mod names;
 mod pages;
 mod probe;
+mod rights;
 
 pub use companion::{Companion, CompanionOptions};
 
@@ -25,6 +27,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pages::Pages;
 use probe::{Probes, Reaping};
 use sd_notify::NotifyState;
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,10 +46,20 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub enum AgentError {
     #[error("cannot start the agent")]
     Start(#[source] io::Error),
+    #[error("cannot become the user of the agent")]
+    Rights(#[source] io::Error),
 }
 
-/// Follows the daemon on `socket` until a signal ends the process.
-pub fn run(socket: PathBuf) -> Result<(), AgentError> {
+/// Begins as the child of a daemon, before anything else is done: it has all rights of that one.
+pub fn begin_as_child() -> Result<(), AgentError> {
+    rights::give_up().map_err(AgentError::Rights)
+}
+
+/// For what cannot be dropped at once when the agent ends.
+const END: Duration = Duration::from_secs(1);
+
+/// Follows the daemon on `socket` until a signal ends the process, or the daemon does whose child it is.
+pub fn run(socket: PathBuf, is_child: bool) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -54,12 +67,19 @@ pub fn run(socket: PathBuf) -> Result<(), AgentError> {
     info!("the agent follows the daemon on {}", socket.display());
     // Silence where nobody asks for it.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    runtime.block_on(follow(Arc::new(Client::new(socket))));
+    runtime.block_on(async {
+        tokio::select! {
+            never = follow(Arc::new(Client::new(socket))) => match never {},
+            () = end::end(is_child) => {}
+        }
+    });
+    // Commands that are under way end with their tasks, and what they have started with them.
+    runtime.shutdown_timeout(END);
     Ok(())
 }
 
 /// Does what the daemon says, for ever.
-async fn follow(daemon: Arc<Client>) {
+async fn follow(daemon: Arc<Client>) -> Infallible {
     let mut listeners = Listeners::new(Pages::new(Arc::clone(&daemon)));
     let due = Arc::new(Notify::new());
     let reports = listeners.states();

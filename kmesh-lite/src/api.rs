@@ -19,6 +19,7 @@ mod path;
 mod plan;
 mod simulate;
 mod status;
+mod time;
 mod traffic;
 
 pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
@@ -30,15 +31,15 @@ pub use event::{ConnectionEvent, LogStatus};
 pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use health::{
-    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, Probe, Target,
-    TlsOptions,
+    Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, KnownTargets,
+    Probe, Target, TlsOptions,
 };
 pub use kill::{KillRequest, Killed, KilledEndpoint};
 pub use names::{
     KnownName, NameFinding, NameStatus, NamesReport, Question, Record, RecordKind, RefusedAddress,
     Resolving, TroubleKind,
 };
-pub use order::{Change, OrderRequest, Ordered, OrderedEndpoint};
+pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
@@ -46,18 +47,5 @@ pub use status::{
     LastPass, LastReload, OrderStatus, PriorityStatus, ServiceStatus, State, Status, TableUse,
     TrafficStatus,
 };
+pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
-
-/// Now, as these types hold it.
-pub fn now() -> String {
-    time(jiff::Timestamp::now())
-}
-
-/// The time that was so long ago.
-pub fn ago(passed: std::time::Duration) -> String {
-    time(jiff::Timestamp::now() - passed)
-}
-
-fn time(at: jiff::Timestamp) -> String {
-    format!("{at:.3}")
-}

@@ -84,7 +84,7 @@ pub enum Exit {
 }
 
 /// How bad it is, as plugins of Nagios tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Ok,
     Warning,

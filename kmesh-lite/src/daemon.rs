@@ -16,6 +16,7 @@ mod event_loop;
 mod fake;
 mod few_lines;
 mod headers;
+pub mod hearsay;
 mod kept;
 mod kernel;
 mod last_answers;

@@ -16,6 +16,7 @@ mod kernel;
 mod links;
 mod names;
 mod on_remove;
+mod orders;
 mod permissions;
 mod programs;
 mod security;
@@ -105,6 +106,7 @@ impl Subject {
         checks.push(socket::judge(&self.socket, self.process, &self.status));
         checks.push(daemon::judge(self.process, &self.status));
         checks.extend(agent::judge(&self.status));
+        checks.extend(orders::judge(&self.status));
         checks.extend(names::judge(&self.status));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),

@@ -8,7 +8,7 @@ mod orders;
 mod targets;
 
 pub use ejection::{Ejected, EjectionChange, Ejections, Fates};
-pub use orders::{Order, Orders};
+pub use orders::{Order, Orders, is_in};
 pub use targets::{Target, Targets};
 
 use crate::model::{

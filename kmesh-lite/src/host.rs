@@ -22,4 +22,4 @@ pub use process::Usage;
 pub use this_host::{look_again, this_host};
 pub use unit_files::names as unit_files;
 pub use units::{Change, Looked, Units, WatchError};
-pub use user::agent_user;
+pub use user::{agent_ids, agent_user};

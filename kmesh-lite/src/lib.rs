@@ -26,6 +26,7 @@ mod memory;
 pub mod model;
 pub mod names;
 pub mod plan;
+mod printable;
 pub mod reconcile;
 pub mod report;
 pub mod sources;

@@ -16,6 +16,7 @@ mod mesh;
 mod name;
 mod on_remove;
 mod service;
+mod slots;
 mod waypoint;
 
 pub use access_log::{AccessLog, LogTarget};
@@ -36,4 +37,6 @@ pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
-pub use kmesh_lite_common::{Balance, Caller, Family, Header, Policy, Protocol, Speaker};
+pub use kmesh_lite_common::{
+    Balance, Caller, ClientsBy, Family, Header, Policy, Protocol, Speaker,
+};

@@ -33,7 +33,7 @@ pub use dump::dump;
 pub use explain::explain;
 pub use few::{FEW, first_few};
 pub use filter::{no_such_outcome, not_there};
-pub use health::{Known, endpoint_health, why_down};
+pub use health::{Known, endpoint_health, order_status, orders, why_down};
 pub use metrics::{Format, History, Metrics};
 pub use moment::{Names, Told, is_logged};
 pub use names::{names, tell_names};

@@ -18,6 +18,7 @@ mod fields;
 mod frontend;
 mod id_map;
 mod ids;
+mod maglev;
 mod next;
 mod picking;
 mod replay;
@@ -43,10 +44,11 @@ pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, tit
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;
 pub use picking::words as picking_words;
-pub use replay::{LookedUp, replay};
+pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;
 pub use size::{larger, room_for};
+pub use spread::uses_all;
 pub use taken::{Taken, changed_ranges, counters};
 
 use crate::model::Table;

@@ -16,11 +16,26 @@ pub struct Bucket {
     pub cookies: [u64; PLACES as usize],
 }
 
+/// How many cookies a processor takes at a time (`COOKIE_LOCAL_BATCH` of the kernel).
+const BATCH: u64 = 4096;
+const BUCKETS_OF_BATCH: u32 = BATCH as u32 / PLACES;
+const BATCH_BITS: u32 = BUCKETS_OF_BATCH.trailing_zeros();
+/// Its multiples, and those of its doubles, keep apart from each other: found by trying, as no fraction does it for all
+/// numbers of batches that a table may have room for.
+const TURN: u32 = 0x4b81_76ff;
+
 impl Bucket {
     /// The index of the bucket of a socket among `count` buckets, a power of two.
+    ///
+    /// Sockets in sequence are in the same bucket or in the next one. But each processor takes a batch of cookies, and
+    /// begins at the first of it, so the sockets of a moment would be at the beginnings of many batches: in the same
+    /// buckets, where there are fewer of them. Each batch is therefore turned by an amount of its own.
     #[inline(always)]
     pub const fn of(cookie: u64, count: u32) -> u32 {
-        (cookie / PLACES as u64) as u32 & (count - 1)
+        let group = (cookie / PLACES as u64) as u32;
+        let turn = ((cookie / BATCH) as u32).wrapping_mul(TURN) >> (u32::BITS - BATCH_BITS);
+        let within = group.wrapping_add(turn) & (BUCKETS_OF_BATCH - 1);
+        (group & !(BUCKETS_OF_BATCH - 1) | within) & (count - 1)
     }
 
     /// The place that a socket takes if it is free.
@@ -169,3 +184,72 @@ const _: () = assert!(core::mem::offset_of!(Life, retransmits) == 28);
 
 const _: () = assert!(size_of::<Bucket>() == 32 && size_of::<Connection>() == 64);
 const _: () = assert!(core::mem::offset_of!(Connection, owner) == 56 && size_of::<Life>() == 32);
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    /// How many of these sockets find a place in a table that has twice as many.
+    fn placed(cookies: &[u64]) -> usize {
+        let buckets = (cookies.len() as u32 * 2 / PLACES).next_power_of_two();
+        let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
+        for cookie in cookies {
+            *taken.entry(Bucket::of(*cookie, buckets)).or_default() += 1;
+        }
+        taken
+            .values()
+            .map(|sockets| (*sockets).min(PLACES) as usize)
+            .sum()
+    }
+
+    /// Sockets of so many processors, each of which has begun a batch.
+    fn burst(first_batch: u64, processors: u64, each: u64) -> Vec<u64> {
+        let batches = first_batch..first_batch + processors;
+        batches
+            .flat_map(|batch| (0..each).map(move |at| batch * BATCH + at))
+            .collect()
+    }
+
+    #[test]
+    fn sockets_of_many_processors_find_places() {
+        for first in [1, 1_000, 77_777] {
+            for (processors, each) in [
+                (4, 1_024),
+                (8, 512),
+                (16, 256),
+                (64, 1_024),
+                (128, 64),
+                (256, 256),
+            ] {
+                let burst = burst(first, processors, each);
+                let listed = placed(&burst);
+                let most = burst.len();
+                assert!(
+                    listed * 100 >= most * 90,
+                    "{processors} x {each}: {listed} of {most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_in_sequence_fill_a_table_to_the_last_place() {
+        let count = 4 * BUCKETS_OF_BATCH;
+        let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
+        let first = 4 * 19 * BATCH;
+        for cookie in first..first + u64::from(count * PLACES) {
+            *taken.entry(Bucket::of(cookie, count)).or_default() += 1;
+        }
+        assert_eq!(taken.len() as u32, count);
+        assert!(taken.values().all(|sockets| *sockets == PLACES));
+        // Those that follow one another share a line of cookies, as a rule.
+        let near = (first..first + BATCH).filter(|cookie| {
+            Bucket::of(*cookie, count).abs_diff(Bucket::of(cookie + 1, count)) <= 1
+        });
+        assert!(near.count() > BATCH as usize - 8);
+    }
+}

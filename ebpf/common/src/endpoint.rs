@@ -98,8 +98,12 @@ pub struct Endpoint {
     pub weight: u32,
 }
 
-/// A row of a range whose connections are counted, in the place of an [`Endpoint`]. The alias is the number of a row
-/// of the same column, because what is known of an endpoint stands in its own row.
+/// A row of a range whose service needs more than a draw, in the place of an [`Endpoint`]. The alias is the number of a
+/// row of the same column, because what is known of an endpoint stands in its own row.
+///
+/// There are two layouts. One is the alias table, with one row for each endpoint. The other is the lookup table of Maglev
+/// (D. E. Eisenbud and others, 2016), where each endpoint has as many rows as its weight is worth, so that a client is
+/// given a row for good. There `keep` is all, and the aliases of the first rows name one row of each endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Seat {
@@ -107,33 +111,60 @@ pub struct Seat {
     /// How many connections to `own` may be open; 0 for any number.
     pub limit: u32,
     pub alias: u32,
-    zero: [u32; 2],
+    /// How many endpoints the range has, where the layout is that of Maglev.
+    pub endpoints: u32,
+    /// How many rows of a column `own` has there.
+    pub slots: u32,
     /// Those of `own` once more: so the row refers to nothing else when it is taken for an [`Endpoint`].
     backend: Option<BackendId>,
     endpoint: Option<EndpointId>,
-    none: u32,
+    none: u16,
+    /// Which layout it is; 0 or 1 in an [`Endpoint`].
+    layout: u16,
     pub keep: u32,
     pub weight: u32,
 }
 
 impl Seat {
+    const MAGLEV: u16 = 2;
+
     pub const fn new(own: Member, limit: u32, alias: u32, keep: u32, weight: u32) -> Self {
         Self {
             own,
             limit,
             alias,
-            zero: [0; 2],
+            endpoints: 0,
+            slots: 0,
             backend: own.backend,
             endpoint: own.endpoint,
             none: 0,
+            layout: 0,
             keep,
             weight,
+        }
+    }
+
+    /// The row as one of a lookup table of Maglev.
+    pub const fn in_maglev(self, endpoints: u32, slots: u32) -> Self {
+        Self {
+            endpoints,
+            slots,
+            layout: Self::MAGLEV,
+            ..self
         }
     }
 }
 
 impl Endpoint {
-    /// The row as one of a range whose connections are counted.
+    /// The row as one of a lookup table of Maglev, if it is one.
+    pub const fn in_maglev(&self) -> Option<&Seat> {
+        match self.alias.behind {
+            Seat::MAGLEV => Some(self.as_seat()),
+            _ => None,
+        }
+    }
+
+    /// The row as one of a range of seats.
     #[inline(always)]
     pub const fn as_seat(&self) -> &Seat {
         // SAFETY: both are as large and as aligned, and valid for every bit pattern.

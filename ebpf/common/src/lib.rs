@@ -11,6 +11,7 @@ mod addr;
 mod arrival;
 mod backend;
 mod caller;
+mod client;
 mod connection;
 mod endpoint;
 mod event;
@@ -33,6 +34,7 @@ pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use arrival::ArrivalKey;
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
+pub use client::{ClientKey, ClientRow, Held};
 pub use connection::{Bucket, Connection, Life, PLACES, Stage};
 pub use endpoint::{Endpoint, EndpointId, Member, Range, Seat};
 pub use event::{Event, EventKind, SINK};
@@ -42,7 +44,7 @@ pub use moment::{Interest, Moment, MomentKind, Teller};
 pub use name::Name;
 pub use open::{Open, ServiceOpen};
 pub use original::{Original, Probe};
-pub use picking::{Balance, Picking};
+pub use picking::{Balance, ClientsBy, EachClient, Picking};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
@@ -51,11 +53,11 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 10;
+pub const LAYOUT_VERSION: u32 = 11;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
-/// [`Original`], [`Connection`], [`Open`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 8;
+/// [`Original`], [`Connection`], [`Open`], [`ClientRow`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
+pub const SOCKETS_VERSION: u32 = 9;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

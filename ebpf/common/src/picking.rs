@@ -9,6 +9,22 @@ word!(
         WeightedRandom = 0 "weighted-random",
         /// Of two that are drawn, the one with fewer open connections for its weight.
         LeastConnections = 1 "least-connections",
+        /// By who connects: the same endpoint for the same client, as long as there are the same endpoints.
+        ConsistentHash = 2 "consistent-hash",
+    }
+);
+
+word!(
+    /// How the clients of a service are told from one another.
+    ClientsBy: u16 {
+        /// By the cgroup of the process.
+        Unit = 0 "unit",
+        /// By the user of the process.
+        User = 1 "user",
+        /// By the address that the socket is bound to, and by the network namespace where it is bound to none.
+        Address = 2 "address",
+        /// By the network namespace of the process.
+        NetworkNamespace = 3 "network-namespace",
     }
 );
 
@@ -17,8 +33,8 @@ word!(
 #[repr(C)]
 pub struct Picking {
     pub balance: Balance,
-    /// 1 where open connections are counted: then the rows of its ranges are [`crate::Seat`]s.
-    counted: u16,
+    /// What else there is to do, and [`ClientsBy`] in the high byte.
+    flags: u16,
     /// How many connections to the service may be open; 0 for any number.
     pub max_connections: u32,
     /// The time in nanoseconds after which another connect is allowed; 0 for any number of connects.
@@ -29,42 +45,147 @@ impl Picking {
     /// For how long, in nanoseconds, connects may have been saved up.
     pub const SAVED: u64 = 1_000_000_000;
 
+    const COUNTED: u16 = 1;
+    const HELD: u16 = 2;
+    const LIMITED: u16 = 4;
+    const APART: u16 = 8;
+
     pub const fn new(
         balance: Balance,
+        clients_by: ClientsBy,
         counted: bool,
         max_connections: u32,
         connects_per_second: u32,
     ) -> Self {
         Self {
             balance,
-            counted: counted as u16,
+            flags: (clients_by.0 << 8) | (counted as u16 * Self::COUNTED),
             max_connections,
-            // Rounded down: so many connects fit into the second that may be saved up.
-            interval: match connects_per_second {
-                0 => 0,
-                connects => Self::SAVED as u32 / connects,
-            },
+            interval: interval(connects_per_second),
         }
+    }
+
+    /// The same of a service that asks something of each client.
+    pub const fn with_clients(mut self, clients: &EachClient) -> Self {
+        if clients.affinity != 0 {
+            self.flags |= Self::HELD;
+        }
+        if clients.interval != 0 {
+            self.flags |= Self::LIMITED;
+        }
+        self
+    }
+
+    /// The same of a service with other endpoints for each family.
+    pub const fn with_families_apart(mut self) -> Self {
+        self.flags |= Self::APART;
+        self
+    }
+
+    /// Whether clients keep their endpoints for a time.
+    #[inline(always)]
+    pub const fn holds(&self) -> bool {
+        self.flags & Self::HELD != 0
+    }
+
+    /// Whether a unit may make only so many connects.
+    #[inline(always)]
+    pub const fn limits_clients(&self) -> bool {
+        self.flags & Self::LIMITED != 0
+    }
+
+    /// Whether IPv4 and IPv6 addresses have endpoints of their own.
+    #[inline(always)]
+    pub const fn has_families_apart(&self) -> bool {
+        self.flags & Self::APART != 0
     }
 
     /// Whether open connections are counted.
     #[inline(always)]
     pub const fn counts(&self) -> bool {
-        self.counted == 1
+        self.flags & Self::COUNTED != 0
+    }
+
+    /// Whether it depends on who connects which endpoint is picked.
+    #[inline(always)]
+    pub const fn is_by_client(&self) -> bool {
+        self.holds() || self.hashes()
+    }
+
+    /// Whether a client is given an endpoint by its hash.
+    #[inline(always)]
+    pub const fn hashes(&self) -> bool {
+        self.balance.0 == Balance::ConsistentHash.0
+    }
+
+    /// How clients are told apart.
+    #[inline(always)]
+    pub const fn clients_by(&self) -> ClientsBy {
+        ClientsBy(self.flags >> 8)
+    }
+
+    /// Whether the rows of its ranges are [`crate::Seat`]s.
+    #[inline(always)]
+    pub const fn has_seats(&self) -> bool {
+        self.counts() || self.is_by_client()
     }
 
     /// Whether an endpoint is drawn by its weight, and that is all.
     #[inline(always)]
-    pub fn is_plain(&self) -> bool {
-        !self.counts() && self.interval == 0
+    pub const fn is_plain(&self) -> bool {
+        !self.has_seats() && self.interval == 0 && !self.limits_clients()
     }
 
     /// How many connects a second are allowed; 0 for any number.
     pub const fn connects_per_second(&self) -> u32 {
-        match self.interval {
-            0 => 0,
-            interval => Self::SAVED as u32 / interval,
+        rate(self.interval)
+    }
+}
+
+/// What a service asks of each client. All of it is 0 for most services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EachClient {
+    /// For how many milliseconds after its last connect a client keeps its endpoint; 0 for none.
+    pub affinity: u32,
+    /// The time in nanoseconds after which another connect of a unit is allowed; 0 for any number of connects.
+    pub interval: u32,
+}
+
+impl EachClient {
+    pub const fn new(affinity: u32, connects_per_second: u32) -> Self {
+        Self {
+            affinity,
+            interval: interval(connects_per_second),
         }
+    }
+
+    /// How many connects a second a unit is allowed; 0 for any number.
+    pub const fn connects_per_second(&self) -> u32 {
+        rate(self.interval)
+    }
+}
+
+/// The time in nanoseconds between so many connects a second, 0 for any number. Rounded down: so many connects fit into
+/// the second that may be saved up.
+const fn interval(connects_per_second: u32) -> u32 {
+    match connects_per_second {
+        0 => 0,
+        connects => Picking::SAVED as u32 / connects,
+    }
+}
+
+/// [`interval`] in the other direction.
+const fn rate(interval: u32) -> u32 {
+    match interval {
+        0 => 0,
+        interval => Picking::SAVED as u32 / interval,
+    }
+}
+
+impl Default for ClientsBy {
+    fn default() -> Self {
+        Self::Unit
     }
 }
 

@@ -1,6 +1,6 @@
 //! A set of endpoints with one policy.
 
-use crate::{Name, Picking, Range, Row, WaypointId, id, word};
+use crate::{EachClient, Name, Picking, Range, Row, WaypointId, id, word};
 
 id!(
     /// Row of the service table.
@@ -39,8 +39,9 @@ pub struct Service {
     /// Endpoints of weight 0. They are here for their counters: no choice is made among them.
     pub drained: Range,
     pub picking: Picking,
+    pub clients: EachClient,
 }
 
 impl Row for Service {}
 
-const _: () = assert!(size_of::<Service>() == 64 + 8 + (2 * PRIORITIES + 1) * 12 + 12);
+const _: () = assert!(size_of::<Service>() == 64 + 8 + (2 * PRIORITIES + 1) * 12 + 12 + 8);

@@ -56,15 +56,25 @@ fn reach<L: Lookup>(
     if frontend.in_use.count == 0 {
         return Verdict::Refuse(Refuse::NoEndpoint);
     }
-    let member = if frontend.picking.counts() {
+    let picking = &frontend.picking;
+    let member = if picking.has_seats() {
+        let client = if picking.is_by_client() {
+            tables.client(picking.clients_by())
+        } else {
+            0
+        };
         let search = Search {
             service,
+            client,
             family: connect.address.family(),
             column: frontend.column,
-            balance: frontend.picking.balance,
+            balance: picking.balance,
+            counts: picking.counts(),
+            kept_by: picking.clients_by(),
+            is_apart: picking.has_families_apart(),
             passes_on: caller == Caller::Waypoint,
         };
-        let Some(member) = seat::member(tables, &search) else {
+        let Some(member) = seat::member(tables, &search, frontend) else {
             return Verdict::Refuse(Refuse::EndpointsFull);
         };
         *seat = search.counted(member);

@@ -6,8 +6,8 @@
 use super::endpoint;
 use crate::{Chosen, Lookup, Refuse, Seats, Taken, Verdict};
 use kmesh_lite_common::{
-    Balance, Caller, EndpointId, Family, Frontend, Member, PRIORITIES, Policy, Range, Seat,
-    ServiceId,
+    Balance, Caller, ClientKey, ClientsBy, EndpointId, Family, Frontend, Member, PRIORITIES,
+    Policy, Range, Seat, ServiceId,
 };
 
 /// Endpoints of a priority that are drawn by weight before all are asked in their order.
@@ -28,6 +28,9 @@ pub fn admit<L: Lookup>(
     // What a waypoint passes on was admitted when its client connected.
     if caller == Caller::Waypoint && frontend.waypoint.is_some() {
         return Ok(Taken::NOTHING);
+    }
+    if picking.limits_clients() && !tables.is_client_due(service) {
+        return Err(Refuse::ClientTooFast);
     }
     if picking.interval != 0 && !tables.is_due(service, picking.interval) {
         return Err(Refuse::TooFast);
@@ -72,8 +75,25 @@ pub fn give_back<L: Lookup>(tables: &L, chosen: &Chosen, taken: Taken) {
 
 /// Takes a seat. Gives who sits there.
 #[inline(always)]
-pub fn member<'a, L: Lookup>(tables: &'a L, search: &Search) -> Option<&'a Member> {
-    let index = tables.take_seat(search)?;
+pub fn member<'a, L: Lookup>(
+    tables: &'a L,
+    search: &Search,
+    frontend: &Frontend,
+) -> Option<&'a Member> {
+    let holds = frontend.picking.holds();
+    let kept = if holds {
+        tables.take_held(search, &frontend.in_use)
+    } else {
+        None
+    };
+    let index = match kept {
+        Some(index) => index,
+        None => tables.take_seat(search)?,
+    };
+    if holds {
+        let at = index.wrapping_sub(frontend.in_use.column(search.column));
+        tables.hold_at(search, index, at);
+    }
     Some(&tables.endpoint(index)?.as_seat().own)
 }
 
@@ -81,20 +101,39 @@ pub fn member<'a, L: Lookup>(tables: &'a L, search: &Search) -> Option<&'a Membe
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     pub service: ServiceId,
+    /// Who connects, where it depends on that which endpoint is picked.
+    pub client: u64,
     /// What was asked for.
     pub family: Family,
     pub column: u16,
     pub balance: Balance,
+    /// Whether open connections are counted.
+    pub counts: bool,
+    /// How a client that keeps its endpoint is told from others.
+    pub kept_by: ClientsBy,
+    /// Whether it keeps one for each family.
+    pub is_apart: bool,
     /// Whether a waypoint connects.
     pub passes_on: bool,
 }
 
 impl Search {
+    /// What is known of the client is known by this.
+    #[inline(always)]
+    pub const fn key(&self) -> ClientKey {
+        let family = if self.is_apart {
+            self.family
+        } else {
+            Family::V4
+        };
+        ClientKey::held(self.service, self.kept_by, family, self.client)
+    }
+
     /// The endpoint whose connection this will be. What the waypoint of a backend passes on was counted when its
     /// client connected.
     #[inline(always)]
     pub fn counted(&self, member: &Member) -> Option<EndpointId> {
-        if self.passes_on && member.has_waypoint() {
+        if !self.counts || self.passes_on && member.has_waypoint() {
             return None;
         }
         member.endpoint
@@ -118,7 +157,10 @@ pub fn take_seat<S: Seats>(seats: &S, search: &Search) -> Option<u32> {
     while priority < allowed {
         let range = &ranges[priority];
         if range.count != 0 {
-            let taken = seats.take_seat_of(range, search);
+            let mut taken = seats.draw_seat(range, search);
+            if taken.is_none() {
+                taken = seats.walk_seats(range, search);
+            }
             if taken.is_some() {
                 return taken;
             }
@@ -128,13 +170,16 @@ pub fn take_seat<S: Seats>(seats: &S, search: &Search) -> Option<u32> {
     None
 }
 
-/// Takes a seat of a range that is not empty. Gives the index of its row.
+/// Takes a seat at one of a few endpoints of a range, which is not empty: drawn by weight, or those of the client. Gives the
+/// index of its row.
 #[inline(always)]
-pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option<u32> {
+pub fn draw_seat<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option<u32> {
     let first = range.column(search.column);
-    let (mut drawn, mut walked) = (0, 0);
+    let mut drawn = 0;
     while drawn < DRAWS {
-        let at = if search.balance == Balance::LeastConnections {
+        let at = if search.balance == Balance::ConsistentHash {
+            endpoint::below(seats.of_client(search.client, drawn), range.count)
+        } else if search.balance == Balance::LeastConnections {
             least(seats, first, range)?
         } else {
             draw(seats, first, range)?
@@ -145,15 +190,37 @@ pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Opti
         }
         drawn += 1;
     }
-    let mut at = endpoint::below(seats.random(), range.count);
-    while walked < WALK && walked < range.count {
+    None
+}
+
+/// Takes a seat at the first endpoint of such a range that has room, from a random one on, or from one that is the
+/// client's. Gives the index of its row.
+#[inline(always)]
+pub fn walk_seats<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option<u32> {
+    let first = range.column(search.column);
+    let is_by_client = search.balance == Balance::ConsistentHash;
+    let (count, random) = if is_by_client {
+        let endpoints = seat(seats, first, 0)?.endpoints;
+        (endpoints, seats.of_client(search.client, DRAWS))
+    } else {
+        (range.count, seats.random())
+    };
+    let mut at = endpoint::below(random, count);
+    // A long word: a verifier that sees half of one written may lose the other, where that counts a loop.
+    let mut walked = 0u64;
+    while walked < WALK as u64 && walked < count as u64 {
         // What a verifier knows of this word would be different on each way, and each looked at for itself.
         at = seats.blank().wrapping_add(at);
-        let index = first.wrapping_add(at);
+        let row = if is_by_client {
+            seat(seats, first, at)?.alias
+        } else {
+            at
+        };
+        let index = first.wrapping_add(seats.blank().wrapping_add(row));
         if take(seats, index, search)? {
             return Some(index);
         }
-        at = following(at, range);
+        at = following(at, count);
         walked += 1;
     }
     None
@@ -161,7 +228,7 @@ pub fn take_seat_of<S: Seats>(seats: &S, range: &Range, search: &Search) -> Opti
 
 /// Whether there is room at the endpoint of this row, which is taken then.
 #[inline(always)]
-fn take<S: Seats>(seats: &S, index: u32, search: &Search) -> Option<bool> {
+pub fn take<S: Seats>(seats: &S, index: u32, search: &Search) -> Option<bool> {
     let seat = seats.endpoint(index)?.as_seat();
     Some(match search.counted(&seat.own) {
         Some(id) => seats.take(id, seat.limit),
@@ -176,7 +243,7 @@ fn least<S: Seats>(seats: &S, first: u32, range: &Range) -> Option<u32> {
     let one = draw(seats, first, range)?;
     let mut other = draw(seats, first, range)?;
     if other == one {
-        other = following(one, range);
+        other = following(one, range.count);
     }
     let (open, weight) = load(seats, first, one)?;
     let (open_there, weight_there) = load(seats, first, other)?;
@@ -204,9 +271,9 @@ fn draw<S: Seats>(seats: &S, first: u32, range: &Range) -> Option<u32> {
 }
 
 #[inline(always)]
-fn following(at: u32, range: &Range) -> u32 {
+fn following(at: u32, count: u32) -> u32 {
     let next = at.wrapping_add(1);
-    if next < range.count { next } else { 0 }
+    if next < count { next } else { 0 }
 }
 
 #[inline(always)]

@@ -1,10 +1,11 @@
 //! An agent as the child of a daemon in the foreground: one command is enough there.
 
-use crate::host::agent_user;
 use log::{debug, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::AsFd;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = "/proc/self/exe";
 /// Before an agent that has ended is started again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// For an agent to end by itself, in milliseconds.
+const END: u16 = 2_000;
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]
@@ -53,15 +57,17 @@ impl Drop for Companion {
     }
 }
 
-/// The thread: the kernel ends its children with it.
+/// The thread.
 fn keep(options: &CompanionOptions, stopped: &PipeReader) {
     let mut pause = PAUSES.0;
     loop {
         let begun = Instant::now();
         match spawn(options) {
-            Ok((mut agent, alive)) => {
-                let stops = wait(&[stopped, &alive], PollTimeout::NONE);
-                // It may be its end that woke us.
+            Ok((mut agent, leash)) => {
+                let stops = wait(&[stopped.as_fd(), leash.as_fd()], PollTimeout::NONE);
+                // It may be its end that woke us. Else it ends its commands first, and by itself.
+                let _ = leash.shutdown(Shutdown::Write);
+                wait(&[leash.as_fd()], PollTimeout::from(END));
                 let _ = agent.kill();
                 let status = agent.wait();
                 if stops {
@@ -78,7 +84,7 @@ fn keep(options: &CompanionOptions, stopped: &PipeReader) {
             pause = PAUSES.0;
         }
         let most = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
-        if wait(&[stopped], most) {
+        if wait(&[stopped.as_fd()], most) {
             return;
         }
         pause = (pause * 2).min(PAUSES.1);
@@ -86,10 +92,10 @@ fn keep(options: &CompanionOptions, stopped: &PipeReader) {
 }
 
 /// Waits for one of these to be closed. Tells whether the first is.
-fn wait(pipes: &[&PipeReader], most: PollTimeout) -> bool {
+fn wait(pipes: &[BorrowedFd<'_>], most: PollTimeout) -> bool {
     let pipes = pipes.iter();
     let mut pipes: Vec<_> = pipes
-        .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
+        .map(|pipe| PollFd::new(*pipe, PollFlags::POLLIN))
         .collect();
     loop {
         match poll(&mut pipes, most) {
@@ -103,59 +109,36 @@ fn wait(pipes: &[&PipeReader], most: PollTimeout) -> bool {
     }
 }
 
-/// Starts one, with a pipe that is closed when it ends.
-fn spawn(options: &CompanionOptions) -> io::Result<(Child, PipeReader)> {
-    let (alive, life) = io::pipe()?;
+/// Starts one, with the end of a socket that tells each of the two when the other one is over.
+fn spawn(options: &CompanionOptions) -> io::Result<(Child, UnixStream)> {
+    let (leash, end) = UnixStream::pair()?;
     let mut command = Command::new(PROGRAM);
     command
         .arg0("kmesh-lite")
-        .arg("agent")
+        .args(["agent", "--child"])
         .arg("--socket")
         .arg(&options.socket)
         .args(["--log-level", &options.log_level.as_str().to_lowercase()])
         // Nobody else has it, so it says when the process is over.
-        .stdin(Stdio::from(life))
+        .stdin(Stdio::from(OwnedFd::from(end)))
         // What systemd told us is not for it.
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC");
-    let user = nix::unistd::geteuid().is_root().then(agent_user);
-    let group = nix::unistd::getegid().as_raw();
     // SAFETY: the function only makes system calls, as has to be between fork and exec.
-    unsafe { command.pre_exec(move || give_up(user, group)) };
-    Ok((command.spawn()?, alive))
+    unsafe { command.pre_exec(keep_nothing) };
+    Ok((command.spawn()?, leash))
 }
 
-/// Leaves the process no right but to read from the control socket, which is its group's.
-fn give_up(user: Option<libc::uid_t>, group: libc::gid_t) -> io::Result<()> {
-    // By system call: what glibc would do besides is for processes with threads.
-    let done = |result: libc::c_long| {
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    };
-    if let Some(user) = user {
-        // SAFETY: they take numbers, and no list of groups.
-        unsafe {
-            done(libc::syscall(
-                libc::SYS_setgroups,
-                0,
-                std::ptr::null::<libc::gid_t>(),
-            ))?;
-            done(libc::syscall(libc::SYS_setresgid, group, group, group))?;
-            done(libc::syscall(libc::SYS_setresuid, user, user, user))?;
-        }
-    }
+/// Leaves the process no right that outlasts a change of its user, which it makes by itself.
+fn keep_nothing() -> io::Result<()> {
     const NOTHING: libc::c_ulong = 0;
     let set = |option, value: libc::c_int| {
         // SAFETY: these options take numbers, as wide as a register.
-        let result =
-            unsafe { libc::prctl(option, value as libc::c_ulong, NOTHING, NOTHING, NOTHING) };
-        done(result.into())
+        match unsafe { libc::prctl(option, value as libc::c_ulong, NOTHING, NOTHING, NOTHING) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     };
     set(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL)?;
-    set(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    // After the change of user, which takes it back.
-    set(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
+    set(libc::PR_SET_NO_NEW_PRIVS, 1)
 }

@@ -10,6 +10,7 @@ mod tls;
 pub use command::Reaping;
 
 use crate::api::{Check, Duties, Probe};
+use crate::printable::printable;
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -148,22 +149,10 @@ impl From<Seen> for Outcome {
         };
         let reason = match reason {
             Cow::Borrowed(_) => reason,
-            Cow::Owned(text) => Cow::Owned(printable(&text)),
+            Cow::Owned(text) => Cow::Owned(printable(&text, REASON)),
         };
         Self { success, reason }
     }
-}
-
-/// What others wrote, cut, and fit for a terminal.
-fn printable(text: &str) -> String {
-    let mut cut = String::new();
-    for letter in text.chars() {
-        if cut.len() + letter.len_utf8() > REASON {
-            break;
-        }
-        cut.push(if letter.is_control() { ' ' } else { letter });
-    }
-    cut
 }
 
 #[cfg(test)]

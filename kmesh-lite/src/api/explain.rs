@@ -21,6 +21,9 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// Where a connect can end, with the share of each. Empty unless `verdict` is `redirect`.
     pub candidates: Vec<Candidate>,
+    /// Whether these are used although they are down, because all endpoints are (`on_all_down = "use-all"`).
+    #[serde(default)]
+    pub uses_all: bool,
     /// Endpoints of the service where a connect cannot end now.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
@@ -71,6 +74,9 @@ pub struct Candidate {
     /// How many connects this rule has sent there so far; of the service, where its waypoint chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connects: Option<u64>,
+    /// Why it is down; it is used nevertheless, because all are (`on_all_down = "use-all"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<String>,
     /// How many connections of this host to it are open, where they are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<u32>,

@@ -1,5 +1,6 @@
 //! What the agent checks, and what it finds.
 
+use super::{Failure, FailureKind, TimeBase};
 use crate::model;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -127,6 +128,18 @@ pub struct HealthReport {
     pub findings: Vec<Finding>,
 }
 
+impl HealthReport {
+    /// The most that one may have: some thousand findings.
+    pub const BYTES: usize = 512 * 1024;
+
+    pub fn read(body: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(body).map_err(|error| {
+            let error = format!("the body is no report of health: {error}");
+            Failure::new(FailureKind::BadRequest, error)
+        })
+    }
+}
+
 /// What became of a target: it is told when it is known for the first time, and when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,6 +149,14 @@ pub struct Finding {
     pub healthy: bool,
     /// What the last probe saw, such as `connection refused` or `status 503`.
     pub reason: String,
+}
+
+/// What is known of targets, as one process leaves it to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTargets {
+    /// By which times were told.
+    pub base: TimeBase,
+    pub targets: Vec<KnownTarget>,
 }
 
 /// What is known of a target, as one process leaves it to the next.

@@ -1,5 +1,6 @@
 //! What the agent asks DNS, and what it is told.
 
+use super::{Failure, FailureKind};
 use crate::model;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +43,18 @@ pub struct NamesReport {
     /// That of the duties that have the questions.
     pub revision: u64,
     pub findings: Vec<NameFinding>,
+}
+
+impl NamesReport {
+    /// The most that one may have: some thousand records.
+    pub const BYTES: usize = 512 * 1024;
+
+    pub fn read(body: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(body).map_err(|error| {
+            let error = format!("the body is no report of names: {error}");
+            Failure::new(FailureKind::BadRequest, error)
+        })
+    }
 }
 
 /// What came of one question: records, or a reason why there are none.

@@ -1,6 +1,6 @@
 //! What the operator wants of endpoints, beside what the file says.
 
-use super::EndpointHealth;
+use super::{EndpointHealth, OrderStatus};
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/order`.
@@ -37,6 +37,17 @@ pub struct Ordered {
     pub not_kept: Option<String>,
 }
 
+/// What the operator wants of one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointOrder {
+    pub service: String,
+    /// As its status calls it.
+    pub endpoint: String,
+    /// Whether the file has the endpoint. Where it has not, the order counts as soon as it has.
+    pub present: bool,
+    pub order: OrderStatus,
+}
+
 /// An endpoint, and how it stands now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderedEndpoint {
@@ -46,4 +57,10 @@ pub struct OrderedEndpoint {
     /// None where it is as the file says, and not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<EndpointHealth>,
+    /// Whether the file does not have it, so that an order of it could only be taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
+    /// What is still wanted of one that the file does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderStatus>,
 }

@@ -1,6 +1,6 @@
 //! What applying would change, and what a reload has changed.
 
-use super::Findings;
+use super::{EndpointOrder, Findings};
 use serde::{Deserialize, Serialize};
 
 /// What `POST /v1/plan` is asked about. The daemon opens nothing that a caller names: whoever asks
@@ -35,6 +35,9 @@ pub struct PlanText {
     /// Endpoints with open connections that would take no new ones. What is open goes on, unless `on_remove` is `kill`.
     #[serde(default)]
     pub leaving: Vec<Leaving>,
+    /// What the operator wants of endpoints, beside what the file says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<EndpointOrder>,
 }
 
 /// An endpoint that is about to be removed, or to be drained.

@@ -16,6 +16,8 @@ pub struct SimulateRequest {
 pub struct Simulation {
     /// Endpoints that would be down, of those that take connections now.
     pub endpoints_down: usize,
+    /// Endpoints that would get more connections than they are meant to bear.
+    pub endpoints_overloaded: usize,
     /// Those that would do something else than now come first.
     pub services: Vec<SimulatedService>,
 }
@@ -28,6 +30,9 @@ pub struct SimulatedService {
     pub changes: bool,
     /// Whether connects would be refused, because the policy leaves no endpoint.
     pub refuses: bool,
+    /// Whether endpoints would be used although they are down, because all are (`on_all_down = "use-all"`).
+    #[serde(default)]
+    pub uses_all: bool,
     /// The waypoint that takes its connections, if it would be down: connects fail there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waypoint_down: Option<String>,
@@ -48,4 +53,9 @@ pub struct SimulatedEndpoint {
     pub share: f64,
     /// And then.
     pub share_then: f64,
+    /// The share that it is meant to bear at most: that of its weight among the endpoints of its priority, times 1.4, or
+    /// `overprovision` of the service.
+    pub bears: f64,
+    /// Whether it would get more than that.
+    pub overloaded: bool,
 }

@@ -1,6 +1,8 @@
 //! How the mesh is.
 
-use super::{AgentStatus, Departed, Failure, FailureKind, Findings, LogStatus, NameStatus};
+use super::{
+    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus, NameStatus,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +26,9 @@ pub struct Status {
     /// Endpoints that were removed with `on_remove` "drain" or "kill" and still have connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departed: Vec<Departed>,
+    /// What the operator wants of endpoints, beside what the file says; not known without a daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<EndpointOrder>,
     /// DNS names of endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NameStatus>,
@@ -137,6 +142,9 @@ pub struct ServiceStatus {
     /// Whether connects to one of its addresses are refused, because the policy leaves no endpoint.
     #[serde(default)]
     pub refuses: bool,
+    /// Whether its endpoints are used although they are down, because all are (`on_all_down = "use-all"`).
+    #[serde(default)]
+    pub uses_all: bool,
     /// Nearest first; those without endpoints are left out.
     pub priorities: Vec<PriorityStatus>,
 }
@@ -224,6 +232,13 @@ pub struct EndpointHealth {
     /// What the operator wants, in place of what the file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderStatus>,
+}
+
+impl EndpointHealth {
+    /// Whether somebody wants it to take no new connections.
+    pub fn is_meant(&self) -> bool {
+        matches!(self.state.as_str(), "draining" | "maintenance")
+    }
 }
 
 /// What the operator wants of an endpoint.

@@ -81,6 +81,7 @@ fn of_process(pid: u32) -> Result<CgroupRef, Failure> {
 
 fn text(explanation: &Explanation) -> String {
     let style = match explanation.verdict {
+        VerdictKind::Redirect if explanation.uses_all => WARN,
         VerdictKind::Redirect => GOOD,
         VerdictKind::Pass => WARN,
         VerdictKind::Refuse => ERROR,
@@ -107,6 +108,7 @@ fn text(explanation: &Explanation) -> String {
             ">connects",
             ">open",
             "waypoint",
+            "",
         ];
         let mut table = Table::new(&columns);
         for candidate in explanation.candidates.iter().take(MOST) {
@@ -120,6 +122,7 @@ fn text(explanation: &Explanation) -> String {
                     .map_or_else(String::new, |it| it.to_string()),
                 open(candidate),
                 candidate.waypoint.clone().unwrap_or_default(),
+                candidate.down.clone().unwrap_or_default(),
             ]);
         }
         table.write(&mut text);

@@ -1,5 +1,6 @@
 //! Writing to stdout and stderr: colour on a terminal only, and no panic when nobody reads.
 
+use crate::printable::is_wild;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -66,15 +67,16 @@ pub fn complain(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", tame(text.trim_end()));
 }
 
-/// Escapes control characters, which can only come from outside, such as names of files. Styles stay.
+/// Escapes what commands a terminal or turns text around, which can only come from outside, such as names of files.
+/// Styles stay.
 fn tame(text: &str) -> Cow<'_, str> {
-    let is_wild = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if !text.contains(is_wild) {
+    let is_foreign = |c: char| is_wild(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(is_foreign) {
         return Cow::Borrowed(text);
     }
     let mut tamed = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
-        if is_wild(c) && !is_style(&text[at..]) {
+        if is_foreign(c) && !is_style(&text[at..]) {
             tamed.extend(c.escape_default());
         } else {
             tamed.push(c);
@@ -102,5 +104,6 @@ mod tests {
             tame("a\u{1b}]0;b\u{7}\u{1b}[2Jc\r"),
             r"a\u{1b}]0;b\u{7}\u{1b}[2Jc\r"
         );
+        assert_eq!(tame("\u{202e}nwod"), r"\u{202e}nwod");
     }
 }

@@ -1,6 +1,7 @@
 //! `plan`: what would change?
 
 use super::check::{read, warn_or_fail};
+use super::order::wanted;
 use super::output::{BOLD, FAINT, Output};
 use super::{CliError, Exit, VerbResult, args};
 use crate::api::{FileText, PlanRequest, PlanText};
@@ -72,6 +73,19 @@ fn text(plan: &PlanText) -> String {
             text,
             "  service {}: {} open connection{s} of endpoint {} {becomes}",
             leaving.service, leaving.open_connections, leaving.endpoint
+        );
+    }
+    for it in &plan.orders {
+        let absent = match it.present {
+            true => "",
+            false => ", which the file does not have",
+        };
+        let _ = writeln!(
+            text,
+            "  service {}: the operator wants of endpoint {}{absent}: {}",
+            it.service,
+            it.endpoint,
+            wanted(&it.order)
         );
     }
     if count > 0 {

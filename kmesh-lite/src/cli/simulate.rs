@@ -21,15 +21,30 @@ pub fn run(args: args::Simulate, output: &mut Output) -> VerbResult {
 fn text(simulation: &Simulation) -> String {
     let changed: Vec<_> = simulation.services.iter().filter(|it| it.changes).collect();
     let refuse = changed.iter().filter(|it| it.refuses).count();
-    let mut text = match (changed.len(), refuse) {
+    let use_all = changed.iter().filter(|it| it.uses_all).count();
+    let mut worst = Vec::new();
+    if refuse > 0 {
+        worst.push(format!("{} would refuse connections", services(refuse)));
+    }
+    if use_all > 0 {
+        worst.push(format!(
+            "{} would send connections to endpoints that are down",
+            services(use_all)
+        ));
+    }
+    let overloaded = match simulation.endpoints_overloaded {
+        0 => String::new(),
+        1 => format!("; {WARN}1 endpoint would get more than it is meant to bear{WARN:#}"),
+        n => format!("; {WARN}{n} endpoints would get more than they are meant to bear{WARN:#}"),
+    };
+    let mut text = match (changed.len(), worst.join(", ")) {
         (0, _) => format!("{GOOD}no service would do anything else{GOOD:#}\n"),
-        (n, 0) => format!(
-            "{BOLD}{} would share connections otherwise{BOLD:#}\n",
+        (n, worst) if worst.is_empty() => format!(
+            "{BOLD}{} would share connections otherwise{BOLD:#}{overloaded}\n",
             services(n)
         ),
-        (n, refuse) => format!(
-            "{ERROR}{} would refuse connections{ERROR:#}, of {} that would do something else\n",
-            services(refuse),
+        (n, worst) => format!(
+            "{ERROR}{worst}{ERROR:#}, of {} that would do something else{overloaded}\n",
             services(n)
         ),
     };
@@ -62,6 +77,11 @@ fn of_service(text: &mut String, service: &SimulatedService) {
             "{ERROR}connects are refused: no endpoint may be used{ERROR:#}"
         ));
     }
+    if service.uses_all {
+        notes.push(format!(
+            "{ERROR}all endpoints are down, and used nevertheless{ERROR:#} (on_all_down = \"use-all\")"
+        ));
+    }
     if let Some(waypoint) = &service.waypoint_down {
         notes.push(format!(
             "{ERROR}connects fail: they go to the waypoint {waypoint}{ERROR:#}"
@@ -84,6 +104,10 @@ fn of_service(text: &mut String, service: &SimulatedService) {
             percent(it.share_then),
             match (it.down, it.share_then > it.share) {
                 (true, _) => format!("{ERROR}down{ERROR:#}"),
+                _ if it.overloaded => format!(
+                    "{ERROR}overloaded: meant to bear {}{ERROR:#}",
+                    percent(it.bears)
+                ),
                 (_, true) if it.share > 0.0 => {
                     format!(
                         "{WARN}{:.1} times as much{WARN:#}",

@@ -1,13 +1,14 @@
 //! `status`: how the mesh is.
 
 use super::ask::{ask, failed};
-use super::order::words;
+use super::order::{wanted, words};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{
-    AgentStatus, CallerStatus, DatapathStatus, Departed, NameStatus, ServiceStatus, State, Status,
+    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, NameStatus, ServiceStatus,
+    State, Status,
 };
 use crate::control::ClientError;
 use crate::log::chain;
@@ -27,8 +28,8 @@ pub fn run(args: args::Status, output: &mut Output) -> VerbResult {
         return watch_on(&args, Duration::from_secs_f64(seconds), output);
     }
     match show(&args, output) {
-        Ok(state) if monitored => Ok(Exit::Monitored(severity(state))),
-        Ok(State::Unattended) => Ok(Exit::Failed),
+        Ok(status) if monitored => Ok(Exit::Monitored(severity(&status))),
+        Ok(status) if status.state == State::Unattended => Ok(Exit::Failed),
         Ok(_) => Ok(Exit::Fine),
         Err(error) if monitored => {
             error.report(json, output);
@@ -69,23 +70,58 @@ fn watch_on(args: &args::Status, pause: Duration, output: &mut Output) -> VerbRe
     Ok(Exit::Fine)
 }
 
-fn severity(state: State) -> Severity {
-    match state {
+/// That of the state, or of a service that does its work worse than that.
+fn severity(status: &Status) -> Severity {
+    let of_state = match status.state {
         State::Routing => Severity::Ok,
         State::Waiting | State::Keeping | State::Empty => Severity::Warning,
         State::Failing | State::Uncaptured | State::Unattended => Severity::Critical,
+    };
+    let services = status.datapath.services.iter().map(severity_of);
+    services.chain([of_state]).max().unwrap_or(of_state)
+}
+
+/// A service that refuses as the file says, because it has no endpoint where the policy looks, is as it should be.
+fn severity_of(service: &ServiceStatus) -> Severity {
+    let endpoints = service.priorities.iter().flat_map(|it| &it.endpoints);
+    let down = endpoints.filter_map(|it| it.health.as_ref().filter(|it| !it.usable));
+    match service.refuses {
+        true => down
+            .map(|health| match health.is_meant() {
+                true => Severity::Warning,
+                false => Severity::Critical,
+            })
+            .max()
+            .unwrap_or(Severity::Ok),
+        false if service.uses_all => Severity::Warning,
+        false => Severity::Ok,
     }
 }
 
-/// Prints the status. Gives the state.
-fn show(args: &args::Status, output: &mut Output) -> Result<State, CliError> {
+/// What monitoring is to say of services, in a few words.
+fn down(services: &[ServiceStatus]) -> String {
+    let is_down = |it: &&ServiceStatus| severity_of(it) > Severity::Ok;
+    let down: Vec<_> = services.iter().filter(is_down).collect();
+    match *down {
+        [] => String::new(),
+        [one] => format!("; all endpoints of {} are down", one.name),
+        [one, ref more @ ..] => format!(
+            "; all endpoints of {} and {} more are down",
+            one.name,
+            more.len()
+        ),
+    }
+}
+
+/// Prints the status, and gives it.
+fn show(args: &args::Status, output: &mut Output) -> Result<Status, CliError> {
     let status = status(args)?;
     if args.format.json {
         output.json(&status)?;
     } else {
         output.text(&text(&status, args.name.is_some()))?;
     }
-    Ok(status.state)
+    Ok(status)
 }
 
 /// The status of the moment, from the daemon or from the kernel.
@@ -107,7 +143,7 @@ fn status(args: &args::Status) -> Result<Status, CliError> {
 
 /// The verdict, then what it rests on. Writing to a String cannot fail, so no outcome is looked at.
 fn text(status: &Status, one: bool) -> String {
-    let style = match severity(status.state) {
+    let style = match severity(status) {
         Severity::Ok => GOOD,
         Severity::Warning => WARN,
         Severity::Critical | Severity::Unknown => ERROR,
@@ -120,11 +156,16 @@ fn text(status: &Status, one: bool) -> String {
     let problems = problems.map_or_else(String::new, |problems| {
         format!("\n{}\n", problems.text.trim_end())
     });
-    let mut text = format!("{style}{}{style:#}{below}\n", status.verdict);
+    let down = down(&status.datapath.services);
+    let mut text = format!("{style}{}{down}{style:#}{below}\n", status.verdict);
     if !one {
         text += &problems;
     }
     let datapath = &status.datapath;
+    if !status.orders.is_empty() {
+        heading(&mut text, "what the operator wants");
+        orders(&status.orders).write(&mut text);
+    }
     if !status.departed.is_empty() {
         heading(&mut text, "removed endpoints with open connections");
         departed(&status.departed).write(&mut text);
@@ -174,6 +215,21 @@ fn text(status: &Status, one: bool) -> String {
 
 fn heading(text: &mut String, heading: &str) {
     let _ = writeln!(text, "\n{heading}");
+}
+
+/// One that the file does not have is nowhere else.
+fn orders(orders: &[EndpointOrder]) -> Table {
+    let mut table = Table::new(&["service", "endpoint", "wanted", ""]);
+    for it in orders {
+        let absent = format!("{WARN}not in the file{WARN:#}");
+        table.row([
+            it.service.clone(),
+            it.endpoint.clone(),
+            wanted(&it.order),
+            if it.present { String::new() } else { absent },
+        ]);
+    }
+    table
 }
 
 fn departed(departed: &[Departed]) -> Table {
@@ -226,6 +282,8 @@ fn services(services: &[ServiceStatus]) -> Table {
             service.open_connections.to_string(),
             if service.refuses {
                 format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
+            } else if service.uses_all {
+                format!("{WARN}all endpoints are down, and used nevertheless{WARN:#}")
             } else {
                 String::new()
             },
@@ -250,7 +308,9 @@ fn endpoints(services: &[ServiceStatus]) -> Table {
         for priority in &service.priorities {
             for endpoint in &priority.endpoints {
                 let mut notes = Vec::new();
-                let usable = endpoint.health.as_ref().is_none_or(|it| it.usable);
+                let health = endpoint.health.as_ref();
+                let usable =
+                    health.is_none_or(|it| it.usable || (service.uses_all && !it.is_meant()));
                 if priority.in_use && endpoint.weight > 0 && usable {
                     notes.push("in use".to_owned());
                 }

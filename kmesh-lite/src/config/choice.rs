@@ -2,7 +2,9 @@
 
 use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
-use crate::model::{Balance, Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope};
+use crate::model::{
+    Balance, ClientsBy, Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use toml::de::DeValue;
@@ -57,8 +59,8 @@ impl Choices for Policy {
             "weightedrandom" => {
                 "`random` is by `weight`; `balance = \"weighted-random\"` is the default"
             }
-            "source" | "iphash" | "hash" | "ringhash" | "maglev" | "uri" => {
-                "clients are not tied to endpoints here; `random` spreads connections by `weight`"
+            "source" | "iphash" | "hash" | "ringhash" | "maglev" | "consistenthash" | "uri" => {
+                "`policy` says which endpoints are near enough; write `balance = \"consistent-hash\"` beside it"
             }
             "first" | "nearest" | "locality" | "backup" => {
                 "`failover` goes to the nearest endpoints"
@@ -70,7 +72,8 @@ impl Choices for Policy {
 
 impl Choices for Balance {
     const NAME: &'static str = "Balance";
-    const WHAT: &'static str = "a way to balance: `weighted-random` or `least-connections`";
+    const WHAT: &'static str =
+        "a way to balance: `weighted-random`, `least-connections` or `consistent-hash`";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (
             Self::WeightedRandom,
@@ -81,6 +84,11 @@ impl Choices for Balance {
             Self::LeastConnections,
             "least-connections",
             "of two that are drawn by `weight`, the one with fewer open connections of this host for its weight",
+        ),
+        (
+            Self::ConsistentHash,
+            "consistent-hash",
+            "the same endpoint for the same client (see `clients_by`), on every host that has the same file; when an endpoint comes or goes, hardly more clients move than have to",
         ),
     ];
 
@@ -93,7 +101,44 @@ impl Choices for Balance {
             "leastconn" | "leastrequest" | "leasttime" | "lc" | "wlc" => {
                 "`least-connections` counts the open connections of this host"
             }
+            "source" | "iphash" | "hash" | "ringhash" | "maglev" => {
+                "`consistent-hash` ties each client to an endpoint; `clients_by` says what a client is"
+            }
             "strict" | "failover" => "that is a `policy`: it says which endpoints are near enough",
+            _ => return None,
+        })
+    }
+}
+
+impl Choices for ClientsBy {
+    const NAME: &'static str = "ClientsBy";
+    const WHAT: &'static str =
+        "a way to tell clients apart: `unit`, `user`, `address` or `network-namespace`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Unit,
+            "unit",
+            "by the cgroup of the process: each systemd unit, session or container is one client, and another one after it was restarted",
+        ),
+        (Self::User, "user", "by the user that the process runs as"),
+        (
+            Self::Address,
+            "address",
+            "by the address that the socket is bound to before it connects, as proxies bind to that of their client; one that is bound to none, by its network namespace",
+        ),
+        (
+            Self::NetworkNamespace,
+            "network-namespace",
+            "by the network namespace of the process, which most containers have of their own",
+        ),
+    ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "uid" => "`user`",
+            "cgroup" | "service" | "container" => "`unit`",
+            "ip" | "source" | "source-ip" | "src" | "client-ip" | "clientip" => "`address`",
+            "netns" | "namespace" | "pod" => "`network-namespace`",
             _ => return None,
         })
     }

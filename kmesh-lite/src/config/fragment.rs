@@ -1,6 +1,7 @@
 //! Pieces of configuration text, where they come from, and places in them.
 
 use super::decode::{Decoded, decode};
+use crate::printable::is_wild;
 use std::fmt::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -23,11 +24,11 @@ impl Origin {
     }
 }
 
-/// Control characters are escaped: whoever may write a file's name must not write to terminals.
+/// What a terminal would not show as it is, is escaped: whoever may write a file's name must not write to terminals.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.to_string_lossy().chars() {
-            if c.is_control() {
+            if is_wild(c) {
                 c.escape_default().fmt(f)?;
             } else {
                 f.write_char(c)?;

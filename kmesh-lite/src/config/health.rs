@@ -55,8 +55,8 @@ text! {
         verify: Option<At<Flag>>,
         /// Of TLS: the name that the certificate is for. Default: `host`, or the endpoint's address.
         server_name: Option<At<Hostname>>,
-        /// Of TLS: the file of the authorities that certificates may be from, in PEM. The agent has to be able to read
-        /// it. Default: those of the host.
+        /// Of TLS: the file of the authorities that certificates may be from, in PEM, or of the very certificate that the
+        /// server has. The agent has to be able to read it. Default: those of the host.
         authorities: Option<At<FilePath>>,
         /// Of TLS: the file of the certificate that is shown to the server, in PEM.
         certificate: Option<At<FilePath>>,

@@ -9,6 +9,7 @@ mod backend;
 mod capture;
 mod check;
 mod dns;
+mod eject;
 mod endpoint;
 mod health;
 mod hidden;
@@ -134,6 +135,7 @@ pub fn lower(
     let of_services = services.iter().map(|it| (it.name(), &*it.model));
     let questions = questions(of_services, &vip_ranges);
     dns::check_number(&merged, &questions, &mut report);
+    eject::check(&merged, &services, accounting, &mut report);
     let mesh = Mesh {
         node,
         vip_ranges,

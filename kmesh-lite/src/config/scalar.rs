@@ -696,6 +696,8 @@ integers! {
     Connections: "an integer from 1 to 4294967295", 1, u32::MAX;
     /// Connects a second.
     ConnectRate: "an integer from 1 to 1000000", 1, 1_000_000;
+    /// Slots of a service.
+    Slots: "an integer from 1 to 1000000", 1, 1_000_000;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

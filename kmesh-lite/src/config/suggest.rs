@@ -1,5 +1,7 @@
 //! "Did you mean", and quoting what was read.
 
+use crate::printable::is_wild;
+
 /// The candidate that `word` was probably meant to be.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Long garbage resembles nothing, and comparing is quadratic.
@@ -50,7 +52,7 @@ pub fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("`{}...`", text[..end].escape_debug()),
-        None => format!("`{}`", text.replace(|c: char| c.is_control(), "\u{fffd}")),
+        None => format!("`{}`", text.replace(is_wild, "\u{fffd}")),
     }
 }
 

@@ -21,6 +21,7 @@
 //! have answers made for them in turn, and root and the daemon's own user wait for none of them.
 //! Heads, bodies and reading have a time each, and a long answer is made no faster than it is read.
 
+mod asker;
 mod body;
 mod peer;
 mod place;

@@ -113,6 +113,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// What an earlier process knew of endpoints, and where this one keeps it for the next.
     pub fn remember(&mut self, last_findings: LastFindings, recalled: Recalled) {
         self.last_findings = Some(last_findings);
+        if let Some(base) = recalled.base {
+            self.state.base = base.kept(monotonic());
+        }
         self.state.recalled = recalled;
     }
 

@@ -3,7 +3,7 @@
 //! Nothing that is known to be dead is chosen by the tables of the next process, which may read its file anew.
 
 use super::kept::Kept;
-use crate::api::KnownTarget;
+use crate::api::{KnownTarget, KnownTargets, TimeBase};
 use crate::health::{Condition, Health, Target};
 use crate::kernel::{Descriptors, Store};
 use log::warn;
@@ -25,19 +25,22 @@ impl LastFindings {
     pub fn take_over(left: &mut Descriptors, store: Arc<dyn Store>) -> (Self, Recalled) {
         let (kept, file) = Kept::take_over(left, store, NAME);
         let known = file.map(|file| serde_json::from_reader(BufReader::new(file)));
-        let known: Vec<KnownTarget> = match known.transpose() {
-            Ok(known) => known.unwrap_or_default(),
+        let known: Option<KnownTargets> = match known.transpose() {
+            Ok(known) => known,
             Err(error) => {
                 warn!("cannot read what the process before knew of endpoints: {error}");
-                Vec::new()
+                None
             }
         };
         (Self { kept, said: false }, Recalled::new(known))
     }
 
     /// Keeps what is known now in place of what was known before.
-    pub fn keep(&mut self, health: &Health) {
-        let known: Vec<_> = health.conditions().map(known).collect();
+    pub fn keep(&mut self, health: &Health, base: TimeBase) {
+        let known = KnownTargets {
+            base,
+            targets: health.conditions().map(known).collect(),
+        };
         let written = self
             .kept
             .keep(|to| serde_json::to_writer(to, &known).map_err(Into::into));
@@ -72,24 +75,29 @@ fn known((target, condition): (&Target, &Condition)) -> KnownTarget {
 
 /// What an earlier process knew.
 #[derive(Debug, Default)]
-pub struct Recalled(BTreeMap<SocketAddr, Vec<KnownTarget>>);
+pub struct Recalled {
+    of_address: BTreeMap<SocketAddr, Vec<KnownTarget>>,
+    /// By which it told times.
+    pub base: Option<TimeBase>,
+}
 
 impl Recalled {
-    fn new(known: Vec<KnownTarget>) -> Self {
+    fn new(known: Option<KnownTargets>) -> Self {
+        let base = known.as_ref().map(|known| known.base);
         let mut of_address: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for target in known {
+        for target in known.into_iter().flat_map(|known| known.targets) {
             of_address.entry(target.address).or_default().push(target);
         }
-        Self(of_address)
+        Self { of_address, base }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.of_address.is_empty()
     }
 
     /// What was known of a target. Where it was probed in another way, what that said.
     pub fn of(&self, target: &Target) -> Option<Condition> {
-        let known = self.0.get(&target.address)?;
+        let known = self.of_address.get(&target.address)?;
         let check = target.check.as_ref().into();
         let same = known.iter().find(|it| it.check == check);
         let found = same.or(known.first())?;
@@ -140,10 +148,12 @@ mod tests {
             reason: "connection refused".to_owned(),
         };
         health.find(&targets[1], condition.clone(), &mut Vec::new());
-        kept.keep(&health);
+        let base = TimeBase::new(3);
+        kept.keep(&health, base);
 
         let mut left = std::mem::take(&mut *store.0.lock().unwrap());
         let (_, recalled) = LastFindings::take_over(&mut left, store);
+        assert_eq!(recalled.base, Some(base));
         for way in ["'tcp'", "{ check = 'http', path = '/live' }"] {
             let health = following(&mesh(way));
             let conditions: Vec<_> = health.probed().map(|it| recalled.of(it)).collect();

@@ -116,6 +116,7 @@ pub mod tests {
             last_reload: None,
             last_pass: None,
             departed: Vec::new(),
+            orders: Vec::new(),
             names: Vec::new(),
             events: None,
             datapath: DatapathStatus::default(),

@@ -1,6 +1,6 @@
 //! What the operator wants of endpoints, beside what the file says.
 
-use crate::model::{Endpoint, Membership, Name, OperatorState};
+use crate::model::{Endpoint, Membership, Mesh, Name, OperatorState};
 use std::collections::BTreeMap;
 
 /// What the operator wants of one endpoint. It counts until it is taken back.
@@ -35,7 +35,11 @@ impl Orders {
         if self.all.is_empty() {
             return None;
         }
-        self.all.get(&(service.clone(), endpoint.into()))
+        self.of(service, &endpoint.into())
+    }
+
+    pub fn of(&self, service: &Name, endpoint: &Membership) -> Option<&Order> {
+        self.all.get(&(service.clone(), endpoint.clone()))
     }
 
     /// What an endpoint is to do, by the operator or by the file.
@@ -66,6 +70,34 @@ impl Orders {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
+
+    /// Those that a text means and whose endpoints `mesh` does not have. They are named as endpoints are
+    /// ([`Mesh::endpoints_named`]), but a name in `[endpoints]` only means something while it is there.
+    pub fn left_named(&self, text: &str, mesh: &Mesh) -> Vec<(Name, Membership)> {
+        let (service, wanted) = match text.split_once('/') {
+            Some((service, wanted)) => (Some(service), wanted),
+            None => (None, text),
+        };
+        // One that was found by a DNS name is named with it, and known by its address.
+        let at = wanted.rsplit_once('@').map_or(wanted, |(_, at)| at);
+        let Some((address, port)) = mesh.address_named(at) else {
+            return Vec::new();
+        };
+        let is_meant = |(name, endpoint): &&(Name, Membership)| {
+            let mut own = endpoint.ports.iter().map(|it| it.target);
+            service.is_none_or(|service| service == name.as_str())
+                && endpoint.address == address
+                && port.is_none_or(|port| own.any(|own| own == port))
+                && !is_in(mesh, name, endpoint)
+        };
+        self.all.keys().filter(is_meant).cloned().collect()
+    }
+}
+
+/// Whether a mesh has an endpoint.
+pub fn is_in(mesh: &Mesh, service: &Name, endpoint: &Membership) -> bool {
+    let service = mesh.services.get(service);
+    service.is_some_and(|service| super::endpoint_of(service, endpoint).is_some())
 }
 
 impl FromIterator<((Name, Membership), Order)> for Orders {

@@ -7,17 +7,36 @@ const AGENT: &str = "kmesh-agent";
 /// Who has no file and no right, on every host.
 const NOBODY: u32 = 65_534;
 
-/// The number of the agent's user. Where the packages have not made it, an agent that root starts is nobody.
-pub fn agent_user() -> u32 {
-    // The file and not the directory service of a company: the daemon may start before the network.
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    number(&users, AGENT).unwrap_or(NOBODY)
+/// The numbers of the agent's user and of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentIds {
+    pub user: u32,
+    pub group: u32,
 }
 
-fn number(users: &str, name: &str) -> Option<u32> {
+/// Where the packages have not made the agent's user, an agent that root starts is nobody.
+pub fn agent_ids() -> AgentIds {
+    // The file and not the directory service of a company: the daemon may start before the network.
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    ids(&users, AGENT).unwrap_or(AgentIds {
+        user: NOBODY,
+        group: NOBODY,
+    })
+}
+
+/// The number of the agent's user.
+pub fn agent_user() -> u32 {
+    agent_ids().user
+}
+
+fn ids(users: &str, name: &str) -> Option<AgentIds> {
     let mut lines = users.lines().map(|line| line.split(':'));
     let mut user = lines.find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
-    user.nth(1)?.parse().ok()
+    let (_, user, group) = (user.next()?, user.next()?, user.next()?);
+    Some(AgentIds {
+        user: user.parse().ok()?,
+        group: group.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -28,7 +47,11 @@ mod tests {
     fn a_user_is_found_by_its_whole_name() {
         let users =
             "root:x:0:0::/:\nkmesh-agent2:x:1:1::/:\nkmesh-agent:x:995:993:agent:/:/bin/false\n";
-        assert_eq!(number(users, AGENT), Some(995));
-        assert_eq!(number("root:x:0:0::/:\n", AGENT), None);
+        let agent = AgentIds {
+            user: 995,
+            group: 993,
+        };
+        assert_eq!(ids(users, AGENT), Some(agent));
+        assert_eq!(ids("root:x:0:0::/:\n", AGENT), None);
     }
 }

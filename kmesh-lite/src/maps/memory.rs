@@ -8,8 +8,9 @@ use crate::tables::{
     Actual, Declared, Each, Key, Noun, OpenConnections, Shape, each, on_key, on_row, on_table,
 };
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Row as RowType, Service, ServiceId, Settings, Slot, Stamp, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
+    Frontend, FrontendKey, Held, Row as RowType, Service, ServiceId, Settings, Slot, Stamp,
+    Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, Seats};
 use std::cell::{Cell, RefCell};
@@ -25,6 +26,12 @@ pub struct Memory {
     pub callers: BTreeMap<u64, Caller>,
     /// The caller, in lookups.
     pub caller: Cell<Option<Caller>>,
+    /// The client, in lookups, whatever it is told apart by.
+    pub client: Cell<u64>,
+    /// What clients keep, with the moment of their last connect in milliseconds.
+    pub held: RefCell<BTreeMap<ClientKey, (u64, Held)>>,
+    /// Now, in milliseconds.
+    pub now: Cell<u64>,
     /// Connections that lookups have counted.
     pub open: RefCell<OpenConnections>,
     /// State of the generator behind [`Lookup::random`].
@@ -223,6 +230,16 @@ impl Seats for Memory {
         )
     }
 
+    fn held(&self, key: &ClientKey, affinity: u32) -> Option<Held> {
+        let (moment, held) = *self.held.borrow().get(key)?;
+        (self.now.get() - moment <= u64::from(affinity)).then_some(held)
+    }
+
+    fn hold(&self, key: &ClientKey, held: Held) {
+        let row = (self.now.get(), held);
+        self.held.borrow_mut().insert(*key, row);
+    }
+
     /// SplitMix64 (Steele, Lea, Flood, 2014): tests want the same draws every time.
     fn random(&self) -> u32 {
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -272,6 +289,14 @@ impl Lookup for Memory {
     /// No time passes here.
     fn is_due(&self, _: ServiceId, _: u32) -> bool {
         true
+    }
+
+    fn is_client_due(&self, _: ServiceId) -> bool {
+        true
+    }
+
+    fn client(&self, _: ClientsBy) -> u64 {
+        self.client.get()
     }
 
     fn caller(&self) -> Caller {

@@ -42,17 +42,22 @@ impl Endpoint {
     /// The endpoint as the file could name it: its address, with its port where it has one of its own and the service
     /// has no other, or with each of its own ports.
     pub fn title(&self, of_service: &[PortMapping]) -> String {
-        match (self.ports.as_slice(), of_service) {
-            ([], _) => self.address.to_string(),
-            ([own], [_]) => SocketAddr::new(self.address, own.target).to_string(),
-            (own, _) => {
-                let own = own.iter().map(|own| match own.protocol {
-                    Protocol::Tcp => format!("{} = {}", own.port, own.target),
-                    protocol => format!("{}/{protocol} = {}", own.port, own.target),
-                });
-                let own: Vec<_> = own.collect();
-                format!("{} ({})", self.address, own.join(", "))
-            }
+        title(self.address, &self.ports, of_service)
+    }
+}
+
+/// The title of an endpoint of which no more is known than this.
+pub fn title(address: IpAddr, own: &[PortMapping], of_service: &[PortMapping]) -> String {
+    match (own, of_service) {
+        ([], _) => address.to_string(),
+        ([own], [_]) => SocketAddr::new(address, own.target).to_string(),
+        (own, _) => {
+            let own = own.iter().map(|own| match own.protocol {
+                Protocol::Tcp => format!("{} = {}", own.port, own.target),
+                protocol => format!("{}/{protocol} = {}", own.port, own.target),
+            });
+            let own: Vec<_> = own.collect();
+            format!("{address} ({})", own.join(", "))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Facts: true of this host at the moment, and the desired tables depend on them.
 
-use super::{CgroupRef, Endpoint, Name, PortMapping};
+use super::{CgroupRef, Endpoint, Name, PortMapping, Service};
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -106,6 +106,14 @@ pub struct EndpointFact {
     pub service: Name,
     pub endpoint: Membership,
     pub standing: Standing,
+}
+
+impl Membership {
+    /// As [`Endpoint::title`]. Of a service that is not known, no port is known but the own ones.
+    pub fn title(&self, service: Option<&Service>) -> String {
+        let of_service = service.map_or(&self.ports, |service| &service.ports);
+        super::endpoint::title(self.address, &self.ports, of_service)
+    }
 }
 
 impl From<&Endpoint> for Membership {

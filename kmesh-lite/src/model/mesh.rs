@@ -93,18 +93,10 @@ impl Mesh {
             Some((name, at)) => (Some(name), at),
             None => (None, wanted),
         };
-        let bare = at.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let (of_name, address, port) = match (
-            bare.unwrap_or(at).parse::<IpAddr>(),
-            at.parse::<SocketAddr>(),
-        ) {
-            (Ok(address), _) => (of_name, Some(address), None),
-            (_, Ok(socket)) => (of_name, Some(socket.ip()), Some(socket.port())),
-            _ => match (self.endpoint_names.get(at), self.dns_name(at)) {
-                (Some(address), _) if of_name.is_none() => (None, Some(*address), None),
-                (_, Some(name)) if of_name.is_none() => (Some(name), None, None),
-                _ => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
-            },
+        let (of_name, address, port) = match (self.address_named(at), self.dns_name(at)) {
+            (Some((address, port)), _) => (of_name, Some(address), port),
+            (None, Some(name)) if of_name.is_none() => (Some(name), None, None),
+            _ => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
         };
         let is_meant = |it: &&Endpoint| {
             let name = it.of_name.as_ref().map(|it| &*it.name);
@@ -127,6 +119,19 @@ impl Mesh {
                 endpoint: wanted.to_owned(),
             }),
             (true, None) => Err(NoSuchEndpoint::Anywhere(wanted.to_owned())),
+        }
+    }
+
+    /// What an address, one with a port, or the name of an entry of `[endpoints]` means.
+    pub fn address_named(&self, text: &str) -> Option<(IpAddr, Option<u16>)> {
+        let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        match (
+            bare.unwrap_or(text).parse::<IpAddr>(),
+            text.parse::<SocketAddr>(),
+        ) {
+            (Ok(address), _) => Some((address, None)),
+            (_, Ok(socket)) => Some((socket.ip(), Some(socket.port()))),
+            _ => Some((*self.endpoint_names.get(text)?, None)),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Named sets of frontends and endpoints with one policy.
 
-use super::{Balance, Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope};
-use kmesh_lite_common::Picking;
-use std::collections::BTreeMap;
+use super::slots::slots;
+use super::{
+    Balance, ClientsBy, Eject, Endpoint, Name, NamedEndpoints, OnRemove, Policy, Protocol, Scope,
+};
+use kmesh_lite_common::{EachClient, Picking};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,9 +18,17 @@ pub struct Service {
     pub ports: Vec<PortMapping>,
     pub policy: Policy,
     pub balance: Balance,
+    /// How clients are told apart, where that matters.
+    pub clients_by: ClientsBy,
+    /// How many slots clients are spread over by their hash, at least; none for as many as are good for its endpoints.
+    pub hash_slots: Option<NonZeroU32>,
     /// How many connections of this host to the service may be open.
     pub max_connections: Option<NonZeroU32>,
     pub connects_per_second: Option<NonZeroU32>,
+    /// How many connects of one unit to it.
+    pub client_connects_per_second: Option<NonZeroU32>,
+    /// For how long after its last connect a client keeps its endpoint.
+    pub affinity: Option<Duration>,
     /// Empty under `random`.
     pub prefer: Vec<Scope>,
     pub waypoint: Option<Name>,
@@ -95,10 +106,19 @@ impl Service {
         let number = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
         Picking::new(
             self.balance,
+            self.clients_by,
             counts,
             number(self.max_connections),
             number(self.connects_per_second),
         )
+        .with_clients(&self.each_client())
+    }
+
+    /// What the service asks of each client.
+    pub fn each_client(&self) -> EachClient {
+        let affinity = self.affinity.map_or(0, |time| time.as_millis());
+        let connects = self.client_connects_per_second.map_or(0, NonZeroU32::get);
+        EachClient::new(u32::try_from(affinity).unwrap_or(u32::MAX), connects)
     }
 
     /// Each port with its column.
@@ -121,9 +141,24 @@ impl Service {
         examples.map(|port| endpoint.own_port(port)).collect()
     }
 
-    /// Rows that the service takes in the table of endpoints: one for each endpoint and column.
+    /// Over how many slots clients are spread by their hash.
+    pub fn slots(&self) -> u32 {
+        slots(self.endpoints.len(), self.hash_slots)
+    }
+
+    /// Rows that the service takes in the table of endpoints at most: one for each endpoint and column, or all slots for
+    /// each set of endpoints that are equally near.
     pub fn endpoint_rows(&self) -> usize {
-        self.endpoints.len() * self.columns().count()
+        let mut rows = self.endpoints.len();
+        if self.balance == Balance::ConsistentHash {
+            let places = self.endpoints.iter().map(|it| match self.policy {
+                Policy::Random => (it.address.is_ipv6(), None),
+                _ => (it.address.is_ipv6(), Some(&it.place)),
+            });
+            let sets = places.collect::<BTreeSet<_>>().len();
+            rows += sets.min(2 * (self.prefer.len() + 1)) * self.slots() as usize;
+        }
+        rows * self.columns().count()
     }
 }
 

@@ -173,7 +173,7 @@ impl View<'_> {
         };
         ServiceWords {
             policy: row.policy.as_str(),
-            picking: picking_words(&row.picking),
+            picking: picking_words(&row.picking, &row.clients),
             waypoint: row.waypoint.and_then(|id| self.waypoint_name(id)),
             frontends: frontends.iter().map(frontend).collect(),
             endpoints: self.endpoints(row, frontends),

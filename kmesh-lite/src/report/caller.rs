@@ -3,7 +3,7 @@
 use crate::api::{Failure, FailureKind, Step};
 use crate::host::Lineage;
 use crate::model::{Caller, CgroupRef};
-use crate::tables::Tables;
+use crate::tables::{Tables, Whose};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,15 @@ impl Client {
         let ids = self.lineage.iter().flat_map(|lineage| &lineage.ids);
         let mut special = ids.filter_map(|id| tables.callers.get(id));
         special.next().copied().unwrap_or(Caller::Ordinary)
+    }
+
+    /// As the decision sees it.
+    pub fn whose(&self, tables: &Tables) -> Whose {
+        let lineage = self.lineage.as_ref();
+        Whose {
+            caller: self.treatment(tables),
+            cgroup: lineage.and_then(|lineage| lineage.ids.last().copied()),
+        }
     }
 
     /// The step that tells of it, if anybody in particular is meant.

@@ -3,8 +3,8 @@
 use super::explain::{name, ranges};
 use crate::api::{Candidate, LeftOut};
 use crate::kernel::Snapshot;
-use crate::tables::{Listed, LookedUp, Tables, filled};
-use kmesh_lite_common::{Family, Frontend, Policy, Port, Range, Service, ServiceId};
+use crate::tables::{Listed, LookedUp, Tables, Whose, filled};
+use kmesh_lite_common::{ClientsBy, Family, Frontend, Policy, Port, Range, Service, ServiceId};
 use kmesh_lite_ebpf::{Connect, Verdict};
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,13 +16,15 @@ pub struct Choice<'a> {
     frontend: &'a Frontend,
     service: &'a Service,
     id: ServiceId,
+    /// Who connects.
+    whose: Whose,
     /// The range that is drawn from, with its priority; none if the policy allows none.
     drawn: Option<(usize, &'a Range)>,
 }
 
 impl<'a> Choice<'a> {
     /// None if the connect ended before a choice, or without one.
-    pub fn of(connect: &Connect, found: &'a [LookedUp]) -> Option<Self> {
+    pub fn of(connect: &Connect, whose: Whose, found: &'a [LookedUp]) -> Option<Self> {
         let frontend = found.iter().find_map(|found| match found {
             LookedUp::Frontend(Some(row)) => Some(row),
             _ => None,
@@ -45,8 +47,29 @@ impl<'a> Choice<'a> {
             frontend,
             service,
             id,
+            whose,
             drawn,
         })
+    }
+
+    /// What the choice depends on, if it depends on who connects.
+    pub fn by_client(&self) -> Option<ClientsBy> {
+        let picking = &self.service.picking;
+        picking.hashes().then(|| picking.clients_by())
+    }
+
+    /// Whether it is known who connects, and the choice depends on it.
+    pub fn is_known(&self) -> bool {
+        let by = self.by_client();
+        by.is_some_and(|by| self.whose.client(by).is_some())
+    }
+
+    /// Whether another endpoint of the range is that of this client.
+    fn is_of_others(&self, verdict: &Verdict, listed: &Listed) -> bool {
+        match verdict {
+            Verdict::Redirect(to) => self.is_known() && to.chosen.endpoint != listed.id,
+            _ => false,
+        }
     }
 
     /// An endpoint with the port that this connect would go to.
@@ -62,6 +85,7 @@ impl<'a> Choice<'a> {
         &self,
         snapshot: &Snapshot,
         connect: &Connect,
+        verdict: &Verdict,
         why_down: WhyDown<'_>,
     ) -> Vec<LeftOut> {
         let tables = &snapshot.tables;
@@ -96,7 +120,16 @@ impl<'a> Choice<'a> {
         let used = self.drawn.map(|(priority, _)| priority);
         for (priority, range) in filled(ranges(self.service, connect)) {
             if Some(priority) == used {
-                add(range, &|_| None, None);
+                let why = |listed: &Listed| {
+                    let is_of_others = self.is_of_others(verdict, listed);
+                    is_of_others.then(|| {
+                        format!(
+                            "its {} of {} slots are those of other clients",
+                            listed.parts, range.total
+                        )
+                    })
+                };
+                add(range, &why, None);
             } else {
                 let why = match self.service.policy {
                     Policy::Failover if self.service.picking.counts() => format!(
@@ -151,6 +184,7 @@ pub fn candidates(
     snapshot: &Snapshot,
     verdict: &Verdict,
     choice: Option<&Choice<'_>>,
+    why_down: WhyDown<'_>,
 ) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
@@ -166,16 +200,20 @@ pub fn candidates(
             weight: 1,
             share: 1.0,
             connects: choice.map(|it| counters.service(it.id)),
+            down: None,
             open: None,
             max_connections: None,
             waypoint: redirect.waypoint.map(|id| name(tables, id)),
         }];
     };
+    let service = choice.service.name.to_string();
     let counts = choice.service.picking.counts();
-    let has_room = |listed: &Listed| !is_full(snapshot, choice.service, listed);
+    let is_possible = |listed: &Listed| {
+        !is_full(snapshot, choice.service, listed) && !choice.is_of_others(verdict, listed)
+    };
     // Those that have no room leave their share to the others.
-    let weights = tables.listed(range).filter(has_room);
-    let total: f64 = weights.map(|listed| f64::from(listed.weight)).sum();
+    let parts = tables.listed(range).filter(is_possible);
+    let total: f64 = parts.map(|listed| f64::from(listed.parts)).sum();
     let candidate = |listed: Listed| {
         let backend = tables.rows.backends.get(&listed.backend?)?;
         Some(Candidate {
@@ -183,8 +221,9 @@ pub fn candidates(
             dns: None,
             priority,
             weight: listed.weight,
-            share: f64::from(listed.weight) / total,
+            share: f64::from(listed.parts) / total,
             connects: listed.id.map(|id| counters.endpoint(id)),
+            down: why_down(&service, IpAddr::from(backend.address), &listed.ports),
             open: listed
                 .id
                 .filter(|_| counts)
@@ -193,7 +232,7 @@ pub fn candidates(
             waypoint: backend.waypoint.map(|id| name(tables, id)),
         })
     };
-    let listed = tables.listed(range).filter(has_room);
+    let listed = tables.listed(range).filter(is_possible);
     listed.filter_map(candidate).collect()
 }
 

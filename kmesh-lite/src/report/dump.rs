@@ -99,6 +99,9 @@ fn endpoints(tables: &Tables) -> impl Iterator<Item = Value> {
                     "alias": address(alias.backend),
                     "alias_port": port(alias.port),
                 });
+                if let Some(seat) = row.in_maglev() {
+                    fields["slots"] = seat.slots.into();
+                }
                 if let Some(limit) = limit {
                     fields["max_connections"] = limit.into();
                 }
@@ -107,10 +110,10 @@ fn endpoints(tables: &Tables) -> impl Iterator<Item = Value> {
     })
 }
 
-/// The ranges of services whose connections are counted, by their first rows, with the number of rows in a column.
+/// The ranges of seats, by their first rows, with the number of rows in a column.
 fn seats(tables: &Tables) -> BTreeMap<u32, u32> {
     let services = tables.rows.services.values();
-    let counted = services.filter(|row| row.picking.counts());
+    let counted = services.filter(|row| row.picking.has_seats());
     let ranges = counted.flat_map(ranges);
     ranges.map(|range| (range.first, range.count)).collect()
 }

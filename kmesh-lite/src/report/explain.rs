@@ -6,12 +6,13 @@ use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
 use crate::kernel::Snapshot;
 use crate::tables::{LookedUp, Tables, replay};
 use kmesh_lite_common::{
-    AddressRow, Backend, Balance, Endpoint, Family, Frontend, PRIORITIES, Port, Protocol, Range,
-    Service, ServiceId, Waypoint, WaypointId,
+    AddressRow, Backend, Balance, ClientsBy, Endpoint, Family, Frontend, PRIORITIES, Port,
+    Protocol, Range, Service, ServiceId, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Replays what the programs do with a connect of `client`, and says how often they did it.
 pub fn explain(
@@ -38,19 +39,19 @@ pub fn explain(
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
             candidates: Vec::new(),
+            uses_all: false,
             left_out: Vec::new(),
         };
     }
-    let (verdict, found) = replay(
-        tables,
-        &connect,
-        client.treatment(tables),
-        0,
-        &snapshot.counters.open,
-    );
-    let choice = Choice::of(&connect, &found);
-    let candidates = candidates(snapshot, &verdict, choice.as_ref());
-    let steps = found.iter().map(|found| step(snapshot, &connect, found));
+    let whose = client.whose(tables);
+    let (verdict, found) = replay(tables, &connect, whose, 0, &snapshot.counters.open);
+    let choice = Choice::of(&connect, whose, &found);
+    let candidates = candidates(snapshot, &verdict, choice.as_ref(), why_down);
+    let uses_all = candidates.iter().any(|it| it.down.is_some());
+    let is_known = choice.as_ref().is_some_and(Choice::is_known);
+    let steps = found
+        .iter()
+        .map(|found| step(snapshot, &connect, found, is_known));
     let count = |outcome| snapshot.counters.outcomes.get(&outcome).copied();
     Explanation {
         address: address.to_string(),
@@ -62,16 +63,22 @@ pub fn explain(
         },
         outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
         outcome_count: verdict.outcome().and_then(count),
-        text: text(tables, &verdict, &candidates),
+        text: text(tables, &verdict, choice.as_ref(), &candidates),
         steps: caller_step.into_iter().chain(steps).collect(),
         candidates,
+        uses_all,
         left_out: choice.map_or_else(Vec::new, |choice| {
-            choice.left_out(snapshot, &connect, why_down)
+            choice.left_out(snapshot, &connect, &verdict, why_down)
         }),
     }
 }
 
-fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String {
+fn text(
+    tables: &Tables,
+    verdict: &Verdict,
+    choice: Option<&Choice<'_>>,
+    candidates: &[Candidate],
+) -> String {
     match verdict {
         Verdict::Pass(PassReason::NotOurs) => "left alone: the address is not ours".to_owned(),
         Verdict::Pass(PassReason::Bypass) => "left alone: the caller bypasses the mesh".to_owned(),
@@ -89,10 +96,37 @@ fn text(tables: &Tables, verdict: &Verdict, candidates: &[Candidate]) -> String 
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
         }
         Verdict::Redirect(_) => match candidates {
+            [
+                Candidate {
+                    endpoint,
+                    down: Some(_),
+                    ..
+                },
+            ] => format!("sent to {endpoint}, which is down: no endpoint is not"),
             [only] => format!("sent to {}", only.endpoint),
-            several => format!("sent to one of {} endpoints", several.len()),
+            several if several.iter().any(|it| it.down.is_some()) => format!(
+                "sent to one of {} endpoints, which are down: no endpoint is not",
+                several.len()
+            ),
+            several => {
+                let text = format!("sent to one of {} endpoints", several.len());
+                match choice.and_then(Choice::by_client) {
+                    Some(by) => format!("{text}, the same for each {}", client_word(by)),
+                    None => text,
+                }
+            }
         },
         Verdict::Refuse(reason) => refusal(*reason).to_owned(),
+    }
+}
+
+/// What is one client.
+pub fn client_word(by: ClientsBy) -> &'static str {
+    match by {
+        ClientsBy::User => "user",
+        ClientsBy::Address => "address that clients are bound to",
+        ClientsBy::NetworkNamespace => "network namespace",
+        _ => "unit",
     }
 }
 
@@ -121,6 +155,9 @@ pub const fn refusal(reason: Refuse) -> &'static str {
         Refuse::TooFast => {
             "refused with ECONNREFUSED: more connects a second than the `connects_per_second` of the service"
         }
+        Refuse::ClientTooFast => {
+            "refused with ECONNREFUSED: more connects a second of one unit than the `client_connects_per_second` of the service"
+        }
     }
 }
 
@@ -132,13 +169,13 @@ pub fn name(tables: &Tables, id: WaypointId) -> String {
         .map_or_else(|| id.to_string(), |row| row.name.to_string())
 }
 
-fn step(snapshot: &Snapshot, connect: &Connect, found: &LookedUp) -> Step {
+fn step(snapshot: &Snapshot, connect: &Connect, found: &LookedUp, is_known: bool) -> Step {
     let tables = &snapshot.tables;
     match found {
         LookedUp::Address(row) => address(connect, row.as_ref()),
         LookedUp::Frontend(row) => frontend(tables, connect, row.as_ref()),
         LookedUp::Service(id, row) => service(snapshot, connect, *id, row.as_ref()),
-        LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref()),
+        LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref(), is_known),
         LookedUp::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
         LookedUp::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
     }
@@ -211,6 +248,16 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
     if row.picking.balance != Balance::default() {
         text += &format!(", {}", row.picking.balance);
     }
+    if row.picking.hashes() {
+        text += &format!(" by {}", row.picking.clients_by());
+    }
+    if row.clients.affinity != 0 {
+        let time = Duration::from_millis(row.clients.affinity.into());
+        text += &format!(
+            "; each {} keeps its endpoint for {time:?} after its last connect",
+            client_word(row.picking.clients_by())
+        );
+    }
     match row.waypoint {
         Some(waypoint) => text += &format!(", waypoint {}", name(tables, waypoint)),
         None => {
@@ -218,7 +265,8 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
                 .iter()
                 .enumerate()
                 .filter(|(_, range)| range.count > 0)
-                .map(|(priority, range)| format!("{} at priority {priority}", range.count))
+                .map(|(priority, range)| (priority, tables.listed(range).count()))
+                .map(|(priority, count)| format!("{count} at priority {priority}"))
                 .collect();
             let counts = if counts.is_empty() {
                 "none".to_owned()
@@ -244,6 +292,12 @@ fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&S
             row.picking.connects_per_second()
         );
     }
+    if row.clients.connects_per_second() != 0 {
+        text += &format!(
+            "; at most {} connects a second of a unit",
+            row.clients.connects_per_second()
+        );
+    }
     let mut fields = json!({
         "name": row.name.as_str(),
         "policy": row.policy.as_str(),
@@ -262,7 +316,7 @@ pub fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range; PRIORITIES
     }
 }
 
-fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
+fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>, is_known: bool) -> Step {
     let address = row
         .and_then(|row| tables.rows.backends.get(&row.own.backend?))
         .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
@@ -271,11 +325,15 @@ fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>) -> Step {
         0 => address,
         own => format!("{address} on its port {own}"),
     };
-    new(
-        "endpoint",
-        format!("a weighted draw, for example {address}"),
-        json!({ "row": index }),
-    )
+    let text = match row.and_then(Endpoint::in_maglev) {
+        Some(_) if is_known => format!("the slot of this client, which is of {address}"),
+        Some(seat) => format!(
+            "a slot for each client, for example one of {address}, which has {} of {}",
+            seat.slots, seat.keep
+        ),
+        None => format!("a weighted draw, for example {address}"),
+    };
+    new("endpoint", text, json!({ "row": index }))
 }
 
 fn backend(tables: &Tables, id: &str, row: Option<&Backend>) -> Step {

@@ -1,25 +1,27 @@
 //! How endpoints stand, in words.
 
-use crate::api::{EndpointHealth, OrderStatus, ago};
-use crate::health::{Health, Order};
-use crate::model::{Down, Endpoint, Mesh, Name, Service, standing_by};
+use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, TimeBase};
+use crate::health::{Health, Order, Orders, is_in};
+use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service, standing_by};
 use crate::names::NameState;
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
-use std::time::Duration;
 
-/// What is known of endpoints, and the time of the same clock now.
+/// What is known of endpoints, the time of the same clock now, and by what it is told.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub health: Health,
     /// What is known of names.
     pub names: Vec<NameState>,
     pub now: u64,
+    pub base: TimeBase,
 }
 
 /// None where an endpoint is not checked, and the operator wants nothing of it.
 pub fn endpoint_health(
-    Known { health, now, .. }: &Known,
+    Known {
+        health, now, base, ..
+    }: &Known,
     name: &Name,
     service: &Service,
     endpoint: &Endpoint,
@@ -38,14 +40,13 @@ pub fn endpoint_health(
     if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
         return None;
     }
-    let ago = |since: u64| ago(Duration::from_nanos(now.saturating_sub(since)));
     let ejected = health.ejected(name, endpoint);
     if let Some(ejected) = ejected.filter(|_| standing.down == Some(Down::Ejected)) {
         let left = ejected.until.saturating_sub(*now) / 1_000_000_000;
         return Some(EndpointHealth {
             state: Down::Ejected.as_str().to_owned(),
             usable: false,
-            since: Some(ago(ejected.since)),
+            since: Some(base.tell(ejected.since)),
             reason: Some(format!(
                 "{} connects in a row failed; it is tried again in {left} s",
                 ejected.run
@@ -64,7 +65,7 @@ pub fn endpoint_health(
     let is_meant = standing.down.is_some_and(|down| down.is_meant());
     let order_at = order.filter(|order| is_meant && order.state.is_some());
     let known = known.filter(|_| !is_meant);
-    let since = known.map(|known| ago(known.since));
+    let since = known.map(|known| base.tell(known.since));
     Some(EndpointHealth {
         state: state.to_owned(),
         usable: standing.down.is_none(),
@@ -136,7 +137,18 @@ pub fn why_down(
     })
 }
 
-fn order_status(order: &Order) -> OrderStatus {
+/// What the operator wants of endpoints, in the words of `mesh`.
+pub fn orders(orders: &Orders, mesh: &Mesh) -> Vec<EndpointOrder> {
+    let order = |((name, endpoint), order): (&(Name, Membership), &Order)| EndpointOrder {
+        service: name.to_string(),
+        endpoint: endpoint.title(mesh.services.get(name).map(|it| &**it)),
+        present: is_in(mesh, name, endpoint),
+        order: order_status(order),
+    };
+    orders.iter().map(order).collect()
+}
+
+pub fn order_status(order: &Order) -> OrderStatus {
     OrderStatus {
         state: order.state.map(|state| state.as_str().to_owned()),
         weight: order.weight,

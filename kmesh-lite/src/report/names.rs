@@ -1,15 +1,13 @@
 //! DNS names of endpoints, in words.
 
 use super::health::Known;
-use crate::api::{Explanation, LeftOut, NameStatus, RefusedAddress, ago};
+use crate::api::{Explanation, LeftOut, NameStatus, RefusedAddress};
 use crate::model::{Mesh, Record};
 use crate::names::NameState;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// What is known of every name, or of those of one service.
-pub fn names(states: &[NameState], now: u64, service: Option<&str>) -> Vec<NameStatus> {
-    let ago = |since: u64| ago(Duration::from_nanos(now.saturating_sub(since)));
+pub fn names(known: &Known, service: Option<&str>) -> Vec<NameStatus> {
     let is_wanted = |state: &&NameState| {
         let mut services = state.services.iter();
         service.is_none_or(|wanted| services.any(|it| it.as_str() == wanted))
@@ -19,9 +17,12 @@ pub fn names(states: &[NameState], now: u64, service: Option<&str>) -> Vec<NameS
         srv: state.is_srv,
         services: state.services.iter().map(ToString::to_string).collect(),
         addresses: state.records.iter().map(title).collect(),
-        since: state.since.map(ago),
+        since: state.since.map(|since| known.base.tell(since)),
         error: state.trouble.as_ref().map(|(_, reason)| reason.clone()),
-        failing_since: state.trouble.as_ref().map(|(since, _)| ago(*since)),
+        failing_since: state
+            .trouble
+            .as_ref()
+            .map(|(since, _)| known.base.tell(*since)),
         refused: state
             .refused
             .iter()
@@ -32,7 +33,7 @@ pub fn names(states: &[NameState], now: u64, service: Option<&str>) -> Vec<NameS
             .collect(),
         left_out: state.left_out,
     };
-    states.iter().filter(is_wanted).map(status).collect()
+    known.names.iter().filter(is_wanted).map(status).collect()
 }
 
 /// Says in an explanation by which names endpoints were found, and which names stand for none.
@@ -67,7 +68,7 @@ pub fn tell_names(explanation: &mut Explanation, mesh: &Mesh, known: &Known) {
 
 /// Names that stand for no endpoint of a service, with the reason.
 fn unresolved(known: &Known, service: &str) -> Vec<LeftOut> {
-    let names = names(&known.names, known.now, Some(service));
+    let names = names(known, Some(service));
     let unresolved = names.into_iter().filter_map(|name| {
         let (error, since) = (name.error?, name.failing_since?);
         name.addresses.is_empty().then(|| LeftOut {

@@ -1,8 +1,10 @@
 //! What a pass would do.
 
+use super::health::orders;
 use super::open::Open;
 use super::titles::titles;
 use crate::api::{Leaving, PlanText};
+use crate::health::Orders;
 use crate::kernel::Living;
 use crate::model::{Facts, Mesh, OnRemove};
 use crate::reconcile::Change;
@@ -10,12 +12,13 @@ use crate::tables::{Tables, departing};
 use std::collections::BTreeSet;
 
 /// The change that `mesh` is, where these facts hold and these connections are open. `held` is the mesh before, if it
-/// is known.
+/// is known, and `wanted` what the operator wants.
 pub fn plan(
     change: &Change,
     (held, mesh): (Option<&Mesh>, &Mesh),
     facts: &Facts,
     connections: &[Living],
+    wanted: &Orders,
 ) -> PlanText {
     let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired.tables);
     let on_remove = |name: &str| {
@@ -32,6 +35,7 @@ pub fn plan(
         summary: change.summary(),
         operations: change.operations(),
         leaving,
+        orders: orders(wanted, mesh),
     }
 }
 

@@ -6,9 +6,10 @@
 use crate::api::{Failure, FailureKind, SimulatedEndpoint, SimulatedService, Simulation};
 use crate::config::{closest, meant};
 use crate::model::{
-    Down, Endpoint, EndpointFact, Facts, Membership, Mesh, Name, Scope, Service, Standing,
+    Down, Endpoint, EndpointFact, Facts, Membership, Mesh, Name, OperatorState, Policy, Scope,
+    Service, Standing, priority,
 };
-use crate::tables::{Actual, BuildError, Tables, build};
+use crate::tables::{Actual, BuildError, Tables, build, uses_all};
 use kmesh_lite_common::{Family, Range};
 use kmesh_lite_ebpf::in_use;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ pub fn simulate(mesh: &Mesh, facts: &Facts, down: &[String]) -> Result<Simulatio
     let now = tables(mesh, facts)?;
     let later = tables(mesh, &then)?;
     let view = View {
+        mesh,
+        facts: (facts, &then),
         fallen: &fallen,
         now: &now,
         later: &later,
@@ -63,8 +66,10 @@ pub fn simulate(mesh: &Mesh, facts: &Facts, down: &[String]) -> Result<Simulatio
     let services = mesh.services.iter();
     let mut services: Vec<_> = services.map(|(name, it)| view.service(name, it)).collect();
     services.sort_by_key(|service| !service.changes);
+    let endpoints = services.iter().flat_map(|it| &it.endpoints);
     Ok(Simulation {
         endpoints_down,
+        endpoints_overloaded: endpoints.filter(|it| it.overloaded).count(),
         services,
     })
 }
@@ -138,6 +143,9 @@ fn hinted<'a>(error: String, wanted: &str, known: impl Iterator<Item = &'a str>)
 
 /// Both tables.
 struct View<'a> {
+    mesh: &'a Mesh,
+    /// Now, and then.
+    facts: (&'a Facts, &'a Facts),
     fallen: &'a [Fallen],
     now: &'a Tables,
     later: &'a Tables,
@@ -158,10 +166,15 @@ impl View<'_> {
         } else {
             &[(Family::V4, Some("IPv4")), (Family::V6, Some("IPv6"))]
         };
+        let uses_all =
+            |facts| service.waypoint.is_none() && uses_all(self.mesh, name, service, facts);
+        let (before, after) = (uses_all(self.facts.0), uses_all(self.facts.1));
         let mut of_service = SimulatedService {
             name: name.to_string(),
             waypoint_down: waypoint.map(ToString::to_string),
-            changes: waypoint.is_some(),
+            // Shares may be the same.
+            changes: waypoint.is_some() || before != after,
+            uses_all: after,
             ..SimulatedService::default()
         };
         for (family, clients) in families {
@@ -184,6 +197,7 @@ impl View<'_> {
                 if share == 0.0 && share_then == 0.0 {
                     continue;
                 }
+                let bears = self.bears(name, service, endpoint);
                 of_service.endpoints.push(SimulatedEndpoint {
                     endpoint: endpoint.title(&service.ports),
                     clients: clients.map(str::to_owned),
@@ -191,12 +205,41 @@ impl View<'_> {
                     down: self.fallen.iter().any(|it| it.takes(name, endpoint)),
                     share,
                     share_then,
+                    bears,
+                    // Weights are whole numbers, so shares are nearly what they are to be.
+                    overloaded: share_then > bears + 1e-3,
                 });
             }
         }
         of_service
     }
+
+    /// What share of the connections of a service an endpoint is meant to bear. How many come is not known here, but its
+    /// weight says what it is given while all of its priority is there, and that these are to do for all of them.
+    fn bears(&self, name: &Name, service: &Service, endpoint: &Endpoint) -> f64 {
+        let standings = self.facts.0.standings.get(name);
+        let weight = |it: &Endpoint| {
+            let standing = standings.and_then(|all| all.get(&it.into()));
+            let ordered = standing.and_then(|standing| standing.weight);
+            f64::from(ordered.unwrap_or(it.weight))
+        };
+        let nearness = |it: &Endpoint| match service.policy {
+            Policy::Random => 0,
+            _ => priority(&service.prefer, &self.mesh.node, &it.place),
+        };
+        let of_priority = service.endpoints.iter().filter(|it| {
+            it.state == OperatorState::Ready
+                && Family::from(it.address) == Family::from(endpoint.address)
+                && nearness(it) == nearness(endpoint)
+        });
+        let all: f64 = of_priority.map(weight).sum();
+        let factor = service.overprovision.unwrap_or(OVERLOAD);
+        weight(endpoint) / all.max(1.0) * f64::from(factor) / 100.0
+    }
 }
+
+/// How much more than its share an endpoint bears where nothing is said, in percent: as much as Envoy reckons with.
+const OVERLOAD: u32 = 140;
 
 fn row<'a>(tables: &'a Tables, name: &Name) -> Option<&'a kmesh_lite_common::Service> {
     let mut rows = tables.rows.services.values();
@@ -206,11 +249,11 @@ fn row<'a>(tables: &'a Tables, name: &Name) -> Option<&'a kmesh_lite_common::Ser
 /// The share of each endpoint of a range.
 fn shares(tables: &Tables, range: &Range) -> Shares {
     let listed = tables.listed(range);
-    let share = |weight| f64::from(weight) / f64::from(range.total.max(1));
+    let share = |parts| f64::from(parts) / f64::from(range.total.max(1));
     listed
         .filter_map(|it| {
             let ports = it.ports.iter().map(|port| port.get()).collect();
-            Some(((tables.address(&it)?, ports), share(it.weight)))
+            Some(((tables.address(&it)?, ports), share(it.parts)))
         })
         .collect()
 }
@@ -267,7 +310,11 @@ mod tests {
                         it.endpoint,
                         it.share,
                         it.share_then,
-                        if it.down { " down" } else { "" }
+                        match (it.down, it.overloaded) {
+                            (true, _) => " down",
+                            (_, true) => " overloaded",
+                            _ => "",
+                        }
                     )
                 });
                 let shares = shares.collect::<Vec<_>>().join(", ");
@@ -301,6 +348,76 @@ mod tests {
         // The others come behind it.
         assert_eq!(simulation.services.len(), 3);
         assert_eq!(simulation.services[0].name, "far");
+    }
+
+    #[test]
+    fn an_endpoint_that_gets_more_than_its_weight_is_meant_for_is_told_of() {
+        let of = |endpoints: &str, keys: &str, down: &str| {
+            let text = format!(
+                "node.locality = 'eu/a'
+                 [services.web]
+                 vips = ['10.96.0.11']
+                 ports = [80]
+                 {keys}
+                 endpoints = [{endpoints}]"
+            );
+            let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
+            let mesh = Loader::default().load(&fragments, &Host::default()).mesh;
+            let down = [format!("endpoint={down}")];
+            simulate(&mesh.unwrap(), &Facts::default(), &down).unwrap()
+        };
+        let three = "'10.0.1.1', '10.0.1.2', '10.0.1.3'";
+        let four = "'10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4'";
+        let line = "web : 10.0.1.1 0.33 0.00 down, 10.0.1.2 0.33 0.50 overloaded, \
+                    10.0.1.3 0.33 0.50 overloaded";
+        let simulation = of(three, "", "10.0.1.1");
+        assert_eq!(lines(&simulation), [line]);
+        assert_eq!(simulation.endpoints_overloaded, 2);
+        assert_eq!(of(four, "", "10.0.1.1").endpoints_overloaded, 0);
+        let roomy = "policy = 'failover'\noverprovision = 2.0";
+        assert_eq!(of(three, roomy, "10.0.1.1").endpoints_overloaded, 0);
+        // Those of the next priority are meant for all of it, as the nearest are.
+        let far = "{ address = '10.0.1.1', locality = 'eu/a' }, \
+                   { address = '10.0.2.1', locality = 'eu/b' }, \
+                   { address = '10.0.2.2', locality = 'eu/b', weight = 9 }";
+        let simulation = of(far, "policy = 'failover'", "10.0.1.1");
+        assert_eq!(simulation.endpoints_overloaded, 0, "{simulation:?}");
+    }
+
+    #[test]
+    fn a_service_that_would_use_what_is_down_is_told_of_although_shares_stay() {
+        let text = MESH.replace(
+            "policy = 'strict'",
+            "policy = 'strict'\non_all_down = 'use-all'",
+        );
+        let fragments = Fragments::from_iter([(Origin::new("mesh.toml"), text)]);
+        let mesh = Loader::default().load(&fragments, &Host::default()).mesh;
+        let mesh = mesh.unwrap();
+        let down = ["endpoint=here/10.0.1.1".to_owned()];
+        let simulated = |facts: &Facts| {
+            let simulation = simulate(&mesh, facts, &down).unwrap();
+            let mut services = simulation.services.into_iter();
+            services.find(|it| it.name == "here").unwrap()
+        };
+        let mut facts = Facts::default();
+        let here = simulated(&facts);
+        assert!(here.changes && here.uses_all && !here.refuses, "{here:?}");
+        assert_eq!(here.endpoints[0].share_then, 1.0);
+        assert!(here.endpoints[0].down);
+        // What the operator keeps out is not used.
+        for (down, uses_all, refuses) in [
+            (Down::Unhealthy, true, false),
+            (Down::Maintenance, false, true),
+        ] {
+            facts.learn(EndpointFact {
+                service: "here".parse().unwrap(),
+                endpoint: (&mesh.services["here"].endpoints[0]).into(),
+                standing: Standing::down(down),
+            });
+            let here = simulated(&facts);
+            assert!(!here.changes, "as it is already: {here:?}");
+            assert_eq!((here.uses_all, here.refuses), (uses_all, refuses));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::kernel::Snapshot;
 use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
-use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title};
+use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title, uses_all};
 use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +32,7 @@ pub fn status(
         attached: attached.map(|path| path.display().to_string()).collect(),
         absent,
         callers: callers(mesh, facts),
-        services: services(snapshot, mesh, known),
+        services: services(snapshot, mesh, facts, known),
         outcomes: outcomes(&snapshot.counters),
         capacity: capacity(snapshot, limits),
     }
@@ -57,6 +57,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         last_reload: None,
         last_pass: None,
         departed: Vec::new(),
+        orders: Vec::new(),
         names: Vec::new(),
         events: None,
         datapath,
@@ -111,7 +112,7 @@ fn callers(mesh: &Mesh, facts: &Facts) -> Vec<CallerStatus> {
 }
 
 /// Services by name.
-fn services(snapshot: &Snapshot, mesh: &Mesh, known: &Known) -> Vec<ServiceStatus> {
+fn services(snapshot: &Snapshot, mesh: &Mesh, facts: &Facts, known: &Known) -> Vec<ServiceStatus> {
     let tables = &snapshot.tables;
     let mut frontends: BTreeMap<ServiceId, Vec<&Frontend>> = BTreeMap::new();
     for frontend in tables.rows.frontends.values() {
@@ -120,6 +121,7 @@ fn services(snapshot: &Snapshot, mesh: &Mesh, known: &Known) -> Vec<ServiceStatu
         }
     }
     let view = View {
+        facts,
         tables,
         counters: &snapshot.counters,
         open: Open::count(&snapshot.connections),
@@ -180,6 +182,7 @@ struct View<'a> {
     open: Open,
     traffic: ByWhom,
     mesh: &'a Mesh,
+    facts: &'a Facts,
     known: &'a Known,
 }
 
@@ -187,7 +190,11 @@ impl View<'_> {
     fn service(&self, id: ServiceId, row: &Service, mut own: Vec<&Frontend>) -> ServiceStatus {
         own.sort_by_key(|frontend| frontend.key);
         let refuses = row.waypoint.is_none() && own.iter().any(|frontend| refuses(row, frontend));
-        let meant = self.mesh.services.get(row.name.as_str());
+        let named = self.mesh.services.get_key_value(row.name.as_str());
+        let meant = named.map(|(_, meant)| meant);
+        let uses_all = named.is_some_and(|(name, meant)| {
+            row.waypoint.is_none() && uses_all(self.mesh, name, meant, self.facts)
+        });
         let prefer = meant.iter().flat_map(|meant| &meant.prefer);
         let connects = self.counters.connects.services.get(&id);
         ServiceStatus {
@@ -200,6 +207,7 @@ impl View<'_> {
             open_connections: self.open.of_service(id),
             traffic: self.traffic.service(id),
             refuses,
+            uses_all,
             priorities: self.priorities(row, meant.map(Arc::as_ref), &own),
         }
     }

@@ -25,6 +25,30 @@ pub fn seats(members: &[(Member, u32)], limits: impl Iterator<Item = u32>) -> (V
     (rows.collect(), table.total)
 }
 
+/// Rows for slots with these `owners`, by the numbers of members. The aliases of the first rows name a row of each
+/// member, in their order.
+pub fn slots(
+    members: &[(Member, u32)],
+    limits: impl Iterator<Item = u32>,
+    owners: &[u32],
+) -> Vec<Endpoint> {
+    let limits: Vec<_> = limits.collect();
+    let mut counts = vec![0; members.len()];
+    let mut firsts = vec![0; members.len()];
+    for (at, owner) in owners.iter().enumerate().rev() {
+        counts[*owner as usize] += 1;
+        firsts[*owner as usize] = at as u32;
+    }
+    let rows = (0..).zip(owners).map(|(at, owner)| {
+        let number = *owner as usize;
+        let (own, weight) = members[number];
+        let alias = firsts.get(at as usize).copied().unwrap_or(at);
+        let seat = Seat::new(own, limits[number], alias, owners.len() as u32, weight);
+        seat.in_maglev(members.len() as u32, counts[number]).into()
+    });
+    rows.collect()
+}
+
 /// An alias table by the numbers of its members.
 struct Table {
     parts: Vec<Part>,

@@ -4,11 +4,13 @@ use super::Tables;
 use super::alias;
 use super::build::{Builder, ID};
 use super::ids::Mix;
+use super::maglev::{self, Holder};
 use crate::model::{self, Columns, Down, Standing};
 use kmesh_lite_common::{
-    Address, BackendId, Endpoint, EndpointId, Frontend, Member, Port, Protocol, Range, Service,
-    ServiceId,
+    Address, BackendId, Balance, Endpoint, EndpointId, Frontend, Member, Picking, Port, Protocol,
+    Range, Service, ServiceId,
 };
+use kmesh_lite_ebpf::mixed;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +32,8 @@ pub struct Listed {
     pub backend: Option<BackendId>,
     pub id: Option<EndpointId>,
     pub weight: u32,
+    /// How many parts of the total of its range are its own.
+    pub parts: u32,
     /// How many connections to it may be open, 0 for any number. Where the service counts none it says nothing.
     pub limit: u32,
     /// Its own ports by column, 0 where it has none; empty if it has none at all.
@@ -65,15 +69,22 @@ impl Tables {
         let rows = self.endpoints.get(&range.first);
         let rows = rows.map_or(&[][..], |rows| &**rows);
         let count = range.count as usize;
-        rows.iter().take(count).enumerate().map(move |(at, row)| {
-            let columns = rows[at..].iter().step_by(count);
-            Listed {
+        let hashed = rows.first().and_then(Endpoint::in_maglev);
+        let endpoints = hashed.map_or(count, |first| first.endpoints as usize);
+        (0..endpoints.min(count)).filter_map(move |number| {
+            let at = match rows.get(number)?.in_maglev() {
+                Some(seat) => seat.alias as usize,
+                None => number,
+            };
+            let (row, columns) = (rows.get(at)?, rows.get(at..)?.iter().step_by(count));
+            Some(Listed {
                 backend: row.own.backend,
                 id: row.own.endpoint,
                 weight: row.weight,
+                parts: row.in_maglev().map_or(row.weight, |seat| seat.slots),
                 limit: row.as_seat().limit,
                 ports: key_ports(columns.map(|row| row.own.port)),
-            }
+            })
         })
     }
 
@@ -172,11 +183,41 @@ pub struct Placing {
 #[derive(Clone, Copy)]
 pub struct Form<'a> {
     pub columns: &'a Columns,
-    /// Whether connections are counted.
-    pub counts: bool,
+    pub layout: Layout,
+}
+
+/// Where the endpoints of a range stand in its rows.
+#[derive(Clone, Copy)]
+pub enum Layout {
+    /// An alias table.
+    Plain,
+    /// The same, of seats.
+    Seats,
+    /// So many slots, for clients that are spread by their hash.
+    Slots(u32),
+}
+
+impl Layout {
+    pub fn of(service: &model::Service, picking: &Picking) -> Self {
+        match picking.balance {
+            Balance::ConsistentHash => Self::Slots(service.slots()),
+            _ if picking.has_seats() => Self::Seats,
+            _ => Self::Plain,
+        }
+    }
 }
 
 impl Placing {
+    /// What it is known by on every host.
+    fn identity(&self) -> u64 {
+        let ports = self.own_ports.iter().map(|port| port.unwrap_or(0).into());
+        let words = self.address.words().map(u32::from_be).into_iter();
+        words.chain(ports).fold(0, |identity, word: u32| {
+            let high = mixed(identity, word);
+            (u64::from(high) << 32) | u64::from(mixed(identity ^ u64::from(word), high))
+        })
+    }
+
     pub fn takes_connections(&self) -> bool {
         self.weight > 0 && self.down.is_none()
     }
@@ -276,6 +317,20 @@ impl Builder<'_> {
             true => members.iter().map(|it| it.weight).collect(),
             false => weights(members),
         };
+        let layout = match form.layout {
+            Layout::Slots(_) if drained => Layout::Seats,
+            layout => layout,
+        };
+        let owners = match layout {
+            Layout::Slots(slots) => {
+                let holders = members.iter().zip(&weights).map(|(it, weight)| Holder {
+                    identity: it.identity(),
+                    weight: *weight,
+                });
+                maglev::lay_out(&holders.collect::<Vec<_>>(), slots)
+            }
+            _ => Vec::new(),
+        };
         let (mut rows, mut total): (Vec<Endpoint>, u32) = (Vec::new(), 0);
         for column in 0..form.columns.count() {
             let of_column = members.iter().zip(&weights).map(|(it, weight)| {
@@ -287,20 +342,26 @@ impl Builder<'_> {
             });
             let mut placed;
             let of_column: Vec<_> = of_column.collect();
-            if form.counts {
-                let limits = members.iter().map(|it| it.limit);
-                (placed, total) = alias::seats(&of_column, limits);
-            } else {
-                (placed, total) = alias::rows(&of_column);
+            let limits = members.iter().map(|it| it.limit);
+            match layout {
+                Layout::Plain => (placed, total) = alias::rows(&of_column),
+                Layout::Seats => (placed, total) = alias::seats(&of_column, limits),
+                Layout::Slots(slots) => {
+                    placed = alias::slots(&of_column, limits, &owners);
+                    total = slots;
+                }
             }
-            for (row, weight) in placed.iter_mut().zip(&weights) {
-                row.weight = *weight;
+            if drained {
+                for (row, weight) in placed.iter_mut().zip(&weights) {
+                    row.weight = *weight;
+                }
             }
             rows.extend(placed);
         }
+        let count = (rows.len() / form.columns.count()) as u32;
         Range {
             first: self.place(rows, old),
-            count: members.len() as u32,
+            count,
             total,
         }
     }

@@ -2,10 +2,10 @@
 
 use super::{OpenConnections, Tables};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, Endpoint, EndpointId, Frontend, FrontendKey,
-    Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
+    Frontend, FrontendKey, Held, Service, ServiceId, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Connect, Lookup, Seats, Verdict, decide};
+use kmesh_lite_ebpf::{Connect, Lookup, Seats, Verdict, decide, mixed};
 use std::cell::RefCell;
 
 /// What one lookup of the decision found, and the services that the frontends belong to.
@@ -20,18 +20,44 @@ pub enum LookedUp {
     Waypoint(WaypointId, Option<Waypoint>),
 }
 
-/// Decides `connect` as the programs would, for a caller of the given kind, with `draw` in place of
+/// Who connects, as far as that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose {
+    pub caller: Caller,
+    /// The id of its cgroup.
+    pub cgroup: Option<u64>,
+}
+
+impl Whose {
+    /// Anybody of this kind.
+    pub const fn any(caller: Caller) -> Self {
+        Self {
+            caller,
+            cgroup: None,
+        }
+    }
+
+    /// Who it is to a service that tells its clients apart in this way.
+    pub fn client(&self, by: ClientsBy) -> Option<u64> {
+        match by {
+            ClientsBy::Unit => self.cgroup,
+            _ => None,
+        }
+    }
+}
+
+/// Decides `connect` as the programs would, for somebody, with `draw` in place of
 /// every random number, while so many connections are `open`. Also gives each lookup in the order in which it was made.
 pub fn replay(
     tables: &Tables,
     connect: &Connect,
-    caller: Caller,
+    whose: Whose,
     draw: u32,
     open: &OpenConnections,
 ) -> (Verdict, Vec<LookedUp>) {
     let replay = Replay {
         tables,
-        caller,
+        whose,
         draw,
         open,
         found: RefCell::default(),
@@ -40,9 +66,12 @@ pub fn replay(
     (verdict, replay.found.into_inner())
 }
 
+/// A client that is not known. No cgroup has this id.
+const NOBODY: u64 = 0;
+
 struct Replay<'a> {
     tables: &'a Tables,
-    caller: Caller,
+    whose: Whose,
     draw: u32,
     open: &'a OpenConnections,
     found: RefCell<Vec<LookedUp>>,
@@ -78,8 +107,22 @@ impl Seats for Replay<'_> {
         limit == 0 || self.open.endpoint(id) < limit
     }
 
+    /// What clients keep is not known here.
+    fn held(&self, _: &ClientKey, _: u32) -> Option<Held> {
+        None
+    }
+
+    fn hold(&self, _: &ClientKey, _: Held) {}
+
     fn random(&self) -> u32 {
         self.draw
+    }
+
+    fn of_client(&self, client: u64, attempt: u32) -> u32 {
+        match client {
+            NOBODY => self.draw,
+            client => mixed(client, attempt),
+        }
     }
 }
 
@@ -133,7 +176,15 @@ impl Lookup for Replay<'_> {
         true
     }
 
+    fn is_client_due(&self, _: ServiceId) -> bool {
+        true
+    }
+
+    fn client(&self, by: ClientsBy) -> u64 {
+        self.whose.client(by).unwrap_or(NOBODY)
+    }
+
     fn caller(&self) -> Caller {
-        self.caller
+        self.whose.caller
     }
 }

@@ -3,7 +3,7 @@
 use super::auto::Vips;
 use super::build::{Builder, ID};
 use super::declared::{Noun, Services};
-use super::endpoint::{Form, Placing, length};
+use super::endpoint::{Form, Layout, Placing, length};
 use super::fields::{Field, Fields};
 use super::picking;
 use super::spread::{self, ByPriority};
@@ -59,7 +59,8 @@ impl Noun for Services {
             1 => {}
             columns => write!(f, ", {columns} columns")?,
         }
-        picking::describe(&row.picking, f)
+        picking::describe(&row.picking, f)?;
+        picking::describe_clients(&row.clients, f)
     }
 
     fn fields(row: &Self::Row) -> Fields {
@@ -79,6 +80,7 @@ impl Noun for Services {
         ]
         .into_iter()
         .chain(picking::fields(&row.picking))
+        .chain(picking::clients_fields(&row.clients))
         .collect()
     }
 }
@@ -142,10 +144,13 @@ impl Builder<'_> {
             members.add(endpoint.address, priority, placing);
         }
         members.spread(service);
-        let picking = service.picking();
+        let mut picking = service.picking();
+        if members.has_v6 && picking.holds() {
+            picking = picking.with_families_apart();
+        }
         let form = Form {
             columns: &columns,
-            counts: picking.counts(),
+            layout: Layout::of(service, &picking),
         };
         let v4 = self.priorities(&members.v4, form, old.map(|row| &row.v4));
         // Without IPv6 endpoints, IPv6 clients share the ranges of IPv4 ones.
@@ -165,6 +170,7 @@ impl Builder<'_> {
             v6,
             drained,
             picking,
+            clients: service.each_client(),
         };
         self.rows.services.insert(id, row);
         for vip in vips {

@@ -1,8 +1,8 @@
 //! Which endpoints of a service take connections, and what share each has, for how they stand.
 
 use super::endpoint::Placing;
-use crate::model::{OnAllDown, Policy, Service, Standing};
-use kmesh_lite_common::PRIORITIES;
+use crate::model::{Facts, Membership, Mesh, Name, OnAllDown, Policy, Service, Standing, priority};
+use kmesh_lite_common::{Family, PRIORITIES};
 
 /// The endpoints of one family by priority.
 pub type ByPriority = [Vec<Placing>; PRIORITIES];
@@ -14,12 +14,10 @@ const PARTS: f64 = 1e6;
 /// connections by their weights, which are changed where a priority takes only a part of them: then the endpoints of
 /// all priorities that take a part stand at the first of these.
 pub fn spread(members: &mut ByPriority, service: &Service) -> Vec<Placing> {
-    let allowed = match service.policy {
-        Policy::Failover => PRIORITIES,
-        _ => 1,
-    };
-    let mut all_down = members[..allowed].iter().flatten();
-    if service.on_all_down == OnAllDown::UseAll && all_down.all(|it| !it.takes_connections()) {
+    let allowed = allowed(service);
+    let mut members_allowed = members[..allowed].iter().flatten();
+    if service.on_all_down == OnAllDown::UseAll && members_allowed.all(|it| !it.takes_connections())
+    {
         for it in members[..allowed].iter_mut().flatten() {
             it.use_anyway();
         }
@@ -36,6 +34,46 @@ pub fn spread(members: &mut ByPriority, service: &Service) -> Vec<Placing> {
         join(members, &loads);
     }
     down
+}
+
+/// How many priorities a policy allows, from the nearest on.
+fn allowed(service: &Service) -> usize {
+    match service.policy {
+        Policy::Failover => PRIORITIES,
+        _ => 1,
+    }
+}
+
+/// Whether endpoints of a service are used although they are down, because all of its endpoints for a family of clients
+/// are: what [`spread`] does then.
+pub fn uses_all(mesh: &Mesh, name: &Name, service: &Service, facts: &Facts) -> bool {
+    if service.on_all_down != OnAllDown::UseAll {
+        return false;
+    }
+    // Without standings nothing is down.
+    let Some(standings) = facts.standings.get(name) else {
+        return false;
+    };
+    let uses_all = |family| {
+        let of_family = service.endpoints.iter();
+        let of_family = of_family.filter(|it| Family::from(it.address) == family);
+        let within = of_family.filter(|it| {
+            let nearest = service.policy == Policy::Random;
+            nearest || priority(&service.prefer, &mesh.node, &it.place) < allowed(service)
+        });
+        let mut any = false;
+        for endpoint in within {
+            let standing = standings.get(&Membership::from(endpoint)).copied();
+            let standing = standing.unwrap_or_default();
+            match standing.down {
+                _ if standing.weight.unwrap_or(endpoint.weight) == 0 => {}
+                None => return false,
+                Some(down) => any |= !down.is_meant(),
+            }
+        }
+        any
+    };
+    uses_all(Family::V4) || uses_all(Family::V6)
 }
 
 /// The share of the weights of a priority that is usable; none where it has no weight.

@@ -1,8 +1,8 @@
 //! Meshes of any size, all of whose backends are addresses of loopback.
 
 use kmesh_lite::model::{
-    Backend, Balance, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove, OperatorState,
-    Place, Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
+    Backend, Balance, ClientsBy, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove,
+    OperatorState, Place, Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -124,6 +124,10 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
         balance: Balance::default(),
         max_connections: None,
         connects_per_second: None,
+        client_connects_per_second: None,
+        affinity: None,
+        clients_by: ClientsBy::default(),
+        hash_slots: None,
         prefer: Vec::new(),
         waypoint: None,
         on_remove: OnRemove::Keep,

@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::thread;
@@ -141,6 +142,49 @@ fn a_daemon_in_the_foreground_has_an_agent_without_any_right() {
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
     assert!(eventually(|| is_over(next)));
+}
+
+#[test]
+fn commands_of_an_agent_of_root_are_in_no_group_of_root_and_end_with_the_daemon() {
+    let Some(host) = Host::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let pids = folder.path().join("pids");
+    // One says its groups. The other one does not end, nor does what it has started, in a session of its own.
+    let groups = "echo groups $(id -g) $(id -rg) $(id -G); exit 1".to_owned();
+    let hangs = format!(
+        "setsid sleep 3600 & echo $! >> {0}; echo $$ >> {0}; sleep 3600",
+        pids.display()
+    );
+    let service = |name: &str, number: u8, script: &str| {
+        format!(
+            "[services.{name}]\nvips = [\"10.96.0.{number}\"]\nports = [80]\n\
+             endpoints = [\"127.0.0.{number}\"]\n\
+             health = {{ check = \"command\", interval = \"1h\", timeout = \"1h\", fall = 1, \
+             command = [\"/bin/sh\", \"-c\", \"{script}\"] }}\n"
+        )
+    };
+    let text = service("groups", 11, &groups) + &service("hangs", 12, &hangs);
+    let mut daemon = Daemon::with_agent(PROGRAM, &host, &limited(&text));
+    let mut said = String::new();
+    daemon.wait_until("the groups are told", |it| {
+        let status = it.json(&["status", "groups"]);
+        let endpoint = &status["datapath"]["services"][0]["priorities"][0]["endpoints"][0];
+        let reason = endpoint["health"]["reason"].as_str().unwrap_or_default();
+        said = reason.to_owned();
+        said.contains("groups")
+    });
+    let words: Vec<_> = said.split(' ').skip_while(|it| *it != "groups").collect();
+    assert!(words.len() > 3 && !words.contains(&"0"), "{said}");
+    let started = || fs::read_to_string(&pids).unwrap_or_default();
+    assert!(eventually(|| started().lines().count() == 2));
+    let pid_of = |line: &str| line.parse::<i64>().unwrap();
+    assert!(started().lines().map(pid_of).all(|pid| !is_over(pid)));
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    for pid in started().lines().map(pid_of) {
+        assert!(eventually(|| is_over(pid)), "{pid} is still there");
+    }
 }
 
 #[test]

@@ -4,17 +4,21 @@ use crate::PROGRAM;
 use kmesh_lite_tests::client::{Client, address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
+use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, limited};
+use kmesh_lite_tests::server::ends_with_us;
 use kmesh_lite_tests::zone::Zone;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
+use std::process::{Command, Stdio};
 
 /// A service at 10.96.0.10:80 with servers at 127.0.0.2 and 127.0.0.3, port 8080, that are probed often.
-fn mesh(keys: &str) -> String {
+pub fn mesh(keys: &str) -> String {
     limited(&format!(
         "[health]\ncheck = \"tcp\"\ninterval = \"200ms\"\nrise = 2\nfall = 2\n\
          [services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\n\
@@ -33,7 +37,7 @@ fn probed_elsewhere(keys: &str) -> String {
 }
 
 /// The addresses at which connects end.
-fn reached() -> BTreeSet<String> {
+pub fn reached() -> BTreeSet<String> {
     let once = || loop {
         match call("10.96.0.10:80") {
             Ok(reached) => break reached.ip().to_string(),
@@ -46,16 +50,16 @@ fn reached() -> BTreeSet<String> {
     reached.collect()
 }
 
-fn one(address: &str) -> BTreeSet<String> {
+pub fn one(address: &str) -> BTreeSet<String> {
     BTreeSet::from([address.to_owned()])
 }
 
-fn both() -> BTreeSet<String> {
+pub fn both() -> BTreeSet<String> {
     ["127.0.0.2", "127.0.0.3"].map(str::to_owned).into()
 }
 
 /// The endpoint of an address, as its status has it.
-fn endpoint(daemon: &Daemon, address: &str) -> Value {
+pub fn endpoint(daemon: &Daemon, address: &str) -> Value {
     let status = daemon.json(&["status"]);
     let services = status["datapath"]["services"].as_array().unwrap().iter();
     let priorities = services.flat_map(|it| it["priorities"].as_array().unwrap());
@@ -66,7 +70,7 @@ fn endpoint(daemon: &Daemon, address: &str) -> Value {
         .clone()
 }
 
-fn state(daemon: &Daemon, address: &str) -> String {
+pub fn state(daemon: &Daemon, address: &str) -> String {
     let endpoint = endpoint(daemon, address);
     let state = endpoint["health"]["state"].as_str();
     state.unwrap_or("none").to_owned()
@@ -119,6 +123,9 @@ fn what_is_known_outlives_daemons_and_agents() {
     let mut daemon = Daemon::supervised_with_agent(PROGRAM, &host, &probed_elsewhere(""));
     daemon.wait_until("it is noticed", |it| state(it, "127.0.0.3") == "unhealthy");
     assert_eq!(reached(), one("127.0.0.2"));
+    let since_of = |it: &Daemon| endpoint(it, "127.0.0.3")["health"]["since"].clone();
+    let told = since_of(&daemon);
+    assert_eq!(since_of(&daemon), told);
 
     // The next daemon knows it ahead of its first pass, and without an agent that answers.
     let agent = agent_pid(&daemon).expect("an agent");
@@ -134,6 +141,7 @@ fn what_is_known_outlives_daemons_and_agents() {
     since.extend(reached());
     assert_eq!(since, one("127.0.0.2"));
     assert_eq!(state(&daemon, "127.0.0.3"), "unhealthy");
+    assert_eq!(since_of(&daemon), told);
 
     // So does one that finds another file, and tables of its own.
     daemon.save(&probed_elsewhere("hostnames = [\"web.test\"]"));
@@ -169,14 +177,99 @@ fn while_all_are_down_connects_are_refused_or_go_on() {
     };
     daemon.wait_until("it is noticed", down);
     assert_eq!(reached(), one(&Errno::EHOSTUNREACH.to_string()));
+    let monitored = |it: &Daemon| {
+        let output = it.verb(&["status", "--exit-code"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        (output.status.code(), line)
+    };
+    let (code, line) = monitored(&daemon);
+    assert_eq!(code, Some(2));
+    assert!(line.ends_with("; all endpoints of web are down"), "{line}");
+    assert_eq!(daemon.verb(&["status"]).status.code(), Some(0));
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        assert!(daemon.verb(&["drain", address]).status.success());
+    }
+    assert_eq!(monitored(&daemon).0, Some(1), "they are meant to be");
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        assert!(daemon.verb(&["ready", address]).status.success());
+    }
     daemon.save(&probed_elsewhere("on_all_down = \"use-all\""));
     daemon.wait_until("the file is followed", |_| reached() == both());
     assert!(
         down(&mut daemon),
         "that they are used does not make them healthy"
     );
+    let service = daemon.json(&["status"])["datapath"]["services"][0].clone();
+    assert_eq!(
+        (&service["uses_all"], &service["refuses"]),
+        (&true.into(), &false.into())
+    );
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
+    assert!(
+        status.contains("all endpoints are down, and used nevertheless"),
+        "{status}"
+    );
+    assert_eq!(monitored(&daemon).0, Some(1));
+    let why = daemon.json(&["explain", "10.96.0.10:80"]);
+    assert_eq!(why["uses_all"], true, "{why}");
+    assert!(
+        why["text"].as_str().unwrap().contains("which are down"),
+        "{why}"
+    );
+    let down_why = why["candidates"][0]["down"].as_str();
+    assert!(down_why.unwrap().starts_with("unhealthy"), "{why}");
     let _alive = Echo::tcp("127.0.0.3:9003");
     daemon.wait_until("one is used alone", |_| reached() == one("127.0.0.3"));
+    assert_eq!(monitored(&daemon).0, Some(0));
+}
+
+#[test]
+fn what_is_wanted_of_an_endpoint_that_is_gone_is_shown_and_can_be_taken_back() {
+    let Some(host) = Host::new() else { return };
+    let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
+    let with = |endpoints: &str| {
+        limited(&format!(
+            "[services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\nendpoints = [{endpoints}]\n"
+        ))
+    };
+    let (two, one) = (with("\"127.0.0.2\", \"127.0.0.3\""), with("\"127.0.0.3\""));
+    let mut daemon = Daemon::start(PROGRAM, &host, Some(&two));
+    daemon.json(&["drain", "web/127.0.0.2"]);
+    daemon.json(&["weight", "web/127.0.0.2", "7"]);
+    let orders = |it: &Daemon, verb: &str| it.json(&[verb])["orders"].clone();
+    for verb in ["status", "plan"] {
+        let order = orders(&daemon, verb)[0].clone();
+        assert_eq!(order["present"], true, "{verb}: {order}");
+        assert_eq!(order["order"]["state"], "drain", "{verb}: {order}");
+    }
+    daemon.save(&one);
+    daemon.wait_until("the endpoint is gone", |it| {
+        orders(it, "status")[0]["present"] == false
+    });
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
+    assert!(status.contains("not in the file"), "{status}");
+    let plan = String::from_utf8(daemon.verb(&["plan"]).stdout).unwrap();
+    assert!(
+        plan.contains("endpoint 127.0.0.2, which the file does not have: drain, weight 7 by uid 0"),
+        "{plan}"
+    );
+
+    // It cannot be given another order, but those that it has are taken back one by one.
+    assert!(!daemon.verb(&["drain", "web/127.0.0.2"]).status.success());
+    let back = daemon.json(&["ready", "web/127.0.0.2"])["endpoints"][0].clone();
+    assert_eq!(
+        (&back["absent"], &back["order"]["weight"]),
+        (&true.into(), &7.into())
+    );
+    let back = daemon.json(&["weight", "web/127.0.0.2"])["endpoints"][0].clone();
+    assert_eq!(
+        (&back["absent"], &back["order"]),
+        (&true.into(), &Value::Null)
+    );
+    assert_eq!(orders(&daemon, "status"), Value::Null);
+    daemon.save(&two);
+    daemon.wait_until("it is as the file says", |_| reached() == both());
 }
 
 #[test]
@@ -289,6 +382,36 @@ fn draining_leaves_open_connections_alone_and_waits_for_them() {
     let lines = String::from_utf8_lossy(&waiting.stdout).into_owned();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(last["open_connections"], 0, "{lines}");
+}
+
+#[test]
+fn waiting_for_a_draining_outlasts_the_daemon() {
+    let Some(host) = Host::new() else { return };
+    let _servers = [Echo::tcp("127.0.0.2:8080"), Echo::tcp("127.0.0.3:8080")];
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&mesh("")));
+    let (held, _) = held();
+    let told = File::create(daemon.path("told")).unwrap();
+    let mut waiting = Command::new(PROGRAM);
+    waiting.args([
+        "drain",
+        "web/127.0.0.2",
+        "--wait",
+        "--timeout",
+        "5m",
+        "--socket",
+    ]);
+    waiting.arg(daemon.path("socket")).stderr(told);
+    let mut waiting = ends_with_us(waiting.stdout(Stdio::null())).spawn().unwrap();
+    daemon.wait_until("it is drained", |it| state(it, "127.0.0.2") == "draining");
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    assert!(eventually(|| {
+        let told = std::fs::read_to_string(daemon.path("told")).unwrap();
+        told.contains("it is waited for")
+    }));
+    daemon.start_again(&[]);
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The daemon as people run it: a process with a file, a socket, signals and a supervisor.
 
 mod access_log;
+mod affinity;
 mod agent;
 mod check;
+mod clock_jumps;
 mod doctor;
 mod health;
 mod hitless;

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod capture;
+mod clients;
 mod connections;
 mod datagrams;
 mod destroy;

@@ -9,6 +9,7 @@ mod leftovers;
 mod output;
 
 use super::{Deadline, Failed, Seen, seconds};
+use crate::agent::rights::give_up_group;
 use crate::api::CommandProbe;
 use leftovers::Leftovers;
 use nix::sys::signal::{Signal, killpg};
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,6 +29,9 @@ use tokio::time::{timeout, timeout_at};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// For a process that was killed to be over. One that waits for a disk is not, and is left to be reaped later.
 const END: Duration = Duration::from_secs(1);
+
+/// The same in milliseconds where everybody waits for it.
+const MOMENT: usize = 50;
 
 pub use leftovers::Reaping;
 
@@ -95,10 +100,11 @@ fn start(
         .stderr(writer.try_clone()?)
         .stdout(writer)
         .process_group(0);
-    // SAFETY: the function makes one system call, as has to be between fork and exec.
+    // SAFETY: the function only makes system calls, as has to be between fork and exec.
     unsafe {
         process.pre_exec(|| {
-            // Nobody else ends it when the agent is killed in the foreground.
+            give_up_group()?;
+            // Nobody else ends it when the agent is killed in the foreground. After the change of group, which takes it back.
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
                 Ok(())
             } else {
@@ -141,7 +147,13 @@ impl Drop for Run {
         // What has been waited for may have lost its number to somebody else.
         if let Ok(None) = self.child.try_wait() {
             self.kill();
-            let _ = self.child.try_wait();
+            // What it has started becomes ours only when it is over, which is in a moment.
+            for _ in 0..MOMENT {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         self.leftovers.end();
     }

@@ -7,6 +7,7 @@
 //! none, probes over TLS fail with these words.
 
 mod files;
+mod vouched;
 mod words;
 
 pub use words::words;
@@ -20,7 +21,7 @@ use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, SignatureScheme};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use vouched::{Trusted, Vouched};
 
 /// Where distributions keep the authorities that they trust, as OpenSSL and Go look for them.
 const AUTHORITIES: [&str; 5] = [
@@ -50,7 +52,7 @@ pub enum Spoken {
 pub struct Secrets {
     ready: Mutex<BTreeMap<(TlsOptions, Spoken), Ready>>,
     /// Authorities by their file, for all who name it.
-    trusted: Mutex<BTreeMap<PathBuf, (Stamp, Arc<RootCertStore>)>>,
+    trusted: Mutex<BTreeMap<PathBuf, (Stamp, Arc<Trusted>)>>,
 }
 
 struct Ready {
@@ -117,10 +119,14 @@ impl Secrets {
         let mut files = Vec::new();
         let verifier: Arc<dyn ServerCertVerifier> = if options.verify {
             let path = authorities(options.authorities.as_deref())?;
-            let (stamp, roots) = self.roots(&path)?;
+            let (stamp, trusted) = self.trusted(&path)?;
             files.push((path, stamp));
+            let roots = Arc::clone(&trusted.roots);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-            verifier.build().map_err(|error| error.to_string())?
+            Arc::new(Vouched {
+                authorities: verifier.build().map_err(|error| error.to_string())?,
+                trusted,
+            })
         } else {
             Arc::new(Anybody(Arc::clone(&provider)))
         };
@@ -148,23 +154,22 @@ impl Secrets {
         Ok(Ready { config, files })
     }
 
-    fn roots(&self, path: &Path) -> Result<(Stamp, Arc<RootCertStore>), Failed> {
-        let mut trusted = locked(&self.trusted);
-        if let Some((stamp, roots)) = trusted.get(path)
+    fn trusted(&self, path: &Path) -> Result<(Stamp, Arc<Trusted>), Failed> {
+        let mut known = locked(&self.trusted);
+        if let Some((stamp, trusted)) = known.get(path)
             && stamp.is_of(path)
         {
-            return Ok((*stamp, Arc::clone(roots)));
+            return Ok((*stamp, Arc::clone(trusted)));
         }
         let (stamp, text) = read(path)?;
         let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        if roots.is_empty() {
+        let trusted = Trusted::new(certificates.collect());
+        if trusted.roots.is_empty() {
             return Err(format!("{} has no certificate in PEM", path.display()).into());
         }
-        let roots = Arc::new(roots);
-        trusted.insert(path.to_owned(), (stamp, Arc::clone(&roots)));
-        Ok((stamp, roots))
+        let trusted = Arc::new(trusted);
+        known.insert(path.to_owned(), (stamp, Arc::clone(&trusted)));
+        Ok((stamp, trusted))
     }
 }
 

@@ -19,7 +19,8 @@ Examples:
 SIGHUP reloads the file and repairs drift; SIGTERM and SIGINT stop, a second one at once.
 A missing or invalid file does not end the daemon: it says so and applies the file once it is mended.
 An agent runs beside it as a child process, which probes endpoints and serves metrics. Where
-root starts it, the agent is the user kmesh-agent, or else nobody, in the group of the control socket.")]
+root starts it, the agent is the user kmesh-agent, or else nobody, in the group of the control socket;
+commands that it runs are in the group of that user, and end with the daemon.")]
 pub struct Run {
     /// The file; drop-ins are read from mesh.d beside it
     #[arg(long, value_name = "PATH", default_value = CONFIG)]
@@ -51,6 +52,9 @@ so, looks up their DNS names, and tells the daemon what it found; it listens whe
 While the daemon is away it answers 503, goes on probing, and follows the next one.
 `kmesh-lite run` in a terminal starts one by itself.")]
 pub struct Agent {
+    /// It is started by `run`, which has the other end of its stdin
+    #[arg(long, hide = true)]
+    pub child: bool,
     #[command(flatten)]
     pub socket: Socket,
     /// What to log: error, warn, info, debug or trace

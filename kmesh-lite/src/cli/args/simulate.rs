@@ -11,7 +11,11 @@ Examples:
   kmesh-lite simulate --down waypoint=edge --json
 
 KEY is network, region, zone, subzone, node, cluster, endpoint or waypoint. Nothing is changed: tables are
-built beside those of the kernel, by the same functions, with what is known of endpoints now.")]
+built beside those of the kernel, by the same functions, with what is known of endpoints now.
+
+An endpoint is overloaded where it would get more than its share by weight of the endpoints of its priority,
+times 1.4, or times `overprovision` of the service: that is what it is taken to be meant for. How many
+connections come, and what a machine bears, is not known here.")]
 pub struct Simulate {
     /// What is down; repeatable
     #[arg(long, value_name = "KEY=VALUE", required = true)]

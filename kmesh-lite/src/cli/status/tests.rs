@@ -29,6 +29,7 @@ fn status() -> Status {
         last_reload: None,
         last_pass: None,
         departed: Vec::new(),
+        orders: Vec::new(),
         names: Vec::new(),
         events: None,
         datapath: DatapathStatus {
@@ -59,6 +60,7 @@ fn status() -> Status {
                     ..TrafficStatus::default()
                 },
                 refuses: false,
+                uses_all: false,
                 priorities: vec![
                     PriorityStatus {
                         priority: 0,

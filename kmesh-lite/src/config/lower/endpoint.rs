@@ -8,6 +8,7 @@ use super::super::scalar::{Address, Connections, DnsName, Weight};
 use super::super::span::Span;
 use super::address::unusable;
 use super::dns::{self, Named};
+use super::eject;
 use super::health::{self, Checks, Said};
 use super::merge::{Entry, Merged};
 use super::own_port::ServicePorts;
@@ -109,6 +110,7 @@ pub fn shared<'a>(
             };
             found.state = text.state.map_or(OperatorState::Ready, |state| state.0);
             health::laid_over(entry.anchor, text.health.as_ref(), said, report);
+            eject::of_endpoint(entry.anchor, text.health.as_ref(), report);
             let clients = found
                 .address
                 .filter(|address| address.value.0.is_ipv4())
@@ -306,6 +308,7 @@ pub fn of_service<'a>(
             check: match (found.own_health, found.shared_health) {
                 (None, None) => check_of_service.clone(),
                 (own, of_entry) => {
+                    eject::of_endpoint(anchor, own, report);
                     // What is wrong with the entry is said where it stands.
                     let said = of_entry.map_or_else(
                         || service.health.clone(),

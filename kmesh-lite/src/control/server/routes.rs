@@ -1,13 +1,18 @@
 //! What can be asked.
 
+use super::asker::{
+    AboutService, Answer, Asker, PLAN_BYTES_OF_READERS, allow, bad, elsewhere, json, of_json,
+    parse, receive, unavailable,
+};
 use super::body;
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{
-    Duties, Failure, FailureKind, Killed, Ordered, PlanRequest, Reloaded, SimulateRequest,
+    Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered, PlanRequest,
+    Reloaded, SimulateRequest,
 };
-use crate::control::{Filter, Later, Reply, Request, Requests, Text, Trace, WARNING};
+use crate::control::{Filter, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{Format, no_such_outcome};
 use axum::body::Body;
@@ -17,41 +22,18 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http_body_util::BodyExt;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Of the body of a plan: 64 MiB of files, with what JSON adds to them.
 const PLAN_BYTES: usize = 96 * 1024 * 1024;
-/// The same for who may only read, because the daemon parses what it is sent, which takes some
-/// forty times as much memory for a moment.
-const PLAN_BYTES_OF_READERS: usize = 1024 * 1024;
 /// Of a report of the agent, an order, or an end of connections.
 const REPORT_BYTES: usize = 16 * 1024;
-/// Of a report of health, or of names: some thousand findings, or records.
-const FINDINGS_BYTES: usize = 512 * 1024;
-/// For a body to arrive.
-const BODY: Duration = Duration::from_secs(10);
-/// For a turn.
-const TURN: Duration = Duration::from_secs(20);
-/// For the loop to answer.
-const ANSWER: Duration = Duration::from_secs(60);
-
 /// For a change of what an agent is to do; then it is told the same again.
 const POLL: Duration = Duration::from_secs(25);
-
-type Answer = Result<Response, Failure>;
-
-/// What answers are made with.
-#[derive(Clone)]
-pub struct Asker {
-    pub requests: Requests,
-    pub turns: Turns,
-}
 
 pub fn router(requests: Requests) -> Router {
     let turns = Turns::new();
@@ -78,21 +60,12 @@ pub fn router(requests: Requests) -> Router {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NameQuery {
-    name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ExplainQuery {
     address: String,
     protocol: Option<String>,
     cgroup: Option<String>,
     pid: Option<u32>,
 }
-
-/// What is asked about one service, or about all of them.
-type AboutService = Result<Query<NameQuery>, QueryRejection>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -274,9 +247,8 @@ async fn health(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     allow(peer, Right::Report)?;
-    let body = receive(body, FINDINGS_BYTES).await?;
-    let report = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no report of health: {error}")))?;
+    let body = receive(body, HealthReport::BYTES).await?;
+    let report = HealthReport::read(&body)?;
     drop(body);
     asker.ask(|reply| Request::Health { report, reply }).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -288,9 +260,8 @@ async fn names(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     allow(peer, Right::Report)?;
-    let body = receive(body, FINDINGS_BYTES).await?;
-    let report = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no report of names: {error}")))?;
+    let body = receive(body, NamesReport::BYTES).await?;
+    let report = NamesReport::read(&body)?;
     drop(body);
     asker.ask(|reply| Request::Names { report, reply }).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -425,138 +396,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 /// The answer to a connection for which there is no slot.
 pub async fn crowded() -> Failure {
     unavailable("too many requests of this user are under way; ask again when some are over")
-}
-
-/// All of a body, if it comes in time and is no longer than that. A longer one is read nevertheless,
-/// and not kept: a client that is still writing would not see the answer.
-async fn receive(mut body: Body, most: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    let all = async {
-        while let Some(frame) = body.frame().await {
-            let piece = frame?.into_data().unwrap_or_default();
-            length += piece.len();
-            if length <= most {
-                bytes.extend_from_slice(&piece);
-            }
-        }
-        Ok::<_, axum::Error>(())
-    };
-    match timeout(BODY, all).await {
-        Ok(Ok(())) if length <= most => Ok(bytes),
-        Ok(Ok(())) => Err(bad(format!(
-            "the body has {length} bytes, and {most} are the most{}",
-            if most == PLAN_BYTES_OF_READERS {
-                "; root may have larger files planned"
-            } else {
-                ""
-            }
-        ))),
-        Ok(Err(error)) => Err(bad(format!("the body broke off: {error}"))),
-        Err(_) => Err(bad(format!(
-            "the body did not arrive within {} s",
-            BODY.as_secs()
-        ))),
-    }
-}
-
-fn allow(peer: Peer, needed: Right) -> Result<(), Failure> {
-    if peer.right >= needed {
-        return Ok(());
-    }
-    let error = match needed {
-        Right::Change => "only root and the daemon's own user may do that",
-        Right::Report => "only root, the daemon's own user and the agent may do that",
-        Right::Read | Right::None => {
-            "only root, the daemon's own user and the group of the control socket may do that"
-        }
-    };
-    Err(Failure::new(FailureKind::Forbidden, error))
-}
-
-fn parse<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|rejection| bad(rejection.body_text()))
-}
-
-fn bad(error: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::BadRequest, error)
-}
-
-fn unavailable(error: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::Unavailable, error)
-}
-
-impl Asker {
-    /// Waits for the turn of this peer.
-    async fn turn(&self, peer: &Peer, length: Length) -> Result<Turn, Failure> {
-        let turn = timeout(TURN, self.turns.take(peer, length)).await;
-        turn.map_err(|_| unavailable("other answers are being read, which takes too long"))
-    }
-
-    /// Answers what is asked about a service, or about all of them.
-    async fn about<T: Serialize + 'static>(
-        &self,
-        peer: Peer,
-        query: AboutService,
-        length: Length,
-        request: impl FnOnce(Option<String>, Reply<Later<T>>) -> Request,
-    ) -> Answer {
-        allow(peer, Right::Read)?;
-        let name = parse(query)?.name;
-        let turn = self.turn(&peer, length).await?;
-        let later = self.ask(|reply| request(name, reply)).await?;
-        elsewhere(move || json(&later.make()?, turn)).await
-    }
-
-    /// Puts a request into the loop's queue and waits for the answer.
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Failure> {
-        let (reply, answer) = oneshot::channel();
-        if !(self.requests)(request(reply)) {
-            return Err(unavailable("the daemon is stopping"));
-        }
-        match timeout(ANSWER, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(unavailable("the daemon is stopping")),
-            Err(_) => Err(unavailable("the daemon is busy and did not answer in time")),
-        }
-    }
-}
-
-/// Makes an answer on a thread that may take long over it.
-async fn elsewhere(make: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    let made = tokio::task::spawn_blocking(make).await;
-    made.unwrap_or_else(|_| Err(unavailable("the daemon is stopping")))
-}
-
-fn json<T: Serialize>(value: &T, turn: Turn) -> Answer {
-    let text = serde_json::to_vec(value).map_err(|error| {
-        Failure::new(
-            FailureKind::Failed,
-            format!("cannot write the answer as JSON: {error}"),
-        )
-    })?;
-    Ok(of_json(body::whole(text, turn)))
-}
-
-fn of_json(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let status = match self.kind {
-            FailureKind::InvalidConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
-            FailureKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            FailureKind::BadRequest => StatusCode::BAD_REQUEST,
-            FailureKind::Forbidden => StatusCode::FORBIDDEN,
-            FailureKind::NotFound => StatusCode::NOT_FOUND,
-            FailureKind::Conflict => StatusCode::CONFLICT,
-            FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, Json(self)).into_response()
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
-use crate::model::{CgroupRef, Protocol};
+use crate::model::{CgroupRef, Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Client, Format, Known, Metrics};
 use kmesh_lite_common::Port;
@@ -48,6 +48,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
             departed: self.departures.status(),
+            orders: Vec::new(),
             names: Vec::new(),
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
@@ -59,20 +60,27 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             status.config = Some(config);
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
             status.datapath.show_only(name.as_deref())?;
-            status.names = report::names(&known.names, known.now, name.as_deref());
-            status
-                .departed
-                .retain(|it| name.as_ref().is_none_or(|name| *name == it.service));
+            let is_shown = |service: &str| name.as_ref().is_none_or(|name| name == service);
+            status.names = report::names(&known, name.as_deref());
+            status.departed.retain(|it| is_shown(&it.service));
+            status.orders = report::orders(
+                &known.health.orders,
+                mesh.as_deref().unwrap_or(&Mesh::default()),
+            );
+            status.orders.retain(|it| is_shown(&it.service));
             Ok(status)
         }))
     }
 
     /// What is known of endpoints at the moment.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&mut self) -> Known {
+        let now = monotonic();
+        self.state.base = self.state.base.kept(now);
         Known {
             health: self.state.health.clone(),
             names: self.state.names.states(),
-            now: monotonic(),
+            now,
+            base: self.state.base,
         }
     }
 
@@ -133,7 +141,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
                 let meshes = (self.state.applied.as_deref(), mesh);
-                Ok(report::plan(&change, meshes, &facts, &connections))
+                let orders = &self.state.health.orders;
+                Ok(report::plan(&change, meshes, &facts, &connections, orders))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(

@@ -1,15 +1,14 @@
 //! What follows from what the agent found.
 
-use super::roster::printable;
 use super::{Daemon, Trigger};
-use crate::api::{Failure, FailureKind, HealthReport};
 use crate::daemon::datapath::Datapath;
 use crate::daemon::event::Found;
+use crate::daemon::hearsay::{self, Heard};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::health::{Condition, EjectionChange, Turn};
+use crate::health::{EjectionChange, Turn};
 use crate::host::monotonic;
-use crate::model::{EndpointFact, Membership, Service};
+use crate::model::{Membership, Service};
 use crate::report::{FEW, first_few};
 use kmesh_lite_common::{EndpointId, Port};
 use log::{debug, info, warn};
@@ -21,12 +20,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Takes in what was found, and makes one pass for all of it. Whoever found it is answered when that is over.
     pub(super) fn find(&mut self, found: Vec<Found>) {
         let now = monotonic();
-        let (mut facts, mut turns) = (Vec::new(), Vec::new());
+        let mut heard = Heard::default();
         let mut answers = Vec::with_capacity(found.len());
         for Found { report, reply } in found {
-            let outcome = self.take_in(report, now, &mut facts, &mut turns);
+            let asked = self.state.roster.asked();
+            let health = &mut self.state.health;
+            let outcome = hearsay::take_in(report, asked, now, health, &mut heard);
             answers.push((reply, outcome));
         }
+        let Heard { facts, turns } = heard;
         let before = self.state.facts.standings.clone();
         for fact in facts {
             self.state.facts.learn(fact);
@@ -39,7 +41,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if !turns.is_empty()
             && let Some(last) = &mut self.last_findings
         {
-            last.keep(&self.state.health);
+            last.keep(&self.state.health, self.state.base);
         }
         if self.state.facts.standings != before {
             drop(self.pass_with_facts(Trigger::Fact));
@@ -104,33 +106,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 log_ejection(&change);
             }
         }
-    }
-
-    /// One report. It can make sockets that are probed healthy or not, and nothing else.
-    fn take_in(
-        &mut self,
-        report: HealthReport,
-        now: u64,
-        facts: &mut Vec<EndpointFact>,
-        turns: &mut Vec<Turn>,
-    ) -> Result<(), Failure> {
-        let Some(targets) = self.state.roster.targets(report.revision) else {
-            let error = "other duties have been given since that revision";
-            return Err(Failure::new(FailureKind::Conflict, error));
-        };
-        for finding in report.findings {
-            let Some(target) = targets.get(finding.target as usize) else {
-                debug!("the agent found something of a target that there is not");
-                continue;
-            };
-            let condition = Condition {
-                healthy: finding.healthy,
-                since: now,
-                reason: printable(&finding.reason),
-            };
-            turns.extend(self.state.health.find(target, condition, facts));
-        }
-        Ok(())
     }
 }
 

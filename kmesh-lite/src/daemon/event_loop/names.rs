@@ -1,15 +1,16 @@
 //! What follows from what the resolver said.
 
-use super::roster::printable;
 use super::{Daemon, Trigger};
 use crate::api::{Failure, FailureKind, NameFinding, NamesReport};
 use crate::daemon::datapath::Datapath;
+use crate::daemon::hearsay::REASON;
 use crate::daemon::last_answers::{LastAnswers, RecalledNames};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::monotonic;
 use crate::model::{Name, Record, RecordKind};
 use crate::names::{Answer, Change, MOST_RECORDS, Trouble, TroubleKind};
+use crate::printable::printable;
 use crate::report::{FEW, first_few};
 use log::{debug, info, warn};
 use std::net::{IpAddr, SocketAddr};
@@ -59,7 +60,7 @@ fn understood(finding: NameFinding, kind: RecordKind, now: u64) -> Result<Answer
     let trouble = |kind, reason: &str| {
         Err(Trouble {
             kind,
-            reason: printable(reason),
+            reason: printable(reason, REASON),
             since: now,
         })
     };

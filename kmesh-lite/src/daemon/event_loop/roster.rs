@@ -3,17 +3,17 @@
 use super::duties;
 use crate::api::{self, AgentReport, AgentStatus, Duties, ListenerStatus, Resolving, now};
 use crate::control::{Caller, Reply};
+use crate::daemon::hearsay::{Asked, REASON};
 use crate::health::{Health, Target};
 use crate::model::{Mesh, Question};
 use crate::names::Answers;
+use crate::printable::printable;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// After this long without a report the agent counts as away. It reports twice a minute.
 const SILENCE: Duration = Duration::from_secs(75);
-/// Of a reason that the agent gives, in characters.
-const REASON: usize = 200;
 
 /// The agent as the daemon sees it.
 pub struct Roster {
@@ -109,9 +109,12 @@ impl Roster {
         duties
     }
 
-    /// What the numbers of targets stand for. None if duties of another revision are meant.
-    pub fn targets(&self, revision: u64) -> Option<&[Target]> {
-        (revision == self.duties.revision).then_some(&self.targets)
+    /// What an agent that knows the duties was asked to probe.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            revision: self.duties.revision,
+            targets: &self.targets,
+        }
     }
 
     /// The same of the numbers of questions.
@@ -130,7 +133,7 @@ impl Roster {
         let listeners = report.metrics.into_iter();
         let metrics = listeners
             .filter(|it| known(&it.listen))
-            .map(|it| (it.listen, it.error.map(|error| printable(&error))));
+            .map(|it| (it.listen, it.error.map(|error| printable(&error, REASON))));
         self.heard = Some(Heard {
             pid: caller.pid,
             at: now(),
@@ -173,12 +176,6 @@ impl Roster {
         names.dedup();
         names.len()
     }
-}
-
-/// What somebody else wrote, fit for a terminal.
-pub fn printable(text: &str) -> String {
-    let visible = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(REASON).map(visible).collect()
 }
 
 #[cfg(test)]

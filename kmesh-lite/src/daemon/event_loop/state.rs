@@ -1,7 +1,7 @@
 //! What the daemon knows between two events.
 
 use super::roster::Roster;
-use crate::api::{About, LastPass, LastReload, State as Kind, now};
+use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::daemon::last_answers::RecalledNames;
 use crate::daemon::last_findings::Recalled;
@@ -27,6 +27,8 @@ pub struct LoopState {
     pub facts: Facts,
     /// What is known of endpoints. How they stand for it is among the facts.
     pub health: Health,
+    /// By which its times are told.
+    pub base: TimeBase,
     /// What an earlier process knew, until there is a mesh.
     pub recalled: Recalled,
     /// What is known of names. What they stand for is in the mesh.
@@ -81,6 +83,7 @@ impl LoopState {
             applied: None,
             facts: Facts::default(),
             health: Health::default(),
+            base: TimeBase::new(monotonic()),
             recalled: Recalled::default(),
             names: Answers::default(),
             recalled_names: RecalledNames::default(),

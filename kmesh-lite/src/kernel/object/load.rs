@@ -5,8 +5,8 @@
 
 use super::by_name::{ByName, Typed, absent_map, adopt, data, map_error};
 use super::names::{
-    ADDRESS_BITS, ARRIVALS, BACKEND_BITS, BUCKETS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, LIVES,
-    SERVICE_OPEN, SOCKETS, TABLES, TRAFFIC, sized_maps,
+    ADDRESS_BITS, ARRIVALS, BACKEND_BITS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN,
+    LIVES, SERVICE_OPEN, SOCKETS, TABLES, TRAFFIC, sized_maps,
 };
 use super::{Abilities, LoadError, SWEEP};
 use crate::hooks::{HOOKS, Hook};
@@ -28,6 +28,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// Bits are for so many rows at least, whatever room there is: 16 kB stay in the cache as well, and where few of the
 /// bits are set, hardly any connect that is not ours costs more than a look at one.
 const ROWS_OF_BITS: u32 = 1 << 15;
+
+/// Clients that something is remembered of, at once: 2 MB.
+const ROWS_OF_CLIENTS: u32 = 1 << 14;
 
 /// What it iterates over.
 const OPEN_FILES: &str = "task_file";
@@ -139,6 +142,7 @@ fn load(
         (ARRIVALS, traffic::ROWS),
         (ENDPOINT_OPEN, Table::Endpoints.rows(limits)),
         (SERVICE_OPEN, Table::Services.rows(limits)),
+        (CLIENTS, ROWS_OF_CLIENTS),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.

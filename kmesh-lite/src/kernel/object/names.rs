@@ -37,7 +37,7 @@ pub fn sized_maps() -> Vec<(&'static str, Table)> {
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 15] = [
+pub const SOCKETS: [&str; 16] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -53,6 +53,7 @@ pub const SOCKETS: [&str; 15] = [
     MOMENTS_LOST,
     ENDPOINT_OPEN,
     SERVICE_OPEN,
+    CLIENTS,
 ];
 pub const ORIGINALS: &str = "ORIGINALS";
 pub const PENDING: &str = "PENDING";
@@ -69,3 +70,5 @@ pub const ARRIVALS: &str = "ARRIVALS";
 pub const UNCOUNTED: &str = "UNCOUNTED";
 pub const ENDPOINT_OPEN: &str = "ENDPOINT_OPEN";
 pub const SERVICE_OPEN: &str = "SERVICE_OPEN";
+/// What is remembered of clients.
+pub const CLIENTS: &str = "CLIENTS";

@@ -1,5 +1,6 @@
 //! Processes that a command left behind.
 
+use crate::agent::rights::AsCommands;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -101,6 +102,7 @@ impl Leftovers {
     }
 
     fn is_of_run(&self, process: Pid) -> bool {
+        let _as_commands = AsCommands::begin();
         // Nothing is readable of one that is over.
         let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
         let mark = format!("{MARK}={}", self.mark);

@@ -252,6 +252,56 @@ async fn certificates_that_are_not_believed() {
     assert_eq!(outcome, down("certificate is of no known authority"));
 }
 
+/// As `openssl req -x509` makes them: for a server, and an authority as well. Or by somebody who is not known.
+#[tokio::test]
+async fn a_certificate_that_is_trusted_itself_is_believed_for_its_name_and_time() {
+    let authority = Authority::new("an authority");
+    let own = |year, is_authority: bool| {
+        let key = Key::new();
+        let mut params = params(&["shop.example"]);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(year, 12, 31);
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        (params.self_signed(&key).unwrap(), key)
+    };
+    let cases = [
+        (own(2099, true), up("status 200")),
+        (own(2099, false), up("status 200")),
+        (authority.issue("shop.example", 2099), up("status 200")),
+        (own(2021, true), down("certificate has expired")),
+        (own(2021, false), down("certificate has expired")),
+        (
+            authority.issue("other.example", 2099),
+            down("certificate is not for shop.example"),
+        ),
+    ];
+    for (number, (pair, expected)) in cases.into_iter().enumerate() {
+        let path = authority.path(&format!("own-{number}.pem"));
+        fs::write(&path, pem_of(&pair.0)).unwrap();
+        let server = serves(pair, None).await;
+        let trusting = TlsOptions {
+            authorities: Some(path),
+            ..believing()
+        };
+        let outcome = probe(server.at, over(trusting)).await;
+        assert_eq!(outcome, expected, "{number}");
+    }
+    // One with the same name and another key is another one.
+    let path = authority.path("own-0.pem");
+    let server = serves(own(2099, true), None).await;
+    let trusting = TlsOptions {
+        authorities: Some(path),
+        ..believing()
+    };
+    let outcome = probe(server.at, over(trusting)).await;
+    assert_eq!(
+        outcome,
+        down("certificate is self-signed, or that of an authority")
+    );
+}
+
 #[tokio::test]
 async fn a_server_that_demands_a_certificate_gets_ours() {
     let authority = Authority::new("an authority");

@@ -1,0 +1,55 @@
+//! From a client that keeps its endpoint for a time to that endpoint.
+
+use super::seat::{Search, take};
+use crate::Seats;
+use kmesh_lite_common::{ClientKey, Held, Range};
+
+/// Rows of a column that are searched for an endpoint that is not where it was. Where there are more endpoints, or more
+/// slots, a client may lose its own when they change.
+const SEARCHED: u32 = 1024;
+
+/// Takes a seat at the endpoint that the client keeps, if that is among those in use and has room. Gives the index of its
+/// row.
+#[inline(always)]
+pub fn take_held<S: Seats>(seats: &S, search: &Search, in_use: &Range) -> Option<u32> {
+    let affinity = seats.service(search.service)?.clients.affinity;
+    let held = seats.held(&search.key(), affinity)?;
+    let first = in_use.column(search.column);
+    let at = find(seats, first, in_use.count, held)?;
+    let index = first.wrapping_add(at);
+    take(seats, index, search)?.then_some(index)
+}
+
+/// Notes that the client connects to the endpoint of a row, which is the one `at` this number of the column in use. Where
+/// it is of another priority, the number is of no use, and the endpoint is not found.
+#[inline(always)]
+pub fn hold<S: Seats>(seats: &S, key: &ClientKey, index: u32, at: u32) {
+    if let Some(row) = seats.endpoint(index)
+        && let Some(endpoint) = row.own.endpoint
+    {
+        seats.hold(key, Held::new(endpoint, at));
+    }
+}
+
+/// The number of a row of this endpoint in a column: the one where it was, if it is still there.
+#[inline(always)]
+fn find<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Option<u32> {
+    if held.at < count {
+        let row = seats.endpoint(first.wrapping_add(held.at))?;
+        if row.own.endpoint == held.endpoint {
+            return Some(held.at);
+        }
+    }
+    // A long word, as in the walk over seats.
+    let mut at = 0u64;
+    while at < SEARCHED as u64 && at < count as u64 {
+        let there = seats.blank().wrapping_add(at as u32);
+        // Every row of a range is there. So a verifier has one way on.
+        let row = seats.endpoint(first.wrapping_add(there))?;
+        if row.own.endpoint == held.endpoint {
+            return Some(there);
+        }
+        at += 1;
+    }
+    None
+}
