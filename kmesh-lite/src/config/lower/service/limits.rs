@@ -6,9 +6,6 @@ use crate::model::{Balance, ClientsBy, Name};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What a client keeps its endpoint for at most.
-const LONGEST: Duration = Duration::from_secs(720 * 60 * 60);
-
 impl One<'_, '_> {
     pub(super) fn balance(&self, waypoint: Option<&Name>, report: &mut Diagnostics) -> Balance {
         let Some(written) = &self.text.balance else {
@@ -58,9 +55,8 @@ impl One<'_, '_> {
     ) -> Option<Duration> {
         let written = self.text.affinity.as_ref()?;
         let time = written.value.0;
-        if time.is_zero() || time > LONGEST {
-            let message = "`affinity` is from `1ms` to `720h`";
-            let problem = self.at(written).error(message);
+        if time.is_zero() {
+            let problem = self.at(written).error("`affinity` is longer than zero");
             report.push(problem.help("without `affinity`, each connect is a choice of its own"));
         } else if waypoint.is_some() {
             let message = "`affinity` has no effect on clients: the waypoint of the service picks";
