@@ -15,17 +15,18 @@ use kmesh_lite_common::{Original, Stage};
 #[btf_map]
 static ORIGINALS: SkStorage<Original> = SkStorage::new();
 
-/// Keeps `original` for the socket; false when the kernel has no memory for it.
+/// Keeps `original` for the socket; false when the kernel has no memory for it. It is made where it is kept: the stack
+/// of a connect has no room for it.
 #[inline(always)]
-pub fn keep<const TABLE: bool>(ctx: &SockAddrContext, mut original: Original) -> bool {
+pub fn keep<const TABLE: bool>(ctx: &SockAddrContext, original: impl FnOnce() -> Original) -> bool {
     end_earlier::<TABLE>(ctx);
     // SAFETY: the hooks we attach to always have a socket.
-    let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, Some(&mut original)) };
+    let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, None) };
     if kept.is_null() {
         return false;
     }
     // SAFETY: storage of this socket. A socket that connects again has an older original here.
-    unsafe { *kept = original };
+    unsafe { kept.write(original()) };
     true
 }
 

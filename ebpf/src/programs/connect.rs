@@ -85,7 +85,7 @@ fn keep<const TABLE: bool>(
         true
     } else {
         let stage = if listed { Stage::default() } else { stage };
-        original::keep::<TABLE>(ctx, original(asked, to, told, stage))
+        original::keep::<TABLE>(ctx, || original(asked, to, told, stage))
     };
     if !kept && listed {
         remember::end::<TABLE>(ctx);

@@ -16,7 +16,7 @@ use crate::model::{Balance, ClientsBy, Header, OnAllDown, OnRemove, Policy, Scop
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 text! {
     /// The mesh as one host sees it: `/etc/kmesh/mesh.toml`, together with every `*.toml` in
@@ -306,7 +306,11 @@ pub fn schema() -> Value {
     let mut schema = generator.into_root_schema_for::<DocumentText>();
     RecursiveTransform(without_null).transform(&mut schema);
     schema.insert("title".to_owned(), "mesh.toml".into());
-    schema.into()
+    let mut schema = Value::from(schema);
+    // One of two keys has to be there, which no field by itself says.
+    let either = ["address", "dns"].map(|key| json!({ "required": [key] }));
+    schema["$defs"]["SharedEndpoint"]["anyOf"] = json!(either);
+    schema
 }
 
 /// TOML has no null: a key is there or it is not.
