@@ -71,7 +71,9 @@ impl Tables {
         let count = range.count as usize;
         let hashed = rows.first().and_then(Endpoint::in_maglev);
         let endpoints = hashed.map_or(count, |first| first.endpoints as usize);
-        (0..endpoints.min(count)).filter_map(move |number| {
+        // Somebody else may have written any number.
+        let endpoints = endpoints.min(count).min(rows.len());
+        (0..endpoints).filter_map(move |number| {
             let at = match rows.get(number)?.in_maglev() {
                 Some(seat) => seat.alias as usize,
                 None => number,
