@@ -18,6 +18,7 @@ mod open;
 mod original;
 mod pending;
 mod remember;
+mod search;
 mod slots;
 mod socket;
 mod traffic;
