@@ -7,6 +7,8 @@ mod abilities;
 mod by_name;
 mod load;
 mod names;
+#[cfg(test)]
+mod stack;
 
 pub use abilities::Abilities;
 pub use by_name::{ByName, Typed, adopt, kernel_maps};
