@@ -2,12 +2,14 @@
 
 use log::{debug, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::geteuid;
 use std::io::{self, PipeReader, PipeWriter};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -37,6 +39,15 @@ pub struct Companion {
 
 impl Companion {
     pub fn start(options: CompanionOptions) -> io::Result<Self> {
+        if geteuid().is_root()
+            && let Some(folder) = closed(&options.socket)
+        {
+            warn!(
+                "the agent runs as another user, who does not get to {}: {} is open to its owner alone; put the socket elsewhere (--socket), or let others pass (chmod o+x)",
+                options.socket.display(),
+                folder.display()
+            );
+        }
         let (stopped, stop) = io::pipe()?;
         let thread = thread::Builder::new()
             .name("agent".to_owned())
@@ -55,6 +66,15 @@ impl Drop for Companion {
             let _ = thread.join();
         }
     }
+}
+
+/// The folder above a socket that only its owner can pass.
+fn closed(socket: &Path) -> Option<&Path> {
+    let is_closed = |folder: &&Path| {
+        let mode = std::fs::metadata(folder).map(|it| it.permissions().mode());
+        mode.is_ok_and(|mode| mode & 0o011 == 0)
+    };
+    socket.ancestors().skip(1).find(is_closed)
 }
 
 /// The thread.

@@ -78,7 +78,27 @@ fn severity(status: &Status) -> Severity {
         State::Failing | State::Uncaptured | State::Unattended => Severity::Critical,
     };
     let services = status.datapath.services.iter().map(severity_of);
-    services.chain([of_state]).max().unwrap_or(of_state)
+    let names = unresolved(status).map(|(_, refuses)| match refuses {
+        true => Severity::Critical,
+        false => Severity::Warning,
+    });
+    services
+        .chain(names)
+        .chain([of_state])
+        .max()
+        .unwrap_or(of_state)
+}
+
+/// DNS names that have never resolved, each with whether a service of its refuses.
+fn unresolved(status: &Status) -> impl Iterator<Item = (&NameStatus, bool)> {
+    let names = status.names.iter();
+    // One that was asked for a moment ago has no error yet.
+    let names = names.filter(|it| it.addresses.is_empty() && it.error.is_some());
+    names.map(|name| {
+        let mut services = status.datapath.services.iter();
+        let is_of_it = |it: &ServiceStatus| name.services.contains(&it.name);
+        (name, services.any(|it| is_of_it(it) && it.refuses))
+    })
 }
 
 /// A service that refuses as the file says, because it has no endpoint where the policy looks, is as it should be.
@@ -98,11 +118,13 @@ fn severity_of(service: &ServiceStatus) -> Severity {
     }
 }
 
-/// What monitoring is to say of services, in a few words.
-fn down(services: &[ServiceStatus]) -> String {
-    let is_down = |it: &&ServiceStatus| severity_of(it) > Severity::Ok;
-    let down: Vec<_> = services.iter().filter(is_down).collect();
-    match *down {
+/// What monitoring is to say of services and names, in a few words.
+fn down(status: &Status) -> String {
+    let services = status.datapath.services.iter();
+    let down: Vec<_> = services
+        .filter(|it| severity_of(it) > Severity::Ok)
+        .collect();
+    let services = match *down {
         [] => String::new(),
         [one] => format!("; all endpoints of {} are down", one.name),
         [one, ref more @ ..] => format!(
@@ -110,7 +132,14 @@ fn down(services: &[ServiceStatus]) -> String {
             one.name,
             more.len()
         ),
-    }
+    };
+    let unresolved: Vec<_> = unresolved(status).map(|(name, _)| &name.name).collect();
+    let names = match *unresolved {
+        [] => String::new(),
+        [one] => format!("; {one} has not resolved"),
+        [one, ref more @ ..] => format!("; {one} and {} more have not resolved", more.len()),
+    };
+    services + &names
 }
 
 /// Prints the status, and gives it.
@@ -156,7 +185,7 @@ fn text(status: &Status, one: bool) -> String {
     let problems = problems.map_or_else(String::new, |problems| {
         format!("\n{}\n", problems.text.trim_end())
     });
-    let down = down(&status.datapath.services);
+    let down = down(status);
     let mut text = format!("{style}{}{down}{style:#}{below}\n", status.verdict);
     if !one {
         text += &problems;

@@ -5,7 +5,7 @@ use crate::api::{Candidate, LeftOut};
 use crate::kernel::Snapshot;
 use crate::tables::{Listed, LookedUp, Tables, Whose, filled};
 use kmesh_lite_common::{ClientsBy, Family, Frontend, Policy, Port, Range, Service, ServiceId};
-use kmesh_lite_ebpf::{Connect, Verdict};
+use kmesh_lite_ebpf::{Connect, Refuse, Verdict};
 use std::net::{IpAddr, SocketAddr};
 
 /// What is known against an endpoint of a service, with its address and its own ports by column.
@@ -117,9 +117,16 @@ impl<'a> Choice<'a> {
                     }
                 }
             };
-        let used = self.drawn.map(|(priority, _)| priority);
+        let drawn = self.drawn.map(|(priority, _)| priority);
+        let is_used = |priority: usize, range: &Range| match verdict {
+            // Nothing was drawn: endpoints are in nobody's way.
+            Verdict::Refuse(Refuse::ServiceFull | Refuse::TooFast | Refuse::ClientTooFast) => {
+                range.first == self.frontend.in_use.first
+            }
+            _ => Some(priority) == drawn,
+        };
         for (priority, range) in filled(ranges(self.service, connect)) {
-            if Some(priority) == used {
+            if is_used(priority, range) {
                 let why = |listed: &Listed| {
                     let is_of_others = self.is_of_others(verdict, listed);
                     is_of_others.then(|| {

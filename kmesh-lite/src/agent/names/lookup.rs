@@ -1,6 +1,6 @@
 //! From a question to addresses: aliases are followed, and the hosts that SRV records name are looked up.
 
-use super::ask::ask;
+use super::ask::{AskError, ask};
 use super::servers::Servers;
 use crate::api::{RecordKind, TroubleKind};
 use crate::model::Record;
@@ -245,18 +245,18 @@ impl Lookup {
         Err(Trouble::failure(reason))
     }
 
-    /// What the first server says that answers. The one that did so last is asked first, so that one that is gone
-    /// holds up nothing but the first question.
+    /// What the first server says that answers. One that was silent rests for a while, so that one that is gone holds up
+    /// a question now and then.
     async fn answer(&self, name: &Name, kind: RecordType) -> Result<Message, Trouble> {
         let mut why = None;
         for _ in 0..self.servers.attempts {
             for (place, server) in self.servers.in_order() {
                 let _place = self.places.acquire().await;
-                match ask(server, name, kind, self.servers.patience).await {
-                    Ok(answer) => {
-                        self.servers.answered(place);
-                        return Ok(answer);
-                    }
+                let answer = ask(server, name, kind, self.servers.patience).await;
+                let is_silent = matches!(answer, Err(AskError::Silent(_)));
+                self.servers.heard(place, !is_silent);
+                match answer {
+                    Ok(answer) => return Ok(answer),
                     Err(error) => why = Some(error.to_string()),
                 }
             }

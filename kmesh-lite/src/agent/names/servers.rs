@@ -8,9 +8,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
 /// For an answer of a server that the file names.
@@ -21,6 +20,8 @@ const ATTEMPTS: u32 = 2;
 const LONGEST: u64 = 64 * 1024;
 /// As many servers as glibc asks.
 const MOST: usize = 3;
+/// For so long one that was silent is asked after the others.
+const REST: Duration = Duration::from_secs(10);
 
 /// Servers in the order in which they are asked.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub struct Servers {
     pub all: Vec<SocketAddr>,
     pub patience: Duration,
     pub attempts: u32,
-    /// The place of the one that answered last.
-    first: AtomicUsize,
+    /// Until when each is asked last, because it was silent.
+    resting: Mutex<Vec<Option<Instant>>>,
 }
 
 impl PartialEq for Servers {
@@ -45,21 +46,29 @@ impl Servers {
             all: all.to_vec(),
             patience: PATIENCE,
             attempts: ATTEMPTS,
-            first: AtomicUsize::new(0),
+            resting: Mutex::default(),
         }
     }
 
-    /// The one that answered last, and then the others, each with its place.
-    pub fn in_order(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
-        let count = self.all.len();
-        let first = self.first.load(Ordering::Relaxed);
-        let places = (0..count).map(move |step| (first + step) % count);
-        places.map(|place| (place, self.all[place]))
+    /// Those that answer in the order of the file, because they may not all know the same names; then those that were
+    /// silent a moment ago. Each with its place.
+    pub fn in_order(&self) -> Vec<(usize, SocketAddr)> {
+        let (now, resting) = (Instant::now(), self.resting());
+        let rests = |place: usize| resting.get(place).copied().flatten();
+        let mut servers: Vec<_> = self.all.iter().copied().enumerate().collect();
+        servers.sort_by_key(|(place, _)| rests(*place).is_some_and(|until| now < until));
+        servers
     }
 
-    /// The server at this place has answered.
-    pub fn answered(&self, place: usize) {
-        self.first.store(place, Ordering::Relaxed);
+    /// The server at this place said something, or nothing.
+    pub fn heard(&self, place: usize, something: bool) {
+        let mut resting = self.resting();
+        resting.resize(self.all.len(), None);
+        resting[place] = (!something).then(|| Instant::now() + REST);
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Vec<Option<Instant>>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +174,7 @@ fn parse(text: &[u8]) -> Servers {
         all,
         patience: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
         attempts: config.attempts.clamp(1, 5),
-        first: AtomicUsize::new(0),
+        resting: Mutex::default(),
     }
 }
 

@@ -16,9 +16,10 @@ Examples:
 
 Exit codes: 0 there is a daemon, 1 there is none. With --exit-code they are those of a Nagios plugin:
 0 routing; 1 a file that is missing or has errors, no services, a service all of whose endpoints are down
-and that uses them nevertheless, or one that refuses connections because all are drained or in
-maintenance; 2 one that refuses them because endpoints were found to be down, a file that cannot be
-applied, no captured cgroup, or no daemon; 3 this user cannot tell.")]
+and that uses them nevertheless, one that refuses connections because all are drained or in maintenance,
+or a DNS name that has not resolved; 2 a service that refuses because endpoints were found to be down or
+such a name is all it has, a file that cannot be applied, no captured cgroup, or no daemon; 3 this user
+cannot tell.")]
 pub struct Status {
     /// Only this service, endpoint by endpoint
     #[arg(add = ArgValueCandidates::new(completions::services))]

@@ -173,3 +173,39 @@ fn many_endpoints_are_shown_a_service_at_a_time() {
     );
     assert!(plain(&status, true).contains("\nendpoints\n"));
 }
+
+#[test]
+fn a_name_that_has_not_resolved_is_worse_where_its_service_refuses() {
+    let name = |addresses: &[&str], error: Option<&str>| NameStatus {
+        name: "db.internal".to_owned(),
+        srv: false,
+        services: vec!["web".to_owned()],
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        since: None,
+        error: error.map(str::to_owned),
+        failing_since: None,
+        refused: Vec::new(),
+        left_out: 0,
+    };
+    let mut status = status();
+    let web = status.datapath.services.iter_mut();
+    let web = web.into_iter().next().expect("a service");
+    (web.name, web.refuses, web.uses_all) = ("web".to_owned(), false, false);
+    web.priorities.clear();
+    status.datapath.services.truncate(1);
+    let mut told = |names: Vec<NameStatus>, refuses: bool| {
+        status.names = names;
+        status.datapath.services[0].refuses = refuses;
+        (severity(&status), down(&status))
+    };
+    let failed = || name(&[], Some("NXDOMAIN"));
+    let words = "; db.internal has not resolved".to_owned();
+    assert_eq!(
+        told(vec![failed()], true),
+        (Severity::Critical, words.clone())
+    );
+    assert_eq!(told(vec![failed()], false), (Severity::Warning, words));
+    for known in [name(&[], None), name(&["10.0.0.1"], Some("NXDOMAIN"))] {
+        assert_eq!(told(vec![known], false), (Severity::Ok, String::new()));
+    }
+}
