@@ -17,6 +17,7 @@ mod moments;
 mod open;
 mod original;
 mod pending;
+mod reading;
 mod remember;
 mod search;
 mod slots;

@@ -3,8 +3,9 @@
 //! out of the way of programs that tell nothing, and the verifier looks at it apart from them.
 
 use crate::atomic::add;
-use crate::maps::{self, Maps};
+use crate::maps;
 use crate::original;
+use crate::reading::Maps;
 use crate::slots;
 use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
 use aya_ebpf::btf_maps::SkStorage;

@@ -2,10 +2,11 @@
 
 use crate::context::{self, Fields, PROCEED};
 use crate::counters;
-use crate::maps::{self, Maps};
+use crate::maps;
 use crate::moments;
 use crate::open;
 use crate::original;
+use crate::reading::Maps;
 use crate::remember::{self, Past};
 use crate::slots;
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
