@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// After its start the agent waits for so long without a word: both are started together, and the daemon
 /// first reads its file and fills the kernel.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Absence {
