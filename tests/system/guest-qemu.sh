@@ -18,7 +18,7 @@ for part in ${guest//-/ }; do
     esac
 done
 # Seconds for everything in the guest. The machine gets some more, to boot and to hand over its logs.
-limit=${KMESH_LITE_GUEST_LIMIT:-1800}
+limit=${KMESH_LITE_GUEST_LIMIT:-3600}
 # Seconds until the guest says on its console that it has booted, and how often it is started at most. An
 # emulated boot takes some fifteen seconds, but once in a while one hangs before its kernel prints a word.
 boot_limit=${KMESH_LITE_BOOT_LIMIT:-300}
@@ -66,7 +66,7 @@ guest_run() {
     # some things take longer. There is time to leave a daemon stopped for as long as somebody might.
     cat >"$in/environment" <<EOF
 export PACE=${PACE:-0.015} MIN_RATE=${MIN_RATE:-50} STOPPED=${STOPPED:-60}
-export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-180}
+export WATCHDOG=${WATCHDOG:-10s} PATIENCE=${PATIENCE:-180} TEST_LIMIT=${TEST_LIMIT:-900}
 EOF
     tar -cf "$out/../in.tar" -C "$in" .
     truncate -s %1M "$out/../in.tar"
