@@ -6,6 +6,7 @@
 //! gives the slot back.
 
 use crate::atomic::{exchange, replace};
+use crate::blank::blurred;
 use crate::moments::{self, Happened};
 use crate::open;
 use crate::original;
@@ -308,14 +309,14 @@ fn account<const TABLE: bool>(
     let fin_acked = una == next
         && (old == BPF_TCP_FIN_WAIT2 || old == BPF_TCP_CLOSING || old == BPF_TCP_LAST_ACK);
     let fin_received = socket.tcp.is_some_and(Tcp::is_done);
-    let own = 1 + fin_acked as u64 + socket.header();
-    let sent = acked.saturating_sub(own);
-    let received = received.saturating_sub(fin_received as u64);
+    let own = blurred(1 + fin_acked as u64 + socket.header());
+    let sent = blurred(acked.saturating_sub(own));
+    let received = blurred(received.saturating_sub(blurred(fin_received as u64)));
     // Whoever looks at it at this moment finds everything accounted.
     let before = take::<TABLE>(life, sent, received, retransmits);
     let done = Done {
-        sent: sent.saturating_sub(before.sent),
-        received: received.saturating_sub(before.received),
+        sent: blurred(sent.saturating_sub(before.sent)),
+        received: blurred(received.saturating_sub(before.received)),
         retransmits: retransmits.wrapping_sub(before.retransmits) as u64,
         rtt: rtt as u64,
         connecting: before.connecting,

@@ -7,6 +7,8 @@
 
 mod arrivals;
 mod atomic;
+mod blank;
+mod callers;
 mod clients;
 mod context;
 mod counters;

@@ -1,18 +1,19 @@
 //! What the decision reads, out of the maps: [`Lookup`] over them.
 
+use crate::blank::blank;
+use crate::callers::caller_in;
 use crate::context;
 use crate::maps::{
-    ADDRESS_BIT_COUNT, ADDRESS_BITS, ADDRESS_IDS, ADDRESSES, BACKENDS, CALLERS, ENDPOINTS,
-    FRONTEND_IDS, FRONTENDS, SERVICES, SETTINGS, WAYPOINTS, counts, has_bit, process, random, row,
+    ADDRESS_BIT_COUNT, ADDRESS_BITS, ADDRESS_IDS, ADDRESSES, BACKENDS, ENDPOINTS, FRONTEND_IDS,
+    FRONTENDS, SERVICES, SETTINGS, WAYPOINTS, counts, has_bit, process, random, row,
 };
 use crate::search::{
-    blank, hold_client, is_client_due, packed, search_held, search_held_plain, search_seat,
+    hold_client, is_client_due, packed, search_held, search_held_plain, search_seat,
     search_seat_plain, span,
 };
 use crate::{clients, open};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_uid_gid,
-    bpf_get_netns_cookie,
+    bpf_get_current_cgroup_id, bpf_get_current_uid_gid, bpf_get_netns_cookie,
 };
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SockAddrContext;
@@ -228,19 +229,7 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
         if levels == 0 {
             return Caller::Ordinary;
         }
-        let mut level = 0;
-        while level < 32 {
-            if levels >> level & 1 == 1 {
-                // SAFETY: answers 0 where there is no ancestor at this depth; no cgroup has id 0.
-                let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
-                // SAFETY: as for addresses.
-                if let Some(caller) = unsafe { CALLERS.get(cgroup) } {
-                    return *caller;
-                }
-            }
-            level += 1;
-        }
-        Caller::Ordinary
+        Caller(caller_in(levels.into()) as u32)
     }
 
     #[inline(always)]

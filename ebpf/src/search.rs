@@ -3,24 +3,16 @@
 //! The verifier looks at such a function apart from the programs that call it, once for all ways on which they come to
 //! it: they know nothing of it but that it gives a number. So each has a name, and numbers for arguments; 0 is for none.
 
+use crate::blank::blank;
 use crate::maps::{ENDPOINTS, SERVICES, counts, random, row};
 use crate::{clients, open};
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
-use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Balance, ClientKey, ClientsBy, Endpoint, EndpointId, Family, Held, Range, Service, ServiceId,
 };
-use kmesh_lite_ebpf::{Search, Seats, draw_seat, hold, take_held, take_seat, walk_seats};
-
-/// 0, in memory that could be written to. Nobody does.
-#[unsafe(no_mangle)]
-static mut BLANK: u32 = 0;
-
-#[inline(always)]
-pub fn blank() -> u32 {
-    // SAFETY: a word of this program, which nobody writes. Volatile: so the compiler knows nothing either.
-    unsafe { read_volatile(addr_of!(BLANK)) }
-}
+use kmesh_lite_ebpf::{
+    Search, Seats, draw_seat, find_at, hold, take_at, take_held, take_seat, walk_seats,
+};
 
 /// Searches for a seat.
 #[inline(never)]
@@ -167,6 +159,38 @@ pub extern "C" fn search_walked(span: u64, kind: u64, client: u64) -> u64 {
     found.map_or(0, |index| index as u64 + 1)
 }
 
+/// Takes a seat at one endpoint of a walk, which stands at this [`place`].
+/// A function of its own, or the verifier looks at it as often as the walk has steps.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn search_at(place: u64, kind: u64) -> u64 {
+    let Some(search) = unpacked(0, kind, 0) else {
+        return 0;
+    };
+    let seats = InFunction::<true> { generation: 0 };
+    let found = take_at(&seats, place as u32, (place >> 32) as u32, &search);
+    found.map_or(0, |index| index as u64 + 1)
+}
+
+/// Finds an endpoint at one step of the search for it, for the same reason.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn find_held(place: u64, endpoint: u64, is_maglev: u64) -> u64 {
+    let Some(endpoint) = EndpointId::from_index(endpoint as u32) else {
+        return 0;
+    };
+    let (first, at) = (place as u32, (place >> 32) as u32);
+    let seats = InFunction::<false> { generation: 0 };
+    let found = find_at(&seats, first, at, endpoint, is_maglev != 0);
+    found.map_or(0, |number| u64::from(number) + 1)
+}
+
+/// The first row of a column, and in the high word a number there.
+#[inline(always)]
+fn place(first: u32, at: u32) -> u64 {
+    u64::from(first) | u64::from(at) << 32
+}
+
 #[inline(always)]
 fn range(span: u64, total: u64) -> Range {
     Range {
@@ -254,6 +278,13 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
     }
 
     #[inline(always)]
+    fn find_at(&self, first: u32, at: u32, endpoint: EndpointId, is_maglev: bool) -> Option<u32> {
+        let endpoint = u64::from(endpoint.index());
+        let found = find_held(place(first, at), endpoint, is_maglev.into());
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
     fn draw_seat(&self, range: &Range, search: &Search) -> Option<u32> {
         let (total, kind) = (u64::from(range.total), packed(search));
         let found = if TABLE && search.balance == Balance::LeastConnections {
@@ -265,6 +296,12 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
         } else {
             search_drawn_plain(span(range), total, kind, search.client)
         };
+        (found != 0).then(|| found as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn take_at(&self, first: u32, at: u32, search: &Search) -> Option<u32> {
+        let found = search_at(place(first, at), packed(search));
         (found != 0).then(|| found as u32 - 1)
     }
 

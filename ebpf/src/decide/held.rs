@@ -40,31 +40,35 @@ fn find<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Option<u32> 
             return Some(held.at);
         }
     }
-    // In a table of Maglev the aliases of the first rows name all endpoints; elsewhere each row is one of its own. Either
-    // word is looked at without a branch, each of which a verifier would follow in each round.
-    let first_row = seats.endpoint(first)?;
-    let mask = match first_row.in_maglev() {
-        Some(_) => u32::MAX,
-        None => 0,
-    };
-    let mask = seats.blank().wrapping_add(mask);
-    let either = |own: u32, alias: u32| own ^ ((own ^ alias) & mask);
-    let wanted = word(held.endpoint);
+    let is_maglev = seats.endpoint(first)?.in_maglev().is_some();
+    let endpoint = held.endpoint?;
     // A long word, as in the walk over seats.
     let mut at = 0u64;
     while at < SEARCHED as u64 && at < count as u64 {
-        let there = seats.blank().wrapping_add(at as u32);
-        // Every row of a range is there. So a verifier has one way on.
-        let row = seats.endpoint(first.wrapping_add(there))?;
-        if either(word(row.own.endpoint), word(row.alias.endpoint)) == wanted {
-            return Some(either(there, row.as_seat().alias));
+        let found = seats.find_at(first, at as u32, endpoint, is_maglev);
+        if found.is_some() {
+            return found;
         }
         at += 1;
     }
     None
 }
 
+/// The number of a row of this endpoint, if that is what the row that comes `at` this number in a column tells of. In a
+/// table of Maglev the aliases of the first rows name all endpoints; elsewhere each row is one of its own.
 #[inline(always)]
-fn word(endpoint: Option<EndpointId>) -> u32 {
-    endpoint.map_or(0, |id| id.index().wrapping_add(1))
+pub fn find_at<S: Seats>(
+    seats: &S,
+    first: u32,
+    at: u32,
+    endpoint: EndpointId,
+    is_maglev: bool,
+) -> Option<u32> {
+    let row = seats.endpoint(first.wrapping_add(at))?;
+    let (named, number) = if is_maglev {
+        (row.alias.endpoint, row.as_seat().alias)
+    } else {
+        (row.own.endpoint, at)
+    };
+    (named == Some(endpoint)).then_some(number)
 }

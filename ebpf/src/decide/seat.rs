@@ -211,19 +211,27 @@ pub fn walk_seats<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option
     while walked < WALK as u64 && walked < count as u64 {
         // What a verifier knows of this word would be different on each way, and each looked at for itself.
         at = seats.blank().wrapping_add(at);
-        let row = if is_by_client {
-            seat(seats, first, at)?.alias
-        } else {
-            at
-        };
-        let index = first.wrapping_add(seats.blank().wrapping_add(row));
-        if take(seats, index, search)? {
-            return Some(index);
+        let taken = seats.take_at(first, at, search);
+        if taken.is_some() {
+            return taken;
         }
         at = following(at, count);
         walked += 1;
     }
     None
+}
+
+/// Takes a seat at the endpoint that comes `at` this number in a column, if it has room. Gives the index of its row.
+#[inline(always)]
+pub fn take_at<S: Seats>(seats: &S, first: u32, at: u32, search: &Search) -> Option<u32> {
+    // In a table of Maglev the aliases of the first rows name all endpoints.
+    let row = if search.balance == Balance::ConsistentHash {
+        seat(seats, first, at)?.alias
+    } else {
+        at
+    };
+    let index = first.wrapping_add(row);
+    take(seats, index, search)?.then_some(index)
 }
 
 /// Whether there is room at the endpoint of this row, which is taken then.
