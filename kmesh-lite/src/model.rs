@@ -28,7 +28,10 @@ pub use check::{
 };
 pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, standing_by};
 pub use endpoint::Endpoint;
-pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
+pub use facts::{
+    Cgroup, DepartedIds, DepartedKey, Down, EndpointFact, Facts, Membership, OwnPorts, Standing,
+    Standings,
+};
 pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};
 pub use mesh::{Mesh, NoSuchEndpoint, questions};

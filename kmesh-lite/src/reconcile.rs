@@ -22,7 +22,7 @@ use crate::hooks::{self, Attached, HookOp, HookPlan, Wanted};
 use crate::maps::{Maps, MapsError};
 use crate::model::{Cgroup, Facts, Limits, Mesh, Table};
 use crate::plan::drift;
-use crate::tables::{BuildError, Dangling, Tables, larger};
+use crate::tables::{BuildError, Built, Dangling, larger};
 use prepare::prepare_anew;
 use std::collections::BTreeSet;
 
@@ -79,8 +79,8 @@ pub trait Port {
 
     /// Empty tables with this room, beside those in charge.
     fn beside(&mut self, room: Limits) -> Result<Self::Maps, Self::Error>;
-    /// Puts tables that hold `rows` in charge of every link.
-    fn replace(&mut self, maps: Self::Maps, rows: &Tables) -> Result<(), Self::Error>;
+    /// Puts tables that hold what was built in charge of every link.
+    fn replace(&mut self, maps: Self::Maps, built: &Built) -> Result<(), Self::Error>;
     /// The tables hold a mesh: they are handed to whoever keeps them beyond this process.
     fn keep(&mut self);
     /// The pass is over.
@@ -256,7 +256,7 @@ pub fn pass<P: Port>(
         Some(anew) => {
             let mut maps = port.beside(anew.after)?;
             apply(&mut maps, &change.tables)?;
-            port.replace(maps, &change.tables.desired.tables)?;
+            port.replace(maps, &change.tables.desired)?;
         }
     }
     if !early {

@@ -40,7 +40,7 @@ pub use declared::{
 };
 pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
-pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, title};
+pub use endpoint::{EndpointKey, Listed, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;
 pub use picking::words as picking_words;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// An endpoint that was removed, for as long as it has connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +10,7 @@ pub struct Departed {
     pub service: String,
     /// The endpoint as the file could name it.
     pub endpoint: String,
-    /// `drain` or `kill`.
+    /// `keep`, `drain` or `kill`.
     pub on_remove: String,
     pub since: String,
     /// Connections that go on, as far as they are listed.
@@ -26,7 +26,18 @@ pub struct Departed {
 pub struct KeptDeparture {
     /// The number of the endpoint.
     pub id: u32,
+    /// Of its backend.
+    #[serde(default = "nowhere")]
+    pub address: IpAddr,
+    /// Its own ports: the port of the service, the number of the protocol, and the port in its place.
+    #[serde(default)]
+    pub ports: Vec<(u16, u8, u16)>,
     /// Where its connections go.
     pub peers: BTreeSet<IpAddr>,
     pub departed: Departed,
+}
+
+/// A daemon before did not say it. So nobody comes back there.
+fn nowhere() -> IpAddr {
+    Ipv4Addr::UNSPECIFIED.into()
 }

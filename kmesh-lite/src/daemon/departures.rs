@@ -2,12 +2,13 @@
 //!
 //! They are written down, and kept beyond this process, before the pass that removes them: a daemon that ends
 //! right after the commit leaves its successor what there is to end. The number of such an endpoint is not handed
-//! out again while the list is right; what a pass has given it to is taken off the list.
+//! out to another one while it is on the list, and an endpoint that comes back gets it again: its connections are
+//! counted on.
 
 use super::kept::Kept;
 use crate::api::{Departed, KeptDeparture, now};
 use crate::kernel::{Descriptors, Ended, Living, NoStore, Store};
-use crate::model::OnRemove;
+use crate::model::{DepartedIds, DepartedKey, OnRemove, Protocol};
 use crate::report::count;
 use crate::tables::{Departing, Tables, Targets};
 use kmesh_lite_common::EndpointId;
@@ -39,6 +40,7 @@ impl Default for Departures {
 }
 
 struct Departure {
+    key: DepartedKey,
     departed: Departed,
     peers: BTreeSet<IpAddr>,
     is_to_end: bool,
@@ -70,7 +72,7 @@ impl Departures {
         for it in departing {
             is_new = true;
             let departed = Departed {
-                service: it.service,
+                service: it.key.service.clone(),
                 endpoint: it.endpoint,
                 on_remove: it.on_remove.to_string(),
                 since: now(),
@@ -78,7 +80,8 @@ impl Departures {
                 killed: 0,
                 out_of_reach: 0,
             };
-            self.list.insert(it.id, Departure::new(departed, it.peers));
+            self.list
+                .insert(it.id, Departure::new(it.key, departed, it.peers));
         }
         if is_new {
             self.keep();
@@ -97,6 +100,12 @@ impl Departures {
         for it in self.list.values_mut() {
             it.until.get_or_insert_with(|| Instant::now() + LATEST);
         }
+    }
+
+    /// The ids that are not handed out to others, by whom they stand for.
+    pub fn ids(&self) -> DepartedIds {
+        let list = self.list.iter();
+        list.map(|(id, it)| (it.key.clone(), *id)).collect()
     }
 
     /// Those whose connections are to end.
@@ -206,8 +215,9 @@ impl Departure {
         self.is_to_end && self.until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn new(departed: Departed, peers: BTreeSet<IpAddr>) -> Self {
+    fn new(key: DepartedKey, departed: Departed, peers: BTreeSet<IpAddr>) -> Self {
         Self {
+            key,
             peers,
             is_to_end: departed.on_remove == OnRemove::Kill.as_str(),
             departed,
@@ -218,6 +228,13 @@ impl Departure {
     fn kept(&self, id: EndpointId) -> KeptDeparture {
         KeptDeparture {
             id: id.index(),
+            address: self.key.address,
+            ports: self
+                .key
+                .ports
+                .iter()
+                .map(|((port, protocol), own)| (*port, protocol.0, *own))
+                .collect(),
             peers: self.peers.clone(),
             departed: self.departed.clone(),
         }
@@ -227,10 +244,16 @@ impl Departure {
 fn read(file: File) -> io::Result<BTreeMap<EndpointId, Departure>> {
     let kept: Vec<KeptDeparture> = serde_json::from_reader(BufReader::new(file))?;
     let list = kept.into_iter().filter_map(|it| {
-        Some((
-            EndpointId::from_index(it.id)?,
-            Departure::new(it.departed, it.peers),
-        ))
+        let ports = it.ports.iter();
+        let key = DepartedKey {
+            service: it.departed.service.clone(),
+            address: it.address,
+            ports: ports
+                .map(|(port, protocol, own)| ((*port, Protocol(*protocol)), *own))
+                .collect(),
+        };
+        let departure = Departure::new(key, it.departed, it.peers);
+        Some((EndpointId::from_index(it.id)?, departure))
     });
     Ok(list.collect())
 }
@@ -243,7 +266,11 @@ mod tests {
     fn departing(id: u32, on_remove: OnRemove) -> Departing {
         Departing {
             id: EndpointId::from_index(id).unwrap(),
-            service: "web".to_owned(),
+            key: DepartedKey {
+                service: "web".to_owned(),
+                address: [10, 0, 0, id as u8].into(),
+                ports: BTreeMap::new(),
+            },
             endpoint: format!("10.0.0.{id}"),
             on_remove,
             peers: BTreeSet::from([[10, 0, 0, id as u8].into()]),

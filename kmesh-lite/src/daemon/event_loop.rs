@@ -351,6 +351,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.state.facts = Facts {
             // The host does not show it.
             standings: std::mem::take(&mut self.state.facts.standings),
+            departed: std::mem::take(&mut self.state.facts.departed),
             ..sight.facts
         };
         warn_once(&sight.blind, &mut self.state.blind_units);

@@ -8,7 +8,7 @@ use crate::maps::{Maps, MapsError, Selection};
 use crate::model::{Cgroup, Limits, Table};
 use crate::plan::Op;
 use crate::reconcile::Port;
-use crate::tables::{Actual, Tables};
+use crate::tables::{Actual, Built};
 use std::collections::BTreeSet;
 
 impl Port for Kernel {
@@ -90,10 +90,13 @@ impl Port for Kernel {
         )?)
     }
 
-    fn replace(&mut self, mut object: Object, rows: &Tables) -> Result<(), KernelError> {
+    fn replace(&mut self, mut object: Object, built: &Built) -> Result<(), KernelError> {
         let before = self.object.maps.read()?.tables;
-        let tables = [&before, rows];
-        self.object.maps.hand_over(&mut object.maps, tables)?;
+        let tables = [&before, &built.tables];
+        let resumed = built.resumed();
+        self.object
+            .maps
+            .hand_over(&mut object.maps, tables, &resumed)?;
         // A process that takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep_group(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.links.switch_all(&object) {

@@ -1,7 +1,8 @@
 //! Facts: true of this host at the moment, and the desired tables depend on them.
 
-use super::{CgroupRef, Endpoint, Name, PortMapping, Service};
+use super::{CgroupRef, Endpoint, Name, PortMapping, Protocol, Service};
 use imbl::OrdMap;
+use kmesh_lite_common::EndpointId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,7 +17,24 @@ pub struct Facts {
     pub cgroups: BTreeMap<CgroupRef, Vec<Cgroup>>,
     /// How endpoints stand that are not as the mesh says, by service. One that no mesh has may be named.
     pub standings: OrdMap<Name, Arc<Standings>>,
+    /// Endpoints that have departed. Their ids stand for nobody else, and for them where they come back.
+    pub departed: DepartedIds,
 }
+
+/// Ids of departed endpoints. They are kept in order that whoever comes back is counted on, and not anew.
+pub type DepartedIds = BTreeMap<DepartedKey, EndpointId>;
+
+/// What a departed endpoint is known by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DepartedKey {
+    pub service: String,
+    /// The backend's address.
+    pub address: IpAddr,
+    pub ports: OwnPorts,
+}
+
+/// Ports of the service behind which an endpoint has its own, with that port.
+pub type OwnPorts = BTreeMap<(u16, Protocol), u16>;
 
 /// Of one service.
 pub type Standings = BTreeMap<Membership, Standing>;

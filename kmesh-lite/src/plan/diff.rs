@@ -5,6 +5,7 @@ use crate::model::Table;
 use crate::tables::{
     Actual, Declared, Leftovers, Noun, Row, Tables, changed_ranges, counters, for_each_table,
 };
+use kmesh_lite_common::EndpointId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use std::sync::Arc;
 /// Rows are written before rows that refer to them, from waypoints to addresses, and taken away in
 /// the opposite order. What makes every prefix safe is stronger than the order: up to the commit
 /// the old versions count, all of them; from then on the new ones.
-pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
+///
+/// Endpoints with the ids `resumed` had departed and come back: they are counted on.
+pub fn diff(actual: &Actual, desired: &Tables, resumed: &BTreeSet<EndpointId>) -> Plan {
     let now = &actual.tables;
     let mut ops = clear(&actual.leftovers, desired);
     let cleared = ops.len();
@@ -22,7 +25,8 @@ pub fn diff(actual: &Actual, desired: &Tables) -> Plan {
     if actual.generation > 0 {
         // An endpoint that was in a range that stays is not in one that comes.
         let (before, after) = (counters(&old_ranges), counters(&new_ranges));
-        let new: Vec<_> = after.difference(&before).copied().collect();
+        let new = after.difference(&before).copied();
+        let new: Vec<_> = new.filter(|id| !resumed.contains(id)).collect();
         if !new.is_empty() {
             ops.push(Op::Count(new));
         }

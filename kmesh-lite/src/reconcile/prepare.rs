@@ -38,7 +38,7 @@ pub fn prepare(
     let actual = maps.read()?;
     let desired = build(mesh, facts, &actual, maps.capacity(Table::Endpoints))?;
     check(&desired.tables)?;
-    let plan = diff(&actual, &desired.tables);
+    let plan = diff(&actual, &desired.tables, &desired.resumed());
     let prepared = Prepared {
         actual,
         desired,
@@ -61,7 +61,7 @@ pub fn prepare_anew(
     let desired = build_anew(mesh, facts, &actual, counters)?;
     check(&desired.tables)?;
     let empty = Actual::default();
-    let plan = diff(&empty, &desired.tables);
+    let plan = diff(&empty, &desired.tables, &desired.resumed());
     actual.generation = empty.generation;
     Ok(Prepared {
         actual,
@@ -88,7 +88,7 @@ pub fn prepare_next(
         tables: left.built.tables.clone(),
         leftovers: Leftovers::default(),
     };
-    let plan = diff(&actual, &desired.tables);
+    let plan = diff(&actual, &desired.tables, &desired.resumed());
     let fits = check_since(&actual.tables, &desired.tables).is_ok()
         && has_room(maps, |table| need(&plan, &desired, table)).is_ok();
     if !fits {
@@ -129,6 +129,7 @@ fn has_room(maps: &impl Maps, need: impl Fn(Table) -> u64) -> Result<(), Reconci
 /// Carries out a plan and reads back that nothing is left to do.
 pub fn apply(maps: &mut impl Maps, prepared: &Prepared) -> Result<(), ReconcileError> {
     let (plan, desired) = (&prepared.plan, &prepared.desired.tables);
+    let resumed = prepared.desired.resumed();
     if plan.is_empty() {
         return Ok(());
     }
@@ -136,10 +137,10 @@ pub fn apply(maps: &mut impl Maps, prepared: &Prepared) -> Result<(), ReconcileE
         maps.apply(op, plan.generation)?;
     }
     let left = match &prepared.selection {
-        None => diff(&maps.read()?, desired).ops.len(),
+        None => diff(&maps.read()?, desired, &resumed).ops.len(),
         Some(selection) => {
             let there = maps.read_some(selection)?;
-            let left = diff(&there, &selection.of(desired)).ops.len();
+            let left = diff(&there, &selection.of(desired), &resumed).ops.len();
             // Nothing may count that a plan for these rows alone would not see.
             let commits = plan.ops.contains(&Op::Commit);
             let counts = there.generation == plan.generation - u64::from(!commits);

@@ -9,6 +9,7 @@ use crate::kernel::Living;
 use crate::model::{Facts, Mesh, OnRemove};
 use crate::reconcile::Change;
 use crate::tables::{Tables, departing};
+use kmesh_lite_common::Service;
 use std::collections::BTreeSet;
 
 /// The change that `mesh` is, where these facts hold and these connections are open. `held` is the mesh before, if it
@@ -69,11 +70,14 @@ fn removed(
     let services = actual.rows.services.iter();
     let with_open = services.filter(|(id, _)| open.of_service(**id) > 0);
     let with_open: BTreeSet<_> = with_open.map(|(_, row)| row.name.to_string()).collect();
-    let concerned = |name: &str| with_open.contains(name).then(|| on_remove(name));
+    let concerned = |row: &Service| {
+        let name = row.name.as_str();
+        with_open.contains(name).then(|| on_remove(name))
+    };
     let removed = departing(actual, mesh, concerned).into_iter();
     let removed = removed.map(|it| Leaving {
         open_connections: open.of_endpoint(Some(it.id)),
-        service: it.service,
+        service: it.key.service,
         endpoint: it.endpoint,
         on_remove: Some(it.on_remove.to_string()),
     });

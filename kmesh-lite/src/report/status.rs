@@ -9,8 +9,8 @@ use crate::api::{
     State, Status, TableUse,
 };
 use crate::kernel::Snapshot;
-use crate::model::{self, CgroupRef, Facts, Limits, Mesh, Policy, Table, priority};
-use crate::tables::{Counters, Listed, OwnPorts, Tables, filled, own_ports, title, uses_all};
+use crate::model::{self, CgroupRef, Facts, Limits, Mesh, OwnPorts, Policy, Table, priority};
+use crate::tables::{Counters, Listed, Tables, filled, own_ports, title, uses_all};
 use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

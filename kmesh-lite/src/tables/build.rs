@@ -11,6 +11,7 @@ use super::{Actual, Tables};
 use crate::model::{Facts, Mesh};
 use imbl::OrdMap;
 use kmesh_lite_common::{Endpoint, EndpointId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why a valid mesh has no tables: everything that it has too little of.
@@ -31,6 +32,13 @@ pub struct Built {
     pub facts: Facts,
     pub vips: Vips,
     pub tables: Tables,
+}
+
+impl Built {
+    /// Ids that go on to count, if tables get them: those of endpoints that had departed.
+    pub fn resumed(&self) -> BTreeSet<EndpointId> {
+        self.facts.departed.values().copied().collect()
+    }
 }
 
 /// Builds the tables that `mesh` wants, keeping the ids and ranges of `actual` wherever they still
@@ -101,6 +109,8 @@ pub struct Builder<'a> {
     pub in_place: bool,
     pub ids: Each<Handed<'a>>,
     pub counters: Taking<'a>,
+    /// Ids of endpoints that have departed.
+    pub departed: BTreeSet<EndpointId>,
     /// How many counters there were: one beyond them was put there by somebody else.
     pub counter_limit: u32,
     /// Counters that an endpoint has already. Two have the same one only if somebody else wrote it.
@@ -147,6 +157,7 @@ impl<'a> Builder<'a> {
             in_place: true,
             ids: each!(T => Ids::new(T::part(&taken.ids), T::part(&taken.free))),
             counters: Taking::of(&taken.counters),
+            departed: facts.departed.values().copied().collect(),
             counter_limit: u32::MAX,
             counted: Counted::default(),
             ranges: Taking::of(&taken.endpoints),

@@ -1,7 +1,7 @@
 //! Endpoints that a service has in the tables, and no more in a mesh.
 
-use super::{Listed, OwnPorts, Tables, own_ports, ranges, title};
-use crate::model::{self, Mesh, OnRemove};
+use super::{Listed, Tables, own_ports, ranges, title};
+use crate::model::{self, DepartedKey, Mesh, OnRemove, OwnPorts};
 use kmesh_lite_common::{EndpointId, Frontend, Service, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departing {
     pub id: EndpointId,
-    pub service: String,
+    pub key: DepartedKey,
     /// As the file could name it.
     pub endpoint: String,
     pub on_remove: OnRemove,
@@ -26,11 +26,11 @@ pub type Targets = BTreeMap<EndpointId, BTreeSet<IpAddr>>;
 pub fn departing(
     tables: &Tables,
     mesh: &Mesh,
-    on_remove: impl Fn(&str) -> Option<OnRemove>,
+    on_remove: impl Fn(&Service) -> Option<OnRemove>,
 ) -> Vec<Departing> {
     let services = tables.rows.services.iter();
     let concerned: BTreeMap<ServiceId, (&Service, OnRemove)> = services
-        .filter_map(|(id, row)| Some((*id, (row, on_remove(row.name.as_str())?))))
+        .filter_map(|(id, row)| Some((*id, (row, on_remove(row)?))))
         .collect();
     if concerned.is_empty() {
         return Vec::new();
@@ -58,8 +58,12 @@ pub fn departing(
             // Families mostly share their ranges.
             departing.entry(id).or_insert_with(|| Departing {
                 id,
-                service: row.name.to_string(),
                 endpoint: title(address, &ports, own.iter().map(|it| it.key.port.get())),
+                key: DepartedKey {
+                    service: row.name.to_string(),
+                    address,
+                    ports,
+                },
                 on_remove,
                 peers: tables.peers(&listed),
             });

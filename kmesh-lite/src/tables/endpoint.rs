@@ -5,7 +5,7 @@ use super::alias;
 use super::build::{Builder, ID};
 use super::ids::Mix;
 use super::maglev::{self, Holder};
-use crate::model::{self, Columns, Down, Standing};
+use crate::model::{self, Columns, DepartedKey, Down, Name, OwnPorts, Standing};
 use kmesh_lite_common::{
     Address, BackendId, Balance, Endpoint, EndpointId, Frontend, Member, Picking, Port, Protocol,
     Range, Service, ServiceId,
@@ -39,9 +39,6 @@ pub struct Listed {
     /// Its own ports by column, 0 where it has none; empty if it has none at all.
     pub ports: Vec<Port>,
 }
-
-/// Ports of the service behind which an endpoint has its own, with that port.
-pub type OwnPorts = BTreeMap<(u16, Protocol), u16>;
 
 /// The ranges of a service that have rows.
 pub fn ranges(row: &Service) -> impl Iterator<Item = &Range> {
@@ -273,9 +270,26 @@ impl Builder<'_> {
         counters.collect()
     }
 
+    /// The id that an endpoint had before it departed, if that stands for it still.
+    fn departed(&self, service: &Name, endpoint: &model::Endpoint) -> Option<EndpointId> {
+        if self.departed.is_empty() {
+            return None;
+        }
+        let own = endpoint.ports.iter();
+        let key = DepartedKey {
+            service: service.to_string(),
+            address: endpoint.address,
+            ports: own
+                .map(|own| ((own.port, own.protocol), own.target))
+                .collect(),
+        };
+        self.facts.departed.get(&key).copied()
+    }
+
     /// An endpoint with the ids that it has or gets.
     pub(super) fn placing(
         &mut self,
+        service: &Name,
         counters: &CountersBefore,
         own_ports: Vec<Option<u16>>,
         endpoint: &model::Endpoint,
@@ -285,11 +299,18 @@ impl Builder<'_> {
         let backend = BackendId::from_index(self.ids.backends.index(address)).expect(ID);
         let ports = own_ports.iter().map(|port| Port::new(port.unwrap_or(0)));
         let own = counters.get(&(address, key_ports(ports))).copied();
+        let own = own.or_else(|| self.departed(service, endpoint));
         // One that two endpoints have, or that is beyond the table, was put there by somebody else.
         let (limit, counted) = (self.counter_limit, &mut self.counted);
         let own = own.filter(|id| id.index() < limit && counted.insert(*id));
-        let counters = &mut self.counters;
-        let new = || EndpointId::from_index(counters.first_fit(1)).expect(ID);
+        let (counters, departed) = (&mut self.counters, &self.departed);
+        // There are a few at most.
+        let new = || loop {
+            let id = EndpointId::from_index(counters.first_fit(1)).expect(ID);
+            if !departed.contains(&id) {
+                return id;
+            }
+        };
         let meant = self.mesh.backends.get(&endpoint.address);
         Placing {
             backend,

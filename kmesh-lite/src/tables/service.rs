@@ -132,7 +132,7 @@ impl Builder<'_> {
         for (place, endpoint) in service.endpoints.iter().enumerate() {
             let own_ports = service.own_ports(&columns, endpoint);
             let standing = standing_of(endpoint);
-            let placing = self.placing(&counters, own_ports, endpoint, standing);
+            let placing = self.placing(name, &counters, own_ports, endpoint, standing);
             if standing_by.contains(&place) {
                 members.standing_by.push(placing);
                 continue;

@@ -46,7 +46,9 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
             .time("  build", || tables::build(next, &facts, &actual, u32::MAX))?
             .tables;
         times.time("  check", || tables::check(&desired))?;
-        times.time("  diff", || Ok::<_, Error>(plan::diff(&actual, &desired)))?;
+        times.time("  diff", || {
+            Ok::<_, Error>(plan::diff(&actual, &desired, &Default::default()))
+        })?;
         times.time("  words", || {
             Ok::<_, Error>(plan::summary(&actual.tables, &desired))
         })?;

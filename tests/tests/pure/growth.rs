@@ -4,7 +4,7 @@ use kmesh_lite::hooks::{Attached, HookOp};
 use kmesh_lite::maps::{Faulty, Maps, Memory};
 use kmesh_lite::model::{Cgroup, Facts, Limits, Mesh, Table};
 use kmesh_lite::reconcile::{self, Extent, Left, Port, ReconcileError};
-use kmesh_lite::tables::Tables;
+use kmesh_lite::tables::{Built, Tables};
 use kmesh_lite_common::EndpointId;
 use kmesh_lite_tests::mesh::{Draft, chain, connects, facts, standings, tight, universe};
 use kmesh_lite_tests::pass::{Answers, answers, settled};
@@ -95,7 +95,7 @@ impl Port for InMemory {
         })
     }
 
-    fn replace(&mut self, maps: Faulty<Memory>, _: &Tables) -> Result<(), ReconcileError> {
+    fn replace(&mut self, maps: Faulty<Memory>, _: &Built) -> Result<(), ReconcileError> {
         self.replaced += 1;
         self.maps = unfailing(maps.maps);
         Ok(())

@@ -136,6 +136,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let mut facts = host::facts(&self.meshes.host, self.units.cgroups(), mesh);
                 // What is known of endpoints stays known.
                 facts.standings = self.state.facts.standings.clone();
+                facts.departed = self.departures.ids();
                 let mut health = self.state.health.clone();
                 health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;

@@ -7,33 +7,37 @@ use crate::daemon::supervisor::Supervisor;
 use crate::model::{Mesh, OnRemove};
 use crate::tables::{Tables, departing};
 use imbl::ordmap::DiffItem;
+use kmesh_lite_common::Service;
 use log::warn;
 use std::collections::BTreeMap;
 
 /// What is to become of the connections to endpoints, by the name of their service.
 struct Consequences {
     of_services: BTreeMap<String, OnRemove>,
-    of_others: OnRemove,
+    /// None where they need not be looked at.
+    of_others: Option<OnRemove>,
 }
 
 impl Consequences {
-    /// None where they are simply kept.
-    fn of(&self, service: &str) -> Option<OnRemove> {
-        let said = self.of_services.get(service).copied();
-        Some(said.unwrap_or(self.of_others)).filter(|it| *it != OnRemove::Keep)
+    /// None where there is nothing to do. Counted connections go on to count where their endpoint comes back.
+    fn of(&self, service: &Service) -> Option<OnRemove> {
+        let said = self.of_services.get(service.name.as_str());
+        let said = said.copied().or(self.of_others);
+        said.filter(|it| *it != OnRemove::Keep || service.picking.counts())
     }
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    /// Before a pass: writes down the endpoints that `mesh` removes and whose connections are not simply kept.
+    /// Before a pass: writes down the endpoints that `mesh` removes and whose connections are not simply kept, or are
+    /// counted.
     pub(super) fn announce_departures(&mut self, mesh: &Mesh) {
-        let Some(consequences) = self.consequences(mesh) else {
-            return;
-        };
-        if let Some(tables) = self.tables() {
-            let departing = departing(&tables, mesh, |name| consequences.of(name));
+        if let Some(consequences) = self.consequences(mesh)
+            && let Some(tables) = self.tables()
+        {
+            let departing = departing(&tables, mesh, |service| consequences.of(service));
             self.departures.announce(departing);
         }
+        self.state.facts.departed = self.departures.ids();
     }
 
     /// The tables as they are; none where they cannot be read, which a pass tells.
@@ -51,24 +55,27 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 of_services: of_services
                     .map(|(name, service)| (name.to_string(), service.on_remove))
                     .collect(),
-                of_others: mesh.on_remove,
+                of_others: Some(mesh.on_remove),
             });
         };
         let changed = before.services.diff(&mesh.services);
         let changed: BTreeMap<_, _> = changed
-            .filter_map(|change| match change {
-                DiffItem::Add(..) => None,
-                DiffItem::Update {
-                    old: (name, _),
-                    new: (_, service),
-                }
-                | DiffItem::Remove(name, service) => Some((name.to_string(), service.on_remove)),
+            .filter_map(|change| {
+                let (name, before, on_remove) = match change {
+                    DiffItem::Add(..) => return None,
+                    DiffItem::Update {
+                        old: (name, before),
+                        new: (_, service),
+                    } => (name, before, service.on_remove),
+                    DiffItem::Remove(name, service) => (name, service, service.on_remove),
+                };
+                let concerns = on_remove != OnRemove::Keep || before.picking().counts();
+                concerns.then(|| (name.to_string(), on_remove))
             })
-            .filter(|(_, on_remove)| *on_remove != OnRemove::Keep)
             .collect();
         (!changed.is_empty()).then_some(Consequences {
             of_services: changed,
-            of_others: OnRemove::Keep,
+            of_others: None,
         })
     }
 

@@ -5,6 +5,7 @@ use crate::kernel::connections::Gone;
 use crate::kernel::counters::{self, Counts};
 use crate::maps::MapsError;
 use crate::tables::{Counters, Declared, IdMap, Tables, each, for_each_table};
+use kmesh_lite_common::EndpointId;
 use kmesh_lite_ebpf::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -41,16 +42,21 @@ impl KernelMaps {
     }
 
     /// Hands over what is known by ids to the maps that replace these, before any program reads those: counts, and
-    /// what connections are to forget. `tables` are those before and after.
-    pub fn hand_over(&mut self, to: &mut Self, tables: [&Tables; 2]) -> Result<(), MapsError> {
+    /// what connections are to forget. `tables` are those before and after; ids that are `resumed` go on to count.
+    pub fn hand_over(
+        &mut self,
+        to: &mut Self,
+        tables: [&Tables; 2],
+        resumed: &BTreeSet<EndpointId>,
+    ) -> Result<(), MapsError> {
         let [before, after] = tables;
         self.wait(Readers::MayHoldKeys)
             .map_err(error("write to", "connections"))?;
         self.copy_counters(to, tables)?;
         let (old, new) = (before.endpoint_ids(), after.endpoint_ids());
-        let handed_out = new.difference(&old).map(|id| id.index() + 1);
+        let handed_out = new.difference(&old).filter(|id| !resumed.contains(id));
         to.forget(&Gone {
-            endpoints: handed_out.collect(),
+            endpoints: handed_out.map(|id| id.index() + 1).collect(),
             ..Gone::default()
         })
         .map_err(error("write to", "connections"))?;
