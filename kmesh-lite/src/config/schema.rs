@@ -223,8 +223,8 @@ text! {
         /// (ECONNREFUSED). A connection is open from connect() until TCP is done with it; without `[accounting]`,
         /// until its socket is closed. So is an attempt of which no segment left (no route, no free port), and a UDP
         /// socket, unless it connects elsewhere. Connections of Multipath TCP and of the kernel itself (NFS) are held to the
-        /// limit and not counted, and what was open to a service or an endpoint that is taken out of the file, or out of a
-        /// DNS answer, is not counted when it comes back. Default: any number.
+        /// limit and not counted. What is open to an endpoint that is taken out of the file, or out of a DNS answer, is counted
+        /// when it comes back; to a whole service that was taken out it is not. Default: any number.
         max_connections: Option<Connections>,
         /// How many connects to the service this host may make a second: others are refused (ECONNREFUSED). Those of
         /// one second may be saved up. One that is refused for another reason, such as `max_connections`, was made as
