@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
+use kmesh_lite_common::AuthorizationId;
 use kmesh_lite_ebpf::{Outcome, Verdict};
 
 #[map]
@@ -12,6 +13,10 @@ static SERVICE_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Connects by endpoint chosen, through the waypoint of its backend or not.
 #[map]
 static ENDPOINT_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connects that an authorization policy refused, or would have.
+#[map]
+static AUTHORIZATION_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counts one connect.
 #[inline(always)]
@@ -27,6 +32,12 @@ pub fn count(verdict: &Verdict) {
             add(&ENDPOINT_CONNECTS, endpoint.index());
         }
     }
+}
+
+/// Counts what an authorization policy refused, or would have.
+#[inline(always)]
+pub fn count_authorization(id: AuthorizationId) {
+    add(&AUTHORIZATION_CONNECTS, id.index());
 }
 
 /// Counts what is no verdict of a connect.

@@ -13,8 +13,8 @@ mod lookup;
 mod verdict;
 
 pub use decide::{
-    Connect, Search, WALK, at_address, decide, draw_seat, find_at, give_back, hold, in_use, mixed,
-    take_at, take_held, take_seat, walk_seats,
+    Connect, Judgement, LEVELS, Search, WALK, add, at_address, authorize, decide, draw_seat,
+    find_at, give_back, hold, in_use, mixed, take_at, take_held, take_seat, walk_seats,
 };
-pub use lookup::{Lookup, Seats};
+pub use lookup::{Lookup, Rules, Seats};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

@@ -1,9 +1,10 @@
 //! What the decision reads.
 
-use crate::Search;
+use crate::{Judgement, Search};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Range, Service, ServiceId, Waypoint, WaypointId,
+    Frontend, FrontendKey, Held, Matching, Range, Rule, RuleKey, Service, ServiceId, Waypoint,
+    WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -61,8 +62,29 @@ pub trait Seats {
     }
 }
 
+/// What authorization reads. Every call answers for the same generation.
+pub trait Rules {
+    fn rule(&self, key: &RuleKey) -> Option<&Rule>;
+    /// The id of the cgroup of the process that is connecting, or of the one above that, at this depth below the root; 0
+    /// where there is none.
+    fn cgroup(&self, level: u32) -> u64;
+    /// Its effective user.
+    fn user(&self) -> u32;
+    /// Its effective group.
+    fn group(&self) -> u32;
+    /// [`crate::add`] over these tables.
+    fn add(&self, key: &RuleKey, found: &mut Matching)
+    where
+        Self: Sized,
+    {
+        crate::add(self, key, found);
+    }
+}
+
 /// The tables as one connect sees them: every call answers for the same generation.
 pub trait Lookup: Seats + Sized {
+    /// What authorization policies say of a connect to a service. It is counted.
+    fn authorize(&self, service: ServiceId) -> Judgement;
     /// False only for addresses that [`Lookup::address`] and [`Lookup::frontend`] do not find.
     fn may_be_ours(&self, _: &Address) -> bool {
         true

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod atomic;
+mod authorize;
 mod blank;
 mod callers;
 mod clients;

@@ -7,8 +7,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, Caller, Endpoint, Frontend, FrontendId, FrontendKey,
-    Interest, Row, Service, Settings, Slot, Waypoint,
+    Address, AddressId, AddressRow, Authorization, Backend, Caller, Endpoint, Frontend, FrontendId,
+    FrontendKey, Interest, Row, Rule, RuleId, RuleKey, Service, Settings, Slot, Waypoint,
 };
 use kmesh_lite_ebpf::bits;
 
@@ -23,18 +23,25 @@ pub static FRONTENDS: Array<Slot<Frontend>> = Array::with_max_entries(1, BPF_F_M
 #[map]
 pub static SERVICES: Array<Slot<Service>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
+pub static RULES: Array<Slot<Rule>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// For readers of dumps: rules name them by their ids.
+#[map]
+static AUTHORIZATIONS: Array<Slot<Authorization>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
 pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static BACKENDS: Array<Slot<Backend>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static WAYPOINTS: Array<Slot<Waypoint>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-// The two tables that are searched by key hold ids only: an id is one word, and the row it names is
+// The tables that are searched by key hold ids only: an id is one word, and the row it names is
 // what changes.
 #[map]
 pub static ADDRESS_IDS: HashMap<Address, Option<AddressId>> = HashMap::with_max_entries(1, 0);
 #[map]
 pub static FRONTEND_IDS: HashMap<FrontendKey, Option<FrontendId>> = HashMap::with_max_entries(1, 0);
+#[map]
+pub static RULE_IDS: HashMap<RuleKey, Option<RuleId>> = HashMap::with_max_entries(1, 0);
 
 /// [`kmesh_lite_ebpf::bits`]. A bit is set before the address is ours at any generation, and cleared when
 /// no program can still see that it was.

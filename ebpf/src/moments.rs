@@ -20,7 +20,8 @@ use aya_ebpf::programs::{SockAddrContext, SockContext, SockOpsContext};
 use core::ffi::c_void;
 use core::ptr::{addr_of, addr_of_mut, null_mut, read_volatile, write_volatile};
 use kmesh_lite_common::{
-    Address, Connection, Ending, Interest, Moment, MomentKind, Original, Port, Protocol, Teller,
+    Address, AuthorizationId, Connection, Ending, Interest, Moment, MomentKind, Original, Port,
+    Protocol, Teller,
 };
 use kmesh_lite_ebpf::{Chosen, Connect, Outcome, Verdict};
 
@@ -40,6 +41,7 @@ struct Decision {
     waypoint: Option<kmesh_lite_common::WaypointId>,
     outcome: Outcome,
     kind: MomentKind,
+    authorization: Option<AuthorizationId>,
     interest: Interest,
 }
 
@@ -88,6 +90,7 @@ pub fn connects<const TABLE: bool>(
     let Some(outcome) = verdict.outcome() else {
         return;
     };
+    let judged = tables.judged();
     let (kind, chosen, waypoint) = match verdict {
         Verdict::Redirect(to) => (MomentKind::Decided, to.chosen, to.waypoint),
         _ => (MomentKind::Rejected, Chosen::default(), None),
@@ -100,6 +103,7 @@ pub fn connects<const TABLE: bool>(
             waypoint,
             outcome,
             kind,
+            authorization: judged.denied.or(judged.audited),
             interest,
         },
     );
@@ -129,6 +133,7 @@ fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
         (*moment).backend = decision.chosen.backend;
         (*moment).waypoint = decision.waypoint;
         (*moment).detail = decision.outcome as u32;
+        (*moment).authorization = decision.authorization;
         (*moment).cgroup = bpf_get_current_cgroup_id();
         (*moment).process = maps::process();
         (*moment).user = bpf_get_current_uid_gid() as u32;

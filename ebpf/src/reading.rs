@@ -1,5 +1,6 @@
 //! What the decision reads, out of the maps: [`Lookup`] over them.
 
+use crate::authorize::{judge_client, judgement};
 use crate::blank::blank;
 use crate::callers::caller_in;
 use crate::context;
@@ -17,13 +18,14 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SockAddrContext;
+use core::cell::Cell;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
     Frontend, FrontendKey, Held, Interest, Range, Row, Service, ServiceId, Settings, Slot,
     Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, Search, Seats, at_address};
+use kmesh_lite_ebpf::{Judgement, Lookup, Search, Seats, at_address};
 
 /// The tables at one generation, for one connect. `TABLE`: whether the program takes slots of the connection table;
 /// without them nothing tells of the end of a connection, and none is counted.
@@ -31,6 +33,8 @@ pub struct Maps<'a, const TABLE: bool> {
     settings: *const Settings,
     generation: u64,
     ctx: &'a SockAddrContext,
+    /// What authorization said, as a number.
+    judged: Cell<u64>,
 }
 
 impl<'a, const TABLE: bool> Maps<'a, TABLE> {
@@ -43,7 +47,14 @@ impl<'a, const TABLE: bool> Maps<'a, TABLE> {
             // SAFETY: inside the row. Volatile: the daemon stores the next one at any time.
             generation: unsafe { read_volatile(addr_of!((*settings).generation)) },
             ctx,
+            judged: Cell::new(0),
         })
+    }
+
+    /// What authorization policies said of this connect.
+    #[inline(always)]
+    pub fn judged(&self) -> Judgement {
+        judgement(self.judged.get())
     }
 
     /// Whether connections are accounted.
@@ -109,6 +120,13 @@ impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
 }
 
 impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
+    #[inline(always)]
+    fn authorize(&self, service: ServiceId) -> Judgement {
+        let number = judge_client(service.index().into(), self.generation);
+        self.judged.set(number);
+        judgement(number)
+    }
+
     #[inline(always)]
     fn may_be_ours(&self, address: &Address) -> bool {
         // SAFETY: a read-only word of this program. Volatile: the loader may have set it.

@@ -108,6 +108,8 @@ pub enum Refuse {
     TooFast,
     /// The same of one unit.
     ClientTooFast,
+    /// An authorization policy says that this client may not.
+    Denied,
 }
 
 /// How a connect, and what follows it, is counted: index of the per-CPU outcome counters.
@@ -148,11 +150,12 @@ pub enum Outcome {
     RefuseEndpointsFull = 22,
     RefuseTooFast = 23,
     RefuseClientTooFast = 24,
+    RefuseDenied = 25,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -178,6 +181,7 @@ impl Outcome {
         Self::RefuseEndpointsFull,
         Self::RefuseTooFast,
         Self::RefuseClientTooFast,
+        Self::RefuseDenied,
     ];
 
     /// Name of the counter.
@@ -208,6 +212,7 @@ impl Outcome {
             Self::RefuseEndpointsFull => "refuse_endpoints_full",
             Self::RefuseTooFast => "refuse_too_fast",
             Self::RefuseClientTooFast => "refuse_client_too_fast",
+            Self::RefuseDenied => "refuse_denied",
         }
     }
 }
@@ -233,7 +238,7 @@ impl Verdict {
 
 impl Refuse {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UndeclaredPort,
         Self::UndeclaredUdpPort,
         Self::NoEndpoint,
@@ -245,6 +250,7 @@ impl Refuse {
         Self::EndpointsFull,
         Self::TooFast,
         Self::ClientTooFast,
+        Self::Denied,
     ];
 
     /// Which counter this refusal adds to.
@@ -262,6 +268,7 @@ impl Refuse {
             Self::EndpointsFull => Outcome::RefuseEndpointsFull,
             Self::TooFast => Outcome::RefuseTooFast,
             Self::ClientTooFast => Outcome::RefuseClientTooFast,
+            Self::Denied => Outcome::RefuseDenied,
         }
     }
 
@@ -269,6 +276,7 @@ impl Refuse {
     #[inline(always)]
     pub const fn errno(self) -> i32 {
         const ENOMEM: i32 = 12;
+        const EACCES: i32 = 13;
         const EOPNOTSUPP: i32 = 95;
         const ECONNREFUSED: i32 = 111;
         const EHOSTUNREACH: i32 = 113;
@@ -282,6 +290,7 @@ impl Refuse {
             Self::NoEndpoint | Self::Dangling | Self::Family => EHOSTUNREACH,
             Self::NoMemory => ENOMEM,
             Self::Header => EOPNOTSUPP,
+            Self::Denied => EACCES,
         }
     }
 }

@@ -23,6 +23,7 @@ mod lower;
 mod parallel;
 mod parse;
 mod piece;
+mod policy;
 mod port;
 mod problem;
 mod read;

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod address;
+mod authorization;
 mod backend;
 mod capture;
 mod check;
@@ -21,6 +22,7 @@ mod waypoint;
 
 pub use access_log::{AccessLog, LogTarget};
 pub use address::unusable;
+pub use authorization::{Authorization, Principal};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
 pub use check::{
@@ -41,5 +43,5 @@ pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
 pub use waypoint::Waypoint;
 
 pub use kmesh_lite_common::{
-    Balance, Caller, ClientsBy, Family, Header, Policy, Protocol, Speaker,
+    Action, Balance, Caller, ClientsBy, Family, Header, Mode, Policy, Protocol, Speaker,
 };

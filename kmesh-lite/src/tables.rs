@@ -5,6 +5,7 @@
 
 mod address;
 mod alias;
+mod authorization;
 mod auto;
 mod backend;
 mod build;
@@ -23,6 +24,7 @@ mod next;
 mod picking;
 mod replay;
 mod room;
+mod rule;
 mod service;
 mod size;
 mod space;
@@ -35,8 +37,8 @@ pub use caller::callers;
 pub use check::{Dangling, check, check_since};
 pub use counters::{Connects, Counters, OpenConnections};
 pub use declared::{
-    Addresses, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Services, Shape,
-    Waypoints,
+    Addresses, Authorizations, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Rules,
+    Services, Shape, Waypoints,
 };
 pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
@@ -46,6 +48,7 @@ pub use id_map::IdMap;
 pub use picking::words as picking_words;
 pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
+pub use rule::needed as rules_needed;
 pub use service::filled;
 pub use size::{larger, room_for};
 pub use spread::uses_all;

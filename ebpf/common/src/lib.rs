@@ -9,6 +9,7 @@
 
 mod addr;
 mod arrival;
+mod authorization;
 mod backend;
 mod caller;
 mod client;
@@ -32,6 +33,9 @@ mod waypoint;
 
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use arrival::ArrivalKey;
+pub use authorization::{
+    Action, Authorization, AuthorizationId, PrincipalKind, Matching, Mode, Rule, RuleId, RuleKey,
+};
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
 pub use client::{ClientKey, ClientRow, Held};
@@ -53,11 +57,11 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 11;
+pub const LAYOUT_VERSION: u32 = 12;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Open`], [`ClientRow`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 9;
+pub const SOCKETS_VERSION: u32 = 10;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -1,6 +1,8 @@
 //! Moments in the life of a connection, which programs tell while somebody wants to know them.
 
-use crate::{Address, BackendId, EndpointId, Port, Protocol, ServiceId, WaypointId, word};
+use crate::{
+    Address, AuthorizationId, BackendId, EndpointId, Port, Protocol, ServiceId, WaypointId, word,
+};
 
 word!(
     /// What happened to a connection.
@@ -81,7 +83,9 @@ pub struct Moment {
     pub source_port: Port,
     pub kind: MomentKind,
     pub protocol: Protocol,
-    pub zero: [u8; 6],
+    pub zero: [u8; 2],
+    /// What refused it, or would have.
+    pub authorization: Option<AuthorizationId>,
     /// The command of the thread that connected, up to a zero byte; empty where that is not known.
     pub command: [u8; 16],
 }

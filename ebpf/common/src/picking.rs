@@ -49,6 +49,7 @@ impl Picking {
     const HELD: u16 = 2;
     const LIMITED: u16 = 4;
     const APART: u16 = 8;
+    const GUARDED: u16 = 16;
 
     pub const fn new(
         balance: Balance,
@@ -80,6 +81,18 @@ impl Picking {
     pub const fn with_families_apart(mut self) -> Self {
         self.flags |= Self::APART;
         self
+    }
+
+    /// The same of a service that authorization policies are about.
+    pub const fn with_guard(mut self) -> Self {
+        self.flags |= Self::GUARDED;
+        self
+    }
+
+    /// Whether authorization policies say who may connect.
+    #[inline(always)]
+    pub const fn is_guarded(&self) -> bool {
+        self.flags & Self::GUARDED != 0
     }
 
     /// Whether clients keep their endpoints for a time.

@@ -18,6 +18,12 @@ pub fn decide<L: Lookup>(
     let Some(service) = frontend.service else {
         return Verdict::Refuse(Refuse::Dangling);
     };
+    if frontend.picking.is_guarded()
+        && !passes_on(caller, frontend)
+        && tables.authorize(service).denied.is_some()
+    {
+        return Verdict::Refuse(Refuse::Denied);
+    }
     let is_plain = frontend.picking.is_plain();
     let mut taken = Taken::NOTHING;
     if !is_plain {
@@ -32,6 +38,12 @@ pub fn decide<L: Lookup>(
         seat::settle(tables, &mut verdict, seat, service, taken);
     }
     verdict
+}
+
+/// Whether a waypoint of the service connects: it passes on what was judged and counted when its client connected.
+#[inline(always)]
+pub fn passes_on(caller: Caller, frontend: &Frontend) -> bool {
+    caller == Caller::Waypoint && frontend.waypoint.is_some()
 }
 
 /// `seat` becomes the endpoint at which the connect takes a seat, if it does.

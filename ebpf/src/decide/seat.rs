@@ -4,6 +4,7 @@
 //! number of processors lets one connection too many through.
 
 use super::endpoint;
+use super::frontend::passes_on;
 use crate::{Chosen, Lookup, Refuse, Seats, Taken, Verdict};
 use kmesh_lite_common::{
     Balance, Caller, ClientKey, ClientsBy, EndpointId, Family, Frontend, Member, PRIORITIES,
@@ -25,8 +26,7 @@ pub fn admit<L: Lookup>(
     service: ServiceId,
 ) -> Result<Taken, Refuse> {
     let picking = &frontend.picking;
-    // What a waypoint passes on was admitted when its client connected.
-    if caller == Caller::Waypoint && frontend.waypoint.is_some() {
+    if passes_on(caller, frontend) {
         return Ok(Taken::NOTHING);
     }
     if picking.limits_clients() && !tables.is_client_due(service) {

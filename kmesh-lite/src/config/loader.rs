@@ -8,7 +8,7 @@ use super::parse::Parsed;
 use super::piece::{Piece, Pieces};
 use super::problem::{Problems, Severity};
 use crate::model::Mesh;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::net::IpAddr;
 use std::vec::IntoIter;
@@ -22,6 +22,9 @@ pub struct Host {
     pub own_addresses: BTreeSet<IpAddr>,
     /// Names of the unit files that its systemd knows; none if that is unknown.
     pub unit_files: Option<BTreeSet<String>>,
+    /// Numbers of users and groups by name; none where nothing is known of them.
+    pub users: BTreeMap<String, u32>,
+    pub groups: BTreeMap<String, u32>,
 }
 
 /// Loads what one source has. Keeps what it made of each piece of text, so that a change costs what it

@@ -18,6 +18,7 @@ mod metrics;
 mod nearness;
 mod own_port;
 mod place;
+mod policy;
 mod room;
 mod service;
 mod settings;
@@ -30,6 +31,7 @@ use super::Host;
 use super::fragment::Origin;
 use super::location::Location;
 use super::piece::{Anchor, Pieces};
+use super::policy::PolicyText;
 use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
@@ -149,6 +151,7 @@ pub fn lower(
         waypoints: waypoint::into_model(waypoints),
         is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
+        policies: policy::lower(&merged, host, &mut report),
         endpoint_names: endpoint::names(&shared),
         dns_names: endpoint::dns_names(&shared),
         dns: dns::settings(&merged, &mut report),

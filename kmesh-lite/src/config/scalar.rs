@@ -5,9 +5,10 @@ mod number;
 pub use number::*;
 
 use super::cgroup::cgroup_ref;
+use super::policy::principal;
 use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
 use super::suggest::quote;
-use crate::model::{CgroupRef, Locality, LogTarget, Name};
+use crate::model::{CgroupRef, Locality, LogTarget, Name, Principal};
 use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -137,6 +138,11 @@ scalar! {
 
     /// The path of a file.
     FilePath(PathBuf): "the path of a file that begins with `/`", "^/", |text, _| file_path(text);
+
+    /// Whom an authorization policy is about.
+    PrincipalText(Principal): "a systemd unit like `shop.service`, a cgroup path that begins with `/`, `user:NAME`, `group:NAME` or `*`",
+        r"^\*$|^/|^(user|group):[^\s:]+$|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
+        |text, _| principal(text);
 
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",

@@ -6,6 +6,7 @@ use super::endpoint::{
     EndpointTable, EndpointText, LocalityTable, LocalityText, SharedEndpoint, VipText,
 };
 use super::health::{HealthField, HealthText};
+use super::policy::PolicyText;
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
@@ -50,6 +51,8 @@ text! {
         waypoints: Option<Named<WaypointText>>,
         /// What programs connect to.
         services: Option<Named<ServiceText>>,
+        /// Who may connect to what. Default: everybody to everything.
+        policies: Option<Named<PolicyText>>,
         /// Backends that several services share, or whose own address is captured.
         endpoints: Option<Named<SharedEndpoint>>,
     }
@@ -166,6 +169,11 @@ text! {
         backends: Option<At<Limit>>,
         /// Waypoints. Default: 1024.
         waypoints: Option<At<Limit>>,
+        /// Authorization policies. Default: 1024.
+        policies: Option<At<Limit>>,
+        /// Clients of authorization policies, counted in every service that each policy is about; and once more every such
+        /// service. Default: 65536.
+        rules: Option<At<Limit>>,
         /// Living connections that are listed and counted. More of them work as well, at a higher price.
         /// Counts after the service was stopped and started. Default: 65536.
         connections: Option<At<Limit>>,
@@ -268,7 +276,7 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 16] = [
+const TABLES: [(&str, &[&str]); 17] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
@@ -289,6 +297,7 @@ const TABLES: [(&str, &[&str]); 16] = [
     ),
     ("an entry of `[endpoints]`", SharedEndpoint::KEYS),
     ("a waypoint (`[waypoints.NAME]`)", WaypointText::KEYS),
+    ("a policy (`[policies.NAME]`)", PolicyText::KEYS),
     ("a port of a service (`ports = [{ ... }]`)", PortTable::KEYS),
     ("a locality (`[localities.NAME]`)", LocalityTable::KEYS),
 ];

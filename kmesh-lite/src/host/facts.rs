@@ -2,7 +2,7 @@
 
 use super::{Cgroups, Change, Units, WatchError};
 use crate::config::Host;
-use crate::model::{CgroupRef, Facts, Mesh};
+use crate::model::{CgroupRef, Facts, Mesh, Principal};
 
 /// What looking at the host has shown.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub fn look<'a>(
         facts: Facts {
             own_addresses: host.own_addresses.clone(),
             cgroups: looked.found,
+            users: host.users.clone(),
+            groups: host.groups.clone(),
             ..Facts::default()
         },
         changed: looked.changed,
@@ -37,13 +39,22 @@ pub fn look<'a>(
 pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
     Facts {
         own_addresses: host.own_addresses.clone(),
+        users: host.users.clone(),
+        groups: host.groups.clone(),
         cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
         ..Facts::default()
     }
 }
 
-/// The cgroups that a mesh names: of special callers, and those that are captured.
+/// The cgroups that a mesh names: of special callers, those that are captured, and those of authorization policies.
 fn names(mesh: &Mesh) -> impl Iterator<Item = CgroupRef> {
     let callers = mesh.callers().map(|(name, _)| name.clone());
-    callers.chain(mesh.capture.cgroups.iter().cloned())
+    let clients = mesh.clients().into_iter();
+    let clients = clients.filter_map(|client| match client {
+        Principal::Cgroup(name) => Some(name.clone()),
+        _ => None,
+    });
+    callers
+        .chain(mesh.capture.cgroups.iter().cloned())
+        .chain(clients)
 }

@@ -2,6 +2,7 @@
 
 use super::addresses::own_addresses;
 use super::unit_files;
+use super::user::numbers;
 use crate::config::Host;
 
 /// This host as it is now.
@@ -22,4 +23,6 @@ pub fn look_again(host: &mut Host) {
         .to_string_lossy()
         .into_owned();
     host.unit_files = unit_files();
+    host.users = numbers("/etc/passwd");
+    host.groups = numbers("/etc/group");
 }

@@ -1,5 +1,6 @@
 //! The user that an agent runs as.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// The user that the packages make for the agent.
@@ -27,6 +28,17 @@ pub fn agent_ids() -> AgentIds {
 /// The number of the agent's user.
 pub fn agent_user() -> u32 {
     agent_ids().user
+}
+
+/// Numbers by name, of a file like /etc/passwd or /etc/group. Both are the files and no directory service, as above.
+pub fn numbers(path: &str) -> BTreeMap<String, u32> {
+    let lines = fs::read_to_string(path).unwrap_or_default();
+    let entries = lines.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((name.to_owned(), number.parse().ok()?))
+    });
+    entries.collect()
 }
 
 fn ids(users: &str, name: &str) -> Option<AgentIds> {

@@ -9,10 +9,10 @@ use crate::tables::{
 };
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Row as RowType, Service, ServiceId, Settings, Slot, Stamp,
-    Waypoint, WaypointId,
+    Frontend, FrontendKey, Held, Row as RowType, Rule, RuleKey, Service, ServiceId, Settings, Slot,
+    Stamp, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Lookup, Seats};
+use kmesh_lite_ebpf::{Judgement, Lookup, Rules, Seats, authorize};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -28,6 +28,11 @@ pub struct Memory {
     pub caller: Cell<Option<Caller>>,
     /// The client, in lookups, whatever it is told apart by.
     pub client: Cell<u64>,
+    /// The cgroups of the client from the root on, in lookups.
+    pub cgroups: RefCell<Vec<u64>>,
+    /// The user of the client, in lookups.
+    pub user: Cell<u32>,
+    pub group: Cell<u32>,
     /// What clients keep, with the moment of their last connect in milliseconds.
     pub held: RefCell<BTreeMap<ClientKey, (u64, Held)>>,
     /// Now, in milliseconds.
@@ -250,7 +255,31 @@ impl Seats for Memory {
     }
 }
 
+impl Rules for Memory {
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        let table = &self.tables.rules;
+        self.row(&table.slots, table.ids.get(key)?.index())
+    }
+
+    fn cgroup(&self, level: u32) -> u64 {
+        let cgroups = self.cgroups.borrow();
+        cgroups.get(level as usize).copied().unwrap_or(0)
+    }
+
+    fn user(&self) -> u32 {
+        self.user.get()
+    }
+
+    fn group(&self) -> u32 {
+        self.group.get()
+    }
+}
+
 impl Lookup for Memory {
+    fn authorize(&self, service: ServiceId) -> Judgement {
+        authorize(self, service)
+    }
+
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let table = &self.tables.addresses;
         self.row(&table.slots, table.ids.get(address)?.index())

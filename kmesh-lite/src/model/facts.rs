@@ -17,6 +17,9 @@ pub struct Facts {
     pub cgroups: BTreeMap<CgroupRef, Vec<Cgroup>>,
     /// How endpoints stand that are not as the mesh says, by service. One that no mesh has may be named.
     pub standings: OrdMap<Name, Arc<Standings>>,
+    /// Numbers of users and groups by name.
+    pub users: BTreeMap<String, u32>,
+    pub groups: BTreeMap<String, u32>,
     /// Endpoints that have departed. Their ids stand for nobody else, and for them where they come back.
     pub departed: DepartedIds,
 }

@@ -62,9 +62,13 @@ macro_rules! tables {
 
 tables! {
     Waypoints waypoints = 1_024,
+    /// Authorization policies.
+    Authorizations policies = 1_024,
     Backends backends = 100_000,
     Endpoints endpoints = 100_000,
     Services services = 10_000,
+    /// Clients that authorization policies name, counted in every service, and one more for each of these services.
+    Rules rules = 65_536,
     Frontends frontends = 65_536,
     /// Virtual addresses and captured backends.
     Addresses addresses = 65_536,

@@ -1,8 +1,8 @@
 //! All that a configuration says.
 
 use super::{
-    AccessLog, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits, Name, OnRemove,
-    Place, Protocol, Question, Service, Vip, Waypoint,
+    AccessLog, Authorization, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits,
+    Name, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -34,6 +34,8 @@ pub struct Mesh {
     pub limits: Limits,
     pub waypoints: BTreeMap<Name, Waypoint>,
     pub services: OrdMap<Name, Arc<Service>>,
+    /// Authorization policies.
+    pub policies: BTreeMap<Name, Authorization>,
     /// Whether any endpoint is probed.
     pub is_checked: bool,
     /// Addresses of the entries of `[endpoints]`.
@@ -153,6 +155,27 @@ impl Mesh {
     pub fn endpoints(&self) -> usize {
         let services = self.services.values();
         services.map(|service| service.endpoints.len()).sum()
+    }
+
+    /// The authorization policies that are about a service, by name.
+    pub fn policies_of(&self, service: &Name) -> impl Iterator<Item = (&Name, &Authorization)> {
+        let policies = self.policies.iter();
+        policies.filter(move |(_, policy)| policy.services.contains(service))
+    }
+
+    /// Services that authorization policies are about.
+    pub fn guarded(&self) -> BTreeSet<&Name> {
+        let policies = self.policies.values();
+        let named = policies.flat_map(|policy| &policy.services);
+        named
+            .filter(|name| self.services.contains_key(*name))
+            .collect()
+    }
+
+    /// Whom authorization policies are about.
+    pub fn clients(&self) -> BTreeSet<&Principal> {
+        let policies = self.policies.values();
+        policies.flat_map(|policy| &policy.clients).collect()
     }
 
     /// Cgroups whose processes are not ordinary callers. If one cgroup has several entries, the last one

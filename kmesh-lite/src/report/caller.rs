@@ -65,6 +65,9 @@ impl Client {
         Whose {
             caller: self.treatment(tables),
             cgroup: lineage.and_then(|lineage| lineage.ids.last().copied()),
+            lineage: lineage.map_or_else(Vec::new, |lineage| lineage.ids.clone()),
+            user: None,
+            group: None,
         }
     }
 

@@ -9,7 +9,7 @@ use kmesh_lite_common::{
     AddressRow, Backend, Balance, ClientsBy, Endpoint, Family, Frontend, PRIORITIES, Port,
     Protocol, Range, Service, ServiceId, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
+use kmesh_lite_ebpf::{Connect, Judgement, PassReason, Redirect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub fn explain(
         };
     }
     let whose = client.whose(tables);
-    let (verdict, found) = replay(tables, &connect, whose, 0, &snapshot.counters.open);
+    let (verdict, found) = replay(tables, &connect, whose.clone(), 0, &snapshot.counters.open);
     let choice = Choice::of(&connect, whose, &found);
     let candidates = candidates(snapshot, &verdict, choice.as_ref(), why_down);
     let uses_all = candidates.iter().any(|it| it.down.is_some());
@@ -152,6 +152,9 @@ pub const fn refusal(reason: Refuse) -> &'static str {
         Refuse::EndpointsFull => {
             "refused with ECONNREFUSED: every endpoint that the policy allows has as many connections as its `max_connections` allows"
         }
+        Refuse::Denied => {
+            "refused with EACCES: an authorization policy says that this client may not connect to the service"
+        }
         Refuse::TooFast => {
             "refused with ECONNREFUSED: more connects a second than the `connects_per_second` of the service"
         }
@@ -178,7 +181,36 @@ fn step(snapshot: &Snapshot, connect: &Connect, found: &LookedUp, is_known: bool
         LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref(), is_known),
         LookedUp::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
         LookedUp::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
+        LookedUp::Judgement(_, judgement) => authorization(tables, judgement),
     }
+}
+
+fn authorization(tables: &Tables, judgement: &Judgement) -> Step {
+    let named = |id| {
+        let row = tables.rows.authorizations.get(&id);
+        row.map_or_else(|| id.to_string(), |row| row.name.to_string())
+    };
+    let (text, by, verdict) = match (judgement.denied, judgement.audited) {
+        (Some(id), _) => {
+            let name = named(id);
+            (format!("policy {name} refuses it"), Some(name), "denied")
+        }
+        (None, Some(id)) => {
+            let name = named(id);
+            let text = format!("policy {name} would refuse it, and is in audit mode");
+            (text, Some(name), "audited")
+        }
+        (None, None) => (
+            "the policies of the service allow it".to_owned(),
+            None,
+            "allowed",
+        ),
+    };
+    new(
+        "authorization",
+        text,
+        json!({ "verdict": verdict, "policy": by }),
+    )
 }
 
 pub fn new(name: &str, text: String, fields: serde_json::Value) -> Step {

@@ -85,6 +85,9 @@ fn all(
     for (name, waypoint) in &mesh.waypoints {
         builder.waypoint(name, waypoint);
     }
+    for (name, policy) in &mesh.policies {
+        builder.authorization(name, policy);
+    }
     for (ip, backend) in &mesh.backends {
         builder.backend(*ip, backend);
     }

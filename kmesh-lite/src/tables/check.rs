@@ -2,11 +2,12 @@
 
 use super::declared::Row;
 use super::endpoint::{length, ranges};
+use super::rule::policies;
 use super::taken::changed_ranges;
 use super::{Tables, for_each_table};
 use crate::model::Table;
-use crate::tables::Declared;
-use kmesh_lite_common::{Endpoint, Frontend, Member, Service};
+use crate::tables::{Declared, Noun, Rules};
+use kmesh_lite_common::{Endpoint, Frontend, Member, Rule, Service};
 use kmesh_lite_ebpf::in_use;
 use std::collections::BTreeSet;
 
@@ -87,6 +88,11 @@ pub fn check_since(before: &Tables, tables: &Tables) -> Result<(), Dangling> {
             resolves(tables, &Row::Frontend(*id, *row))?;
         }
     }
+    if referring.contains(&Table::Services) || referring.contains(&Table::Authorizations) {
+        for (id, row) in &tables.rows.rules {
+            resolves(tables, &Row::Rule(*id, *row))?;
+        }
+    }
     Ok(())
 }
 
@@ -94,7 +100,8 @@ pub fn check_since(before: &Tables, tables: &Tables) -> Result<(), Dangling> {
 fn resolves(tables: &Tables, row: &Row) -> Result<(), Dangling> {
     let rows = &tables.rows;
     match row {
-        Row::Waypoint(..) => Ok(()),
+        Row::Waypoint(..) | Row::Authorization(..) => Ok(()),
+        Row::Rule(_, row) => rule(tables, row),
         Row::Backend(id, row) => match row.waypoint {
             Some(waypoint) if !rows.waypoints.contains_key(&waypoint) => {
                 dangling(format!("backend {id}"), format!("waypoint {waypoint}"))
@@ -137,6 +144,21 @@ fn service(tables: &Tables, service: &Service) -> Result<(), Dangling> {
         let rows = tables.endpoints.get(&range.first);
         if rows.is_none_or(|rows| rows.len() != length(range, service.columns)) {
             return dangling(from(), format!("endpoint range at {}", range.first));
+        }
+    }
+    Ok(())
+}
+
+fn rule(tables: &Tables, row: &Rule) -> Result<(), Dangling> {
+    let from = || Rules::name(&row.key);
+    let service = row.key.service;
+    if !service.is_some_and(|id| tables.rows.services.contains_key(&id)) {
+        return dangling(from(), format!("service {service:?}"));
+    }
+    let named = policies(row).into_iter().filter_map(|(_, id)| id);
+    for id in named {
+        if !tables.rows.authorizations.contains_key(&id) {
+            return dangling(from(), format!("policy {id}"));
         }
     }
     Ok(())

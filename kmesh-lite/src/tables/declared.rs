@@ -9,8 +9,9 @@ use super::fields::Fields;
 use super::id_map::IdMap;
 use crate::model::{Mesh, Table};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Backend, BackendId, Frontend, FrontendId, FrontendKey, Name,
-    Row as RowType, Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressId, AddressRow, Authorization, AuthorizationId, Backend, BackendId, Frontend,
+    FrontendId, FrontendKey, Name, Row as RowType, Rule, RuleId, RuleKey, Service, ServiceId,
+    Waypoint, WaypointId,
 };
 use std::fmt;
 use std::hash::Hash;
@@ -194,10 +195,14 @@ macro_rules! declare {
 declare! { $
     Waypoints waypoints: Waypoint(WaypointId, Waypoint as Box<Waypoint>), key Name,
         map "WAYPOINTS";
+    Authorizations authorizations: Authorization(AuthorizationId, Authorization as Box<Authorization>), key Name,
+        map "AUTHORIZATIONS", connects "AUTHORIZATION_CONNECTS";
     Backends backends: Backend(BackendId, Backend as Backend), key Address,
         map "BACKENDS";
     Services services: Service(ServiceId, Service as Box<Service>), key Name,
         map "SERVICES", connects "SERVICE_CONNECTS";
+    Rules rules: Rule(RuleId, Rule as Rule), key RuleKey,
+        map "RULES", keys "RULE_IDS";
     Frontends frontends: Frontend(FrontendId, Frontend as Frontend), key FrontendKey,
         map "FRONTENDS", keys "FRONTEND_IDS";
     Addresses addresses: Address(AddressId, AddressRow as AddressRow), key Address,

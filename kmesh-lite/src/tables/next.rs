@@ -4,11 +4,13 @@ use super::Tables;
 use super::auto::{self, Vips};
 use super::build::{Builder, Built};
 use super::endpoint::ranges;
+use super::rule::numbers;
 use super::taken::Taken;
 use crate::model::{Facts, Mesh, Name, Service, Table};
 use imbl::ordmap::DiffItem;
 use kmesh_lite_common::{
-    Address, AddressId, BackendId, FrontendId, FrontendKey, Port, ServiceId, WaypointId,
+    Address, AddressId, AuthorizationId, BackendId, FrontendId, FrontendKey, Port, RuleId,
+    ServiceId, WaypointId,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -49,6 +51,12 @@ impl Built {
                 builder.rows.waypoints.remove(&id);
             }
         }
+        for name in &change.policies {
+            let id = taken.ids.authorizations.get(&name.to_row());
+            if let Some(id) = id.copied().and_then(AuthorizationId::from_index) {
+                builder.rows.authorizations.remove(&id);
+            }
+        }
         for ip in &change.backends {
             let id = taken.ids.backends.get(&Address::from(*ip));
             if let Some(id) = id.copied().and_then(BackendId::from_index) {
@@ -76,6 +84,11 @@ impl Built {
                 builder.endpoints.remove(&range.first);
             }
         }
+        if let Some(id) = id {
+            for rule in rules_of(builder, id) {
+                builder.rows.rules.remove(&rule);
+            }
+        }
         for vip in self.vips.of(name) {
             for port in &service.ports {
                 let key = FrontendKey::new((*vip).into(), Port::new(port.port), port.protocol);
@@ -88,9 +101,17 @@ impl Built {
     }
 }
 
+/// The rules of a service.
+fn rules_of(builder: &Builder<'_>, service: ServiceId) -> Vec<RuleId> {
+    let rules = builder.rows.rules.iter();
+    let own = rules.filter(|(_, rule)| rule.key.service == Some(service));
+    own.map(|(id, _)| *id).collect()
+}
+
 /// What differs between two meshes and their facts, as far as rows depend on it.
 struct Change<'a> {
     waypoints: BTreeSet<&'a Name>,
+    policies: BTreeSet<&'a Name>,
     backends: BTreeSet<IpAddr>,
     services: BTreeSet<&'a Name>,
     /// Addresses of this host that came or went.
@@ -102,6 +123,13 @@ impl<'a> Change<'a> {
         let waypoints = before.mesh.waypoints.keys().chain(mesh.waypoints.keys());
         let waypoint = |mesh: &'a Mesh, name: &Name| mesh.waypoints.get(name);
         let differs = |name: &&Name| waypoint(&before.mesh, name) != waypoint(mesh, name);
+        let policies = before.mesh.policies.keys().chain(mesh.policies.keys());
+        let policy = |mesh: &'a Mesh, name: &Name| mesh.policies.get(name);
+        let has_changed = |name: &&Name| policy(&before.mesh, name) != policy(mesh, name);
+        let policies: BTreeSet<_> = policies.filter(has_changed).collect();
+        let is_judged_anew = !policies.is_empty() || clients_differ(before, mesh, facts);
+        let judged =
+            is_judged_anew.then(|| before.mesh.guarded().into_iter().chain(mesh.guarded()));
         let services = before.mesh.services.diff(&mesh.services).map(key);
         let facts_of_endpoints = before.facts.standings.diff(&facts.standings).map(key);
         let backends = before.mesh.backends.diff(&mesh.backends).map(key);
@@ -110,7 +138,12 @@ impl<'a> Change<'a> {
         let (own, now) = (&before.facts.own_addresses, &facts.own_addresses);
         Self {
             waypoints: waypoints.filter(differs).collect(),
-            services: services.chain(facts_of_endpoints).chain(behind).collect(),
+            services: services
+                .chain(facts_of_endpoints)
+                .chain(behind)
+                .chain(judged.into_iter().flatten())
+                .collect(),
+            policies,
             backends,
             own_addresses: own.symmetric_difference(now).copied().collect(),
         }
@@ -122,6 +155,11 @@ impl<'a> Change<'a> {
         for name in &self.waypoints {
             if let Some(waypoint) = mesh.waypoints.get(*name) {
                 builder.waypoint(name, waypoint);
+            }
+        }
+        for name in &self.policies {
+            if let Some(policy) = mesh.policies.get(*name) {
+                builder.authorization(name, policy);
             }
         }
         for ip in &self.backends {
@@ -177,6 +215,17 @@ fn members_of_moved<'a>(
     let services = mesh.services.iter();
     let services = services.filter(|(_, service)| has_moved(service));
     services.map(|(name, _)| name).collect()
+}
+
+/// Whether programs know some client by other numbers than before.
+fn clients_differ(before: &Built, mesh: &Mesh, facts: &Facts) -> bool {
+    let clients = mesh.clients();
+    let mut same = clients
+        .intersection(&before.mesh.clients())
+        .copied()
+        .collect::<Vec<_>>()
+        .into_iter();
+    same.any(|client| numbers(client, facts) != numbers(client, &before.facts))
 }
 
 fn key<'a, K, V>(item: DiffItem<'a, 'a, K, V>) -> &'a K {

@@ -3,9 +3,11 @@
 use super::{OpenConnections, Tables};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Service, ServiceId, Waypoint, WaypointId,
+    Frontend, FrontendKey, Held, Rule, RuleKey, Service, ServiceId, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Connect, Lookup, Seats, Verdict, decide, mixed};
+use kmesh_lite_ebpf::{
+    Connect, Judgement, Lookup, Rules, Seats, Verdict, authorize, decide, mixed,
+};
 use std::cell::RefCell;
 
 /// What one lookup of the decision found, and the services that the frontends belong to.
@@ -18,14 +20,19 @@ pub enum LookedUp {
     Endpoint(u32, Option<Endpoint>),
     Backend(BackendId, Option<Backend>),
     Waypoint(WaypointId, Option<Waypoint>),
+    Judgement(ServiceId, Judgement),
 }
 
 /// Who connects, as far as that is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Whose {
     pub caller: Caller,
     /// The id of its cgroup.
     pub cgroup: Option<u64>,
+    /// The ids of that and of all above it, from the root on.
+    pub lineage: Vec<u64>,
+    pub user: Option<u32>,
+    pub group: Option<u32>,
 }
 
 impl Whose {
@@ -34,6 +41,9 @@ impl Whose {
         Self {
             caller,
             cgroup: None,
+            lineage: Vec::new(),
+            user: None,
+            group: None,
         }
     }
 
@@ -126,7 +136,33 @@ impl Seats for Replay<'_> {
     }
 }
 
+impl Rules for Replay<'_> {
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        let rules = &self.tables.rows.rules;
+        rules.values().find(|rule| rule.key == *key)
+    }
+
+    fn cgroup(&self, level: u32) -> u64 {
+        let ids = self.whose.lineage.get(level as usize);
+        ids.copied().unwrap_or(NOBODY)
+    }
+
+    fn user(&self) -> u32 {
+        self.whose.user.unwrap_or(u32::MAX)
+    }
+
+    fn group(&self) -> u32 {
+        self.whose.group.unwrap_or(u32::MAX)
+    }
+}
+
 impl Lookup for Replay<'_> {
+    fn authorize(&self, service: ServiceId) -> Judgement {
+        let judgement = authorize(self, service);
+        self.record(LookedUp::Judgement(service, judgement));
+        judgement
+    }
+
     fn address(&self, address: &Address) -> Option<&AddressRow> {
         let row = self
             .tables

@@ -145,6 +145,10 @@ impl Builder<'_> {
         }
         members.spread(service);
         let mut picking = service.picking();
+        let is_guarded = self.mesh.policies_of(name).next().is_some();
+        if is_guarded {
+            picking = picking.with_guard();
+        }
         if members.has_v6 && picking.holds() {
             picking = picking.with_families_apart();
         }
@@ -173,6 +177,9 @@ impl Builder<'_> {
             clients: service.each_client(),
         };
         self.rows.services.insert(id, row);
+        if is_guarded {
+            self.rules(id, name);
+        }
         for vip in vips {
             for (port, column) in service.ports_by_column(&columns) {
                 self.frontend(*vip, port, column as u16, id, &row);

@@ -3,6 +3,7 @@
 use super::super::endpoint::{LocalityText, SharedEndpoint};
 use super::super::health::HealthText;
 use super::super::piece::{Anchor, Piece, Pieces};
+use super::super::policy::PolicyText;
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
@@ -96,6 +97,7 @@ pub struct Merged<'a> {
     pub localities: NamedTable<'a, LocalityText>,
     pub waypoints: NamedTable<'a, WaypointText>,
     pub services: BTreeMap<&'a str, ServiceEntry<'a>>,
+    pub policies: NamedTable<'a, PolicyText>,
     pub endpoints: NamedTable<'a, SharedEndpoint>,
 }
 
@@ -131,6 +133,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         localities,
         waypoints,
         services,
+        policies,
         endpoints,
     } = text;
     single("node", &mut merged.node, from, node, |t| t.span, report);
@@ -190,6 +193,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
     for (place, (name, _)) in services.enumerate() {
         service(merged, piece, name, place, report);
     }
+    named("policy", &mut merged.policies, from, policies, report);
     named("endpoint", &mut merged.endpoints, from, endpoints, report);
 }
 

@@ -7,7 +7,7 @@ use super::merge::Merged;
 use super::service::LoweredService;
 use super::{Diagnostics, Spot};
 use crate::model::{Mesh, Name, Table, Vip};
-use crate::tables::{Shortage, least_bytes, shortages};
+use crate::tables::{Shortage, least_bytes, rules_needed, shortages};
 use ipnetwork::IpNetwork;
 
 pub fn check(
@@ -68,6 +68,8 @@ fn surely_fits(services: &[LoweredService<'_>], mesh: &Mesh) -> bool {
         Table::Endpoints => rows,
         Table::Backends => mesh.backends.len(),
         Table::Waypoints => mesh.waypoints.len(),
+        Table::Authorizations => mesh.policies.len(),
+        Table::Rules => rules_needed(mesh),
     };
     let mut tables = Table::ALL.iter();
     let has_rows = tables.all(|table| needs(*table) as u64 <= u64::from(mesh.limits.of(*table)));
@@ -129,6 +131,8 @@ fn limit<'a>(merged: &Merged<'a>, table: Table) -> Option<Spot<'a>> {
         Table::Endpoints => &text.endpoints,
         Table::Backends => &text.backends,
         Table::Waypoints => &text.waypoints,
+        Table::Authorizations => &text.policies,
+        Table::Rules => &text.rules,
     };
     let span = written.as_ref().map_or(text.span, |limit| limit.span);
     Some(Spot::new(anchor, span))

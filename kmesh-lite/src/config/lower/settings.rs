@@ -89,6 +89,8 @@ pub fn limits(merged: &Merged<'_>) -> Limits {
         (&mut limits.endpoints, &text.endpoints),
         (&mut limits.backends, &text.backends),
         (&mut limits.waypoints, &text.waypoints),
+        (&mut limits.policies, &text.policies),
+        (&mut limits.rules, &text.rules),
         (&mut limits.connections, &text.connections),
     ];
     for (limit, written) in pairs {

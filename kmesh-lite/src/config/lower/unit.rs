@@ -17,7 +17,18 @@ pub fn check(
     consequence: &str,
     report: &mut Diagnostics,
 ) {
-    let (Some(files), CgroupRef::Unit(unit)) = (&host.unit_files, &written.value.0) else {
+    check_named(spot, &written.value.0, host, consequence, report);
+}
+
+/// The same of a name.
+pub fn check_named(
+    spot: Spot<'_>,
+    named: &CgroupRef,
+    host: &Host,
+    consequence: &str,
+    report: &mut Diagnostics,
+) {
+    let (Some(files), CgroupRef::Unit(unit)) = (&host.unit_files, named) else {
         return;
     };
     // Others come into being without a file: scopes, slices, mounts.

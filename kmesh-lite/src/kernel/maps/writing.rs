@@ -73,7 +73,10 @@ impl KernelMaps {
                     Row::Backend(..) => Some(&mut self.gone.backends),
                     Row::Waypoint(..) => Some(&mut self.gone.waypoints),
                     // No connection refers to them.
-                    Row::Frontend(..) | Row::Address(..) => None,
+                    Row::Frontend(..)
+                    | Row::Address(..)
+                    | Row::Authorization(..)
+                    | Row::Rule(..) => None,
                 };
                 if let Some(gone) = gone {
                     gone.insert(id);

@@ -1,0 +1,67 @@
+//! Authorization as a function in the kernel, as those of the search are.
+
+use crate::counters;
+use crate::maps::{RULE_IDS, RULES, row};
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
+use kmesh_lite_common::{AuthorizationId, Matching, Rule, RuleKey, ServiceId};
+use kmesh_lite_ebpf::{Judgement, Rules, authorize};
+
+/// Judges the client that is connecting to a service, and counts what policies say. Gives the number of the policy that
+/// refuses it, and in the high word that of the one that would.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn judge_client(service: u64, generation: u64) -> u64 {
+    let Some(service) = ServiceId::from_index(service as u32) else {
+        return 0;
+    };
+    let judgement = authorize(&AtGeneration(generation), service);
+    if let Some(id) = judgement.denied.or(judgement.audited) {
+        counters::count_authorization(id);
+    }
+    number(judgement.denied) | number(judgement.audited) << 32
+}
+
+/// What [`judge_client`] gave.
+#[inline(always)]
+pub fn judgement(number: u64) -> Judgement {
+    let id = |number: u32| AuthorizationId::from_index(number.wrapping_sub(1));
+    Judgement {
+        denied: id(number as u32),
+        audited: id((number >> 32) as u32),
+    }
+}
+
+#[inline(always)]
+fn number(id: Option<AuthorizationId>) -> u64 {
+    id.map_or(0, |id| u64::from(id.index()) + 1)
+}
+
+/// The rules of one generation.
+struct AtGeneration(u64);
+
+impl Rules for AtGeneration {
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
+        // SAFETY: deleted elements are not reused before a grace period has passed.
+        let id = (*unsafe { RULE_IDS.get(key) }?)?;
+        row(&RULES, id.index(), self.0)
+    }
+
+    #[inline(always)]
+    fn cgroup(&self, level: u32) -> u64 {
+        // SAFETY: answers 0 where there is no ancestor at this depth; no cgroup has id 0.
+        unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) }
+    }
+
+    #[inline(always)]
+    fn user(&self) -> u32 {
+        // SAFETY: no arguments.
+        (unsafe { bpf_get_current_uid_gid() }) as u32
+    }
+
+    #[inline(always)]
+    fn group(&self) -> u32 {
+        // SAFETY: no arguments.
+        (unsafe { bpf_get_current_uid_gid() } >> 32) as u32
+    }
+}
