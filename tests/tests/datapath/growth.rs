@@ -36,6 +36,8 @@ fn limits(of: u32) -> Limits {
         endpoints: of,
         backends: of,
         waypoints: of,
+        policies: of,
+        rules: of,
         connections: LIMITS.connections,
     }
 }

@@ -7,7 +7,7 @@ use kmesh_lite::config::{Host, Loaded, Severity, schema};
 use kmesh_lite::report::problems::{findings, render, summary};
 use kmesh_lite::sources::Files;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ fn host() -> Host {
         name: "web-1".to_owned(),
         own_addresses: ["192.168.1.5".parse().unwrap(), "fd00::5".parse().unwrap()].into(),
         unit_files: Some(units.map(str::to_owned).into()),
+        users: BTreeMap::from([("root".to_owned(), 0), ("postgres".to_owned(), 103)]),
+        groups: BTreeMap::from([("root".to_owned(), 0), ("ops".to_owned(), 1200)]),
     }
 }
 

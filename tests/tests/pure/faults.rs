@@ -172,6 +172,8 @@ proptest! {
         prop_assume!(rows > 1);
         let limit = match table {
             Table::Waypoints => &mut mesh.limits.waypoints,
+            Table::Authorizations => &mut mesh.limits.policies,
+            Table::Rules => &mut mesh.limits.rules,
             Table::Backends => &mut mesh.limits.backends,
             Table::Endpoints => &mut mesh.limits.endpoints,
             Table::Services => &mut mesh.limits.services,

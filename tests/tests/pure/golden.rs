@@ -35,7 +35,7 @@ fn load(path: &Path) -> Mesh {
     let host = Host {
         name: "web-1".to_owned(),
         own_addresses: own_addresses(),
-        unit_files: None,
+        ..Host::default()
     };
     let loaded = Files::new(path).load(&host);
     let problems = loaded.problems;
@@ -46,6 +46,8 @@ fn load(path: &Path) -> Mesh {
 /// Every row, a line each.
 fn dump(tables: &Tables) -> String {
     let waypoints = tables.rows.waypoints.iter();
+    let policies = tables.rows.authorizations.iter();
+    let rules = tables.rows.rules.iter();
     let backends = tables.rows.backends.iter();
     let services = tables.rows.services.iter();
     let frontends = tables.rows.frontends.iter();
@@ -53,8 +55,10 @@ fn dump(tables: &Tables) -> String {
     let mut text = String::new();
     let mut line = |row: Row| writeln!(text, "{row}").expect("a string has room");
     waypoints.for_each(|(id, row)| line(Row::Waypoint(*id, (*row).into())));
+    policies.for_each(|(id, row)| line(Row::Authorization(*id, (*row).into())));
     backends.for_each(|(id, row)| line(Row::Backend(*id, *row)));
     services.for_each(|(id, row)| line(Row::Service(*id, (*row).into())));
+    rules.for_each(|(id, row)| line(Row::Rule(*id, *row)));
     frontends.for_each(|(id, row)| line(Row::Frontend(*id, *row)));
     addresses.for_each(|(id, row)| line(Row::Address(*id, *row)));
     for (first, rows) in &tables.endpoints {

@@ -11,5 +11,6 @@ mod hearsay;
 mod names;
 mod packaging;
 mod plan_prefixes;
+mod policies;
 mod small_passes;
 mod tampering;

@@ -60,7 +60,8 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
     let same = |name: &str| {
         let (old, new) = (before.services.get(name), after.services.get(name));
         let stays = |service: &Arc<Service>| !service.vips.contains(&Vip::Auto) && !moved(service);
-        old == new && new.is_some_and(stays)
+        let is_guarded = |mesh: &Mesh| mesh.guarded().iter().any(|it| it.as_str() == name);
+        old == new && new.is_some_and(stays) && is_guarded(before) == is_guarded(after)
     };
     for op in plan {
         let (Op::Put(row) | Op::Retire(row) | Op::Free(row)) = op else {
@@ -77,6 +78,17 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
                 assert_ne!(
                     before.waypoints.get(name),
                     after.waypoints.get(name),
+                    "{op}"
+                );
+            }
+            Row::Authorization(_, row) => {
+                let name = row.name.as_str();
+                assert_ne!(before.policies.get(name), after.policies.get(name), "{op}");
+            }
+            Row::Rule(..) => {
+                // Facts may have changed as well.
+                assert!(
+                    !(before.policies.is_empty() && after.policies.is_empty()),
                     "{op}"
                 );
             }
