@@ -5,7 +5,7 @@ use kmesh_lite::model::{Balance, Caller, Facts, Mesh, Vip};
 use kmesh_lite::tables::{OpenConnections, Tables, Whose, replay};
 use kmesh_lite_common::{Port, Protocol};
 use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
-use kmesh_lite_tests::answer::{Answer, answers, odds};
+use kmesh_lite_tests::answer::{Answer, CLIENT, answers, odds};
 use kmesh_lite_tests::chi::{chi_squared, critical};
 use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, parse, plain, universe};
 use kmesh_lite_tests::{pass, reference};
@@ -17,6 +17,7 @@ use std::net::IpAddr;
 fn filled(mesh: &Mesh, facts: &Facts) -> (Memory, Mesh) {
     let mut maps = Memory::new(mesh.limits);
     let prepared = pass::pass(&mut maps, mesh, facts);
+    CLIENT.connects(&maps);
     (maps, reference::resolve(mesh, &prepared.desired.tables))
 }
 
@@ -50,7 +51,7 @@ proptest! {
         let tables = maps.read().unwrap().tables;
         for connect in connects(universe()) {
             for caller in Caller::ALL {
-                let (verdict, _) = replay(&tables, &connect, Whose::any(*caller), draw, &OpenConnections::default());
+                let (verdict, _) = replay(&tables, &connect, CLIENT.whose(*caller), draw, &OpenConnections::default());
                 let allowed = reference::answers(&mesh, &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
