@@ -21,6 +21,7 @@ mod limits;
 mod loading;
 mod moments;
 mod native;
+mod policies;
 mod policy;
 mod ports;
 mod reload_under_fire;
