@@ -21,6 +21,7 @@ mod ids;
 mod maglev;
 mod next;
 mod picking;
+mod remembered;
 mod replay;
 mod room;
 mod service;
@@ -44,6 +45,7 @@ pub use endpoint::{EndpointKey, Listed, OwnPorts, length, own_ports, ranges, tit
 pub use fields::{Field, Fields};
 pub use id_map::IdMap;
 pub use picking::words as picking_words;
+pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
 pub use service::filled;

@@ -2,7 +2,7 @@
 
 use kmesh_lite::maps::{Maps, Memory};
 use kmesh_lite::model::{Balance, Caller, Facts, Mesh, Vip};
-use kmesh_lite::tables::{OpenConnections, Tables, Whose, replay};
+use kmesh_lite::tables::{OpenConnections, Remembered, Tables, Whose, replay};
 use kmesh_lite_common::{Port, Protocol};
 use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
 use kmesh_lite_tests::answer::{Answer, answers, odds};
@@ -50,7 +50,7 @@ proptest! {
         let tables = maps.read().unwrap().tables;
         for connect in connects(universe()) {
             for caller in Caller::ALL {
-                let (verdict, _) = replay(&tables, &connect, Whose::any(*caller), draw, &OpenConnections::default());
+                let (verdict, _) = replay(&tables, &connect, Whose::any(*caller), draw, &OpenConnections::default(), &Remembered::default());
                 let allowed = reference::answers(&mesh, &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
@@ -153,6 +153,7 @@ fn open_at_random(tables: &Tables, open: &[u32]) -> OpenConnections {
             .keys()
             .map(|id| (*id, next()))
             .collect(),
+        ..OpenConnections::default()
     }
 }
 
