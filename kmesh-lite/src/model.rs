@@ -26,7 +26,7 @@ pub use capture::{Capture, CgroupRef};
 pub use check::{
     Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
 };
-pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, standing_by};
+pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, dns_name, standing_by};
 pub use endpoint::Endpoint;
 pub use facts::{Cgroup, Down, EndpointFact, Facts, Membership, Standing, Standings};
 pub use limits::{Limits, Table};
