@@ -35,6 +35,7 @@ pub use mesh::{Mesh, NoSuchEndpoint, questions};
 pub use name::{Name, NameError};
 pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
+pub use slots::largest_slots;
 pub use waypoint::Waypoint;
 
 pub use kmesh_lite_common::{
