@@ -184,18 +184,14 @@ impl Steps<'_> {
             seconds => Duration::from_secs(seconds),
         };
         let what = match (endpoint.taken, self.verdict) {
-            (true, _) => "goes there",
-            (false, Verdict::Refuse(_)) => "cannot go there now",
-            (false, _) => "cannot go there now, and chooses anew",
+            (true, _) => "and goes there",
+            (false, Verdict::Refuse(_)) => "but cannot go there now",
+            (false, _) => "but cannot go there now, and chooses anew",
         };
         let text = format!(
-            "{who} keeps {} until {}, for {left:?} more, and {what}",
+            "{who} keeps {} until {}, for {left:?} more, {what}",
             endpoint.endpoint, endpoint.until
         );
-        let text = match endpoint.taken {
-            true => text,
-            false => text.replace(", and cannot", ", but cannot"),
-        };
         let fields = json!({
             "endpoint": endpoint.endpoint,
             "until": endpoint.until,
