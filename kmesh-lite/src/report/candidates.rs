@@ -8,9 +8,11 @@ use crate::api::{Candidate, KeptEndpoint, LeftOut, TimeBase};
 use crate::kernel::Snapshot;
 use crate::tables::{Listed, LookedUp, Remembered, Tables, Whose, filled};
 use kmesh_lite_common::{
-    Balance, Caller, ClientsBy, Family, Frontend, Policy, Port, Range, Service, ServiceId,
+    Balance, Caller, ClientsBy, EndpointId, Family, Frontend, Policy, Port, Range, Service,
+    ServiceId,
 };
 use kmesh_lite_ebpf::{Connect, Refuse, Verdict};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// What is known against an endpoint of a service, with its address and its own ports by column.
@@ -159,7 +161,7 @@ impl<'a> Choice<'a> {
     }
 
     /// The endpoint that the connect goes to, or one of those.
-    fn chosen(&self) -> Option<kmesh_lite_common::EndpointId> {
+    fn chosen(&self) -> Option<EndpointId> {
         match self.verdict {
             Verdict::Redirect(to) => to.chosen.endpoint,
             _ => None,
@@ -169,15 +171,14 @@ impl<'a> Choice<'a> {
     /// The endpoints of the range that is drawn from, each with how likely it is that the connect ends there.
     fn shared(&self, range: &Range) -> Vec<(Listed, f64)> {
         let listed: Vec<_> = self.tables().listed(range).collect();
-        // A client with a hash of its own, or an endpoint that it keeps, has one only.
+        // A client with an endpoint that it keeps, or with slots of its own, has one only.
         if self.is_kept() || self.is_known() && self.hashes() {
             let chosen = self.chosen();
-            let share = |it: &Listed| f64::from(u8::from(it.id == chosen));
-            return listed
-                .into_iter()
-                .map(|it| (share(&it), it))
-                .map(|(share, it)| (it, share))
-                .collect();
+            let share = |it: Listed| {
+                let share = f64::from(u8::from(it.id == chosen));
+                (it, share)
+            };
+            return listed.into_iter().map(share).collect();
         }
         let open = |id| self.snapshot.counters.open.endpoint(id);
         let drawn = listed.iter().map(|it| Drawn {
@@ -300,7 +301,7 @@ impl<'a> Choice<'a> {
                     _ => Vec::new(),
                 };
                 let never = never.into_iter().filter(|(_, share)| *share == 0.0);
-                let never: Vec<_> = never.filter_map(|(listed, _)| listed.id).collect();
+                let never: BTreeSet<_> = never.filter_map(|(listed, _)| listed.id).collect();
                 let why = |listed: &Listed| {
                     let is_never = listed.id.is_some_and(|id| never.contains(&id));
                     is_never.then(|| self.why_not(listed, range))

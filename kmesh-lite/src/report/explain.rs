@@ -40,7 +40,12 @@ impl Asked {
 
     /// The clients of whom the decision wants to know what is remembered.
     pub fn clients(&self, snapshot: &Snapshot) -> Vec<ClientKey> {
-        let (_, found) = self.replay(snapshot, &Remembered::default());
+        // At the end of time every connect is due: no rate keeps the decision from asking.
+        let nothing = Remembered {
+            now: u64::MAX,
+            ..Remembered::default()
+        };
+        let (_, found) = self.replay(snapshot, &nothing);
         found.iter().filter_map(LookedUp::client).collect()
     }
 }

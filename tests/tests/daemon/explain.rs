@@ -20,6 +20,8 @@ const MESH: &str = "
     ports = ['80:8080']
     affinity = '1h'
     clients_by = 'user'
+    connects_per_second = 1000
+    client_connects_per_second = 1000
     endpoints = ['127.0.0.2', '127.0.0.3', '127.0.0.4']
     [services.full]
     vips = ['10.96.0.11']

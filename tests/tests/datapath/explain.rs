@@ -133,14 +133,17 @@ fn a_client_that_keeps_its_endpoint_is_said_to_go_there() {
 
 #[test]
 fn looking_at_a_client_changes_nothing_that_is_remembered_of_it() {
-    let text = mesh("affinity = '1h'\nclient_connects_per_second = 100", &THREE);
+    let rates = "connects_per_second = 1000\nclient_connects_per_second = 1000";
+    let text = mesh(&format!("affinity = '1h'\n{rates}"), &THREE);
     let Some(mut mesh) = routed(&text) else {
         return;
     };
-    let (said, _client, _) = beside(&mut mesh, WEB);
+    let (said, _client, reached) = beside(&mut mesh, WEB);
     assert_eq!(said.0["kept"], serde_json::Value::Null);
     let cgroup = mesh.host.cgroup.path().to_owned();
     let first = explained(&mut mesh, Some(&cgroup), None, WEB);
+    assert_eq!(first.only(), reached.ok(), "{first:#?}");
+    assert_eq!(first.0["kept"]["taken"], true, "{first:#?}");
     for _ in 0..10 {
         let again = explained(&mut mesh, Some(&cgroup), None, WEB);
         assert_eq!(again.0["kept"], first.0["kept"]);

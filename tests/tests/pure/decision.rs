@@ -82,6 +82,10 @@ proptest! {
                     let verdict = decide(&maps, &connect);
                     let got = Answer::new(verdict, &maps);
                     prop_assert!(allowed.contains(&got), "{caller} to {connect:?}: {got:?} instead of {allowed:?}");
+                    // What `explain` goes by does so as well.
+                    let (said, _) = replay(&tables, &connect, Whose::any(*caller), draw << 28, &now, &Remembered::default());
+                    let said = Answer::new(said, &maps);
+                    prop_assert!(allowed.contains(&said), "{caller} to {connect:?}: {said:?} instead of {allowed:?}");
                     // Exactly what the connection is one of was counted.
                     let counted = match verdict {
                         Verdict::Redirect(to) => to,
