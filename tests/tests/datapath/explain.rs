@@ -2,6 +2,7 @@
 
 use kmesh_lite::model::{Down, EndpointFact, Standing};
 use kmesh_lite_tests::client::{Client, address};
+use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::explained::{Said, explained};
 use kmesh_lite_tests::host::{self, Routed, routed};
 use kmesh_lite_tests::user::as_user;
@@ -243,6 +244,9 @@ fn while_endpoints_are_full_nothing_is_told_of_them_that_is_not_so() {
         full("127.0.0.4", "b/y", 2),
     ];
     let endpoints = endpoints.each_ref().map(String::as_str);
+    let Some(mut mesh) = routed(&self::mesh("", &endpoints)) else {
+        return;
+    };
     for balance in [
         "",
         "balance = 'least-connections'",
@@ -250,13 +254,8 @@ fn while_endpoints_are_full_nothing_is_told_of_them_that_is_not_so() {
         "affinity = '1h'",
     ] {
         for policy in ["failover", "strict"] {
-            let text = mesh(
-                &format!("{balance}\npolicy = '{policy}'\nprefer = ['region']"),
-                &endpoints,
-            );
-            let Some(mut mesh) = routed(&text) else {
-                return;
-            };
+            let service = format!("{balance}\npolicy = '{policy}'\nprefer = ['region']");
+            mesh.reload(&self::mesh(&service, &endpoints));
             let room = if policy == "failover" { 5 } else { 3 };
             let mut clients = Vec::new();
             for _ in 0..room {
@@ -277,6 +276,10 @@ fn while_endpoints_are_full_nothing_is_told_of_them_that_is_not_so() {
                 Some(3),
                 "{said:#?}"
             );
+            drop(clients);
+            let open = |mesh: &mut Routed| mesh.counts().open;
+            let is_over = eventually(|| open(&mut mesh).endpoints.values().all(|it| *it == 0));
+            assert!(is_over, "{:?}", open(&mut mesh));
         }
     }
 }
