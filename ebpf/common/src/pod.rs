@@ -1,7 +1,7 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
 use crate::{
-    Address, ArrivalKey, Caller, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey,
+    Address, ArrivalKey, Caller, ClientKey, ClientRow, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey,
 };
 
 macro_rules! plain {
@@ -13,4 +13,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address ArrivalKey FrontendKey Name Caller SocketFields TrafficKey Traffic Durations }
+plain! { Address ArrivalKey FrontendKey Name Caller ClientKey ClientRow SocketFields TrafficKey Traffic Durations }

@@ -21,6 +21,7 @@ mod place;
 mod room;
 mod service;
 mod settings;
+mod slots;
 mod surroundings;
 mod udp;
 mod unit;
