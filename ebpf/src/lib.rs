@@ -13,8 +13,8 @@ mod lookup;
 mod verdict;
 
 pub use decide::{
-    Connect, DRAWS, Search, WALK, at_address, decide, draw_seat, find_at, give_back, hold, in_use, mixed,
-    take_at, take_held, take_seat, walk_seats,
+    Connect, DRAWS, Search, WALK, at_address, decide, draw_seat, find_at, give_back, hold, in_use,
+    mixed, take_at, take_held, take_seat, walk_seats,
 };
 pub use lookup::{Lookup, Seats};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

@@ -1,7 +1,8 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
 use crate::{
-    Address, ArrivalKey, Caller, ClientKey, ClientRow, Durations, FrontendKey, Name, SocketFields, Traffic, TrafficKey,
+    Address, ArrivalKey, Caller, ClientKey, ClientRow, Durations, FrontendKey, Name, SocketFields,
+    Traffic, TrafficKey,
 };
 
 macro_rules! plain {
