@@ -23,9 +23,7 @@ pub fn held(key: &ClientKey, affinity: u32) -> Option<Held> {
     let row = unsafe { read_volatile(row) };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let is_kept = now.wrapping_sub(row.moment) <= u64::from(affinity) * 1_000_000
-        && row.term == open::terms(row.held.endpoint, None).0;
-    is_kept.then_some(row.held)
+    row.kept(now, affinity, open::terms(row.held.endpoint, None).0)
 }
 
 /// Notes where a client connects now.

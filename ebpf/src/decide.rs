@@ -15,7 +15,7 @@ mod waypoint;
 pub use authorize::{Judgement, LEVELS, add, authorize};
 pub use client::{at_address, mixed};
 pub use held::{find_at, hold, take_held};
-pub use seat::{Search, WALK, draw_seat, give_back, take_at, take_seat, walk_seats};
+pub use seat::{DRAWS, Search, WALK, draw_seat, give_back, take_at, take_seat, walk_seats};
 pub use service::in_use;
 
 use crate::{Lookup, PassReason, Verdict};

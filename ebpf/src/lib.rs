@@ -13,7 +13,7 @@ mod lookup;
 mod verdict;
 
 pub use decide::{
-    Connect, Judgement, LEVELS, Search, WALK, add, at_address, authorize, decide, draw_seat,
+    Connect, DRAWS, Judgement, LEVELS, Search, WALK, add, at_address, authorize, decide, draw_seat,
     find_at, give_back, hold, in_use, mixed, take_at, take_held, take_seat, walk_seats,
 };
 pub use lookup::{Lookup, Rules, Seats};

@@ -97,11 +97,12 @@ pub fn spend(due: *mut u64, interval: u64) -> bool {
     let latest = now + Picking::SAVED;
     // SAFETY: inside an element of a map. Volatile: all processors write it.
     let there = unsafe { read_volatile(due) };
+    if !Picking::is_due(there, now, interval) {
+        return false;
+    }
     if there < now {
         // Whoever is faster has done the same.
         replace(due, there, now);
-    } else if there + interval > latest {
-        return false;
     }
     if fetch_add_long(due, interval) + interval > latest {
         add(due, interval.wrapping_neg());

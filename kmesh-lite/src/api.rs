@@ -28,7 +28,7 @@ pub use connections::{ConnectionStatus, Connections};
 pub use departed::{Departed, KeptDeparture};
 pub use dump::Row;
 pub use event::{ConnectionEvent, LogStatus};
-pub use explain::{Candidate, Explanation, LeftOut, Step, VerdictKind};
+pub use explain::{Candidate, Explanation, KeptEndpoint, LeftOut, Step, VerdictKind};
 pub use failure::{Failure, FailureKind, Findings};
 pub use health::{
     Check, CommandProbe, Finding, GrpcProbe, HealthReport, HttpProbe, KnownTarget, KnownTargets,

@@ -6,6 +6,7 @@
 
 mod address_bits;
 mod bpf;
+mod clients;
 mod connections;
 mod counters;
 mod destroy;
@@ -96,6 +97,8 @@ pub enum KernelError {
     Records(#[source] std::io::Error),
     #[error("cannot read the connection table")]
     Connections(#[source] std::io::Error),
+    #[error("cannot read what is remembered of clients")]
+    Clients(#[source] std::io::Error),
     #[error("cannot end connections")]
     End(#[source] std::io::Error),
 }

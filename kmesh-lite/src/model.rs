@@ -28,7 +28,7 @@ pub use capture::{Capture, CgroupRef};
 pub use check::{
     Check, CommandProbe, Eject, GrpcProbe, HttpProbe, OperatorState, Probe, TlsOptions,
 };
-pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, standing_by};
+pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, dns_name, standing_by};
 pub use endpoint::Endpoint;
 pub use facts::{
     Cgroup, DepartedIds, DepartedKey, Down, EndpointFact, Facts, Membership, OwnPorts, Standing,
@@ -40,6 +40,7 @@ pub use mesh::{Mesh, NoSuchEndpoint, questions};
 pub use name::{Name, NameError};
 pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
+pub use slots::largest_slots;
 pub use waypoint::Waypoint;
 
 pub use kmesh_lite_common::{

@@ -49,6 +49,27 @@ pub struct ClientRow {
     pub term: u32,
 }
 
+impl ClientRow {
+    /// The endpoint that a client keeps at the moment `now`, if it connected no more than `affinity` milliseconds ago, and
+    /// if the term of the endpoint is still that of then.
+    #[inline(always)]
+    pub fn kept(&self, now: u64, affinity: u32, term: u32) -> Option<Held> {
+        let since = now.wrapping_sub(self.moment);
+        let is_kept = since <= Self::nanoseconds(affinity) && self.term == term;
+        is_kept.then_some(self.held)
+    }
+
+    /// Until when it keeps it, if it does not connect again.
+    pub const fn kept_until(&self, affinity: u32) -> u64 {
+        self.moment.saturating_add(Self::nanoseconds(affinity))
+    }
+
+    #[inline(always)]
+    const fn nanoseconds(affinity: u32) -> u64 {
+        affinity as u64 * 1_000_000
+    }
+}
+
 /// The endpoint of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

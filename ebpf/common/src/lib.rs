@@ -34,7 +34,7 @@ mod waypoint;
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use arrival::ArrivalKey;
 pub use authorization::{
-    Action, Authorization, AuthorizationId, PrincipalKind, Matching, Mode, Rule, RuleId, RuleKey,
+    Action, Authorization, AuthorizationId, Matching, Mode, PrincipalKind, Rule, RuleId, RuleKey,
 };
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;

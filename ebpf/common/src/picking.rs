@@ -153,6 +153,14 @@ impl Picking {
     pub const fn connects_per_second(&self) -> u32 {
         rate(self.interval)
     }
+
+    /// Whether another connect is due at the moment `now`, where `interval` nanoseconds lie between them and as many as
+    /// there were would have been allowed at the moment `due`: the next one must not lie ahead by more than may be saved
+    /// up.
+    #[inline(always)]
+    pub const fn is_due(due: u64, now: u64, interval: u64) -> bool {
+        due < now || due.wrapping_add(interval) <= now.wrapping_add(Self::SAVED)
+    }
 }
 
 /// What a service asks of each client. All of it is 0 for most services.

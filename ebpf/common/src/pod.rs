@@ -1,8 +1,8 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
 use crate::{
-    Address, ArrivalKey, Caller, Durations, FrontendKey, Name, RuleKey, SocketFields, Traffic,
-    TrafficKey,
+    Address, ArrivalKey, Caller, ClientKey, ClientRow, Durations, FrontendKey, Name, RuleKey,
+    SocketFields, Traffic, TrafficKey,
 };
 
 macro_rules! plain {
@@ -14,4 +14,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address ArrivalKey FrontendKey Name Caller RuleKey SocketFields TrafficKey Traffic Durations }
+plain! { Address ArrivalKey FrontendKey Name Caller ClientKey ClientRow RuleKey SocketFields TrafficKey Traffic Durations }

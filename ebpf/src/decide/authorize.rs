@@ -4,7 +4,7 @@
 //! everybody may connect.
 
 use crate::Rules;
-use kmesh_lite_common::{AuthorizationId, PrincipalKind, Matching, Rule, RuleKey, ServiceId};
+use kmesh_lite_common::{AuthorizationId, Matching, PrincipalKind, Rule, RuleKey, ServiceId};
 
 /// Levels of the cgroup tree at which rules are looked for, the root first.
 pub const LEVELS: u32 = 32;

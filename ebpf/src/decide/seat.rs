@@ -12,7 +12,7 @@ use kmesh_lite_common::{
 };
 
 /// Endpoints of a priority that are drawn by weight before all are asked in their order.
-const DRAWS: u32 = 4;
+pub const DRAWS: u32 = 4;
 /// Endpoints of a priority that are asked in their order, from a random one on. Among so many, one that has room is
 /// found for sure.
 pub const WALK: u32 = 64;

@@ -19,6 +19,9 @@ pub struct Explanation {
     /// The verdict in words.
     pub text: String,
     pub steps: Vec<Step>,
+    /// The endpoint that the client keeps (`affinity`), if it is known who that is, and it keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptEndpoint>,
     /// Where a connect can end, with the share of each. Empty unless `verdict` is `redirect`.
     pub candidates: Vec<Candidate>,
     /// Whether these are used although they are down, because all endpoints are (`on_all_down = "use-all"`).
@@ -27,6 +30,20 @@ pub struct Explanation {
     /// Endpoints of the service where a connect cannot end now.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+}
+
+/// The endpoint of a client that keeps one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptEndpoint {
+    /// Address and port.
+    pub endpoint: String,
+    /// The DNS name that it was found by, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
+    /// Until when, if the client does not connect again.
+    pub until: String,
+    /// Whether the connect goes there: it does unless the endpoint takes none now.
+    pub taken: bool,
 }
 
 /// An endpoint that a connect cannot end at.
@@ -51,7 +68,7 @@ pub enum VerdictKind {
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The table or rule: `address`, `frontend`, `service`, `endpoint`, `backend`, `waypoint`.
+    /// The table or rule: `address`, `frontend`, `service`, `client`, `endpoint`, `backend`, `waypoint`.
     pub name: String,
     pub text: String,
     /// What was found there.
@@ -69,7 +86,7 @@ pub struct Candidate {
     pub dns: Option<String>,
     pub priority: usize,
     pub weight: u32,
-    /// Share of new connections, 0 to 1.
+    /// How likely the next connect ends there, 0 to 1.
     pub share: f64,
     /// How many connects this rule has sent there so far; of the service, where its waypoint chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,10 +5,10 @@ use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::run::rooted;
 use super::table::Table;
 use super::{CliError, Exit, VerbResult, args};
-use crate::api::{Candidate, Explanation, Failure, FailureKind, Row, VerdictKind};
-use crate::host::Cgroups;
+use crate::api::{Candidate, Explanation, Failure, FailureKind, Row, TimeBase, VerdictKind};
+use crate::host::{Cgroups, monotonic};
 use crate::model::{CgroupRef, Protocol};
-use crate::report::{self, Client};
+use crate::report::{self, Asked, Client};
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
@@ -25,6 +25,12 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     let mut query = vec![("address", address.as_str()), ("protocol", protocol)];
     query.extend(named.as_deref().map(|cgroup| ("cgroup", cgroup)));
     query.extend(pid.as_deref().map(|pid| ("pid", pid)));
+    let user = match (args.user, args.client.pid) {
+        (Some(user), _) => Some(user),
+        (None, pid) => pid.and_then(user_of),
+    };
+    let number = user.map(|user| user.to_string());
+    query.extend(number.as_deref().map(|user| ("user", user)));
     let explanation: Explanation = ask(
         args.socket.path,
         |daemon| daemon.get("explain", &query),
@@ -33,13 +39,22 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
             if let Some(name) = &cgroup {
                 client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;
             }
+            client.user = user;
+            let asked = Asked {
+                client,
+                address: args.address,
+                protocol: meant,
+            };
             let snapshot = kernel.snapshot().map_err(failed)?;
+            let remembered = kernel.remembered(&asked.clients(&snapshot));
+            let remembered = remembered.map_err(failed)?;
+            let base = TimeBase::new(monotonic());
             // Nobody knows more than the tables say.
             Ok(report::explain(
                 &snapshot,
-                &client,
-                args.address,
-                meant,
+                &asked,
+                &remembered,
+                base,
                 &|_, _, _| None,
             ))
         },
@@ -77,6 +92,14 @@ fn of_process(pid: u32) -> Result<CgroupRef, Failure> {
     let path = lines.find_map(|line| line.strip_prefix("0::"));
     let path = path.ok_or_else(|| failed(&"it is in none of version 2"))?;
     Ok(CgroupRef::Path(path.into()))
+}
+
+/// The user of a process by which services tell it from others: the real one, from the line `Uid:` of proc(5).
+fn user_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let users = lines.find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().next()?.parse().ok()
 }
 
 fn text(explanation: &Explanation) -> String {

@@ -1,5 +1,7 @@
 //! `status`: how the mesh is.
 
+mod unused;
+
 use super::ask::{ask, failed};
 use super::order::{wanted, words};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
@@ -104,15 +106,13 @@ fn unresolved(status: &Status) -> impl Iterator<Item = (&NameStatus, bool)> {
 /// A service that refuses as the file says, because it has no endpoint where the policy looks, is as it should be.
 fn severity_of(service: &ServiceStatus) -> Severity {
     let endpoints = service.priorities.iter().flat_map(|it| &it.endpoints);
-    let down = endpoints.filter_map(|it| it.health.as_ref().filter(|it| !it.usable));
+    let severities = endpoints.map(|it| match &it.health {
+        _ if unused::is_meant(it) => Severity::Warning,
+        Some(health) if !health.usable => Severity::Critical,
+        _ => Severity::Ok,
+    });
     match service.refuses {
-        true => down
-            .map(|health| match health.is_meant() {
-                true => Severity::Warning,
-                false => Severity::Critical,
-            })
-            .max()
-            .unwrap_or(Severity::Ok),
+        true => severities.max().unwrap_or(Severity::Ok),
         false if service.uses_all => Severity::Warning,
         false => Severity::Ok,
     }
@@ -126,12 +126,12 @@ fn down(status: &Status) -> String {
         .collect();
     let services = match *down {
         [] => String::new(),
-        [one] => format!("; all endpoints of {} are down", one.name),
-        [one, ref more @ ..] => format!(
-            "; all endpoints of {} and {} more are down",
-            one.name,
-            more.len()
-        ),
+        [one] => format!("; {}", none_of(one)),
+        [one, ref more @ ..] => {
+            let others = report::count(more.len(), "other service");
+            let are = if more.len() == 1 { "is" } else { "are" };
+            format!("; {}, and {others} {are} no better", none_of(one))
+        }
     };
     let unresolved: Vec<_> = unresolved(status).map(|(name, _)| &name.name).collect();
     let names = match *unresolved {
@@ -140,6 +140,11 @@ fn down(status: &Status) -> String {
         [one, ref more @ ..] => format!("; {one} and {} more have not resolved", more.len()),
     };
     services + &names
+}
+
+/// Why a service has no endpoint that is as it should be.
+fn none_of(service: &ServiceStatus) -> String {
+    unused::told(service, &format!(" of {}", service.name))
 }
 
 /// Prints the status, and gives it.
@@ -310,9 +315,10 @@ fn services(services: &[ServiceStatus]) -> Table {
             service.traffic.failures().to_string(),
             service.open_connections.to_string(),
             if service.refuses {
-                format!("{ERROR}refuses: no endpoint may be used{ERROR:#}")
+                format!("{ERROR}refuses: {}{ERROR:#}", unused::told(service, ""))
             } else if service.uses_all {
-                format!("{WARN}all endpoints are down, and used nevertheless{WARN:#}")
+                let told = unused::told(service, "");
+                format!("{WARN}{told}{WARN:#}")
             } else {
                 String::new()
             },

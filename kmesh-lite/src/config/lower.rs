@@ -22,6 +22,7 @@ mod policy;
 mod room;
 mod service;
 mod settings;
+mod slots;
 mod surroundings;
 mod udp;
 mod unit;

@@ -8,7 +8,7 @@ use super::cgroup::cgroup_ref;
 use super::policy::principal;
 use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
 use super::suggest::quote;
-use crate::model::{CgroupRef, Locality, LogTarget, Name, Principal};
+use crate::model::{self, CgroupRef, Locality, LogTarget, Name, Principal};
 use ipnetwork::IpNetwork;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -365,7 +365,7 @@ fn hostname(text: &str) -> Result<Box<str>, Wrong> {
     Ok(text.into())
 }
 
-/// In lower case, and without the dot that may stand at the end.
+/// As names are known ([`model::dns_name`]).
 fn dns_name(text: &str) -> Result<String, Wrong> {
     let wrong = |why: &str, help: Option<String>| {
         Err(Wrong::new(format!("{} is not a DNS name: {why}", quote(text))).help(help))
@@ -383,7 +383,7 @@ fn dns_name(text: &str) -> Result<String, Wrong> {
             Some(format!("write `address = \"{text}\"`")),
         );
     }
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let name = model::dns_name(text);
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if let Some(other) = name.chars().find(|c| !allowed(*c)) {
         let help = (!other.is_ascii()).then(|| {

@@ -47,6 +47,8 @@ pub enum Request {
         cgroup: Option<CgroupRef>,
         /// The program's process, if one is meant.
         pid: Option<u32>,
+        /// The number of its user, if one is meant.
+        user: Option<u32>,
         reply: Reply<Explanation>,
     },
     Connections {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/status?name=SERVICE
-//! GET  /v1/explain?address=ADDR:PORT&protocol=tcp|udp
+//! GET  /v1/explain?address=ADDR:PORT&protocol=tcp|udp&cgroup=&pid=&user=UID
 //! GET  /v1/dump
 //! GET  /v1/trace?service=&unit=&endpoint=&outcome=&since=SECONDS
 //! POST /v1/plan               {"files": [{"path": "mesh.toml", "text": "..."}]}, the main file first,

@@ -5,8 +5,8 @@ use crate::health::Fates;
 use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
-use crate::tables::{Actual, Tables, Targets};
-use kmesh_lite_common::{EndpointId, Interest};
+use crate::tables::{Actual, Remembered, Tables, Targets};
+use kmesh_lite_common::{ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
@@ -53,6 +53,11 @@ pub trait Datapath {
 
     /// The tables, with everything that there is to tell of them.
     fn snapshot(&mut self) -> Result<Snapshot, Self::Error>;
+
+    /// What programs remember of these clients.
+    fn remembered(&self, _keys: &[ClientKey]) -> Result<Remembered, Self::Error> {
+        Ok(Remembered::default())
+    }
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;

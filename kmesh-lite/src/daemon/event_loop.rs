@@ -256,8 +256,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 protocol,
                 cgroup,
                 pid,
+                user,
                 reply,
-            } => drop(reply.send(self.explain(address, protocol, cgroup, pid))),
+            } => {
+                let explained = self.explain(address, protocol, cgroup.as_ref(), (pid, user));
+                drop(reply.send(explained));
+            }
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Trace {

@@ -6,8 +6,8 @@ use crate::health::Fates;
 use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
-use crate::tables::{Actual, Tables, Targets};
-use kmesh_lite_common::{EndpointId, Interest};
+use crate::tables::{Actual, Remembered, Tables, Targets};
+use kmesh_lite_common::{ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -49,6 +49,10 @@ impl Datapath for Kernel {
 
     fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         Kernel::snapshot(self)
+    }
+
+    fn remembered(&self, keys: &[ClientKey]) -> Result<Remembered, KernelError> {
+        Kernel::remembered(self, keys)
     }
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {

@@ -10,6 +10,7 @@ mod writing;
 
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
+use super::clients::ClientTable;
 use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::Counts;
 use super::destroy::{self, Ended};
@@ -18,15 +19,16 @@ use super::open::OpenTable;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
 use crate::health::Fates;
+use crate::host::monotonic;
 use crate::maps::{Maps, MapsError, Selection, TableContents, assemble, assemble_some};
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
-    Actual, Declared, Each, Shape, Tables, Targets, each, for_each_table, on_table,
+    Actual, Declared, Each, Remembered, Shape, Tables, Targets, each, for_each_table, on_table,
 };
 use aya::maps::{HashMap, MapData, MapError};
 use kmesh_lite_common::{
-    Caller, Connection, Endpoint, EndpointId, ServiceId, Settings, Slot, Stage,
+    Caller, ClientKey, Connection, Endpoint, EndpointId, ServiceId, Settings, Slot, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -47,6 +49,8 @@ pub struct KernelMaps {
     pub connections: Option<ConnectionTable>,
     /// None without that.
     pub open: Option<OpenTable>,
+    /// None before it is known which map that is.
+    pub clients: Option<ClientTable>,
     /// None of maps that are only looked at.
     pub traffic: Option<TrafficMaps>,
     /// What connections are to forget when the plan is over.
@@ -206,6 +210,24 @@ impl KernelMaps {
             |table| Table::room_of(self.capacity(table)),
             connections.map_or(0, ConnectionTable::limit),
         )
+    }
+
+    /// What is remembered of these clients.
+    pub fn remembered(&self, keys: &[ClientKey]) -> io::Result<Remembered> {
+        let mut remembered = Remembered::default();
+        for key in keys {
+            let row = self.clients.as_ref().map(|clients| clients.get(key));
+            let Some(row) = row.transpose()?.flatten() else {
+                continue;
+            };
+            remembered.clients.insert(*key, row);
+            if let (Some(open), Some(endpoint)) = (&self.open, row.held.endpoint) {
+                remembered.terms.insert(endpoint, open.term(endpoint)?);
+            }
+        }
+        // No connect that was seen here is ahead of it.
+        remembered.now = monotonic();
+        Ok(remembered)
     }
 
     /// The connections in the connection table.

@@ -11,10 +11,11 @@ mod names;
 mod stack;
 
 pub use abilities::Abilities;
-pub use by_name::{ByName, Typed, adopt, kernel_maps};
+pub use by_name::{ByName, Typed, adopt, client_table, kernel_maps};
 pub use load::Reuse;
 pub use names::{
-    ARRIVALS, BUCKETS, CONNECTIONS, DURATIONS, SETTINGS, SOCKETS, TABLES, TRAFFIC, UNCOUNTED,
+    ARRIVALS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, SERVICE_OPEN, SETTINGS,
+    SOCKETS, TABLES, TRAFFIC, UNCOUNTED,
 };
 
 use super::Runs;
@@ -34,7 +35,7 @@ use aya::programs::{Program, ProgramError, ProgramInfo};
 use by_name::{absent_map, fds, map_error};
 use kmesh_lite_common::{SINK, Settings};
 use load::{OBJECT, load_what_works, undisturbed};
-use names::{ENDPOINT_OPEN, EVENTS, MOMENTS, MOMENTS_LOST, PENDING, SERVICE_OPEN};
+use names::{EVENTS, MOMENTS, MOMENTS_LOST, PENDING};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -117,6 +118,7 @@ impl Object {
             let open = OpenTable::new(endpoints, services).map_err(map_error(ENDPOINT_OPEN))?;
             object.maps.open = Some(open);
         }
+        object.maps.clients = Some(client_table(object.socket_map(CLIENTS)?)?);
         object.maps.traffic = Some(TrafficMaps::new(
             object.socket_map(TRAFFIC)?,
             object.socket_map(DURATIONS)?,

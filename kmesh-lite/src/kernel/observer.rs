@@ -2,19 +2,21 @@
 
 use super::Snapshot;
 use super::bpf::{self, io_error};
+use super::clients::ClientTable;
 use super::connections::{ConnectionTable, Living};
 use super::object::{
-    ARRIVALS, BUCKETS, CONNECTIONS, DURATIONS, LoadError, SETTINGS, SOCKETS, TABLES, TRAFFIC,
-    Typed, UNCOUNTED, adopt, kernel_maps,
+    ARRIVALS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, LoadError, SERVICE_OPEN,
+    SETTINGS, SOCKETS, TABLES, TRAFFIC, Typed, UNCOUNTED, adopt, client_table, kernel_maps,
 };
+use super::open::OpenTable;
 use super::store::Group;
 use super::traffic::{Accounts, TrafficMaps};
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
-use crate::tables::Actual;
+use crate::tables::{Actual, Remembered};
 use aya::maps::{MapError, MapFd, MapInfo, loaded_maps};
 use aya::programs::{ProgramError, loaded_programs};
-use kmesh_lite_common::Label;
+use kmesh_lite_common::{ClientKey, Label};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd;
@@ -80,6 +82,8 @@ impl Observer {
         let paths = Cgroups::find()?.paths(cgroups.into_iter());
         let mut maps = kernel_maps(&mut typed(&ids)?)?;
         maps.connections = connections(&ids)?;
+        maps.open = open_table(&ids)?;
+        maps.clients = clients(&ids)?;
         maps.traffic = traffic(&ids)?;
         Ok(Some(Self {
             maps,
@@ -114,6 +118,15 @@ impl Observer {
         self.maps.living().map_err(|source| MapsError {
             operation: "read",
             table: "connections",
+            source,
+        })
+    }
+
+    /// What is remembered of these clients.
+    pub fn remembered(&self, keys: &[ClientKey]) -> Result<Remembered, MapsError> {
+        self.maps.remembered(keys).map_err(|source| MapsError {
+            operation: "read",
+            table: "clients",
             source,
         })
     }
@@ -242,6 +255,22 @@ fn connections(ids: &BTreeSet<u32>) -> Result<Option<ConnectionTable>, ObserveEr
     };
     let table = ConnectionTable::new(buckets.as_fd(), rows.as_fd());
     table.map(Some).map_err(ObserveError::List)
+}
+
+/// The maps of open connections, where the programs count them.
+fn open_table(ids: &BTreeSet<u32>) -> Result<Option<OpenTable>, ObserveError> {
+    let (Some(endpoints), Some(services)) = (find(ids, ENDPOINT_OPEN)?, find(ids, SERVICE_OPEN)?)
+    else {
+        return Ok(None);
+    };
+    let table = OpenTable::new(endpoints.as_fd(), services.as_fd());
+    table.map(Some).map_err(ObserveError::List)
+}
+
+/// What is remembered of clients.
+fn clients(ids: &BTreeSet<u32>) -> Result<Option<ClientTable>, ObserveError> {
+    let map = find(ids, CLIENTS)?;
+    Ok(map.map(|map| client_table(map.as_fd())).transpose()?)
 }
 
 /// The maps that connections are added up in.

@@ -4,7 +4,7 @@ use super::bpf;
 use super::connections::Gone;
 use super::rows::Rows;
 use crate::tables::{OpenConnections, Tables};
-use kmesh_lite_common::{Connection, Open, ServiceOpen, Stage};
+use kmesh_lite_common::{Connection, EndpointId, Open, Service, ServiceOpen, Stage};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::addr_of_mut;
@@ -86,19 +86,37 @@ impl OpenTable {
         })
     }
 
-    /// How many are open, of all whose connections are counted.
+    /// The term of an endpoint's id.
+    pub fn term(&self, id: EndpointId) -> io::Result<u32> {
+        let endpoints = self.endpoints()?;
+        match id.index() < endpoints.count() {
+            true => Ok(endpoints.get(id.index())?.term),
+            false => Ok(0),
+        }
+    }
+
+    /// How many are open, of all whose connections are counted, and which connects were made.
     pub fn read(&self, tables: &Tables) -> io::Result<OpenConnections> {
         let mut open = OpenConnections::default();
+        let limits = |row: &Service| row.picking.counts() || row.picking.interval != 0;
         let services = tables.rows.services.iter();
-        let counted: Vec<_> = services.filter(|(_, row)| row.picking.counts()).collect();
-        if counted.is_empty() {
+        let limited: Vec<_> = services.filter(|(_, row)| limits(row)).collect();
+        if limited.is_empty() {
             return Ok(open);
         }
         let (of_endpoints, of_services) = (self.endpoints()?, self.services()?);
-        for (id, row) in counted {
+        for (id, row) in limited {
             if id.index() < of_services.count() {
-                open.services
-                    .insert(*id, of_services.get(id.index())?.open.count);
+                let there = of_services.get(id.index())?;
+                if row.picking.counts() {
+                    open.services.insert(*id, there.open.count);
+                }
+                if row.picking.interval != 0 {
+                    open.due.insert(*id, there.due);
+                }
+            }
+            if !row.picking.counts() {
+                continue;
             }
             let listed = crate::tables::ranges(row).flat_map(|range| tables.listed(range));
             for id in listed.filter_map(|listed| listed.id) {

@@ -5,8 +5,8 @@ use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
 use crate::model::Limits;
-use crate::tables::{Actual, Counters, Tables};
-use kmesh_lite_common::EndpointId;
+use crate::tables::{Actual, Counters, Remembered, Tables};
+use kmesh_lite_common::{ClientKey, EndpointId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +67,12 @@ impl Kernel {
     pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
         let living = self.object.maps.living();
         living.map_err(KernelError::Connections)
+    }
+
+    /// What is remembered of these clients.
+    pub fn remembered(&self, keys: &[ClientKey]) -> Result<Remembered, KernelError> {
+        let remembered = self.object.maps.remembered(keys);
+        remembered.map_err(KernelError::Clients)
     }
 
     /// What became of the connections that were accounted, and what those that go on have done so far.

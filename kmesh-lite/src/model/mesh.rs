@@ -2,7 +2,7 @@
 
 use super::{
     AccessLog, Authorization, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits,
-    Name, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint,
+    Name, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint, dns_name,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -92,18 +92,20 @@ impl Mesh {
             },
         };
         let (of_name, at) = match wanted.rsplit_once('@') {
-            Some((name, at)) => (Some(name), at),
+            Some((name, at)) => (Some(dns_name(name)), at),
             None => (None, wanted),
         };
         let (of_name, address, port) = match (self.address_named(at), self.dns_name(at)) {
             (Some((address, port)), _) => (of_name, Some(address), port),
-            (None, Some(name)) if of_name.is_none() => (Some(name), None, None),
+            (None, Some(name)) if of_name.is_none() => (Some(name.to_owned()), None, None),
             _ => return Err(NoSuchEndpoint::Name(wanted.to_owned())),
         };
         let is_meant = |it: &&Endpoint| {
             let name = it.of_name.as_ref().map(|it| &*it.name);
             address.is_none_or(|address| it.address == address)
-                && of_name.is_none_or(|of_name| name == Some(of_name))
+                && of_name
+                    .as_ref()
+                    .is_none_or(|of_name| name == Some(&**of_name))
         };
         let mut found = Vec::new();
         for (name, service) in services {
@@ -138,11 +140,12 @@ impl Mesh {
     }
 
     /// The DNS name that a text means, if endpoints have it: by itself, or by the entry of `[endpoints]` that is it.
-    fn dns_name<'a>(&'a self, text: &'a str) -> Option<&'a str> {
+    fn dns_name(&self, text: &str) -> Option<&str> {
         let of_entry = self.dns_names.get(text).map(|name| &**name);
         of_entry.or_else(|| {
+            let wanted = dns_name(text);
             let mut asked = self.questions.keys().map(|question| &*question.name);
-            asked.find(|name| *name == text)
+            asked.find(|name| *name == wanted)
         })
     }
 

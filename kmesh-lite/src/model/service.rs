@@ -149,16 +149,24 @@ impl Service {
     /// Rows that the service takes in the table of endpoints at most: one for each endpoint and column, or all slots for
     /// each set of endpoints that are equally near.
     pub fn endpoint_rows(&self) -> usize {
-        let mut rows = self.endpoints.len();
-        if self.balance == Balance::ConsistentHash {
-            let places = self.endpoints.iter().map(|it| match self.policy {
-                Policy::Random => (it.address.is_ipv6(), None),
-                _ => (it.address.is_ipv6(), Some(&it.place)),
-            });
-            let sets = places.collect::<BTreeSet<_>>().len();
-            rows += sets.min(2 * (self.prefer.len() + 1)) * self.slots() as usize;
+        let slots = match self.slot_sets() {
+            0 => 0,
+            sets => sets * self.slots() as usize,
+        };
+        (self.endpoints.len() + slots) * self.columns().count()
+    }
+
+    /// How many sets of endpoints that are equally near it lays slots out for, at most.
+    pub fn slot_sets(&self) -> usize {
+        if self.balance != Balance::ConsistentHash {
+            return 0;
         }
-        rows * self.columns().count()
+        let places = self.endpoints.iter().map(|it| match self.policy {
+            Policy::Random => (it.address.is_ipv6(), None),
+            _ => (it.address.is_ipv6(), Some(&it.place)),
+        });
+        let sets = places.collect::<BTreeSet<_>>().len();
+        sets.min(2 * (self.prefer.len() + 1))
     }
 }
 

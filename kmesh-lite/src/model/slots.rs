@@ -21,6 +21,13 @@ pub fn slots(endpoints: usize, wanted: Option<NonZeroU32>) -> u32 {
     primes.next().unwrap_or(LARGEST)
 }
 
+/// The largest number of slots for so many endpoints that is no more than `room`; none where there is too little.
+pub fn largest_slots(endpoints: usize, room: u64) -> Option<u32> {
+    let least = u32::try_from(endpoints).ok()?.max(2);
+    let most = u32::try_from(room).unwrap_or(u32::MAX);
+    (least..=most).rev().find(|number| is_prime(*number))
+}
+
 fn is_prime(number: u32) -> bool {
     let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
     number >= 2 && !divisors.any(|divisor| number.is_multiple_of(divisor))
@@ -51,5 +58,18 @@ mod tests {
                 "{endpoints}, {wanted:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_largest_number_of_slots_that_fits_is_the_one_that_is_taken() {
+        for (endpoints, room) in [(0, 2), (3, 3), (4, 100_000), (90, 100), (2_000, 999_999)] {
+            let largest = largest_slots(endpoints, room).unwrap();
+            let wanted = NonZeroU32::new(largest);
+            assert_eq!(slots(endpoints, wanted), largest);
+            let more = slots(endpoints, NonZeroU32::new(largest + 1));
+            assert!(u64::from(more) > room, "{endpoints}, {room}");
+        }
+        assert_eq!(largest_slots(90, 96), None);
+        assert_eq!(largest_slots(5, 1), None);
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct Client {
     /// The cgroup that it runs in; none if any may be meant that is captured.
     pub lineage: Option<Lineage>,
+    /// The number of its user; none if any may be meant.
+    pub user: Option<u32>,
     /// Whether it is the daemon itself, whose connects are left alone.
     pub is_daemon: bool,
 }
@@ -19,6 +21,7 @@ impl Client {
     /// An ordinary program that is captured.
     pub const ANY: Self = Self {
         lineage: None,
+        user: None,
         is_daemon: false,
     };
 
@@ -66,14 +69,19 @@ impl Client {
             caller: self.treatment(tables),
             cgroup: lineage.and_then(|lineage| lineage.ids.last().copied()),
             lineage: lineage.map_or_else(Vec::new, |lineage| lineage.ids.clone()),
-            user: None,
+            user: self.user,
             group: None,
         }
     }
 
     /// The step that tells of it, if anybody in particular is meant.
     pub fn step(&self, tables: &Tables, attached: &[PathBuf]) -> Option<Step> {
-        let path = self.lineage.as_ref()?.path.display().to_string();
+        let user = self.user.map(|user| format!("user {user}"));
+        let Some(lineage) = &self.lineage else {
+            let fields = json!({ "user": self.user });
+            return Some(super::explain::new("caller", user?, fields));
+        };
+        let path = lineage.path.display().to_string();
         let treatment = self.treatment(tables).as_str();
         let captured = self.captured(attached).ok();
         let text = match captured {
@@ -83,8 +91,15 @@ impl Client {
             ),
             None => format!("cgroup {path} is not captured"),
         };
-        let fields =
+        let text = match user {
+            Some(user) => format!("{text}, {user}"),
+            None => text,
+        };
+        let mut fields =
             json!({ "cgroup": path, "captured": captured.is_some(), "treatment": treatment });
+        if let Some(user) = self.user {
+            fields["user"] = user.into();
+        }
         Some(super::explain::new("caller", text, fields))
     }
 }
@@ -99,7 +114,7 @@ mod tests {
                 path: path.into(),
                 ids: ids.to_vec(),
             }),
-            is_daemon: false,
+            ..Client::ANY
         }
     }
 

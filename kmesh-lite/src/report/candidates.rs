@@ -1,11 +1,18 @@
 //! Where a connect can end, and which endpoints of the service it cannot end at.
 
-use super::explain::{name, ranges};
-use crate::api::{Candidate, LeftOut};
+use super::explain::{name, ranges, word};
+use super::kept::Kept;
+use super::rate::Rate;
+use super::shares::{Drawn, shares};
+use crate::api::{Candidate, KeptEndpoint, LeftOut, TimeBase};
 use crate::kernel::Snapshot;
-use crate::tables::{Listed, LookedUp, Tables, Whose, filled};
-use kmesh_lite_common::{ClientsBy, Family, Frontend, Policy, Port, Range, Service, ServiceId};
+use crate::tables::{Listed, LookedUp, Remembered, Tables, Whose, filled};
+use kmesh_lite_common::{
+    Balance, Caller, ClientsBy, EndpointId, Family, Frontend, Policy, Port, Range, Service,
+    ServiceId,
+};
 use kmesh_lite_ebpf::{Connect, Refuse, Verdict};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// What is known against an endpoint of a service, with its address and its own ports by column.
@@ -13,6 +20,9 @@ pub type WhyDown<'a> = &'a dyn Fn(&str, IpAddr, &[Port]) -> Option<String>;
 
 /// The choice that a connect met on its way.
 pub struct Choice<'a> {
+    snapshot: &'a Snapshot,
+    connect: &'a Connect,
+    verdict: &'a Verdict,
     frontend: &'a Frontend,
     service: &'a Service,
     id: ServiceId,
@@ -20,11 +30,22 @@ pub struct Choice<'a> {
     whose: Whose,
     /// The range that is drawn from, with its priority; none if the policy allows none.
     drawn: Option<(usize, &'a Range)>,
+    /// What the client keeps, if it is known who that is.
+    kept: Option<Kept>,
+    /// The rates that the service sets, as far as it is known what is used up.
+    of_service: Option<Rate>,
+    of_client: Option<Rate>,
 }
 
 impl<'a> Choice<'a> {
     /// None if the connect ended before a choice, or without one.
-    pub fn of(connect: &Connect, whose: Whose, found: &'a [LookedUp]) -> Option<Self> {
+    pub fn of(
+        snapshot: &'a Snapshot,
+        connect: &'a Connect,
+        whose: Whose,
+        (verdict, found): (&'a Verdict, &'a [LookedUp]),
+        remembered: &Remembered,
+    ) -> Option<Self> {
         let frontend = found.iter().find_map(|found| match found {
             LookedUp::Frontend(Some(row)) => Some(row),
             _ => None,
@@ -43,19 +64,51 @@ impl<'a> Choice<'a> {
         };
         let ranges = ranges(service, connect).iter().enumerate();
         let drawn = drawn.and_then(|index| ranges.clone().find(|(_, range)| holds(range, index)));
+        let rate = |interval: u32, due: u64| {
+            let now = remembered.now;
+            (interval != 0).then_some(Rate { interval, due, now })
+        };
+        let due = snapshot.counters.open.due.get(&id);
+        let of_client = found.iter().find_map(|found| match found {
+            LookedUp::Made(_, row) => {
+                rate(service.clients.interval, row.map_or(0, |made| made.moment))
+            }
+            _ => None,
+        });
         Some(Self {
+            snapshot,
+            connect,
+            verdict,
             frontend,
             service,
             id,
             whose,
             drawn,
+            kept: Kept::of(found, service.clients.affinity, remembered),
+            of_service: due.and_then(|due| rate(service.picking.interval, *due)),
+            of_client,
         })
     }
 
     /// What the choice depends on, if it depends on who connects.
     pub fn by_client(&self) -> Option<ClientsBy> {
         let picking = &self.service.picking;
-        picking.hashes().then(|| picking.clients_by())
+        picking.is_by_client().then(|| picking.clients_by())
+    }
+
+    /// Whether clients are given endpoints by their hashes.
+    pub fn hashes(&self) -> bool {
+        self.service.picking.hashes()
+    }
+
+    /// Whether the one of two with fewer open connections is taken.
+    pub fn is_least(&self) -> bool {
+        self.service.picking.balance == Balance::LeastConnections
+    }
+
+    /// Whether open connections are counted, and may be too many.
+    pub fn counts(&self) -> bool {
+        self.service.picking.counts()
     }
 
     /// Whether it is known who connects, and the choice depends on it.
@@ -64,44 +117,160 @@ impl<'a> Choice<'a> {
         by.is_some_and(|by| self.whose.client(by).is_some())
     }
 
-    /// Whether another endpoint of the range is that of this client.
-    fn is_of_others(&self, verdict: &Verdict, listed: &Listed) -> bool {
-        match verdict {
-            Verdict::Redirect(to) => self.is_known() && to.chosen.endpoint != listed.id,
-            _ => false,
+    /// Whether the connect goes where the client connected last, because it keeps that.
+    pub fn is_kept(&self) -> bool {
+        let kept = self.kept.as_ref().and_then(|kept| kept.endpoint);
+        kept.is_some() && self.chosen() == kept
+    }
+
+    /// What the client keeps, if it is known who that is.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// The endpoint that the client keeps.
+    pub fn kept_endpoint(&self, base: TimeBase) -> Option<KeptEndpoint> {
+        let kept = self.kept.as_ref()?;
+        let listed = crate::tables::ranges(self.service);
+        let mut listed = listed.flat_map(|range| self.tables().listed(range));
+        let listed = listed.find(|listed| listed.id.is_some() && listed.id == kept.endpoint)?;
+        Some(KeptEndpoint {
+            endpoint: self.target(&listed)?.to_string(),
+            dns: None,
+            until: base.tell(kept.until),
+            taken: self.is_kept(),
+        })
+    }
+
+    /// The rate that a connect is refused for.
+    pub fn rate_of(&self, reason: Refuse) -> Option<Rate> {
+        match reason {
+            Refuse::TooFast => self.of_service,
+            Refuse::ClientTooFast => self.of_client,
+            _ => None,
         }
     }
 
+    /// How many connects the service and its client may make at this moment, as far as that is known.
+    pub fn rates(&self) -> [Option<Rate>; 2] {
+        [self.of_service, self.of_client]
+    }
+
+    fn tables(&self) -> &'a Tables {
+        &self.snapshot.tables
+    }
+
+    /// The endpoint that the connect goes to, or one of those.
+    fn chosen(&self) -> Option<EndpointId> {
+        match self.verdict {
+            Verdict::Redirect(to) => to.chosen.endpoint,
+            _ => None,
+        }
+    }
+
+    /// The endpoints of the range that is drawn from, each with how likely it is that the connect ends there.
+    fn shared(&self, range: &Range) -> Vec<(Listed, f64)> {
+        let listed: Vec<_> = self.tables().listed(range).collect();
+        // A client with an endpoint that it keeps, or with slots of its own, has one only.
+        if self.is_kept() || self.is_known() && self.hashes() {
+            let chosen = self.chosen();
+            let share = |it: Listed| {
+                let share = f64::from(u8::from(it.id == chosen));
+                (it, share)
+            };
+            return listed.into_iter().map(share).collect();
+        }
+        let open = |id| self.snapshot.counters.open.endpoint(id);
+        let drawn = listed.iter().map(|it| Drawn {
+            parts: it.parts,
+            weight: it.weight,
+            open: it.id.map_or(0, open),
+            has_room: !self.is_full(it),
+        });
+        let shares = shares(&drawn.collect::<Vec<_>>(), self.is_least());
+        listed.into_iter().zip(shares).collect()
+    }
+
+    /// Why the connect does not end at an endpoint of the range that is drawn from.
+    fn why_not(&self, listed: &Listed, range: &Range) -> String {
+        if self.is_kept() {
+            let by = self.service.picking.clients_by();
+            return format!("this {} keeps another endpoint", word(by));
+        }
+        if self.hashes() {
+            return format!(
+                "its {} of {} slots are those of other clients",
+                listed.parts, range.total
+            );
+        }
+        let open = listed
+            .id
+            .map_or(0, |id| self.snapshot.counters.open.endpoint(id));
+        format!("it has {open} open connections, and each of the others has fewer for its weight")
+    }
+
     /// An endpoint with the port that this connect would go to.
-    fn target(&self, tables: &Tables, listed: &Listed) -> Option<SocketAddr> {
+    fn target(&self, listed: &Listed) -> Option<SocketAddr> {
         let own = listed.ports.get(usize::from(self.frontend.column));
         let own = own.filter(|port| port.get() != 0);
         let port = own.unwrap_or(&self.frontend.target).get();
-        Some(SocketAddr::new(tables.address(listed)?, port))
+        Some(SocketAddr::new(self.tables().address(listed)?, port))
+    }
+
+    /// Every place where the connect can end.
+    pub fn candidates(&self, why_down: WhyDown<'_>) -> Vec<Candidate> {
+        if !matches!(self.verdict, Verdict::Redirect(_)) {
+            return Vec::new();
+        }
+        let Some((priority, range)) = self.drawn else {
+            // The waypoint of the service chooses.
+            let connects = self.snapshot.counters.service(self.id);
+            let mut only = only(self.snapshot, self.verdict);
+            only.iter_mut().for_each(|it| it.connects = Some(connects));
+            return only;
+        };
+        let (tables, counters) = (self.tables(), &self.snapshot.counters);
+        let service = self.service.name.to_string();
+        let counts = self.service.picking.counts();
+        let candidate = |(listed, share): (Listed, f64)| {
+            let backend = tables.rows.backends.get(&listed.backend?)?;
+            Some(Candidate {
+                endpoint: self.target(&listed)?.to_string(),
+                dns: None,
+                priority,
+                weight: listed.weight,
+                share,
+                connects: listed.id.map(|id| counters.endpoint(id)),
+                down: why_down(&service, IpAddr::from(backend.address), &listed.ports),
+                open: listed
+                    .id
+                    .filter(|_| counts)
+                    .map(|id| counters.open.endpoint(id)),
+                max_connections: limit(self.service, &listed),
+                waypoint: backend.waypoint.map(|id| name(tables, id)),
+            })
+        };
+        let possible = self.shared(range).into_iter();
+        let possible = possible.filter(|(_, share)| *share > 0.0);
+        possible.filter_map(candidate).collect()
     }
 
     /// Endpoints that the connect cannot end at, each with the reason.
-    pub fn left_out(
-        &self,
-        snapshot: &Snapshot,
-        connect: &Connect,
-        verdict: &Verdict,
-        why_down: WhyDown<'_>,
-    ) -> Vec<LeftOut> {
-        let tables = &snapshot.tables;
+    pub fn left_out(&self, why_down: WhyDown<'_>) -> Vec<LeftOut> {
+        let tables = self.tables();
         // The waypoint chooses, and we do not know by what.
-        if self.service.waypoint.is_some() {
+        if self.service.waypoint.is_some() && self.drawn.is_none() {
             return Vec::new();
         }
         let mut left_out = Vec::new();
         let mut add =
             |range: &Range, why: &dyn Fn(&Listed) -> Option<String>, of_family: Option<Family>| {
                 for listed in tables.listed(range) {
-                    let Some(target) = self.target(tables, &listed) else {
+                    let Some(target) = self.target(&listed) else {
                         continue;
                     };
-                    let why = if is_full(snapshot, self.service, &listed) {
-                        full(snapshot, &listed)
+                    let why = if self.is_full(&listed) {
+                        self.full(&listed)
                     } else {
                         match why(&listed) {
                             Some(why) => why,
@@ -118,23 +287,24 @@ impl<'a> Choice<'a> {
                 }
             };
         let drawn = self.drawn.map(|(priority, _)| priority);
-        let is_used = |priority: usize, range: &Range| match verdict {
+        let is_used = |priority: usize, range: &Range| match self.verdict {
             // Nothing was drawn: endpoints are in nobody's way.
             Verdict::Refuse(Refuse::ServiceFull | Refuse::TooFast | Refuse::ClientTooFast) => {
                 range.first == self.frontend.in_use.first
             }
             _ => Some(priority) == drawn,
         };
-        for (priority, range) in filled(ranges(self.service, connect)) {
+        for (priority, range) in filled(ranges(self.service, self.connect)) {
             if is_used(priority, range) {
+                let never: Vec<_> = match self.verdict {
+                    Verdict::Redirect(_) => self.shared(range),
+                    _ => Vec::new(),
+                };
+                let never = never.into_iter().filter(|(_, share)| *share == 0.0);
+                let never: BTreeSet<_> = never.filter_map(|(listed, _)| listed.id).collect();
                 let why = |listed: &Listed| {
-                    let is_of_others = self.is_of_others(verdict, listed);
-                    is_of_others.then(|| {
-                        format!(
-                            "its {} of {} slots are those of other clients",
-                            listed.parts, range.total
-                        )
-                    })
+                    let is_never = listed.id.is_some_and(|id| never.contains(&id));
+                    is_never.then(|| self.why_not(listed, range))
                 };
                 add(range, &why, None);
             } else {
@@ -150,7 +320,7 @@ impl<'a> Choice<'a> {
                 add(range, &|_| Some(why.clone()), None);
             }
         }
-        let (other, family, why) = match connect.address.family() {
+        let (other, family, why) = match self.connect.address.family() {
             Family::V4 => (
                 &self.service.v6,
                 Family::V6,
@@ -176,6 +346,29 @@ impl<'a> Choice<'a> {
         add(&self.service.drained, &why, None);
         left_out
     }
+
+    /// Whether an endpoint has as many connections as it may have.
+    fn is_full(&self, listed: &Listed) -> bool {
+        // What the waypoint of a backend passes on was counted when its client connected.
+        let row = listed
+            .backend
+            .and_then(|id| self.tables().rows.backends.get(&id));
+        let is_behind = row.is_some_and(|row| row.waypoint.is_some());
+        if self.whose.caller == Caller::Waypoint && is_behind {
+            return false;
+        }
+        let limit = limit(self.service, listed).zip(listed.id);
+        limit.is_some_and(|(limit, id)| self.snapshot.counters.open.endpoint(id) >= limit)
+    }
+
+    /// The same in words.
+    fn full(&self, listed: &Listed) -> String {
+        let open = listed
+            .id
+            .map_or(0, |id| self.snapshot.counters.open.endpoint(id));
+        let limit = listed.limit;
+        format!("it has {open} open connections, of {limit} that it may have")
+    }
 }
 
 /// Why an endpoint takes no new connections at any priority. One that only a fact keeps from it has its weight.
@@ -186,67 +379,25 @@ fn takes_none(listed: &Listed) -> String {
     }
 }
 
-/// Every place where the connect can end.
-pub fn candidates(
-    snapshot: &Snapshot,
-    verdict: &Verdict,
-    choice: Option<&Choice<'_>>,
-    why_down: WhyDown<'_>,
-) -> Vec<Candidate> {
+/// The place where a connect ends that no choice of ours was made for: a waypoint, of a service or of a backend that was
+/// asked for directly.
+pub fn only(snapshot: &Snapshot, verdict: &Verdict) -> Vec<Candidate> {
     let Verdict::Redirect(redirect) = verdict else {
         return Vec::new();
     };
-    let (tables, counters) = (&snapshot.tables, &snapshot.counters);
-    let Some((choice, (priority, range))) = choice.and_then(|it| Some((it, it.drawn?))) else {
-        // A waypoint without a choice of ours: of the service, or of a backend asked for directly.
-        let address = IpAddr::from(redirect.address);
-        return vec![Candidate {
-            endpoint: SocketAddr::new(address, redirect.port.get()).to_string(),
-            dns: None,
-            priority: 0,
-            weight: 1,
-            share: 1.0,
-            connects: choice.map(|it| counters.service(it.id)),
-            down: None,
-            open: None,
-            max_connections: None,
-            waypoint: redirect.waypoint.map(|id| name(tables, id)),
-        }];
-    };
-    let service = choice.service.name.to_string();
-    let counts = choice.service.picking.counts();
-    let is_possible = |listed: &Listed| {
-        !is_full(snapshot, choice.service, listed) && !choice.is_of_others(verdict, listed)
-    };
-    // Those that have no room leave their share to the others.
-    let parts = tables.listed(range).filter(is_possible);
-    let total: f64 = parts.map(|listed| f64::from(listed.parts)).sum();
-    let candidate = |listed: Listed| {
-        let backend = tables.rows.backends.get(&listed.backend?)?;
-        Some(Candidate {
-            endpoint: choice.target(tables, &listed)?.to_string(),
-            dns: None,
-            priority,
-            weight: listed.weight,
-            share: f64::from(listed.parts) / total,
-            connects: listed.id.map(|id| counters.endpoint(id)),
-            down: why_down(&service, IpAddr::from(backend.address), &listed.ports),
-            open: listed
-                .id
-                .filter(|_| counts)
-                .map(|id| counters.open.endpoint(id)),
-            max_connections: limit(choice.service, &listed),
-            waypoint: backend.waypoint.map(|id| name(tables, id)),
-        })
-    };
-    let listed = tables.listed(range).filter(is_possible);
-    listed.filter_map(candidate).collect()
-}
-
-/// Whether an endpoint has as many connections as it may have.
-fn is_full(snapshot: &Snapshot, service: &Service, listed: &Listed) -> bool {
-    let limit = limit(service, listed).zip(listed.id);
-    limit.is_some_and(|(limit, id)| snapshot.counters.open.endpoint(id) >= limit)
+    let address = IpAddr::from(redirect.address);
+    vec![Candidate {
+        endpoint: SocketAddr::new(address, redirect.port.get()).to_string(),
+        dns: None,
+        priority: 0,
+        weight: 1,
+        share: 1.0,
+        connects: None,
+        down: None,
+        open: None,
+        max_connections: None,
+        waypoint: redirect.waypoint.map(|id| name(&snapshot.tables, id)),
+    }]
 }
 
 /// How many connections to an endpoint may be open.
@@ -255,24 +406,15 @@ fn limit(service: &Service, listed: &Listed) -> Option<u32> {
     limit.filter(|_| service.picking.counts())
 }
 
-/// The same in words.
-fn full(snapshot: &Snapshot, listed: &Listed) -> String {
-    let open = listed
-        .id
-        .map_or(0, |id| snapshot.counters.open.endpoint(id));
-    let limit = listed.limit;
-    format!("it has {open} open connections, of {limit} that it may have")
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::api::Explanation;
+    use crate::api::{Explanation, TimeBase};
     use crate::config::{Fragments, Host, Loader, Origin};
     use crate::host::Lineage;
     use crate::kernel::Snapshot;
     use crate::model::{Down, EndpointFact, Facts, Protocol, Standing};
-    use crate::report::{Client, explain};
-    use crate::tables::{Actual, Counters, build};
+    use crate::report::{Asked, Client, explain};
+    use crate::tables::{Actual, Counters, Remembered, build};
     use kmesh_lite_ebpf::Outcome;
     use std::collections::BTreeSet;
 
@@ -288,12 +430,12 @@ mod tests {
         endpoints: &str,
         address: &str,
     ) -> Explanation {
-        explained_to(&Client::ANY, unusable, policy, endpoints, address)
+        explained_to(Client::ANY, unusable, policy, endpoints, address)
     }
 
     /// The same for somebody.
     fn explained_to(
-        client: &Client,
+        client: Client,
         unusable: &[usize],
         policy: &str,
         endpoints: &str,
@@ -337,8 +479,14 @@ mod tests {
             tables,
             ..Snapshot::default()
         };
-        let address = address.parse().unwrap();
-        explain(&snapshot, client, address, Protocol::Tcp, &|_, _, _| None)
+        let asked = Asked {
+            client,
+            address: address.parse().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        let remembered = Remembered::default();
+        let base = TimeBase::default();
+        explain(&snapshot, &asked, &remembered, base, &|_, _, _| None)
     }
 
     fn left_out(explanation: &Explanation) -> Vec<(&str, &str)> {
@@ -440,7 +588,7 @@ mod tests {
                 lineage: Some(lineage),
                 ..Client::ANY
             };
-            explained_to(&client, &[], policy, &endpoints, "10.96.0.10:80")
+            explained_to(client, &[], policy, &endpoints, "10.96.0.10:80")
         };
         let mut seen = BTreeSet::new();
         for cgroup in 1_000..1_030 {

@@ -1,61 +1,103 @@
 //! The decision of one connect, step by step.
 
-use super::caller::Client;
-use super::candidates::{Choice, WhyDown, candidates};
-use crate::api::{Candidate, Explanation, Row, Step, VerdictKind};
-use crate::kernel::Snapshot;
-use crate::tables::{LookedUp, Tables, replay};
-use kmesh_lite_common::{
-    AddressRow, Backend, Balance, ClientsBy, Endpoint, Family, Frontend, PRIORITIES, Port,
-    Protocol, Range, Service, ServiceId, Waypoint, WaypointId,
-};
-use kmesh_lite_ebpf::{Connect, Judgement, PassReason, Redirect, Refuse, Verdict};
-use serde_json::json;
-use std::net::SocketAddr;
-use std::time::Duration;
+mod step;
 
-/// Replays what the programs do with a connect of `client`, and says how often they did it.
+use super::caller::Client;
+use super::candidates::{Choice, WhyDown};
+use super::rate::Rate;
+use crate::api::{Candidate, Explanation, Row, Step, TimeBase, VerdictKind};
+use crate::kernel::Snapshot;
+use crate::tables::{LookedUp, Remembered, Tables, replay};
+use kmesh_lite_common::{
+    ClientKey, ClientsBy, Family, PRIORITIES, Port, Protocol, Range, Service, WaypointId,
+};
+use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
+use std::net::SocketAddr;
+use step::Steps;
+
+/// A connect that is asked about.
+pub struct Asked {
+    pub client: Client,
+    pub address: SocketAddr,
+    pub protocol: Protocol,
+}
+
+impl Asked {
+    fn connect(&self) -> Connect {
+        Connect {
+            address: self.address.ip().into(),
+            port: Port::new(self.address.port()),
+            protocol: self.protocol,
+        }
+    }
+
+    fn replay(&self, snapshot: &Snapshot, remembered: &Remembered) -> (Verdict, Vec<LookedUp>) {
+        let tables = &snapshot.tables;
+        let whose = self.client.whose(tables);
+        let open = &snapshot.counters.open;
+        replay(tables, &self.connect(), whose, 0, open, remembered)
+    }
+
+    /// The clients of whom the decision wants to know what is remembered.
+    pub fn clients(&self, snapshot: &Snapshot) -> Vec<ClientKey> {
+        // At the end of time every connect is due: no rate keeps the decision from asking.
+        let nothing = Remembered {
+            now: u64::MAX,
+            ..Remembered::default()
+        };
+        let (_, found) = self.replay(snapshot, &nothing);
+        found.iter().filter_map(LookedUp::client).collect()
+    }
+}
+
+/// Replays what the programs do with a connect, and says how often they did it. `remembered` is what they know of
+/// [`Asked::clients`].
 pub fn explain(
     snapshot: &Snapshot,
-    client: &Client,
-    address: SocketAddr,
-    protocol: Protocol,
+    asked: &Asked,
+    remembered: &Remembered,
+    base: TimeBase,
     why_down: WhyDown<'_>,
 ) -> Explanation {
     let (tables, attached) = (&snapshot.tables, &snapshot.attached[..]);
-    let connect = Connect {
-        address: address.ip().into(),
-        port: Port::new(address.port()),
-        protocol,
-    };
+    let (connect, client) = (asked.connect(), &asked.client);
     let caller_step = client.step(tables, attached);
     if let Err(why) = client.captured(attached) {
         return Explanation {
-            address: address.to_string(),
-            protocol: protocol.to_string(),
+            address: asked.address.to_string(),
+            protocol: asked.protocol.to_string(),
             verdict: VerdictKind::Pass,
             outcome: None,
             outcome_count: None,
             text: format!("left alone: {why}"),
             steps: caller_step.into_iter().collect(),
+            kept: None,
             candidates: Vec::new(),
             uses_all: false,
             left_out: Vec::new(),
         };
     }
+    let (verdict, found) = asked.replay(snapshot, remembered);
     let whose = client.whose(tables);
-    let (verdict, found) = replay(tables, &connect, whose.clone(), 0, &snapshot.counters.open);
-    let choice = Choice::of(&connect, whose, &found);
-    let candidates = candidates(snapshot, &verdict, choice.as_ref(), why_down);
+    let choice = Choice::of(snapshot, &connect, whose, (&verdict, &found), remembered);
+    let choice = choice.as_ref();
+    let candidates = match choice {
+        Some(choice) => choice.candidates(why_down),
+        None => super::candidates::only(snapshot, &verdict),
+    };
     let uses_all = candidates.iter().any(|it| it.down.is_some());
-    let is_known = choice.as_ref().is_some_and(Choice::is_known);
-    let steps = found
-        .iter()
-        .map(|found| step(snapshot, &connect, found, is_known));
+    let steps = Steps {
+        snapshot,
+        connect: &connect,
+        verdict: &verdict,
+        found: &found,
+        choice,
+        base,
+    };
     let count = |outcome| snapshot.counters.outcomes.get(&outcome).copied();
     Explanation {
-        address: address.to_string(),
-        protocol: protocol.to_string(),
+        address: asked.address.to_string(),
+        protocol: asked.protocol.to_string(),
         verdict: match verdict {
             Verdict::Pass(_) => VerdictKind::Pass,
             Verdict::Redirect(_) => VerdictKind::Redirect,
@@ -63,13 +105,12 @@ pub fn explain(
         },
         outcome: verdict.outcome().map(|outcome| outcome.as_str().to_owned()),
         outcome_count: verdict.outcome().and_then(count),
-        text: text(tables, &verdict, choice.as_ref(), &candidates),
-        steps: caller_step.into_iter().chain(steps).collect(),
+        text: text(tables, &verdict, choice, &candidates),
+        steps: caller_step.into_iter().chain(steps.told()).collect(),
+        kept: choice.and_then(|choice| choice.kept_endpoint(base)),
         candidates,
         uses_all,
-        left_out: choice.map_or_else(Vec::new, |choice| {
-            choice.left_out(snapshot, &connect, &verdict, why_down)
-        }),
+        left_out: choice.map_or_else(Vec::new, |choice| choice.left_out(why_down)),
     }
 }
 
@@ -95,36 +136,65 @@ fn text(
             let to = SocketAddr::new((*address).into(), port.get());
             format!("redirected to waypoint {} at {to}", name(tables, *waypoint))
         }
-        Verdict::Redirect(_) => match candidates {
-            [
-                Candidate {
-                    endpoint,
-                    down: Some(_),
-                    ..
-                },
-            ] => format!("sent to {endpoint}, which is down: no endpoint is not"),
-            [only] => format!("sent to {}", only.endpoint),
-            several if several.iter().any(|it| it.down.is_some()) => format!(
-                "sent to one of {} endpoints, which are down: no endpoint is not",
-                several.len()
-            ),
-            several => {
-                let text = format!("sent to one of {} endpoints", several.len());
-                match choice.and_then(Choice::by_client) {
-                    Some(by) => format!("{text}, the same for each {}", client_word(by)),
-                    None => text,
-                }
-            }
+        Verdict::Redirect(_) => sent(choice, candidates),
+        Verdict::Refuse(reason) => {
+            let wait = choice.and_then(|choice| choice.rate_of(*reason));
+            let wait = wait.map_or_else(String::new, Rate::wait);
+            format!("{}{wait}", refusal(*reason))
+        }
+    }
+}
+
+fn sent(choice: Option<&Choice<'_>>, candidates: &[Candidate]) -> String {
+    let (by, is_kept) = match choice {
+        Some(choice) => (choice.by_client(), choice.is_kept()),
+        None => (None, false),
+    };
+    match candidates {
+        [
+            Candidate {
+                endpoint,
+                down: Some(_),
+                ..
+            },
+        ] if !is_kept => format!("sent to {endpoint}, which is down: no endpoint is not"),
+        [only] => match by.filter(|_| is_kept) {
+            Some(by) => format!("sent to {}, which this {} keeps", only.endpoint, word(by)),
+            None => format!("sent to {}", only.endpoint),
         },
-        Verdict::Refuse(reason) => refusal(*reason).to_owned(),
+        several if several.iter().any(|it| it.down.is_some()) => format!(
+            "sent to one of {} endpoints, which are down: no endpoint is not",
+            several.len()
+        ),
+        several => {
+            let text = format!("sent to one of {} endpoints", several.len());
+            match (by, choice.is_some_and(Choice::hashes)) {
+                (Some(by), true) => format!("{text}, the same for each {}", client_word(by)),
+                (Some(by), false) if choice.is_some_and(Choice::is_known) => {
+                    format!("{text}, which this {} keeps then", word(by))
+                }
+                (Some(by), false) => {
+                    format!("{text}, or to the one that the {} keeps", word(by))
+                }
+                (None, _) => text,
+            }
+        }
     }
 }
 
 /// What is one client.
 pub fn client_word(by: ClientsBy) -> &'static str {
     match by {
-        ClientsBy::User => "user",
         ClientsBy::Address => "address that clients are bound to",
+        by => word(by),
+    }
+}
+
+/// What one client is.
+pub fn word(by: ClientsBy) -> &'static str {
+    match by {
+        ClientsBy::User => "user",
+        ClientsBy::Address => "client address",
         ClientsBy::NetworkNamespace => "network namespace",
         _ => "unit",
     }
@@ -172,47 +242,6 @@ pub fn name(tables: &Tables, id: WaypointId) -> String {
         .map_or_else(|| id.to_string(), |row| row.name.to_string())
 }
 
-fn step(snapshot: &Snapshot, connect: &Connect, found: &LookedUp, is_known: bool) -> Step {
-    let tables = &snapshot.tables;
-    match found {
-        LookedUp::Address(row) => address(connect, row.as_ref()),
-        LookedUp::Frontend(row) => frontend(tables, connect, row.as_ref()),
-        LookedUp::Service(id, row) => service(snapshot, connect, *id, row.as_ref()),
-        LookedUp::Endpoint(index, row) => endpoint(tables, *index, row.as_ref(), is_known),
-        LookedUp::Backend(id, row) => backend(tables, &id.to_string(), row.as_ref()),
-        LookedUp::Waypoint(id, row) => waypoint(&id.to_string(), row.as_ref()),
-        LookedUp::Judgement(_, judgement) => authorization(tables, judgement),
-    }
-}
-
-fn authorization(tables: &Tables, judgement: &Judgement) -> Step {
-    let named = |id| {
-        let row = tables.rows.authorizations.get(&id);
-        row.map_or_else(|| id.to_string(), |row| row.name.to_string())
-    };
-    let (text, by, verdict) = match (judgement.denied, judgement.audited) {
-        (Some(id), _) => {
-            let name = named(id);
-            (format!("policy {name} refuses it"), Some(name), "denied")
-        }
-        (None, Some(id)) => {
-            let name = named(id);
-            let text = format!("policy {name} would refuse it, and is in audit mode");
-            (text, Some(name), "audited")
-        }
-        (None, None) => (
-            "the policies of the service allow it".to_owned(),
-            None,
-            "allowed",
-        ),
-    };
-    new(
-        "authorization",
-        text,
-        json!({ "verdict": verdict, "policy": by }),
-    )
-}
-
 pub fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
     let fields = match fields {
         serde_json::Value::Object(fields) => fields,
@@ -225,180 +254,9 @@ pub fn new(name: &str, text: String, fields: serde_json::Value) -> Step {
     }
 }
 
-fn address(connect: &Connect, row: Option<&AddressRow>) -> Step {
-    match row {
-        None => new(
-            "address",
-            format!("{} is in no table", connect.address),
-            json!({}),
-        ),
-        Some(row) => {
-            let captured = if row.backend.is_some() {
-                ", and a captured backend"
-            } else {
-                ""
-            };
-            let text = format!("{} is ours: a {} address{captured}", row.address, row.kind);
-            new("address", text, json!({ "kind": row.kind.as_str() }))
-        }
-    }
-}
-
-fn frontend(tables: &Tables, connect: &Connect, row: Option<&Frontend>) -> Step {
-    let (port, protocol) = (connect.port, connect.protocol);
-    match row {
-        None => new(
-            "frontend",
-            format!("no service declares port {port}/{protocol} of it"),
-            json!({}),
-        ),
-        Some(row) => {
-            let service = row.service.and_then(|id| tables.rows.services.get(&id));
-            let service = service.map_or_else(
-                || "(unknown)".to_owned(),
-                |service| service.name.to_string(),
-            );
-            let text = format!(
-                "port {port}/{protocol} belongs to service {service}, target port {}",
-                row.target
-            );
-            new(
-                "frontend",
-                text,
-                json!({ "service": service, "target": row.target.get() }),
-            )
-        }
-    }
-}
-
-fn service(snapshot: &Snapshot, connect: &Connect, id: ServiceId, row: Option<&Service>) -> Step {
-    let tables = &snapshot.tables;
-    let Some(row) = row else {
-        return new("service", format!("service {id} does not exist"), json!({}));
-    };
-    let mut text = format!("policy {}", row.policy);
-    if row.picking.balance != Balance::default() {
-        text += &format!(", {}", row.picking.balance);
-    }
-    if row.picking.hashes() {
-        text += &format!(" by {}", row.picking.clients_by());
-    }
-    if row.clients.affinity != 0 {
-        let time = Duration::from_millis(row.clients.affinity.into());
-        text += &format!(
-            "; each {} keeps its endpoint for {time:?} after its last connect",
-            client_word(row.picking.clients_by())
-        );
-    }
-    match row.waypoint {
-        Some(waypoint) => text += &format!(", waypoint {}", name(tables, waypoint)),
-        None => {
-            let counts: Vec<_> = ranges(row, connect)
-                .iter()
-                .enumerate()
-                .filter(|(_, range)| range.count > 0)
-                .map(|(priority, range)| (priority, tables.listed(range).count()))
-                .map(|(priority, count)| format!("{count} at priority {priority}"))
-                .collect();
-            let counts = if counts.is_empty() {
-                "none".to_owned()
-            } else {
-                counts.join(", ")
-            };
-            text += &format!(
-                "; endpoints for {} clients: {counts}",
-                connect.address.family()
-            );
-        }
-    }
-    if row.picking.max_connections != 0 {
-        text += &format!(
-            "; {} of {} connections open",
-            snapshot.counters.open.service(id),
-            row.picking.max_connections
-        );
-    }
-    if row.picking.connects_per_second() != 0 {
-        text += &format!(
-            "; at most {} connects a second",
-            row.picking.connects_per_second()
-        );
-    }
-    if row.clients.connects_per_second() != 0 {
-        text += &format!(
-            "; at most {} connects a second of a unit",
-            row.clients.connects_per_second()
-        );
-    }
-    let mut fields = json!({
-        "name": row.name.as_str(),
-        "policy": row.policy.as_str(),
-        "connects": snapshot.counters.service(id),
-    });
-    if row.picking.counts() {
-        fields["open"] = snapshot.counters.open.service(id).into();
-    }
-    new("service", text, fields)
-}
-
 pub fn ranges<'a>(row: &'a Service, connect: &Connect) -> &'a [Range; PRIORITIES] {
     match connect.address.family() {
         Family::V4 => &row.v4,
         Family::V6 => &row.v6,
-    }
-}
-
-fn endpoint(tables: &Tables, index: u32, row: Option<&Endpoint>, is_known: bool) -> Step {
-    let address = row
-        .and_then(|row| tables.rows.backends.get(&row.own.backend?))
-        .map_or_else(|| "(unknown)".to_owned(), |row| row.address.to_string());
-    let own = row.map_or(0, |row| row.own.port.get());
-    let address = match own {
-        0 => address,
-        own => format!("{address} on its port {own}"),
-    };
-    let text = match row.and_then(Endpoint::in_maglev) {
-        Some(_) if is_known => format!("the slot of this client, which is of {address}"),
-        Some(seat) => format!(
-            "a slot for each client, for example one of {address}, which has {} of {}",
-            seat.slots, seat.keep
-        ),
-        None => format!("a weighted draw, for example {address}"),
-    };
-    new("endpoint", text, json!({ "row": index }))
-}
-
-fn backend(tables: &Tables, id: &str, row: Option<&Backend>) -> Step {
-    match row {
-        None => new("backend", format!("backend {id} does not exist"), json!({})),
-        Some(row) => {
-            let waypoint = row.waypoint.map(|id| name(tables, id));
-            let by = waypoint.as_ref().map_or_else(
-                || "no waypoint".to_owned(),
-                |name| format!("waypoint {name}"),
-            );
-            let text = format!("{}, {by}", row.address);
-            new(
-                "backend",
-                text,
-                json!({ "address": row.address.to_string(), "waypoint": waypoint }),
-            )
-        }
-    }
-}
-
-fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
-    match row {
-        None => new(
-            "waypoint",
-            format!("waypoint {id} does not exist"),
-            json!({}),
-        ),
-        Some(row) => {
-            let address = SocketAddr::new(row.address.into(), row.port.get());
-            let text = format!("{} at {address}, header {}", row.name, row.header);
-            let fields = json!({ "name": row.name.as_str(), "address": address.to_string(), "header": row.header.as_str() });
-            new("waypoint", text, fields)
-        }
     }
 }

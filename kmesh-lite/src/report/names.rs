@@ -58,6 +58,9 @@ pub fn tell_names(explanation: &mut Explanation, mesh: &Mesh, known: &Known) {
     for candidate in &mut explanation.candidates {
         candidate.dns = of_name(&candidate.endpoint);
     }
+    if let Some(kept) = &mut explanation.kept {
+        kept.dns = of_name(&kept.endpoint);
+    }
     for left_out in &mut explanation.left_out {
         left_out.dns = of_name(&left_out.endpoint);
     }

@@ -16,11 +16,14 @@ pub struct Counters {
     pub open: OpenConnections,
 }
 
-/// Connections of this host that are open at the moment, of what they are counted of.
+/// Connections of this host that are open at the moment, of what they are counted of, and connects that were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenConnections {
     pub services: BTreeMap<ServiceId, u32>,
     pub endpoints: BTreeMap<EndpointId, u32>,
+    /// When as many connects would have been allowed as there were, of services that limit them, in nanoseconds of
+    /// CLOCK_MONOTONIC.
+    pub due: BTreeMap<ServiceId, u64>,
 }
 
 impl OpenConnections {

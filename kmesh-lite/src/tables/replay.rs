@@ -1,14 +1,16 @@
 //! The decision over a copy of the tables, with a record of what it looked up.
 
-use super::{OpenConnections, Tables};
+use super::{OpenConnections, Remembered, Tables};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Rule, RuleKey, Service, ServiceId, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Balance, Caller, ClientKey, ClientRow, ClientsBy,
+    Endpoint, EndpointId, Frontend, FrontendKey, Held, Picking, Range, Rule, RuleKey, Service,
+    ServiceId, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{
-    Connect, Judgement, Lookup, Rules, Seats, Verdict, authorize, decide, mixed,
+    Connect, Judgement, Lookup, Rules, Search, Seats, Verdict, WALK, authorize, decide, mixed,
+    walk_seats,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// What one lookup of the decision found, and the services that the frontends belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,20 @@ pub enum LookedUp {
     Backend(BackendId, Option<Backend>),
     Waypoint(WaypointId, Option<Waypoint>),
     Judgement(ServiceId, Judgement),
+    /// What is remembered of the endpoint of the client.
+    Kept(ClientKey, Option<ClientRow>),
+    /// What is remembered of the connects of the client.
+    Made(ClientKey, Option<ClientRow>),
+}
+
+impl LookedUp {
+    /// The client that was looked up, if it was one.
+    pub fn client(&self) -> Option<ClientKey> {
+        match self {
+            Self::Kept(key, _) | Self::Made(key, _) => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 /// Who connects, as far as that is known.
@@ -51,45 +67,62 @@ impl Whose {
     pub fn client(&self, by: ClientsBy) -> Option<u64> {
         match by {
             ClientsBy::Unit => self.cgroup,
+            ClientsBy::User => self.user.map(u64::from),
             _ => None,
         }
     }
 }
 
 /// Decides `connect` as the programs would, for somebody, with `draw` in place of
-/// every random number, while so many connections are `open`. Also gives each lookup in the order in which it was made.
+/// every random number, while so many connections are `open` and this is `remembered`. Also gives each lookup in the order
+/// in which it was made. Nothing is counted or remembered: nobody connects.
 pub fn replay(
     tables: &Tables,
     connect: &Connect,
     whose: Whose,
     draw: u32,
     open: &OpenConnections,
+    remembered: &Remembered,
 ) -> (Verdict, Vec<LookedUp>) {
     let replay = Replay {
         tables,
         whose,
-        draw,
+        draw: Cell::new(draw),
+        is_known: Cell::new(false),
         open,
+        remembered,
         found: RefCell::default(),
     };
     let verdict = decide(&replay, connect);
     (verdict, replay.found.into_inner())
 }
 
-/// A client that is not known. No cgroup has this id.
+/// Stands for a client that is not known.
 const NOBODY: u64 = 0;
+
+/// The least random number that is this one of so many.
+fn random_for(number: u32, count: u32) -> u32 {
+    (u64::from(number) << 32).div_ceil(u64::from(count)) as u32
+}
 
 struct Replay<'a> {
     tables: &'a Tables,
     whose: Whose,
-    draw: u32,
+    draw: Cell<u32>,
+    /// Whether it is known who connects, where the decision asked for that.
+    is_known: Cell<bool>,
     open: &'a OpenConnections,
+    remembered: &'a Remembered,
     found: RefCell<Vec<LookedUp>>,
 }
 
 impl Replay<'_> {
     fn record(&self, found: LookedUp) {
         self.found.borrow_mut().push(found);
+    }
+
+    fn is_within(&self, due: u64, interval: u32) -> bool {
+        Picking::is_due(due, self.remembered.now, interval.into())
     }
 }
 
@@ -112,27 +145,47 @@ impl Seats for Replay<'_> {
         self.open.endpoint(id)
     }
 
-    /// Nothing is counted: nobody connects.
     fn take(&self, id: EndpointId, limit: u32) -> bool {
         limit == 0 || self.open.endpoint(id) < limit
     }
 
-    /// What clients keep is not known here.
-    fn held(&self, _: &ClientKey, _: u32) -> Option<Held> {
-        None
+    fn held(&self, key: &ClientKey, affinity: u32) -> Option<Held> {
+        if !self.is_known.get() {
+            return None;
+        }
+        let row = self.remembered.clients.get(key).copied();
+        self.record(LookedUp::Kept(*key, row));
+        self.remembered.kept(key, affinity)
     }
 
     fn hold(&self, _: &ClientKey, _: Held) {}
 
     fn random(&self) -> u32 {
-        self.draw
+        self.draw.get()
     }
 
     fn of_client(&self, client: u64, attempt: u32) -> u32 {
-        match client {
-            NOBODY => self.draw,
-            client => mixed(client, attempt),
+        match self.is_known.get() {
+            true => mixed(client, attempt),
+            false => self.draw.get(),
         }
+    }
+
+    /// From wherever a walk may begin: one that has room is found if any does.
+    fn walk_seats(&self, range: &Range, search: &Search) -> Option<u32> {
+        if self.is_known.get() && search.balance == Balance::ConsistentHash {
+            return walk_seats(self, range, search);
+        }
+        let first = self.tables.endpoints.get(&range.first)?.first()?;
+        let count = first.in_maglev().map_or(range.count, |it| it.endpoints);
+        let draw = self.draw.get();
+        let mut starts = (0..count).step_by(WALK as usize);
+        let found = starts.find_map(|start| {
+            self.draw.set(random_for(start, count));
+            walk_seats(self, range, search)
+        });
+        self.draw.set(draw);
+        found
     }
 }
 
@@ -208,16 +261,26 @@ impl Lookup for Replay<'_> {
         limit == 0 || self.open.service(id) < limit
     }
 
-    fn is_due(&self, _: ServiceId, _: u32) -> bool {
-        true
+    fn is_due(&self, id: ServiceId, interval: u32) -> bool {
+        let due = self.open.due.get(&id);
+        due.is_none_or(|due| self.is_within(*due, interval))
     }
 
-    fn is_client_due(&self, _: ServiceId) -> bool {
-        true
+    fn is_client_due(&self, id: ServiceId) -> bool {
+        let (Some(cgroup), Some(service)) = (self.whose.cgroup, self.tables.rows.services.get(&id))
+        else {
+            return true;
+        };
+        let key = ClientKey::limited(id, cgroup);
+        let row = self.remembered.clients.get(&key).copied();
+        self.record(LookedUp::Made(key, row));
+        row.is_none_or(|row| self.is_within(row.moment, service.clients.interval))
     }
 
     fn client(&self, by: ClientsBy) -> u64 {
-        self.whose.client(by).unwrap_or(NOBODY)
+        let client = self.whose.client(by);
+        self.is_known.set(client.is_some());
+        client.unwrap_or(NOBODY)
     }
 
     fn caller(&self) -> Caller {

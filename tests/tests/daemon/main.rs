@@ -6,6 +6,7 @@ mod agent;
 mod check;
 mod clock_jumps;
 mod doctor;
+mod explain;
 mod health;
 mod hitless;
 mod limits;

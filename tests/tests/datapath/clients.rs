@@ -5,6 +5,7 @@ use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address};
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{self, Running, routed};
+use kmesh_lite_tests::user::as_user;
 use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -111,19 +112,6 @@ fn by_its_hash_a_client_gets_the_same_endpoint_and_only_those_of_one_that_is_dow
     };
     mesh.reload(&text);
     assert_eq!(all(WEB), before);
-}
-
-/// As another user, of which only this thread is one.
-fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            // SAFETY: numbers for arguments. The system call itself changes the calling thread alone.
-            let changed = unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) };
-            Errno::result(changed).expect("root");
-            work()
-        });
-        worker.join().expect("it does not panic")
-    })
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod connections;
 mod datagrams;
 mod destroy;
 mod drift;
+mod explain;
 mod facts;
 mod facts_under_fire;
 mod getpeername;

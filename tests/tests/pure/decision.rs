@@ -2,7 +2,7 @@
 
 use kmesh_lite::maps::{Maps, Memory};
 use kmesh_lite::model::{Balance, Caller, Facts, Mesh, Vip};
-use kmesh_lite::tables::{OpenConnections, Tables, Whose, replay};
+use kmesh_lite::tables::{OpenConnections, Remembered, Tables, Whose, replay};
 use kmesh_lite_common::{Port, Protocol};
 use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
 use kmesh_lite_tests::answer::{Answer, CLIENT, answers, odds};
@@ -51,7 +51,7 @@ proptest! {
         let tables = maps.read().unwrap().tables;
         for connect in connects(universe()) {
             for caller in Caller::ALL {
-                let (verdict, _) = replay(&tables, &connect, CLIENT.whose(*caller), draw, &OpenConnections::default());
+                let (verdict, _) = replay(&tables, &connect, CLIENT.whose(*caller), draw, &OpenConnections::default(), &Remembered::default());
                 let allowed = reference::answers(&mesh, &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
@@ -83,6 +83,10 @@ proptest! {
                     let verdict = decide(&maps, &connect);
                     let got = Answer::new(verdict, &maps);
                     prop_assert!(allowed.contains(&got), "{caller} to {connect:?}: {got:?} instead of {allowed:?}");
+                    // What `explain` goes by does so as well.
+                    let (said, _) = replay(&tables, &connect, Whose::any(*caller), draw << 28, &now, &Remembered::default());
+                    let said = Answer::new(said, &maps);
+                    prop_assert!(allowed.contains(&said), "{caller} to {connect:?}: {said:?} instead of {allowed:?}");
                     // Exactly what the connection is one of was counted.
                     let counted = match verdict {
                         Verdict::Redirect(to) => to,
@@ -154,6 +158,7 @@ fn open_at_random(tables: &Tables, open: &[u32]) -> OpenConnections {
             .keys()
             .map(|id| (*id, next()))
             .collect(),
+        ..OpenConnections::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Verbs that answer why something is as it is.
 
 use super::super::completions;
-use super::values::address;
+use super::values::{address, user};
 use super::{Format, Socket};
 use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
@@ -15,7 +15,12 @@ Examples:
   kmesh-lite explain '[fd00:96::10]:80'
   kmesh-lite explain 10.96.0.53:53 --protocol udp
   kmesh-lite explain 10.96.0.10:80 --unit shop.service
-                                          for this program: is it captured, does it bypass the mesh?")]
+                                          for this program: is it captured, does it bypass the mesh,
+                                          which endpoint does it keep, may it connect now?
+  kmesh-lite explain 10.96.0.10:80 --user shop
+                                          for a service with clients_by = \"user\"
+
+Nothing changes by looking: nobody keeps an endpoint for longer, and no connect is counted.")]
 pub struct Explain {
     /// What a program would connect to
     #[arg(value_name = "ADDR:PORT", value_parser = address, add = ArgValueCandidates::new(completions::frontends))]
@@ -24,6 +29,9 @@ pub struct Explain {
     pub protocol: Protocol,
     #[command(flatten)]
     pub client: Client,
+    /// As this user, for services whose clients are told apart by user: a name, or the number that the host has for it
+    #[arg(long, value_name = "NAME|UID", value_parser = user)]
+    pub user: Option<u32>,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
@@ -40,7 +48,7 @@ pub struct Client {
     /// As a program in this cgroup: its path below the cgroup v2 mount
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// As this process
+    /// As this process: its cgroup and its user
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 }

@@ -54,6 +54,18 @@ pub fn span(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a time such as 30s, 5m or 1h".to_owned())
 }
 
+/// The number of a user.
+pub fn user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("there is no user of this name".to_owned()),
+        Err(error) => Err(format!("cannot look up users: {error}")),
+    }
+}
+
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an address and a port, such as 10.96.0.10:80 or [fd00:96::10]:80".to_owned()

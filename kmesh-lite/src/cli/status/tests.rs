@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::{
-    About, CallerStatus, ConfigStatus, Counter, EndpointStatus, Findings, PriorityStatus, TableUse,
-    TrafficStatus,
+    About, CallerStatus, ConfigStatus, Counter, EndpointHealth, EndpointStatus, Findings,
+    OrderStatus, PriorityStatus, TableUse, TrafficStatus,
 };
 
 fn status() -> Status {
@@ -208,4 +208,129 @@ fn a_name_that_has_not_resolved_is_worse_where_its_service_refuses() {
     for known in [name(&[], None), name(&["10.0.0.1"], Some("NXDOMAIN"))] {
         assert_eq!(told(vec![known], false), (Severity::Ok, String::new()));
     }
+}
+
+/// An endpoint in a state of its health; `ready` without any.
+fn standing(state: &str) -> EndpointStatus {
+    let health = (state != "ready").then(|| EndpointHealth {
+        state: state.to_owned(),
+        usable: state == "healthy",
+        ..EndpointHealth::default()
+    });
+    EndpointStatus {
+        endpoint: "192.168.1.10".to_owned(),
+        weight: 1,
+        health,
+        ..EndpointStatus::default()
+    }
+}
+
+#[test]
+fn what_keeps_endpoints_from_being_used_is_called_by_its_name() {
+    let mut status = status();
+    let mut told = |states: &[&str]| {
+        let service = &mut status.datapath.services[0];
+        (service.refuses, service.uses_all) = (true, false);
+        service.priorities.truncate(1);
+        let endpoints = states.iter().map(|state| standing(state));
+        service.priorities[0].endpoints = endpoints.collect();
+        let line = down(&status);
+        let table = plain(&status, false);
+        let words = line.replace(" of payments", "").replace("; ", "");
+        if !words.is_empty() {
+            assert!(table.contains(&format!("refuses: {words}\n")), "{table}");
+        }
+        (severity(&status), line)
+    };
+    for (states, severity, line) in [
+        (
+            &["draining"; 2][..],
+            Severity::Warning,
+            "; all endpoints of payments are drained",
+        ),
+        (
+            &["maintenance"],
+            Severity::Warning,
+            "; all endpoints of payments are in maintenance",
+        ),
+        (
+            &["ejected", "ejected"],
+            Severity::Critical,
+            "; all endpoints of payments are ejected",
+        ),
+        (
+            &["unhealthy"],
+            Severity::Critical,
+            "; all endpoints of payments are down",
+        ),
+        (
+            &["draining", "unhealthy", "maintenance", "draining"],
+            Severity::Critical,
+            "; no endpoint of payments may be used: 1 down, 2 drained, 1 in maintenance",
+        ),
+        (
+            &["draining", "healthy"],
+            Severity::Warning,
+            "; no endpoint of payments may be used: 1 drained, 1 where the policy does not look",
+        ),
+        // As the file says.
+        (&["ready"], Severity::Ok, ""),
+        (&[], Severity::Ok, ""),
+    ] {
+        assert_eq!(told(states), (severity, line.to_owned()), "{states:?}");
+    }
+}
+
+#[test]
+fn a_weight_of_zero_that_is_wanted_of_an_endpoint_is_told_as_drained() {
+    let mut status = status();
+    let service = &mut status.datapath.services[0];
+    service.refuses = true;
+    service.priorities.truncate(1);
+    let mut endpoint = standing("ready");
+    endpoint.weight = 0;
+    service.priorities[0].endpoints = vec![endpoint.clone()];
+    let words = "refuses: all endpoints are drained";
+    assert_eq!(severity(&status), Severity::Ok, "the file says so");
+    assert!(plain(&status, false).contains(words));
+    endpoint.health = Some(EndpointHealth {
+        state: "ready".to_owned(),
+        usable: true,
+        order: Some(OrderStatus {
+            weight: Some(0),
+            ..OrderStatus::default()
+        }),
+        ..EndpointHealth::default()
+    });
+    status.datapath.services[0].priorities[0].endpoints = vec![endpoint];
+    assert_eq!(severity(&status), Severity::Warning);
+    assert!(plain(&status, false).contains(words));
+}
+
+#[test]
+fn those_that_are_down_and_used_nevertheless_are_told_beside_those_that_are_not() {
+    let mut status = status();
+    let service = &mut status.datapath.services[0];
+    service.uses_all = true;
+    service.priorities.truncate(1);
+    let told = |status: &mut Status, states: &[&str]| {
+        let endpoints = states.iter().map(|state| standing(state));
+        status.datapath.services[0].priorities[0].endpoints = endpoints.collect();
+        down(status)
+    };
+    assert_eq!(
+        told(&mut status, &["unhealthy"; 2]),
+        "; all endpoints of payments are down, and used nevertheless"
+    );
+    assert_eq!(
+        told(&mut status, &["unhealthy", "draining"]),
+        "; no endpoint of payments is as it should be: 1 down, 1 drained; what nobody took out is used nevertheless"
+    );
+    let other = status.datapath.services[0].clone();
+    status.datapath.services.push(other);
+    let both = told(&mut status, &["unhealthy"]);
+    assert!(
+        both.ends_with(", and 1 other service is no better"),
+        "{both}"
+    );
 }

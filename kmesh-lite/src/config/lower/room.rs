@@ -5,7 +5,7 @@ use super::super::location::Location;
 use super::super::problem::{Problem, Severity};
 use super::merge::Merged;
 use super::service::LoweredService;
-use super::{Diagnostics, Spot};
+use super::{Diagnostics, Spot, slots};
 use crate::model::{Mesh, Name, Table, Vip};
 use crate::tables::{Shortage, least_bytes, rules_needed, shortages};
 use ipnetwork::IpNetwork;
@@ -21,6 +21,13 @@ pub fn check(
         false => shortages(mesh),
     };
     for shortage in shortages {
+        if let Shortage::Rows { table, .. } = &shortage
+            && *table == Table::Endpoints
+            && let Some(problem) = slots::problem(services, &shortage, limit(merged, *table))
+        {
+            report.push(problem);
+            continue;
+        }
         let message = shortage.to_string();
         let place = match &shortage {
             Shortage::Rows { table, .. } => limit(merged, *table),

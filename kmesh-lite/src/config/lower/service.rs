@@ -125,6 +125,7 @@ impl<'a> One<'_, 'a> {
         let (policy, prefer) = self.policy(report);
         let waypoint = self.waypoint(&vips, &items, report);
         self.weights(&items, report);
+        self.limits_of_endpoints(waypoint.as_ref(), report);
         if is_known {
             self.families(&items, &vips, report);
             if waypoint.is_none() {

@@ -65,6 +65,7 @@ struct ExplainQuery {
     protocol: Option<String>,
     cgroup: Option<String>,
     pid: Option<u32>,
+    user: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +127,7 @@ async fn explain(
         protocol,
         cgroup: query.cgroup.as_deref().map(CgroupRef::from),
         pid: query.pid,
+        user: query.user,
         reply,
     };
     let turn = asker.turn(&peer, Length::Short).await?;

@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{CgroupRef, Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Client, Format, Known, Metrics};
+use crate::report::{self, Asked, Client, Format, Known, Metrics};
 use kmesh_lite_common::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -167,13 +167,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         &mut self,
         address: SocketAddr,
         protocol: Protocol,
-        cgroup: Option<CgroupRef>,
-        pid: Option<u32>,
+        cgroup: Option<&CgroupRef>,
+        (pid, user): (Option<u32>, Option<u32>),
     ) -> Result<Explanation, Failure> {
         let mut client = Client::ANY;
-        if let Some(name) = &cgroup {
+        if let Some(name) = cgroup {
             client = Client::of(name, self.units.cgroups().lineage(name))?;
         }
+        client.user = user;
         client.is_daemon =
             pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
         self.put_links_back();
@@ -184,7 +185,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let why = |service: &str, address, ports: &[Port]| {
             report::why_down(&known, mesh.as_deref()?, service, address, ports)
         };
-        let mut explanation = report::explain(&snapshot, &client, address, protocol, &why);
+        let asked = Asked {
+            client,
+            address,
+            protocol,
+        };
+        let remembered = self.datapath.remembered(&asked.clients(&snapshot));
+        let remembered = remembered.map_err(failed::<D>)?;
+        let mut explanation = report::explain(&snapshot, &asked, &remembered, known.base, &why);
         if let Some(mesh) = &mesh {
             report::tell_names(&mut explanation, mesh, &known);
         }

@@ -2,10 +2,11 @@
 
 use super::LoadError;
 use super::names::{
-    ADDRESS_BITS, BACKEND_BITS, CALLERS, ENDPOINT_CONNECTS, ENDPOINTS, OUTCOMES, SETTINGS,
+    ADDRESS_BITS, BACKEND_BITS, CALLERS, CLIENTS, ENDPOINT_CONNECTS, ENDPOINTS, OUTCOMES, SETTINGS,
 };
 use crate::kernel::address_bits::AddressBits;
 use crate::kernel::bpf::io_error;
+use crate::kernel::clients::ClientTable;
 use crate::kernel::connections::Gone;
 use crate::kernel::counters::Counts;
 use crate::kernel::maps::{KernelMaps, MappedTable, Readers};
@@ -40,6 +41,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         readers: Readers::Gone,
         connections: None,
         open: None,
+        clients: None,
         traffic: None,
         gone: Gone::default(),
     })
@@ -66,6 +68,13 @@ pub fn data(map: &Map) -> Option<&MapData> {
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }
+}
+
+/// The map of what is remembered of clients.
+pub fn client_table(map: BorrowedFd<'_>) -> Result<ClientTable, LoadError> {
+    let map = HashMap::try_from(adopt(CLIENTS, map)?);
+    let map = map.map_err(|error: MapError| map_error(CLIENTS)(io_error(error)))?;
+    Ok(ClientTable::new(map))
 }
 
 pub fn fds(maps: &Typed, names: &[&'static str]) -> Result<ByName, LoadError> {

@@ -1,6 +1,7 @@
 //! How an endpoint of a service is picked, and how many connections there may be.
 
 use super::One;
+use crate::config::endpoint::EndpointText;
 use crate::config::lower::Diagnostics;
 use crate::model::{Balance, ClientsBy, Name};
 use std::num::NonZeroU32;
@@ -16,6 +17,24 @@ impl One<'_, '_> {
             report.push(self.at(written).note(message));
         }
         written.value.0
+    }
+
+    /// Says where limits of endpoints limit no client.
+    pub(super) fn limits_of_endpoints(&self, waypoint: Option<&Name>, report: &mut Diagnostics) {
+        let endpoints = self.text.endpoints.iter().flat_map(|list| &list.items);
+        let mut limited = endpoints.filter(|it| match &it.value {
+            EndpointText::Table(table) => table.max_connections.is_some(),
+            _ => false,
+        });
+        if waypoint.is_some()
+            && let Some(first) = limited.next()
+        {
+            let message = "`max_connections` of an endpoint has no effect on clients: the waypoint of the service picks";
+            let problem = self.at(first).note(message);
+            report.push(
+                problem.help("`max_connections` of the service counts what goes to its waypoint"),
+            );
+        }
     }
 
     fn hashes(&self) -> bool {

@@ -1,7 +1,11 @@
 //! What comes of what the resolver says.
 
 use super::*;
-use crate::api::{Duties, NameFinding, NamesReport, Record, RecordKind, TroubleKind};
+use crate::api::{
+    Change, Duties, NameFinding, NamesReport, OrderRequest, Ordered, Record, RecordKind,
+    TroubleKind,
+};
+use crate::control::Caller;
 use crate::model::Membership;
 use crate::names::MOST_RECORDS;
 
@@ -122,4 +126,38 @@ fn a_stranger_who_answers_names_nothing_that_nobody_asked_for() {
     let mesh = inside.held.as_ref().unwrap();
     let first = &mesh.services["a"].endpoints[0];
     assert_eq!((first.weight, first.ports.len()), (1, 0));
+}
+
+/// A word of the operator names endpoints by DNS names as the file does.
+#[test]
+fn an_order_may_write_a_dns_name_in_capitals_and_with_a_dot_at_its_end() {
+    let fixture = Fixture::start(Some(TEXT));
+    fixture.tell_one(records(&["10.0.0.1", "10.0.0.2"]), None);
+    let order = |endpoint: &str, change: Change| -> Result<Ordered, Failure> {
+        let order = OrderRequest {
+            endpoint: endpoint.to_owned(),
+            change,
+        };
+        let caller = Caller { uid: 0, pid: None };
+        fixture.ask(|reply| Request::Order {
+            order,
+            caller,
+            reply,
+        })
+    };
+    for (endpoint, meant) in [
+        ("DB.INTERNAL.", 2),
+        ("a/Db.Internal", 2),
+        ("db.internal.", 2),
+        ("a/DB.INTERNAL.@10.0.0.2", 1),
+    ] {
+        for change in [Change::Drain, Change::Ready] {
+            let ordered = order(endpoint, change).unwrap();
+            assert_eq!(ordered.endpoints.len(), meant, "{endpoint}");
+        }
+    }
+    for nothing in ["db.internal..", "db", "a/DB.INTERNAL.@10.0.0.3"] {
+        let failure = order(nothing, Change::Drain).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotFound, "{nothing}");
+    }
 }
