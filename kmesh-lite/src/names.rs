@@ -27,12 +27,20 @@ pub struct KnownAnswer {
     pub answer: Option<Arc<Answer>>,
     /// Why there is none that is newer.
     pub trouble: Option<Trouble>,
+    /// Whether that is about a part of the answer, and the rest is of the moment.
+    pub in_part: bool,
 }
 
 impl KnownAnswer {
     /// Whether the answer is that of the moment.
     fn is_current(&self) -> bool {
-        self.answer.is_some() && self.trouble.is_none()
+        self.answer.is_some() && (self.trouble.is_none() || self.in_part)
+    }
+
+    /// Whether it is to be believed that there is nothing, `while` there is something of the other family.
+    fn is_void(&self, while_other: bool) -> bool {
+        let kind = self.trouble.as_ref().map(|trouble| trouble.kind);
+        kind == Some(TroubleKind::Nothing) && while_other && !self.is_current()
     }
 }
 
@@ -71,6 +79,8 @@ pub struct NameState {
     pub since: Option<u64>,
     /// Why it has none, or none that are newer: since when, and the reason.
     pub trouble: Option<(u64, String)>,
+    /// Whether that is about a part of the records, and the rest is of the moment.
+    pub in_part: bool,
     /// How many records there are beyond the most.
     pub left_out: u32,
     pub refused: BTreeMap<IpAddr, Refusal>,
@@ -139,25 +149,45 @@ impl Answers {
 
     /// Takes in what was found of a question. None if that was known, or if nobody asks.
     pub fn find(&mut self, question: &Question, found: Result<Answer, Trouble>) -> Option<Change> {
+        match found {
+            Ok(answer) => self.take(question, Some(answer), None),
+            Err(trouble) => self.take(question, None, Some(trouble)),
+        }
+    }
+
+    /// The same of an answer of which a part is not of the moment.
+    pub fn find_in_part(
+        &mut self,
+        question: &Question,
+        answer: Answer,
+        trouble: Trouble,
+    ) -> Option<Change> {
+        self.take(question, Some(answer), Some(trouble))
+    }
+
+    fn take(
+        &mut self,
+        question: &Question,
+        answer: Option<Answer>,
+        trouble: Option<Trouble>,
+    ) -> Option<Change> {
         let services = self.written.questions.get(question)?;
         let known = self.known.entry(question.clone()).or_default();
         let before = known.clone();
-        match found {
-            Ok(answer) => {
-                let is_same = |it: &Arc<Answer>| it.says_the_same(&answer);
-                if !known.answer.as_ref().is_some_and(is_same) {
-                    known.answer = Some(Arc::new(answer));
-                }
-                known.trouble = None;
-            }
-            Err(trouble) => {
-                let since = known.trouble.as_ref().map(|before| before.since);
-                known.trouble = Some(Trouble {
-                    since: since.unwrap_or(trouble.since),
-                    ..trouble
-                });
+        let in_part = answer.is_some() && trouble.is_some();
+        if let Some(answer) = answer {
+            let is_same = |it: &Arc<Answer>| it.says_the_same(&answer);
+            if !known.answer.as_ref().is_some_and(is_same) {
+                known.answer = Some(Arc::new(answer));
             }
         }
+        let since = known.trouble.as_ref().filter(|_| known.in_part == in_part);
+        let since = since.map(|before| before.since);
+        known.trouble = trouble.map(|trouble| Trouble {
+            since: since.unwrap_or(trouble.since),
+            ..trouble
+        });
+        known.in_part = in_part;
         (*known != before).then(|| Change {
             question: question.clone(),
             known: known.clone(),
@@ -204,12 +234,8 @@ impl Answers {
         let questions: Vec<_> = named.questions(true).collect();
         let known: Vec<_> = questions.iter().map(|it| self.known.get(it)).collect();
         let is_current = known.iter().flatten().any(|it| it.is_current());
-        let counts = |known: &&KnownAnswer| {
-            let kind = known.trouble.as_ref().map(|trouble| trouble.kind);
-            // Of the other family, it is.
-            !(kind == Some(TroubleKind::Nothing) && is_current)
-        };
-        let known = known.into_iter().flatten().filter(counts);
+        let known = known.into_iter().flatten();
+        let known = known.filter(|it| !it.is_void(is_current));
         let answers = known.filter_map(|known| known.answer.as_deref());
         answers.flat_map(|answer| &answer.records).collect()
     }
@@ -238,19 +264,18 @@ impl Answers {
             .filter_map(|(question, _)| self.known.get(question))
             .collect();
         let is_current = known.iter().any(|it| it.is_current());
-        let counts = |it: &&&KnownAnswer| {
-            let kind = it.trouble.as_ref().map(|trouble| trouble.kind);
-            !(kind == Some(TroubleKind::Nothing) && is_current)
-        };
-        let counting = known.iter().filter(counts);
-        let answers: Vec<_> = counting.filter_map(|it| it.answer.as_ref()).collect();
-        let mut records: Vec<_> = answers.iter().flat_map(|it| it.records.clone()).collect();
-        records.sort();
-        let troubles = known.iter().filter_map(|it| it.trouble.as_ref());
         // That there is nothing of one family is no trouble while there is something of the other.
-        let mut troubles: Vec<_> = troubles
-            .filter(|it| it.kind == TroubleKind::Failure || !is_current)
+        let counting: Vec<_> = known.iter().filter(|it| !it.is_void(is_current)).collect();
+        let answers: Vec<_> = counting
+            .iter()
+            .filter_map(|it| it.answer.as_ref())
             .collect();
+        let records = answers.iter().flat_map(|it| it.records.iter());
+        let mut records: Vec<_> = records.cloned().collect();
+        records.sort();
+        records.dedup();
+        let troubles = counting.iter().filter_map(|it| it.trouble.as_ref());
+        let mut troubles: Vec<_> = troubles.collect();
         // A failure says more.
         troubles.sort_by_key(|it| it.kind == TroubleKind::Nothing);
         let trouble = troubles
@@ -259,6 +284,7 @@ impl Answers {
         let is_unasked = known.is_empty();
         let asked = questions.iter().filter_map(|(it, _)| self.asked.get(*it));
         let nothing_yet = || Some((*asked.min()?, "nobody has asked for it yet".to_owned()));
+        let left_out = answers.iter().map(|it| it.left_out);
         NameState {
             name: Arc::clone(name),
             is_srv,
@@ -266,7 +292,8 @@ impl Answers {
             records,
             since: answers.iter().map(|it| it.since).max(),
             trouble: trouble.or_else(|| is_unasked.then(nothing_yet).flatten()),
-            left_out: answers.iter().map(|it| it.left_out).sum(),
+            in_part: counting.iter().any(|it| it.in_part),
+            left_out: left_out.fold(0, u32::saturating_add),
             refused: self.refused.get(name).cloned().unwrap_or_default(),
         }
     }

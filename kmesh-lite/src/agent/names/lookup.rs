@@ -2,10 +2,11 @@
 
 use super::ask::{AskError, ask};
 use super::servers::Servers;
-use crate::api::{RecordKind, TroubleKind};
+use crate::api::{KeptRecord, RecordKind, TroubleKind};
 use crate::model::Record;
-use crate::names::Answer;
+use crate::names::{Answer, MOST_RECORDS};
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::SRV;
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,15 +20,14 @@ const MOST_ALIASES: usize = 8;
 /// Hosts of SRV records that are looked up.
 const MOST_HOSTS: usize = 64;
 
-/// Addresses of the hosts that SRV records name, as they were found last.
-pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
-
 /// What came of a question, to be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     pub records: Vec<Record>,
     pub left_out: u32,
-    /// Why there are no records.
+    /// SRV records whose hosts could not be looked up.
+    pub kept: Vec<KeptRecord>,
+    /// Why there are no records, or why some are kept.
     pub trouble: Option<TroubleKind>,
     pub reason: String,
 }
@@ -36,11 +36,8 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub found: Found,
-    /// What it is if records are not believed while some may be missing.
-    pub missing: Option<Found>,
     /// How long it counts; none where nobody says.
     pub ttl: Option<Duration>,
-    pub hosts: Hosts,
 }
 
 impl Outcome {
@@ -67,6 +64,14 @@ impl Trouble {
         }
     }
 
+    fn nothing(reason: String, ttl: Option<Duration>) -> Self {
+        Self {
+            kind: TroubleKind::Nothing,
+            reason,
+            ttl,
+        }
+    }
+
     fn found(self) -> Found {
         Found {
             trouble: Some(self.kind),
@@ -74,6 +79,18 @@ impl Trouble {
             ..Found::default()
         }
     }
+}
+
+/// What came of a host that SRV records name.
+#[derive(Debug, Default)]
+struct Host {
+    addresses: Vec<IpAddr>,
+    /// Families of which it is not known where it is: IPv6, or not.
+    kept: Vec<bool>,
+    /// Why.
+    trouble: Option<Trouble>,
+    /// How long the addresses count.
+    ttl: Option<Duration>,
 }
 
 /// Records of one kind.
@@ -91,15 +108,15 @@ impl Lookup {
         Self { servers, places }
     }
 
-    /// `known`: hosts that were found before.
-    pub async fn question(&self, name: &str, kind: RecordKind, known: &Hosts) -> Outcome {
+    /// `ipv6`: whether hosts that SRV records name are wanted at such addresses.
+    pub async fn question(&self, name: &str, kind: RecordKind, ipv6: bool) -> Outcome {
         let Some(name) = absolute(name) else {
             return failed(Trouble::failure("it is no DNS name"));
         };
         match kind {
             RecordKind::A => self.addresses(&name, RecordType::A).await,
             RecordKind::Aaaa => self.addresses(&name, RecordType::AAAA).await,
-            RecordKind::Srv => self.services(&name, known).await,
+            RecordKind::Srv => self.services(&name, ipv6).await,
         }
     }
 
@@ -111,120 +128,96 @@ impl Lookup {
                     address,
                     port: None,
                     weight: 1,
+                    target: 0,
                 });
-                told(records.collect(), ttl)
+                told(records.collect(), 0, ttl)
             }
             Err(trouble) => failed(trouble),
         }
     }
 
-    async fn services(&self, name: &Name, known: &Hosts) -> Outcome {
-        let (records, mut ttl) = match self.records(name, RecordType::SRV).await {
+    async fn services(&self, name: &Name, ipv6: bool) -> Outcome {
+        let (records, ttl) = match self.records(name, RecordType::SRV).await {
             Ok(found) => found,
             Err(trouble) => return failed(trouble),
         };
-        let mut services: Vec<_> = records
-            .into_iter()
-            .filter_map(|record| match record {
-                RData::SRV(srv) => Some(srv),
-                _ => None,
-            })
-            // That there is no such service (RFC 2782).
-            .filter(|srv| !srv.target.is_root())
-            .collect();
-        services.sort_by_key(|srv| (srv.priority, srv.target.to_lowercase().to_ascii(), srv.port));
-        let mut targets: BTreeMap<String, Name> = BTreeMap::new();
-        for srv in &services {
+        let services = records.into_iter().filter_map(|record| match record {
+            RData::SRV(srv) => Some((srv.target.to_lowercase().to_ascii(), srv)),
+            _ => None,
+        });
+        // That there is no such service (RFC 2782).
+        let mut services: Vec<_> = services.filter(|(_, it)| !it.target.is_root()).collect();
+        if services.is_empty() {
+            let reason = "its SRV record says that there is no such service (its host is `.`)";
+            return failed(Trouble::nothing(reason.to_owned(), Some(ttl)));
+        }
+        services.sort_by_key(|(host, srv)| (srv.priority, host.clone(), srv.port));
+        let mut targets: BTreeMap<&str, Name> = BTreeMap::new();
+        for (host, srv) in &services {
             if targets.len() < MOST_HOSTS {
-                let target = srv.target.to_lowercase();
-                targets.insert(target.to_ascii(), target);
+                targets.insert(host, srv.target.to_lowercase());
             }
         }
         let mut lookups = JoinSet::new();
-        for (text, target) in targets {
-            let this = self.clone();
-            lookups.spawn(async move { (text, this.host(&target).await) });
+        for (host, target) in targets {
+            let (this, host) = (self.clone(), host.to_owned());
+            lookups.spawn(async move { (host, this.host(&target, ipv6).await) });
         }
-        let (mut hosts, mut missing) = (Hosts::new(), None);
+        let mut hosts = BTreeMap::new();
         while let Some(over) = lookups.join_next().await {
-            let Ok((host, found)) = over else { continue };
-            let addresses = match found {
-                Ok((addresses, host_ttl)) => {
-                    ttl = ttl.min(host_ttl);
-                    addresses
-                }
-                // It is where it was, until somebody knows.
-                Err(trouble) if trouble.kind == TroubleKind::Failure => {
-                    match known.get(&host).filter(|addresses| !addresses.is_empty()) {
-                        Some(addresses) => addresses.clone(),
-                        None => {
-                            let reason =
-                                format!("{}: {}", host.trim_end_matches('.'), trouble.reason);
-                            missing.get_or_insert(Trouble { reason, ..trouble });
-                            Vec::new()
-                        }
-                    }
-                }
-                Err(_) => Vec::new(),
-            };
-            hosts.insert(host, addresses);
+            hosts.extend(over);
         }
-        let mut records = Vec::new();
-        for srv in services {
-            let host = srv.target.to_lowercase().to_ascii();
-            let addresses = hosts.get(&host).into_iter().flatten();
-            records.extend(addresses.map(|address| Record {
-                rank: srv.priority,
-                address: *address,
-                port: Some(srv.port),
-                weight: srv.weight,
-            }));
-        }
-        let mut outcome = match (records.is_empty(), &missing) {
-            (true, Some(missing)) => failed(missing.clone()),
-            _ => told(records, ttl),
-        };
-        outcome.missing = missing.map(Trouble::found);
-        outcome.hosts = hosts;
-        outcome
+        of_hosts(&services, &hosts, ttl)
     }
 
-    /// All addresses of a host. Those of IPv6 may be missing.
-    async fn host(&self, name: &Name) -> Result<(Vec<IpAddr>, Duration), Trouble> {
-        let v4 = self.records(name, RecordType::A);
-        let v6 = self.records(name, RecordType::AAAA);
-        let (records, ttl) = match tokio::join!(v4, v6) {
-            (Ok((mut v4, v4_ttl)), Ok((v6, v6_ttl))) => {
-                v4.extend(v6);
-                (v4, v4_ttl.min(v6_ttl))
+    /// All addresses of a host, and what is not known of it.
+    async fn host(&self, name: &Name, ipv6: bool) -> Host {
+        let of_v6 = async {
+            match ipv6 {
+                true => Some(self.records(name, RecordType::AAAA).await),
+                false => None,
             }
-            (Err(v4), Ok(_)) if v4.kind == TroubleKind::Failure => return Err(v4),
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) => found,
-            (Err(v4), Err(v6)) if v4.kind == TroubleKind::Nothing => return Err(v6),
-            (Err(v4), Err(_)) => return Err(v4),
         };
-        Ok((records.iter().filter_map(address).collect(), ttl))
+        let (v4, v6) = tokio::join!(self.records(name, RecordType::A), of_v6);
+        let mut host = Host::default();
+        let has_some = v4.is_ok() || v6.as_ref().is_some_and(Result::is_ok);
+        for (is_v6, found) in [(false, Some(v4)), (true, v6)] {
+            match found {
+                Some(Ok((records, ttl))) => {
+                    host.addresses.extend(records.iter().filter_map(address));
+                    host.ttl = host.ttl.into_iter().chain([ttl]).min();
+                }
+                // There is none of this family, and there is some of the other.
+                Some(Err(trouble)) if trouble.kind == TroubleKind::Nothing && has_some => {
+                    host.ttl = host.ttl.into_iter().chain(trouble.ttl).min();
+                }
+                Some(Err(trouble)) => {
+                    host.kept.push(is_v6);
+                    // A failure says more.
+                    let is_more = |it: &mut Trouble| it.kind == TroubleKind::Failure;
+                    if host.trouble.as_mut().is_none_or(|it| !is_more(it)) {
+                        host.trouble = Some(trouble);
+                    }
+                }
+                None => {}
+            }
+        }
+        host
     }
 
     /// Follows aliases to records of one kind. There is at least one.
     async fn records(&self, name: &Name, kind: RecordType) -> Result<Records, Trouble> {
-        let mut wanted = name.clone();
-        let mut ttl = u32::MAX;
-        for _ in 0..=MOST_ALIASES {
+        let mut aliases = Aliases::new(name);
+        loop {
+            let wanted = aliases.last().clone();
             let answer = self.answer(&wanted, kind).await?;
-            let mut owner = wanted.clone();
-            // A circle ends after so many steps, too.
-            for _ in 0..=MOST_ALIASES {
-                let mut records = answer.answers.iter();
-                let alias = records.find_map(|record| match &record.data {
-                    RData::CNAME(to) if record.name == owner => Some((&to.0, record.ttl)),
-                    _ => None,
-                });
-                let Some((to, of_alias)) = alias else { break };
-                (owner, ttl) = (to.clone(), ttl.min(of_alias));
+            while let Some((to, ttl)) = alias(&answer, aliases.last()) {
+                aliases.follow(to, ttl)?;
             }
+            let owner = aliases.last();
             let records = answer.answers.iter();
-            let records = records.filter(|it| it.name == owner && it.record_type() == kind);
+            let records = records.filter(|it| it.name == *owner && it.record_type() == kind);
+            let mut ttl = aliases.ttl;
             let found: Vec<_> = records
                 .map(|record| {
                     ttl = ttl.min(record.ttl);
@@ -235,14 +228,11 @@ impl Lookup {
                 return Ok((found, Duration::from_secs(ttl.into())));
             }
             let is_none = answer.metadata.response_code == ResponseCode::NXDomain;
-            if is_none || owner == wanted {
-                return Err(nothing(&answer, is_none, kind));
+            if is_none || *owner == wanted {
+                let nothing = nothing(&answer, is_none, kind);
+                return Err(aliases.told(nothing));
             }
-            wanted = owner;
         }
-        let reason =
-            format!("it leads to more than {MOST_ALIASES} other names (CNAME), or in a circle");
-        Err(Trouble::failure(reason))
     }
 
     /// What the first server says that answers. One that was silent rests for a while, so that one that is gone holds up
@@ -264,6 +254,73 @@ impl Lookup {
         let why = why.unwrap_or_else(|| "there is nobody to ask".to_owned());
         Err(Trouble::failure(why))
     }
+}
+
+/// The names that one name leads to, one after the other.
+struct Aliases {
+    names: Vec<Name>,
+    ttl: u32,
+}
+
+impl Aliases {
+    fn new(name: &Name) -> Self {
+        Self {
+            names: vec![name.clone()],
+            ttl: u32::MAX,
+        }
+    }
+
+    fn last(&self) -> &Name {
+        &self.names[self.names.len() - 1]
+    }
+
+    /// Goes on to the next name, unless that is a circle or there are too many.
+    fn follow(&mut self, to: &Name, ttl: u32) -> Result<(), Trouble> {
+        let is_circle = self.names.contains(to);
+        self.names.push(to.clone());
+        self.ttl = self.ttl.min(ttl);
+        if is_circle {
+            let circle = self.shown().join(" -> ");
+            return Err(Trouble::failure(format!(
+                "its aliases (CNAME) lead in a circle: {circle}"
+            )));
+        }
+        if self.names.len() > MOST_ALIASES + 1 {
+            return Err(Trouble::failure(format!(
+                "it leads through more than {MOST_ALIASES} aliases (CNAME)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A trouble of the last name, as one of the first.
+    fn told(&self, trouble: Trouble) -> Trouble {
+        if self.names.len() == 1 {
+            return trouble;
+        }
+        let last = self.last().to_ascii();
+        let last = last.trim_end_matches('.');
+        Trouble {
+            reason: format!("its alias (CNAME) {last}: {}", trouble.reason),
+            ..trouble
+        }
+    }
+
+    fn shown(&self) -> Vec<String> {
+        let names = self.names.iter().map(Name::to_ascii);
+        names
+            .map(|name| name.trim_end_matches('.').to_owned())
+            .collect()
+    }
+}
+
+/// Where a name leads by an answer, and for how long.
+fn alias<'a>(answer: &'a Message, owner: &Name) -> Option<(&'a Name, u32)> {
+    let mut records = answer.answers.iter();
+    records.find_map(|record| match &record.data {
+        RData::CNAME(to) if record.name == *owner => Some((&to.0, record.ttl)),
+        _ => None,
+    })
 }
 
 fn absolute(text: &str) -> Option<Name> {
@@ -288,39 +345,109 @@ fn nothing(answer: &Message, is_none: bool, kind: RecordType) -> Trouble {
         RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
         _ => None,
     });
-    Trouble {
-        kind: TroubleKind::Nothing,
-        reason: match is_none {
-            true => "there is no such name (NXDOMAIN)".to_owned(),
-            false => format!("it has no {kind} record"),
-        },
-        ttl: ttl.map(|ttl| Duration::from_secs(ttl.into())),
-    }
+    let reason = match is_none {
+        true => "there is no such name (NXDOMAIN)".to_owned(),
+        false => format!("it has no {kind} record"),
+    };
+    Trouble::nothing(reason, ttl.map(|ttl| Duration::from_secs(ttl.into())))
 }
 
 fn failed(trouble: Trouble) -> Outcome {
     Outcome {
         ttl: trouble.ttl,
         found: trouble.found(),
-        ..Outcome::default()
     }
 }
 
-fn told(records: Vec<Record>, ttl: Duration) -> Outcome {
-    let Some(answer) = Answer::new(records, 0, 0) else {
-        return failed(Trouble {
-            kind: TroubleKind::Nothing,
-            reason: "it leads to no address".to_owned(),
-            ttl: Some(ttl),
-        });
+fn told(records: Vec<Record>, left_out: u32, ttl: Duration) -> Outcome {
+    let Some(answer) = Answer::new(records, left_out, 0) else {
+        return failed(Trouble::nothing(
+            "it leads to no address".to_owned(),
+            Some(ttl),
+        ));
     };
     Outcome {
         found: Found {
-            records: answer.records,
+            records: answer.records.into_vec(),
             left_out: answer.left_out,
             ..Found::default()
         },
         ttl: Some(ttl),
-        ..Outcome::default()
     }
+}
+
+/// What SRV records come to, each with the name of its host, of which everything there is to be known is known.
+fn of_hosts(services: &[(String, SRV)], hosts: &BTreeMap<String, Host>, ttl: Duration) -> Outcome {
+    let (mut records, mut kept, mut unasked) = (Vec::new(), Vec::new(), 0_u32);
+    for (name, srv) in services {
+        let Some(host) = hosts.get(name) else {
+            unasked += 1;
+            continue;
+        };
+        let target = number(name);
+        records.extend(host.addresses.iter().map(|address| Record {
+            rank: srv.priority,
+            address: *address,
+            port: Some(srv.port),
+            weight: srv.weight,
+            target,
+        }));
+        kept.extend(host.kept.iter().map(|ipv6| KeptRecord {
+            target,
+            ipv6: *ipv6,
+            port: srv.port,
+            weight: srv.weight,
+            priority: srv.priority,
+        }));
+    }
+    kept.truncate(MOST_RECORDS);
+    let ttls = hosts.values().filter_map(|host| host.ttl);
+    let ttl = ttls.fold(ttl, Duration::min);
+    let Some(trouble) = trouble(hosts) else {
+        return told(records, unasked, ttl);
+    };
+    // What was found beside the trouble counts for a while, and so does the trouble.
+    let ttl = match trouble.kind {
+        TroubleKind::Nothing => Some(trouble.ttl.unwrap_or(super::NOTHING).min(ttl)),
+        TroubleKind::Failure => Some(ttl),
+    };
+    let found = trouble.found();
+    let told = match records.is_empty() {
+        true => Found::default(),
+        false => told(records, unasked, Duration::ZERO).found,
+    };
+    Outcome {
+        found: Found {
+            kept,
+            trouble: found.trouble,
+            reason: found.reason,
+            ..told
+        },
+        ttl,
+    }
+}
+
+/// What is wrong with hosts that SRV records name, in one line: of the first one that fails, or that is gone.
+fn trouble(hosts: &BTreeMap<String, Host>) -> Option<Trouble> {
+    let in_trouble = hosts.iter();
+    let mut in_trouble: Vec<_> = in_trouble
+        .filter_map(|(name, host)| Some((name, host.trouble.as_ref()?)))
+        .collect();
+    in_trouble.sort_by_key(|(_, trouble)| trouble.kind != TroubleKind::Failure);
+    let (name, first) = in_trouble.first()?;
+    let more = match in_trouble.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more of its hosts)"),
+    };
+    let name = name.trim_end_matches('.');
+    Some(Trouble {
+        reason: format!("its host {name}{more}: {}", first.reason),
+        ..(*first).clone()
+    })
+}
+
+/// By which the daemon knows a host again: FNV-1a of its name.
+fn number(host: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    host.bytes().fold(0x811c_9dc5, step)
 }
