@@ -316,3 +316,22 @@ fn a_name_that_has_not_resolved_is_said_everywhere() {
         it.json(&["status"]).get("names").is_none()
     });
 }
+
+#[test]
+fn a_resolver_that_is_a_service_of_the_mesh_is_not_asked_through_it() {
+    let Some(host) = host() else { return };
+    let _dns = Dnsmasq::start("127.0.0.2 db.internal\n", &[]);
+    let text = mesh(DB).replace(Dnsmasq::AT, "10.96.0.53:5353");
+    let text = format!(
+        "{text}\n[services.dns]\nvips = [\"10.96.0.53\"]\nports = [\"5353:5300/udp\"]\n\
+         endpoints = [\"127.0.0.1\"]\n"
+    );
+    let mut daemon = Daemon::with_agent(PROGRAM, &host, &text);
+    daemon.wait_until("it is said", |it| {
+        fails(&name(it, "db.internal"), "10.96.0.53:5353 ")
+    });
+    let checked = daemon.verb(&["reload"]);
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned()
+        + &String::from_utf8_lossy(&checked.stderr);
+    assert!(told.contains("questions to it skip the mesh"), "{told}");
+}
