@@ -3,7 +3,9 @@
 //! In: duties. Out: reports. One task holds all of it; a question under way is a task besides. Nothing is made
 //! before there is a question.
 
+mod aliases;
 mod ask;
+mod hosts;
 mod lookup;
 mod servers;
 

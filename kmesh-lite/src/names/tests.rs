@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{Fragments, Host, Loader, Origin};
-use crate::model::Limits;
+use crate::model::{Limits, RecordKind};
 
 fn mesh(keys: &str, endpoints: &str) -> Mesh {
     let text = format!(
