@@ -36,8 +36,8 @@ pub use health::{
 };
 pub use kill::{KillRequest, Killed, KilledEndpoint};
 pub use names::{
-    KnownName, NameFinding, NameStatus, NamesReport, Question, Record, RecordKind, RefusedAddress,
-    Resolving, TroubleKind,
+    KeptRecord, KnownName, NameFinding, NameStatus, NamesReport, Question, Record, RecordKind,
+    RefusedAddress, Resolving, TroubleKind,
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};

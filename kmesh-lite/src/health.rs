@@ -8,7 +8,7 @@ mod orders;
 mod targets;
 
 pub use ejection::{Ejected, EjectionChange, Ejections, Fates};
-pub use orders::{Order, Orders, is_in};
+pub use orders::{Addressee, Order, Orders};
 pub use targets::{Target, Targets};
 
 use crate::model::{
@@ -297,15 +297,27 @@ impl Health {
         }
     }
 
-    /// Takes an order in.
-    pub fn order(&mut self, name: &Name, endpoint: &Endpoint, order: Order, now: u64) {
+    /// Takes orders of a service in, which concern some of its endpoints.
+    pub fn order(
+        &mut self,
+        name: &Name,
+        orders: Vec<(Addressee, Order)>,
+        concerned: &[&Endpoint],
+        now: u64,
+    ) {
         self.now = now;
-        let was_down = self.orders.state(name, endpoint) != OperatorState::Ready;
-        let member = Membership::from(endpoint);
-        self.orders.set(name.clone(), member.clone(), order);
-        let is_down = self.orders.state(name, endpoint) != OperatorState::Ready;
-        if was_down != is_down {
-            self.turned(name, &member, was_down);
+        let is_down = |orders: &Orders, endpoint: &Endpoint| {
+            orders.state(name, endpoint) != OperatorState::Ready
+        };
+        let before = concerned.iter().map(|it| is_down(&self.orders, it));
+        let before: Vec<_> = before.collect();
+        for (addressee, order) in orders {
+            self.orders.set(name.clone(), addressee, order);
+        }
+        for (endpoint, was_down) in concerned.iter().zip(before) {
+            if was_down != is_down(&self.orders, endpoint) {
+                self.turned(name, &Membership::from(*endpoint), was_down);
+            }
         }
     }
 

@@ -10,11 +10,13 @@
 
 mod answer;
 mod endpoints;
+mod state;
 
 pub use answer::{Answer, MOST_RECORDS, Trouble, TroubleKind};
 pub use endpoints::{MOST_ENDPOINTS, Refusal};
+pub use state::NameState;
 
-use crate::model::{Mesh, Name, NamedEndpoints, Question, Record, RecordKind, Service, Vip};
+use crate::model::{Mesh, Name, NamedEndpoints, Question, Record, Service, Vip};
 use endpoints::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,12 +29,20 @@ pub struct KnownAnswer {
     pub answer: Option<Arc<Answer>>,
     /// Why there is none that is newer.
     pub trouble: Option<Trouble>,
+    /// Whether that is about a part of the answer, and the rest is of the moment.
+    pub in_part: bool,
 }
 
 impl KnownAnswer {
     /// Whether the answer is that of the moment.
     fn is_current(&self) -> bool {
-        self.answer.is_some() && self.trouble.is_none()
+        self.answer.is_some() && (self.trouble.is_none() || self.in_part)
+    }
+
+    /// Whether it is to be believed that there is nothing, `while` there is something of the other family.
+    fn is_void(&self, while_other: bool) -> bool {
+        let kind = self.trouble.as_ref().map(|trouble| trouble.kind);
+        kind == Some(TroubleKind::Nothing) && while_other && !self.is_current()
     }
 }
 
@@ -57,23 +67,6 @@ pub struct Change {
     pub question: Question,
     pub known: KnownAnswer,
     pub services: Vec<Name>,
-}
-
-/// A name as its status has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameState {
-    pub name: Arc<str>,
-    pub is_srv: bool,
-    pub services: BTreeSet<Name>,
-    /// What counts of its answers.
-    pub records: Vec<Record>,
-    /// Since when that is so.
-    pub since: Option<u64>,
-    /// Why it has none, or none that are newer: since when, and the reason.
-    pub trouble: Option<(u64, String)>,
-    /// How many records there are beyond the most.
-    pub left_out: u32,
-    pub refused: BTreeMap<IpAddr, Refusal>,
 }
 
 impl Answers {
@@ -139,25 +132,45 @@ impl Answers {
 
     /// Takes in what was found of a question. None if that was known, or if nobody asks.
     pub fn find(&mut self, question: &Question, found: Result<Answer, Trouble>) -> Option<Change> {
+        match found {
+            Ok(answer) => self.take(question, Some(answer), None),
+            Err(trouble) => self.take(question, None, Some(trouble)),
+        }
+    }
+
+    /// The same of an answer of which a part is not of the moment.
+    pub fn find_in_part(
+        &mut self,
+        question: &Question,
+        answer: Answer,
+        trouble: Trouble,
+    ) -> Option<Change> {
+        self.take(question, Some(answer), Some(trouble))
+    }
+
+    fn take(
+        &mut self,
+        question: &Question,
+        answer: Option<Answer>,
+        trouble: Option<Trouble>,
+    ) -> Option<Change> {
         let services = self.written.questions.get(question)?;
         let known = self.known.entry(question.clone()).or_default();
         let before = known.clone();
-        match found {
-            Ok(answer) => {
-                let is_same = |it: &Arc<Answer>| it.says_the_same(&answer);
-                if !known.answer.as_ref().is_some_and(is_same) {
-                    known.answer = Some(Arc::new(answer));
-                }
-                known.trouble = None;
-            }
-            Err(trouble) => {
-                let since = known.trouble.as_ref().map(|before| before.since);
-                known.trouble = Some(Trouble {
-                    since: since.unwrap_or(trouble.since),
-                    ..trouble
-                });
+        let in_part = answer.is_some() && trouble.is_some();
+        if let Some(answer) = answer {
+            let is_same = |it: &Arc<Answer>| it.says_the_same(&answer);
+            if !known.answer.as_ref().is_some_and(is_same) {
+                known.answer = Some(Arc::new(answer));
             }
         }
+        let since = known.trouble.as_ref().filter(|_| known.in_part == in_part);
+        let since = since.map(|before| before.since);
+        known.trouble = trouble.map(|trouble| Trouble {
+            since: since.unwrap_or(trouble.since),
+            ..trouble
+        });
+        known.in_part = in_part;
         (*known != before).then(|| Change {
             question: question.clone(),
             known: known.clone(),
@@ -204,71 +217,10 @@ impl Answers {
         let questions: Vec<_> = named.questions(true).collect();
         let known: Vec<_> = questions.iter().map(|it| self.known.get(it)).collect();
         let is_current = known.iter().flatten().any(|it| it.is_current());
-        let counts = |known: &&KnownAnswer| {
-            let kind = known.trouble.as_ref().map(|trouble| trouble.kind);
-            // Of the other family, it is.
-            !(kind == Some(TroubleKind::Nothing) && is_current)
-        };
-        let known = known.into_iter().flatten().filter(counts);
+        let known = known.into_iter().flatten();
+        let known = known.filter(|it| !it.is_void(is_current));
         let answers = known.filter_map(|known| known.answer.as_deref());
         answers.flat_map(|answer| &answer.records).collect()
-    }
-
-    /// Every name that is asked for.
-    pub fn states(&self) -> Vec<NameState> {
-        let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (question, services) in &self.written.questions {
-            let key = (&question.name, question.kind == RecordKind::Srv);
-            names.entry(key).or_default().push((question, services));
-        }
-        let names = names.into_iter();
-        names
-            .map(|((name, is_srv), questions)| self.state(name, is_srv, &questions))
-            .collect()
-    }
-
-    fn state(
-        &self,
-        name: &Arc<str>,
-        is_srv: bool,
-        questions: &[(&Question, &BTreeSet<Name>)],
-    ) -> NameState {
-        let known: Vec<_> = questions
-            .iter()
-            .filter_map(|(question, _)| self.known.get(question))
-            .collect();
-        let is_current = known.iter().any(|it| it.is_current());
-        let counts = |it: &&&KnownAnswer| {
-            let kind = it.trouble.as_ref().map(|trouble| trouble.kind);
-            !(kind == Some(TroubleKind::Nothing) && is_current)
-        };
-        let counting = known.iter().filter(counts);
-        let answers: Vec<_> = counting.filter_map(|it| it.answer.as_ref()).collect();
-        let mut records: Vec<_> = answers.iter().flat_map(|it| it.records.clone()).collect();
-        records.sort();
-        let troubles = known.iter().filter_map(|it| it.trouble.as_ref());
-        // That there is nothing of one family is no trouble while there is something of the other.
-        let mut troubles: Vec<_> = troubles
-            .filter(|it| it.kind == TroubleKind::Failure || !is_current)
-            .collect();
-        // A failure says more.
-        troubles.sort_by_key(|it| it.kind == TroubleKind::Nothing);
-        let trouble = troubles
-            .first()
-            .map(|trouble| (trouble.since, trouble.reason.clone()));
-        let is_unasked = known.is_empty();
-        let asked = questions.iter().filter_map(|(it, _)| self.asked.get(*it));
-        let nothing_yet = || Some((*asked.min()?, "nobody has asked for it yet".to_owned()));
-        NameState {
-            name: Arc::clone(name),
-            is_srv,
-            services: questions.iter().flat_map(|(_, it)| (*it).clone()).collect(),
-            records,
-            since: answers.iter().map(|it| it.since).max(),
-            trouble: trouble.or_else(|| is_unasked.then(nothing_yet).flatten()),
-            left_out: answers.iter().map(|it| it.left_out).sum(),
-            refused: self.refused.get(name).cloned().unwrap_or_default(),
-        }
     }
 }
 

@@ -3,7 +3,9 @@
 //! In: duties. Out: reports. One task holds all of it; a question under way is a task besides. Nothing is made
 //! before there is a question.
 
+mod aliases;
 mod ask;
+mod hosts;
 mod lookup;
 mod servers;
 
@@ -11,7 +13,7 @@ use super::health::Taken;
 use crate::api::{
     Duties, NameFinding, NamesReport, Question, Record, RecordKind, Resolving, TroubleKind,
 };
-use lookup::{Found, Hosts, Lookup, Outcome};
+use lookup::{Found, Lookup, Outcome};
 use servers::{ResolvConf, Servers};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -83,11 +85,11 @@ type Key = (String, RecordKind);
 struct State {
     /// Its place in the duties.
     place: u32,
-    /// Whether the daemon has an answer.
-    answered: bool,
+    /// Whether IPv6 addresses of the hosts that SRV records name are wanted.
+    ipv6: bool,
     due: Instant,
     is_flying: bool,
-    /// Those who are asked were changed meanwhile.
+    /// What is asked, or who is, was changed meanwhile.
     is_outdated: bool,
     /// In a row.
     failures: u32,
@@ -96,8 +98,6 @@ struct State {
     change: u64,
     /// What of that the daemon was told.
     told: Option<u64>,
-    /// Addresses of the hosts that SRV records name.
-    hosts: Arc<Hosts>,
 }
 
 impl State {
@@ -155,16 +155,12 @@ impl<D: Daemon> Names<D> {
         self.resolving.clone_from(&duties.resolving);
         let mut before = std::mem::take(&mut self.states);
         for (place, question) in (0_u32..).zip(&duties.questions) {
-            let Question {
-                name,
-                kind,
-                answered,
-            } = question;
+            let Question { name, kind, ipv6 } = question;
             let key = (name.clone(), *kind);
             let known = before.remove(&key);
-            let mut state = known.unwrap_or_else(|| State {
+            let mut state = known.unwrap_or(State {
                 place,
-                answered: *answered,
+                ipv6: *ipv6,
                 due: now,
                 is_flying: false,
                 is_outdated: false,
@@ -172,9 +168,9 @@ impl<D: Daemon> Names<D> {
                 found: None,
                 change: 0,
                 told: None,
-                hosts: Arc::default(),
             });
-            (state.place, state.answered, state.told) = (place, *answered, None);
+            let is_other = is_other || state.ipv6 != *ipv6;
+            (state.place, state.ipv6, state.told) = (place, *ipv6, None);
             if is_other {
                 (state.due, state.is_outdated) = (now, state.is_flying);
             }
@@ -214,8 +210,8 @@ impl<D: Daemon> Names<D> {
             state.is_flying = true;
             let servers = servers.get_or_insert_with(|| self.conf.servers(&resolving.resolvers));
             let lookup = Lookup::new(Arc::clone(servers), Arc::clone(&self.places));
-            let ((name, kind), hosts) = (key.clone(), Arc::clone(&state.hosts));
-            let question = async move { lookup.question(&name, kind, &hosts).await };
+            let ((name, kind), ipv6) = (key.clone(), state.ipv6);
+            let question = async move { lookup.question(&name, kind, ipv6).await };
             let id = self.flights.spawn(question).id();
             self.flying.insert(id, key.clone());
         }
@@ -235,17 +231,15 @@ impl<D: Daemon> Names<D> {
         state.is_flying = false;
         let least = Duration::from_millis(resolving.ttl_min.max(1));
         let most = Duration::from_millis(resolving.ttl_max).max(least);
-        let mut found = outcome.found;
-        // Less than what there was is no news where a part of it could not be found out.
-        if let (Some(missing), true, None) = (outcome.missing, state.answered, &found.trouble) {
-            found = missing;
-        }
+        let found = outcome.found;
         let is_failure = found.trouble == Some(TroubleKind::Failure);
         state.failures = if is_failure { state.failures + 1 } else { 0 };
         let wait = match (found.trouble, outcome.ttl) {
-            (Some(TroubleKind::Failure), _) => {
+            (Some(TroubleKind::Failure), ttl) => {
                 let longer = least.saturating_mul(1 << (state.failures - 1).min(16));
-                longer.min(LONGEST_FAILURE.max(least)).min(most)
+                let longer = longer.min(LONGEST_FAILURE.max(least)).min(most);
+                // What was found beside the failure counts no longer than it says.
+                ttl.map_or(longer, |ttl| longer.min(ttl.max(least)))
             }
             (_, Some(ttl)) => ttl.clamp(least, most),
             (_, None) => NOTHING.clamp(least, most),
@@ -258,7 +252,6 @@ impl<D: Daemon> Names<D> {
         };
         state.is_outdated = false;
         state.due = Instant::now() + wait;
-        state.hosts = Arc::new(outcome.hosts);
         if state.found.as_ref() != Some(&found) {
             state.found = Some(found);
             state.change += 1;
@@ -278,7 +271,7 @@ impl<D: Daemon> Names<D> {
         let (mut findings, mut changes, mut records) = (Vec::new(), Vec::new(), 0);
         for (key, state) in self.states.iter().filter(|(_, it)| it.is_untold()) {
             let Some(found) = &state.found else { continue };
-            records += found.records.len();
+            records += found.records.len() + found.kept.len();
             if findings.len() == FINDINGS || (records > RECORDS && !findings.is_empty()) {
                 break;
             }
@@ -286,6 +279,7 @@ impl<D: Daemon> Names<D> {
                 question: state.place,
                 records: found.records.iter().map(Record::from).collect(),
                 left_out: found.left_out,
+                kept: found.kept.clone(),
                 trouble: found.trouble,
                 reason: found.reason.clone(),
             });
@@ -311,8 +305,6 @@ impl<D: Daemon> Names<D> {
                 for (key, change) in told.changes.into_iter().filter(|_| is_of_now) {
                     if let Some(state) = self.states.get_mut(&key) {
                         state.told = Some(change);
-                        state.answered |=
-                            state.found.as_ref().is_some_and(|it| it.trouble.is_none());
                     }
                 }
                 Duration::ZERO

@@ -11,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Question {
     pub name: String,
     pub kind: RecordKind,
-    /// Whether the daemon has an answer, of now or of before.
-    #[serde(default)]
-    pub answered: bool,
+    /// Of SRV records, whether IPv6 addresses of the hosts that they name are wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl NamesReport {
     }
 }
 
-/// What came of one question: records, or a reason why there are none.
+/// What came of one question: records, or a reason why there are none; both, where the reason is about a part of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameFinding {
@@ -68,7 +68,10 @@ pub struct NameFinding {
     /// How many more there are.
     #[serde(default)]
     pub left_out: u32,
-    /// Why there are none; else what is told is an answer.
+    /// SRV records whose host could not be looked up: the addresses that it had in the answer before stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptRecord>,
+    /// Why there are none, or why some are kept; else what is told is an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleKind>,
     /// In words.
@@ -97,6 +100,22 @@ pub struct Record {
     pub weight: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
+    /// A number that stands for the host that it names, the same in every answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<u32>,
+}
+
+/// An SRV record without the addresses of its host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRecord {
+    /// As that of a record.
+    pub target: u32,
+    /// Of which family the addresses are that could not be looked up.
+    pub ipv6: bool,
+    pub port: u16,
+    pub weight: u16,
+    pub priority: u16,
 }
 
 /// What is known of a question, as one process leaves it to the next.
@@ -119,6 +138,9 @@ pub struct KnownName {
     pub reason: String,
     #[serde(default)]
     pub trouble_since_ns: u64,
+    /// Whether it is about a part of the answer, and the rest is of now.
+    #[serde(default)]
+    pub in_part: bool,
 }
 
 /// A DNS name of endpoints, as `status` has it.
@@ -140,6 +162,9 @@ pub struct NameStatus {
     /// Since when that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<String>,
+    /// Whether `error` is about some hosts that SRV records name, and the rest is of now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_part: bool,
     /// Addresses that are no endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedAddress>,
@@ -188,6 +213,7 @@ impl From<&model::Record> for Record {
             port: record.port,
             weight: is_srv.then_some(record.weight),
             priority: is_srv.then_some(record.rank),
+            target: is_srv.then_some(record.target),
         }
     }
 }
@@ -199,6 +225,7 @@ impl From<Record> for model::Record {
             address: record.address,
             port: record.port,
             weight: record.weight.unwrap_or(1),
+            target: record.target.unwrap_or(0),
         }
     }
 }

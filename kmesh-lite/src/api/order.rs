@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct OrderRequest {
     /// `SERVICE/ENDPOINT`, or `ENDPOINT` for every service that has it: an address, with a port or without, or the
-    /// name of an entry of `[endpoints]`.
+    /// name of an entry of `[endpoints]`, or a DNS name, with `@` and an address for one of its addresses.
     pub endpoint: String,
     pub change: Change,
 }
@@ -60,7 +60,7 @@ pub struct OrderedEndpoint {
     /// Whether the file does not have it, so that an order of it could only be taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
-    /// What is still wanted of one that the file does not have.
+    /// What is still wanted of one that the file does not have, or of a DNS name that has no address yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderStatus>,
 }

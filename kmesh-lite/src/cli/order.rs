@@ -64,6 +64,12 @@ fn text(ordered: &Ordered) -> String {
 fn stands(endpoint: &OrderedEndpoint) -> String {
     match (&endpoint.health, &endpoint.order) {
         (Some(health), _) => words(health),
+        (None, Some(order)) if !endpoint.absent => {
+            format!(
+                "has no address yet; {} counts for all that come",
+                wanted(order)
+            )
+        }
         (None, Some(order)) => format!("not in the file; {} still counts", wanted(order)),
         (None, None) if endpoint.absent => {
             format!("{GOOD}not in the file, and nothing is wanted of it{GOOD:#}")

@@ -386,6 +386,9 @@ fn names(names: &[&NameStatus]) -> Table {
         let mut notes = Vec::new();
         if let (Some(error), Some(since)) = (&name.error, &name.failing_since) {
             notes.push(match name.addresses.is_empty() {
+                false if name.in_part => format!(
+                    "{WARN}not answered in full since {since}: {error}; what it had before stays{WARN:#}"
+                ),
                 true => format!("{ERROR}has not resolved: {error}, since {since}{ERROR:#}"),
                 false => format!(
                     "{WARN}not answered since {since}: {error}; the last answer stays{WARN:#}"

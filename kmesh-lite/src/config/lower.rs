@@ -138,6 +138,7 @@ pub fn lower(
     let of_services = services.iter().map(|it| (it.name(), &*it.model));
     let questions = questions(of_services, &vip_ranges);
     dns::check_number(&merged, &questions, &mut report);
+    dns::check_resolvers(&merged, &services, &vip_ranges, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
     let mesh = Mesh {
         node,

@@ -277,8 +277,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
             Request::Duties { known, reply } => {
-                let (health, names) = (&self.state.health, &self.state.names);
-                self.state.roster.tell(known, (health, names), reply);
+                self.state.roster.tell(known, &self.state.health, reply);
             }
             Request::Agent {
                 report,

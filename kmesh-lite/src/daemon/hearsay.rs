@@ -3,6 +3,10 @@
 //! In: a report, and what was asked for. Out: conditions of what was asked for, which may be healthy or not, and nothing
 //! else. However a report is made, no more follows from it than there are targets and endpoints.
 
+mod names;
+
+pub use names::{AskedNames, hear_names, take_in_names};
+
 use crate::api::{Failure, FailureKind, HealthReport};
 use crate::health::{Condition, Health, Target, Turn};
 use crate::model::EndpointFact;

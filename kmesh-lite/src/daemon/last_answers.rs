@@ -71,6 +71,7 @@ fn known((question, known): (&Question, &KnownAnswer)) -> KnownName {
         }),
         reason: trouble.map_or_else(String::new, |it| it.reason.clone()),
         trouble_since_ns: trouble.map_or(0, |it| it.since),
+        in_part: known.in_part,
     }
 }
 
@@ -87,6 +88,7 @@ fn recalled(kept: KnownName) -> (Question, KnownAnswer) {
             reason: kept.reason,
             since: kept.trouble_since_ns,
         }),
+        in_part: kept.in_part,
     };
     (question, known)
 }
@@ -123,6 +125,7 @@ mod tests {
             address: "10.0.0.1".parse().unwrap(),
             port,
             weight: if port.is_some() { 7 } else { 1 },
+            target: if port.is_some() { 9 } else { 0 },
         };
         let answer = |record| Ok(Answer::new(vec![record], 3, 5).unwrap());
         let trouble = |kind| {
@@ -135,7 +138,13 @@ mod tests {
         names.find(&question(RecordKind::A), answer(record(0, None)));
         names.find(&question(RecordKind::A), trouble(TroubleKind::Failure));
         names.find(&question(RecordKind::Aaaa), trouble(TroubleKind::Nothing));
-        names.find(&question(RecordKind::Srv), answer(record(20, Some(5432))));
+        let (Ok(part), Err(why)) = (
+            answer(record(20, Some(5432))),
+            trouble(TroubleKind::Failure),
+        ) else {
+            unreachable!()
+        };
+        names.find_in_part(&question(RecordKind::Srv), part, why);
 
         let store = Arc::new(InMemory::default());
         let (mut kept, none) = LastAnswers::take_over(&mut Vec::new(), store.clone());

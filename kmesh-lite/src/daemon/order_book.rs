@@ -1,6 +1,6 @@
 //! What the operator wants of endpoints, written down: it counts until it is changed, whatever is restarted.
 
-use crate::health::{Order, Orders};
+use crate::health::{Addressee, Order, Orders};
 use crate::model::{Membership, Name, OperatorState, PortMapping, Protocol};
 use log::{error, warn};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,12 @@ pub struct OrderBookError {
 #[derive(Serialize, Deserialize)]
 struct Line {
     service: String,
-    address: IpAddr,
+    /// Of one endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    /// The DNS name of all endpoints that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dns: Option<String>,
     /// Ports of the service, as `80/tcp`, behind which the endpoint has its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ports: Vec<(u16, String, u16)>,
@@ -122,11 +127,16 @@ fn replace(path: &Path, lines: &[Line]) -> io::Result<()> {
 }
 
 impl Line {
-    fn new(((service, endpoint), order): (&(Name, Membership), &Order)) -> Self {
-        let ports = endpoint.ports.iter();
+    fn new(((service, addressee), order): (&(Name, Addressee), &Order)) -> Self {
+        let (endpoint, dns) = match addressee {
+            Addressee::Endpoint(endpoint) => (Some(endpoint), None),
+            Addressee::Name(name) => (None, Some(name.to_string())),
+        };
+        let ports = endpoint.into_iter().flat_map(|it| &it.ports);
         Self {
             service: service.to_string(),
-            address: endpoint.address,
+            address: endpoint.map(|it| it.address),
+            dns,
             ports: ports
                 .map(|it| (it.port, it.protocol.to_string(), it.target))
                 .collect(),
@@ -137,7 +147,7 @@ impl Line {
         }
     }
 
-    fn order(self) -> Option<((Name, Membership), Order)> {
+    fn order(self) -> Option<((Name, Addressee), Order)> {
         let ports = self.ports.iter().map(|(port, protocol, target)| {
             let protocol = match protocol.as_str() {
                 "udp" => Protocol::Udp,
@@ -149,18 +159,24 @@ impl Line {
                 target: *target,
             }
         });
-        let endpoint = Membership {
-            address: self.address,
-            ports: ports.collect(),
+        let ports = ports.collect();
+        let addressee = match (self.address, self.dns) {
+            (Some(address), _) => Addressee::Endpoint(Membership { address, ports }),
+            (None, Some(name)) => Addressee::Name(name.into()),
+            (None, None) => {
+                warn!("an order of {} is about nothing", self.service);
+                return None;
+            }
         };
+        let service = self.service;
         let state = match self.state.as_deref() {
             Some("ready") => Some(OperatorState::Ready),
             Some("drain") => Some(OperatorState::Drain),
             Some("maintenance") => Some(OperatorState::Maintenance),
             Some(other) => {
                 warn!(
-                    "{}/{}: there is no state {other:?}",
-                    self.service, self.address
+                    "{service}/{}: there is no state {other:?}",
+                    addressee.title(None)
                 );
                 None
             }
@@ -172,7 +188,7 @@ impl Line {
             uid: self.uid,
             at: self.at,
         };
-        Some(((self.service.parse().ok()?, endpoint), order))
+        Some(((service.parse().ok()?, addressee), order))
     }
 }
 
@@ -195,7 +211,12 @@ mod tests {
             uid: 1000,
             at: "2026-11-29T10:00:00.000Z".to_owned(),
         };
-        Orders::from_iter([(("web".parse().unwrap(), endpoint), order)])
+        let web: Name = "web".parse().unwrap();
+        let of_name = Addressee::Name("db.internal".into());
+        Orders::from_iter([
+            ((web.clone(), endpoint.into()), order.clone()),
+            ((web, of_name), order),
+        ])
     }
 
     #[test]

@@ -29,6 +29,9 @@ fn found(name: &NameStatus) -> Vec<Finding> {
             true => format!(
                 "{what} has not resolved: {error}, since {since}; {services} goes without its endpoints"
             ),
+            false if name.in_part => format!(
+                "{what} is not answered in full since {since}: {error}; what it had before stays"
+            ),
             false => {
                 format!("{what} is not answered since {since}: {error}; the last answer stays")
             }
@@ -74,6 +77,7 @@ mod tests {
             since: None,
             error: None,
             failing_since: None,
+            in_part: false,
             refused: Vec::new(),
             left_out: 0,
         };
@@ -99,6 +103,12 @@ mod tests {
             "{}",
             stale.found
         );
+        let in_part = judged(|name| {
+            fails(name);
+            name.in_part = true;
+        });
+        assert_eq!(in_part.verdict, Verdict::Warning);
+        assert!(in_part.found.contains("in full"), "{}", in_part.found);
         let unknown = judged(|name| {
             fails(name);
             name.addresses.clear();

@@ -207,7 +207,8 @@ fn an_endpoint_that_the_operator_gives_back_begins_with_little() {
         ..Order::default()
     };
     let endpoint = it.health.services["a"].endpoints[0].clone();
-    it.health.order(&a, &endpoint, order, 5);
+    let own = Addressee::from(Membership::from(&endpoint));
+    it.health.order(&a, vec![(own, order)], &[&endpoint], 5);
     it.health.stand(&a, &mut it.standings);
     let standing = it.standings["a"].values().next().unwrap();
     assert_eq!((standing.down, standing.share), (None, 10));

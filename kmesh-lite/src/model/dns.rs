@@ -87,6 +87,8 @@ pub struct Record {
     pub port: Option<u16>,
     /// Of an SRV record; 1 where there is none.
     pub weight: u16,
+    /// Of an SRV record: a number that stands for the host that it names; 0 where there is none.
+    pub target: u32,
 }
 
 /// How names are resolved.

@@ -2,7 +2,8 @@
 
 use super::{
     AccessLog, Authorization, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits,
-    Name, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint, dns_name,
+    Name, NamedEndpoints, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint,
+    dns_name,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -124,6 +125,25 @@ impl Mesh {
             }),
             (true, None) => Err(NoSuchEndpoint::Anywhere(wanted.to_owned())),
         }
+    }
+
+    /// The services of which a text means all endpoints of a DNS name, each with the name: `SERVICE/NAME`, or `NAME`. There is
+    /// none where the text means something else.
+    pub fn names_meant(&self, text: &str) -> Vec<(&Name, &NamedEndpoints)> {
+        let (service, wanted) = match text.split_once('/') {
+            Some((service, wanted)) => (Some(service), wanted),
+            None => (None, text),
+        };
+        let Some(meant) = self.dns_name(wanted) else {
+            return Vec::new();
+        };
+        let services = self.services.iter();
+        let services = services.filter(|(name, _)| service.is_none_or(|it| it == name.as_str()));
+        let named = services.flat_map(|(name, service)| {
+            let of_service = service.named.iter().find(|named| *named.name == *meant);
+            of_service.map(|named| (name, named))
+        });
+        named.collect()
     }
 
     /// What an address, one with a port, or the name of an entry of `[endpoints]` means.

@@ -9,7 +9,7 @@ pub const MOST_RECORDS: usize = 256;
 /// Records in order, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    pub records: Vec<Record>,
+    pub records: Box<[Record]>,
     /// How many there are beyond the most.
     pub left_out: u32,
     /// Since when it says so.
@@ -28,8 +28,9 @@ impl Answer {
         let beyond = records.len().saturating_sub(MOST_RECORDS);
         records.truncate(MOST_RECORDS);
         let left_out = left_out.saturating_add(u32::try_from(beyond).unwrap_or(u32::MAX));
-        (!records.is_empty()).then_some(Self {
-            records,
+        (!records.is_empty()).then(|| Self {
+            // What was left out takes no memory.
+            records: records.into(),
             left_out,
             since,
         })

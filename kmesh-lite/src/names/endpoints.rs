@@ -17,7 +17,6 @@ pub const MOST_ENDPOINTS: usize = 100_000;
 pub enum Refusal {
     /// Nothing can be there.
     Unusable(&'static str),
-    Mapped,
     /// A virtual address of the mesh.
     Vip,
     /// One that `auto` may give.
@@ -32,7 +31,6 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unusable(what) => what,
-            Self::Mapped => "an IPv4-mapped address",
             Self::Vip => "a virtual address of the mesh",
             Self::VipRange => "an address of `vip_ranges`, which `auto` may give to a service",
             Self::Source => {
@@ -152,7 +150,6 @@ impl Answers {
         let ranges = &self.written.vip_ranges;
         let source = named.like.check.as_ref().and_then(|check| check.source);
         match ip {
-            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some(Refusal::Mapped),
             ip if unusable(ip).is_some() => unusable(ip).map(Refusal::Unusable),
             ip if self.vips.contains(&ip) => Some(Refusal::Vip),
             ip if ranges.iter().any(|range| range.contains(ip)) => Some(Refusal::VipRange),

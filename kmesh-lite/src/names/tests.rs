@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{Fragments, Host, Loader, Origin};
-use crate::model::Limits;
+use crate::model::{Limits, RecordKind};
 
 fn mesh(keys: &str, endpoints: &str) -> Mesh {
     let text = format!(
@@ -29,6 +29,7 @@ fn record(address: &str) -> Record {
         address: address.parse().unwrap(),
         port: None,
         weight: 1,
+        target: 0,
     }
 }
 
@@ -170,6 +171,7 @@ fn srv_records_say_ports_weights_and_priorities() {
         address: address.parse().unwrap(),
         port: Some(port),
         weight,
+        target: 0,
     };
     let records = vec![
         record(20, "10.0.0.3", 5432, 7),

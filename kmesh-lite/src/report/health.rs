@@ -1,8 +1,8 @@
 //! How endpoints stand, in words.
 
 use crate::api::{EndpointHealth, EndpointOrder, OrderStatus, TimeBase};
-use crate::health::{Health, Order, Orders, is_in};
-use crate::model::{Down, Endpoint, Membership, Mesh, Name, Service, standing_by};
+use crate::health::{Addressee, Health, Order, Orders};
+use crate::model::{Down, Endpoint, Mesh, Name, Service, standing_by};
 use crate::names::NameState;
 use kmesh_lite_common::Port;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub fn endpoint_health(
             usable: false,
             since: None,
             reason: Some(reason),
-            order: order.map(order_status),
+            order: order.as_ref().map(order_status),
         });
     }
     if endpoint.check.is_none() && standing.down.is_none() && order.is_none() {
@@ -51,7 +51,7 @@ pub fn endpoint_health(
                 "{} connects in a row failed; it is tried again in {left} s",
                 ejected.run
             )),
-            order: order.map(order_status),
+            order: order.as_ref().map(order_status),
         });
     }
     let known = health.condition_of(service, endpoint);
@@ -63,7 +63,8 @@ pub fn endpoint_health(
         (_, Some(_), None) => "unknown",
     };
     let is_meant = standing.down.is_some_and(|down| down.is_meant());
-    let order_at = order.filter(|order| is_meant && order.state.is_some());
+    let order_at = order.as_ref();
+    let order_at = order_at.filter(|order| is_meant && order.state.is_some());
     let known = known.filter(|_| !is_meant);
     let since = known.map(|known| base.tell(known.since));
     Some(EndpointHealth {
@@ -71,7 +72,7 @@ pub fn endpoint_health(
         usable: standing.down.is_none(),
         since: order_at.map(|order| order.at.clone()).or(since),
         reason: known.map(|known| known.reason.clone()),
-        order: order.map(order_status),
+        order: order.as_ref().map(order_status),
     })
 }
 
@@ -139,10 +140,10 @@ pub fn why_down(
 
 /// What the operator wants of endpoints, in the words of `mesh`.
 pub fn orders(orders: &Orders, mesh: &Mesh) -> Vec<EndpointOrder> {
-    let order = |((name, endpoint), order): (&(Name, Membership), &Order)| EndpointOrder {
+    let order = |((name, addressee), order): (&(Name, Addressee), &Order)| EndpointOrder {
         service: name.to_string(),
-        endpoint: endpoint.title(mesh.services.get(name).map(|it| &**it)),
-        present: is_in(mesh, name, endpoint),
+        endpoint: addressee.title(mesh.services.get(name).map(|it| &**it)),
+        present: addressee.is_in(mesh, name),
         order: order_status(order),
     };
     orders.iter().map(order).collect()

@@ -23,6 +23,7 @@ pub fn names(known: &Known, service: Option<&str>) -> Vec<NameStatus> {
             .trouble
             .as_ref()
             .map(|(since, _)| known.base.tell(*since)),
+        in_part: state.in_part,
         refused: state
             .refused
             .iter()

@@ -118,6 +118,14 @@ fn connects_follow_what_a_name_stands_for_and_connections_stay() {
             .success()
     );
     assert_eq!(reached(), at(&[second]));
+    // Also about those that it will have.
+    dns.hosts("127.0.0.2 db.internal\n127.0.0.3 db.internal\n");
+    daemon.wait_until("both are known", |it| {
+        name(it, "db.internal")["addresses"] == serde_json::json!(["127.0.0.2", "127.0.0.3"])
+    });
+    assert_eq!(reached(), at(&[second]));
+    assert!(daemon.verb(&["ready", "web/db.internal"]).status.success());
+    assert_eq!(reached(), at(&[first, second]));
 
     // Nothing of the mesh is an endpoint of the mesh.
     dns.hosts("10.96.0.10 db.internal\n224.0.0.1 db.internal\n127.0.0.2 db.internal\n");
@@ -212,7 +220,7 @@ fn both_families_and_srv_records_are_endpoints_that_are_checked_as_any() {
         "--srv-host=_web._tcp.internal,one.internal,8081,10,5",
         "--srv-host=_web._tcp.internal,two.internal,8082,20,5",
     ];
-    let _dns = Dnsmasq::start(hosts, &srv);
+    let dns = Dnsmasq::start(hosts, &srv);
     let text = format!(
         "{}\n[services.srv]\nvips = [\"10.96.0.11\"]\nports = [80]\n\
          endpoints = [\"web\"]\n\
@@ -246,6 +254,29 @@ fn both_families_and_srv_records_are_endpoints_that_are_checked_as_any() {
     let _near = Echo::tcp("127.0.0.2:8081");
     daemon.wait_until("the first one is back", |_| {
         reached_at("10.96.0.11:80") == at(&["127.0.0.2:8081"])
+    });
+
+    // A host that is gone while its record stays may be a slip in the zone. It is said, and serves on.
+    dns.hosts("127.0.0.2 db.internal\n127.0.0.3 two.internal\n");
+    daemon.wait_until("it is said", |it| {
+        fails(&name(it, "_web._tcp.internal"), "its host one.internal: ")
+    });
+    let state = name(&daemon, "_web._tcp.internal");
+    assert_eq!(state["in_part"], true, "{state}");
+    assert_eq!(
+        state["addresses"].as_array().map(Vec::len),
+        Some(2),
+        "{state}"
+    );
+    assert_eq!(reached_at("10.96.0.11:80"), at(&["127.0.0.2:8081"]));
+    let text = daemon.verb(&["status"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("not answered in full since"), "{text}");
+    let log = daemon.log();
+    assert!(log.contains("is not answered in full"), "{log}");
+    dns.hosts(hosts);
+    daemon.wait_until("it is whole", |it| {
+        name(it, "_web._tcp.internal")["error"] == Value::Null
     });
     assert!(daemon.verb(&["drain", "srv/web"]).status.success());
     assert_eq!(
@@ -284,4 +315,23 @@ fn a_name_that_has_not_resolved_is_said_everywhere() {
     daemon.wait_until("nothing is asked", |it| {
         it.json(&["status"]).get("names").is_none()
     });
+}
+
+#[test]
+fn a_resolver_that_is_a_service_of_the_mesh_is_not_asked_through_it() {
+    let Some(host) = host() else { return };
+    let _dns = Dnsmasq::start("127.0.0.2 db.internal\n", &[]);
+    let text = mesh(DB).replace(Dnsmasq::AT, "10.96.0.53:5353");
+    let text = format!(
+        "{text}\n[services.dns]\nvips = [\"10.96.0.53\"]\nports = [\"5353:5300/udp\"]\n\
+         endpoints = [\"127.0.0.1\"]\n"
+    );
+    let mut daemon = Daemon::with_agent(PROGRAM, &host, &text);
+    daemon.wait_until("it is said", |it| {
+        fails(&name(it, "db.internal"), "10.96.0.53:5353 ")
+    });
+    let checked = daemon.verb(&["reload"]);
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned()
+        + &String::from_utf8_lossy(&checked.stderr);
+    assert!(told.contains("questions to it skip the mesh"), "{told}");
 }

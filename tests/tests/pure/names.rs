@@ -70,6 +70,7 @@ fn record(question: &Question, (last, is_v6, rank): (u8, bool, u8)) -> Record {
         },
         port: is_srv.then_some(440 + u16::from(last % 5)),
         weight: if is_srv { last.into() } else { 1 },
+        target: 0,
     }
 }
 

@@ -25,6 +25,10 @@ pub enum AskError {
     Refused(SocketAddr, ResponseCode),
     #[error("{0} answers with something else")]
     Garbled(SocketAddr),
+    #[error("{0} cannot be asked by TCP, which it asks for as its answer is long: {1}")]
+    Connection(SocketAddr, io::Error),
+    #[error("{0} cuts its answer off, by TCP as well")]
+    Truncated(SocketAddr),
     #[error("this cannot be asked")]
     Question,
 }
@@ -75,10 +79,16 @@ async fn exchange(
     if !answer.metadata.truncation {
         return Ok(answer);
     }
+    let failed = |error| AskError::Connection(server, error);
     let answer = connection(server, &bytes).await.map_err(failed)?;
     let answer = Message::from_vec(&answer).ok();
     let answer = answer.filter(|answer| answers(answer, &question));
-    answer.ok_or(AskError::Garbled(server))
+    let answer = answer.ok_or(AskError::Garbled(server))?;
+    // A part of it would look like all of it.
+    match answer.metadata.truncation {
+        true => Err(AskError::Truncated(server)),
+        false => Ok(answer),
+    }
 }
 
 /// The socket has a port of its own that nobody else knows, and takes datagrams of the server only.

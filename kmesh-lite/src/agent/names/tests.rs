@@ -1,4 +1,4 @@
-use super::lookup::{Hosts, Lookup};
+use super::lookup::Lookup;
 use super::servers::Servers;
 use super::*;
 use crate::names::MOST_RECORDS;
@@ -64,7 +64,7 @@ impl Server {
     }
 
     async fn ask(&self, name: &str, kind: RecordKind) -> Outcome {
-        self.lookup().question(name, kind, &Hosts::new()).await
+        self.lookup().question(name, kind, true).await
     }
 }
 
@@ -201,9 +201,64 @@ async fn aliases_are_followed_and_circles_end() {
     assert_eq!(found.ttl, Some(Duration::from_secs(5)));
     for circle in ["circle.internal", "to.internal"] {
         let found = server.ask(circle, RecordKind::A).await.found;
-        assert!(found.trouble.is_some(), "{found:?}");
+        assert_eq!(found.trouble, Some(TroubleKind::Failure));
+        assert!(found.reason.contains("in a circle: "), "{found:?}");
     }
     assert!(server.asked.load(Ordering::SeqCst) < 40);
+}
+
+#[tokio::test]
+async fn a_chain_of_aliases_that_is_too_long_or_ends_nowhere_is_called_so() {
+    let server = Server::start(|name, _, _, message| {
+        let number = name.trim_start_matches('n').split('.').next();
+        let number: u32 = number.unwrap().parse().unwrap();
+        match number {
+            0..=20 => {
+                let next = format!("n{}.internal", number + 1);
+                add(message, name, 60, alias(&next));
+            }
+            100 => add(message, name, 60, alias("n101.internal")),
+            _ => message.metadata.response_code = ResponseCode::NXDomain,
+        }
+        true
+    })
+    .await;
+    for (name, trouble, words) in [
+        ("n0.internal", TroubleKind::Failure, "more than 8 aliases"),
+        (
+            "n100.internal",
+            TroubleKind::Nothing,
+            "its alias (CNAME) n101.internal: ",
+        ),
+    ] {
+        let found = server.ask(name, RecordKind::A).await.found;
+        assert_eq!(found.trouble, Some(trouble));
+        assert!(found.reason.contains(words), "{}", found.reason);
+    }
+    // As many as there may be.
+    let found = server.ask("n13.internal", RecordKind::A).await.found;
+    assert!(
+        found.reason.starts_with("its alias (CNAME) n21"),
+        "{}",
+        found.reason
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_off_by_a_connection_too_is_none() {
+    let server = Server::start(|name, _, _, message| {
+        add(message, name, 60, a("10.0.0.1"));
+        message.metadata.truncation = true;
+        true
+    })
+    .await;
+    let found = server.ask("cut.internal", RecordKind::A).await.found;
+    assert_eq!(found.trouble, Some(TroubleKind::Failure));
+    assert!(
+        found.reason.contains("cuts its answer off"),
+        "{}",
+        found.reason
+    );
 }
 
 #[tokio::test]
@@ -250,16 +305,12 @@ async fn the_next_server_is_asked_where_one_fails_or_is_old() {
     .await;
     let all = servers(&[silent.at, broken.at, old.at]);
     let lookup = lookup(all);
-    let found = lookup
-        .question("db.internal", RecordKind::A, &Hosts::new())
-        .await;
+    let found = lookup.question("db.internal", RecordKind::A, false).await;
     assert_eq!(addresses(&found), ["10.0.0.1"]);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
     // The silent one rests from then on. One that only refused this name may know another, and is the first.
     let before = [&silent, &broken].map(|it| it.asked.load(Ordering::SeqCst));
-    lookup
-        .question("db.internal", RecordKind::A, &Hosts::new())
-        .await;
+    lookup.question("db.internal", RecordKind::A, false).await;
     let after = [&silent, &broken].map(|it| it.asked.load(Ordering::SeqCst));
     assert_eq!(after, [before[0], before[1] + 1]);
 }
@@ -268,65 +319,160 @@ fn srv(priority: u16, weight: u16, port: u16, target: &str) -> RData {
     RData::SRV(SRV::new(priority, weight, port, name(target)))
 }
 
-#[tokio::test]
-async fn the_hosts_of_srv_records_are_looked_up_and_stay_where_they_were() {
-    let fails = Arc::new(AtomicUsize::new(0));
-    let failing = Arc::clone(&fails);
+/// SRV records of two hosts, the second of which does what `second` says for a kind of record.
+async fn with_second(
+    second: impl Fn(RecordType, &mut Message) + Send + Sync + 'static,
+) -> (Outcome, Server) {
     let server = Server::start(move |name, kind, _, message| {
         match (name, kind) {
             ("_pg._tcp.internal", RecordType::SRV) => {
                 add(message, name, 60, srv(10, 5, 5433, "one.internal"));
-                add(message, name, 60, srv(20, 7, 5434, "two.internal"));
-                add(message, name, 60, srv(30, 7, 5434, "gone.internal"));
-            }
-            ("none.internal", _) => {
-                let none = RData::SRV(SRV::new(0, 0, 0, Name::root()));
-                add(message, name, 60, none);
+                add(message, name, 60, srv(20, 7, 5434, "Two.internal"));
             }
             ("one.internal", RecordType::A) => add(message, name, 20, a("10.0.0.1")),
-            ("two.internal", _) if failing.load(Ordering::SeqCst) > 0 => {
-                message.metadata.response_code = ResponseCode::ServFail;
-            }
-            ("two.internal", RecordType::A) => add(message, name, 20, a("10.0.0.2")),
+            ("two.internal", kind) => second(kind, message),
             _ => {}
         }
         true
     })
     .await;
     let lookup = server.lookup();
-    let ask = |hosts: Hosts| {
-        let lookup = lookup.clone();
-        async move {
-            lookup
-                .question("_pg._tcp.internal", RecordKind::Srv, &hosts)
-                .await
-        }
-    };
-    let first = ask(Hosts::new()).await;
-    let said: Vec<_> = first
-        .found
-        .records
-        .iter()
+    let outcome = lookup.question("_pg._tcp.internal", RecordKind::Srv, true);
+    (outcome.await, server)
+}
+
+fn aaaa(address: &str) -> RData {
+    RData::AAAA(AAAA(address.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn the_hosts_of_srv_records_are_looked_up() {
+    let (outcome, server) = with_second(|kind, message| match kind {
+        RecordType::A => add(message, "two.internal", 20, a("10.0.0.2")),
+        _ => add(message, "two.internal", 30, aaaa("fd00::2")),
+    })
+    .await;
+    let records = outcome.found.records.iter();
+    let said: Vec<_> = records
+        .clone()
         .map(|it| (it.address.to_string(), it.port, it.rank, it.weight))
         .collect();
     let expected = [
         ("10.0.0.1".to_owned(), Some(5433), 10, 5),
         ("10.0.0.2".to_owned(), Some(5434), 20, 7),
+        ("fd00::2".to_owned(), Some(5434), 20, 7),
     ];
     assert_eq!(said, expected);
-    assert_eq!(first.ttl, Some(Duration::from_secs(20)));
-    assert!(first.missing.is_none());
+    assert_eq!(outcome.ttl, Some(Duration::from_secs(20)));
+    let targets: Vec<_> = records.map(|it| it.target).collect();
+    assert_eq!(targets[1], targets[2]);
+    assert_ne!(targets[0], targets[1]);
+    assert!(outcome.found.trouble.is_none() && outcome.found.kept.is_empty());
 
-    fails.store(1, Ordering::SeqCst);
-    let next = ask(first.hosts).await;
-    assert_eq!((&next.found, next.missing), (&first.found, None));
-    // Of whom nothing is known, something is missing.
-    let fresh = ask(Hosts::new()).await;
-    assert_eq!(addresses(&fresh), ["10.0.0.1"]);
-    assert_eq!(fresh.missing.unwrap().trouble, Some(TroubleKind::Failure));
+    // Nobody asks for IPv6 addresses that no client could use.
+    let before = server.asked.load(Ordering::SeqCst);
+    let lookup = server.lookup();
+    let v4 = lookup.question("_pg._tcp.internal", RecordKind::Srv, false);
+    assert_eq!(addresses(&v4.await), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(server.asked.load(Ordering::SeqCst), before + 3);
+}
 
-    let none = server.ask("none.internal", RecordKind::Srv).await;
-    assert_eq!(none.found.trouble, Some(TroubleKind::Nothing));
+#[tokio::test]
+async fn a_host_of_srv_records_that_is_not_answered_is_told_and_kept() {
+    let fails = |message: &mut Message| message.metadata.response_code = ResponseCode::ServFail;
+    let gone = |message: &mut Message| message.metadata.response_code = ResponseCode::NXDomain;
+    let (failure, nothing) = (TroubleKind::Failure, TroubleKind::Nothing);
+    type Second = Box<dyn Fn(RecordType, &mut Message) + Send + Sync>;
+    let cases: [(Second, _, &[bool], _); 5] = [
+        (
+            Box::new(move |_, it| fails(it)),
+            failure,
+            &[false, true],
+            "Server Failure",
+        ),
+        // One rule for all names: that it is gone may be a slip.
+        (
+            Box::new(move |_, it| gone(it)),
+            nothing,
+            &[false, true],
+            "NXDOMAIN",
+        ),
+        (Box::new(|_, _| {}), nothing, &[false, true], "record"),
+        (
+            Box::new(move |kind, it| match kind {
+                RecordType::A => add(it, "two.internal", 20, a("10.0.0.2")),
+                _ => fails(it),
+            }),
+            failure,
+            &[true],
+            "Server Failure",
+        ),
+        // It has no address of this family, as it says, and fails with the other.
+        (
+            Box::new(move |kind, it| {
+                if kind == RecordType::A {
+                    fails(it);
+                }
+            }),
+            failure,
+            &[false, true],
+            "Server Failure",
+        ),
+    ];
+    for (second, trouble, families, words) in cases {
+        let (outcome, _server) = with_second(second).await;
+        let found = outcome.found;
+        assert_eq!(found.trouble, Some(trouble));
+        assert!(
+            found
+                .records
+                .iter()
+                .any(|it| it.address.to_string() == "10.0.0.1")
+        );
+        let kept: Vec<_> = found.kept.iter().map(|it| it.ipv6).collect();
+        assert_eq!(kept, families);
+        let kept = &found.kept[0];
+        assert_eq!((kept.port, kept.weight, kept.priority), (5434, 7, 20));
+        let reason = &found.reason;
+        assert!(
+            reason.starts_with("its host two.internal: ") && reason.contains(words),
+            "{reason}"
+        );
+    }
+    // One family of two is no trouble.
+    let (outcome, _server) = with_second(|kind, it| {
+        if kind == RecordType::AAAA {
+            add(it, "two.internal", 20, aaaa("fd00::2"));
+        }
+    })
+    .await;
+    assert_eq!(addresses(&outcome), ["10.0.0.1", "fd00::2"]);
+    assert!(outcome.found.trouble.is_none() && outcome.found.kept.is_empty());
+}
+
+#[tokio::test]
+async fn srv_records_that_lead_nowhere_say_so() {
+    let server = Server::start(|name, kind, _, message| {
+        match kind {
+            RecordType::SRV if name == "none.internal" => {
+                let none = RData::SRV(SRV::new(0, 0, 0, Name::root()));
+                add(message, name, 60, none);
+            }
+            RecordType::SRV => add(message, name, 60, srv(1, 1, 80, "gone.internal")),
+            _ => message.metadata.response_code = ResponseCode::NXDomain,
+        }
+        true
+    })
+    .await;
+    for (name, words, kept) in [
+        ("none.internal", "there is no such service", 0),
+        ("dangling.internal", "its host gone.internal: ", 2),
+    ] {
+        let found = server.ask(name, RecordKind::Srv).await.found;
+        assert_eq!(found.trouble, Some(TroubleKind::Nothing));
+        assert!(found.reason.contains(words), "{}", found.reason);
+        assert_eq!((found.records.len(), found.kept.len()), (0, kept));
+    }
 }
 
 /// A daemon that takes what it is told, unless it is away.
@@ -370,7 +516,7 @@ fn duties(revision: u64, at: SocketAddr) -> Arc<Duties> {
         questions: vec![Question {
             name: "db.internal".to_owned(),
             kind: RecordKind::A,
-            answered: false,
+            ipv6: false,
         }],
         resolving: Some(Resolving {
             resolvers: vec![at],

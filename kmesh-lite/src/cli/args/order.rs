@@ -7,8 +7,8 @@ use clap_complete::ArgValueCandidates;
 
 const MEANT: &str = "\
 ENDPOINT is SERVICE/ADDRESS, SERVICE/ADDRESS:PORT or SERVICE/NAME of an entry of `[endpoints]`; or SERVICE/NAME of a DNS
-name, for all addresses that it has now, and SERVICE/NAME@ADDRESS for one of them. Without the service, it is meant in
-every service that has it. It counts at once and over restarts, until it is changed; `kmesh-lite status` shows it.";
+name, for all addresses that it has and will have, and SERVICE/NAME@ADDRESS for one of them. Without the service, it is
+meant in every service that has it. It counts at once and over restarts, until it is changed; `kmesh-lite status` shows it.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MEANT, after_help = "\

@@ -184,6 +184,7 @@ fn a_name_that_has_not_resolved_is_worse_where_its_service_refuses() {
         since: None,
         error: error.map(str::to_owned),
         failing_since: None,
+        in_part: false,
         refused: Vec::new(),
         left_out: 0,
     };

@@ -4,8 +4,10 @@ use super::super::endpoint::EndpointTable;
 use super::super::read::At;
 use super::super::scalar::{DnsName, Flag};
 use super::merge::Merged;
+use super::service::LoweredService;
 use super::{Diagnostics, Spot};
-use crate::model::{Dns, Question, unusable};
+use crate::model::{Dns, Question, Vip, unusable};
+use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +134,33 @@ pub fn check(
     if let (Some(port), Some(_)) = (&table.port, &table.ports) {
         let message = "an endpoint has a `port` or `ports`, not both";
         report.push(at(port.span).error(message));
+    }
+}
+
+/// Whether a server to be asked is an address of the mesh. The agent's own connects skip the mesh.
+pub fn check_resolvers(
+    merged: &Merged<'_>,
+    services: &[LoweredService<'_>],
+    vip_ranges: &[IpNetwork],
+    report: &mut Diagnostics,
+) {
+    let Some((anchor, text)) = merged.dns else {
+        return;
+    };
+    for item in text.resolvers.iter().flat_map(|list| &list.items) {
+        let ip = item.value.0.ip();
+        let mut services = services.iter();
+        let service = services.find(|it| it.model.vips.contains(&Vip::Fixed(ip)));
+        let of_whom = match service {
+            Some(service) => format!("a virtual address of the service `{}`", service.name()),
+            None if vip_ranges.iter().any(|range| range.contains(ip)) => {
+                "an address of `vip_ranges`".to_owned()
+            }
+            None => continue,
+        };
+        let message = format!("`{ip}` is {of_whom}, and questions to it skip the mesh");
+        let problem = Spot::new(anchor, item.span).warning(message);
+        report.push(problem.help("name the servers themselves: the agent asks them directly"));
     }
 }
 

@@ -1,16 +1,15 @@
 //! What follows from what the resolver said.
 
 use super::{Daemon, Trigger};
-use crate::api::{Failure, FailureKind, NameFinding, NamesReport};
+use crate::api::{Failure, NamesReport};
 use crate::daemon::datapath::Datapath;
-use crate::daemon::hearsay::REASON;
+use crate::daemon::hearsay::take_in_names;
 use crate::daemon::last_answers::{LastAnswers, RecalledNames};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::monotonic;
-use crate::model::{Name, Record, RecordKind};
-use crate::names::{Answer, Change, MOST_RECORDS, Trouble, TroubleKind};
-use crate::printable::printable;
+use crate::model::{Name, Record};
+use crate::names::{Change, MOST_RECORDS};
 use crate::report::{FEW, first_few};
 use log::{debug, info, warn};
 use std::net::{IpAddr, SocketAddr};
@@ -25,20 +24,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Takes in what the resolver said, and makes one pass for all of it. It can change which addresses the names of
     /// the file stand for, and nothing else.
     pub(super) fn learn_names(&mut self, report: NamesReport) -> Result<(), Failure> {
-        let Some(questions) = self.state.roster.questions(report.revision) else {
-            let error = "other duties have been given since that revision";
-            return Err(Failure::new(FailureKind::Conflict, error));
-        };
-        let now = monotonic();
-        let mut changes = Vec::new();
-        for finding in report.findings {
-            let Some(question) = questions.get(finding.question as usize) else {
-                debug!("the agent found something of a name that nobody asks for");
-                continue;
-            };
-            let found = understood(finding, question.kind, now);
-            changes.extend(self.state.names.find(question, found));
-        }
+        let state = &mut self.state;
+        let asked = state.roster.asked_names();
+        let changes = take_in_names(report, asked, monotonic(), &mut state.names)?;
         if changes.is_empty() {
             return Ok(());
         }
@@ -52,35 +40,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.tell_status();
         Ok(())
-    }
-}
-
-/// What a finding says, within bounds.
-fn understood(finding: NameFinding, kind: RecordKind, now: u64) -> Result<Answer, Trouble> {
-    let trouble = |kind, reason: &str| {
-        Err(Trouble {
-            kind,
-            reason: printable(reason, REASON),
-            since: now,
-        })
-    };
-    if let Some(kind) = finding.trouble {
-        return trouble(kind.into(), &finding.reason);
-    }
-    let records = finding.records.into_iter().map(Record::from);
-    let records = records.filter_map(|record| match kind {
-        // A port that nobody can connect to is none.
-        RecordKind::Srv => record.port.is_some_and(|port| port > 0).then_some(record),
-        kind => (record.address.is_ipv4() == (kind == RecordKind::A)).then_some(Record {
-            rank: 0,
-            port: None,
-            weight: 1,
-            ..record
-        }),
-    });
-    match Answer::new(records.collect(), finding.left_out, now) {
-        Some(answer) => Ok(answer),
-        None => trouble(TroubleKind::Nothing, "it has no addresses"),
     }
 }
 
@@ -119,6 +78,10 @@ fn line(change: &Change) -> String {
     match (&change.known.trouble, addresses) {
         (None, Some(addresses)) => format!("{services}: {question} is {addresses}"),
         (None, None) => format!("{services}: {question} is unknown"),
+        (Some(trouble), Some(addresses)) if change.known.in_part => format!(
+            "{services}: {question} is not answered in full, and is {addresses}: {}",
+            trouble.reason
+        ),
         (Some(trouble), Some(addresses)) => format!(
             "{services}: {question} stays {addresses}: {}",
             trouble.reason

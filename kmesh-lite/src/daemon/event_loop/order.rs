@@ -6,19 +6,22 @@ use crate::control::Caller;
 use crate::daemon::datapath::Datapath;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::health::Order;
+use crate::health::{Addressee, Order};
 use crate::host::monotonic;
-use crate::model::{Endpoint, Membership, Mesh, Name, OperatorState};
+use crate::model::{Endpoint, Membership, Mesh, Name, NamedEndpoints, OperatorState};
 use crate::report;
 use log::{info, warn};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// Endpoints that are meant.
+/// What a request is about.
 struct Meant<'a> {
-    /// Those of the mesh.
+    /// Endpoints of the mesh.
     present: Vec<(&'a Name, &'a Endpoint)>,
-    /// Those that it does not have, where an order of theirs is to be taken back.
-    left: Vec<(Name, Membership)>,
+    /// Names whose endpoints those are, if the request is about a name.
+    named: Vec<(&'a Name, &'a NamedEndpoints)>,
+    /// What the mesh does not have, where an order of it is to be taken back.
+    left: Vec<(Name, Addressee)>,
 }
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
@@ -30,64 +33,94 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     ) -> Result<Ordered, Failure> {
         let mesh = self.state.mesh.clone();
         let held = mesh.unwrap_or_default();
-        let Meant {
-            present: meant,
-            left,
-        } = self.meant(&held, request)?;
-        for (name, endpoint) in &meant {
-            let before = self.state.health.orders.get(name, endpoint).cloned();
-            let order = changed(
-                before.unwrap_or_default(),
-                endpoint.state,
-                request.change,
-                caller,
-            );
-            told(name, &title(&held, name, endpoint), request.change, caller);
-            let health = &mut self.state.health;
-            health.order(name, endpoint, order, monotonic());
-        }
-        for (name, endpoint) in &left {
-            let orders = &mut self.state.health.orders;
-            let before = orders.of(name, endpoint).cloned().unwrap_or_default();
-            let order = changed(before, OperatorState::Ready, request.change, caller);
-            let title = endpoint.title(held.services.get(name).map(|it| &**it));
-            told(name, &title, request.change, caller);
-            orders.set(name.clone(), endpoint.clone(), order);
-        }
+        let meant = self.meant(&held, request)?;
+        self.take_in(&held, &meant, request.change, caller);
         let not_kept = self.order_book.write(&self.state.health.orders);
         let not_kept = not_kept.err().map(|error| crate::log::chain(&error));
         if let Some(error) = &not_kept {
             warn!("the order is forgotten when the daemon ends: {error}");
         }
-        if !meant.is_empty() {
-            self.make_it_so(&held, &meant)?;
+        if !meant.present.is_empty() {
+            self.make_it_so(&held, &meant.present)?;
         }
+        Ok(Ordered {
+            endpoints: self.ordered(&held, &meant),
+            not_kept,
+        })
+    }
+
+    fn take_in(&mut self, mesh: &Mesh, meant: &Meant<'_>, change: Change, caller: Caller) {
+        let now = monotonic();
+        let health = &mut self.state.health;
+        for (name, named) in &meant.named {
+            let addressee = Addressee::Name(Arc::clone(&named.name));
+            let before = health.orders.of(name, &addressee).cloned();
+            let order = changed(before.unwrap_or_default(), named.like.state, change, caller);
+            told(name, &named.name, change, caller);
+            let of_service = meant.present.iter().filter(|(of, _)| of == name);
+            let concerned: Vec<_> = of_service.map(|(_, endpoint)| *endpoint).collect();
+            // What was said of single ones before is over.
+            let own = concerned.iter().filter_map(|endpoint| {
+                let own = Addressee::from(Membership::from(*endpoint));
+                let before = health.orders.of(name, &own)?.clone();
+                Some((own, without(before, change)))
+            });
+            let orders = own.chain([(addressee, order)]).collect();
+            health.order(name, orders, &concerned, now);
+        }
+        let single = meant.present.iter().filter(|_| meant.named.is_empty());
+        for (name, endpoint) in single {
+            let own = Addressee::from(Membership::from(*endpoint));
+            let before = health.orders.of(name, &own).cloned().unwrap_or_default();
+            let beneath = health.orders.state_beneath(name, endpoint);
+            let order = changed(before, beneath, change, caller);
+            told(name, &title(mesh, name, endpoint), change, caller);
+            health.order(name, vec![(own, order)], &[endpoint], now);
+        }
+        for (name, addressee) in &meant.left {
+            let orders = &mut health.orders;
+            let before = orders.of(name, addressee).cloned().unwrap_or_default();
+            let order = changed(before, OperatorState::Ready, change, caller);
+            let title = addressee.title(mesh.services.get(name).map(|it| &**it));
+            told(name, &title, change, caller);
+            orders.set(name.clone(), addressee.clone(), order);
+        }
+    }
+
+    /// How what was meant stands now.
+    fn ordered(&mut self, mesh: &Mesh, meant: &Meant<'_>) -> Vec<OrderedEndpoint> {
         let known = self.known();
-        let ordered = meant.iter().map(|(name, endpoint)| OrderedEndpoint {
+        let present = meant.present.iter();
+        let present = present.map(|(name, endpoint)| OrderedEndpoint {
             service: name.to_string(),
-            endpoint: title(&held, name, endpoint),
-            health: held
+            endpoint: title(mesh, name, endpoint),
+            health: mesh
                 .services
                 .get(*name)
                 .and_then(|service| report::endpoint_health(&known, name, service, endpoint)),
             absent: false,
             order: None,
         });
-        let taken_back = left.iter().map(|(name, endpoint)| OrderedEndpoint {
-            service: name.to_string(),
-            endpoint: endpoint.title(held.services.get(name).map(|it| &**it)),
-            health: None,
-            absent: true,
-            order: known
-                .health
-                .orders
-                .of(name, endpoint)
-                .map(report::order_status),
+        let has_endpoints = |service: &Name| meant.present.iter().any(|(of, _)| *of == service);
+        let empty = meant.named.iter();
+        let empty = empty.filter(|(name, _)| !has_endpoints(name));
+        let empty = empty.map(|(name, named)| {
+            let addressee = Addressee::Name(Arc::clone(&named.name));
+            ((*name).clone(), addressee, false)
         });
-        Ok(Ordered {
-            endpoints: ordered.chain(taken_back).collect(),
-            not_kept,
-        })
+        let left = meant.left.iter();
+        let left = left.map(|(name, addressee)| (name.clone(), addressee.clone(), true));
+        let others = empty.chain(left).map(|(name, addressee, absent)| {
+            let order = known.health.orders.of(&name, &addressee);
+            OrderedEndpoint {
+                service: name.to_string(),
+                endpoint: addressee.title(mesh.services.get(&name).map(|it| &**it)),
+                health: None,
+                absent,
+                order: order.map(report::order_status),
+            }
+        });
+        present.chain(others).collect()
     }
 
     /// What a request is about.
@@ -97,11 +130,20 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Change::Ready | Change::Weight(None) => orders.left_named(&request.endpoint, mesh),
             _ => Vec::new(),
         };
+        let named = mesh.names_meant(&request.endpoint);
         let error = match mesh.endpoints_named(&request.endpoint) {
-            Ok(present) => return Ok(Meant { present, left }),
-            Err(_) if !left.is_empty() => {
+            Ok(present) => {
+                return Ok(Meant {
+                    present,
+                    named,
+                    left,
+                });
+            }
+            // A name may have no address yet.
+            Err(_) if !left.is_empty() || !named.is_empty() => {
                 return Ok(Meant {
                     present: Vec::new(),
+                    named,
                     left,
                 });
             }
@@ -135,7 +177,7 @@ fn told(service: &Name, endpoint: &str, change: Change, caller: Caller) {
 }
 
 /// What the operator wants after a change, which is the word of `caller`.
-/// `in_file` is what the file says.
+/// `in_file` is what the file says, or an order of the name.
 fn changed(before: Order, in_file: OperatorState, change: Change, caller: Caller) -> Order {
     let (state, weight) = match change {
         Change::Drain => (Some(OperatorState::Drain), before.weight),
@@ -156,6 +198,20 @@ fn changed(before: Order, in_file: OperatorState, change: Change, caller: Caller
         weight,
         uid,
         at,
+    }
+}
+
+/// An order after another one about the same was given of all endpoints of a name.
+fn without(before: Order, change: Change) -> Order {
+    match change {
+        Change::Weight(_) => Order {
+            weight: None,
+            ..before
+        },
+        _ => Order {
+            state: None,
+            ..before
+        },
     }
 }
 

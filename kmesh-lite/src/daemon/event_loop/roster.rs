@@ -3,12 +3,12 @@
 use super::duties;
 use crate::api::{self, AgentReport, AgentStatus, Duties, ListenerStatus, Resolving, now};
 use crate::control::{Caller, Reply};
-use crate::daemon::hearsay::{Asked, REASON};
+use crate::daemon::hearsay::{Asked, AskedNames, REASON};
 use crate::health::{Health, Target};
-use crate::model::{Mesh, Question};
+use crate::model::{Mesh, Question, RecordKind};
 use crate::names::Answers;
 use crate::printable::printable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +22,8 @@ pub struct Roster {
     targets: Vec<Target>,
     /// What the numbers of questions stand for.
     questions: Vec<Question>,
+    /// Those of SRV records that are for clients of IPv6 addresses.
+    with_ipv6: BTreeSet<Question>,
     /// Agents that know these duties already. The control socket bounds how many.
     waiting: Vec<Reply<Duties>>,
     heard: Option<Heard>,
@@ -48,6 +50,7 @@ impl Roster {
             },
             targets: Vec::new(),
             questions: Vec::new(),
+            with_ipv6: BTreeSet::new(),
             waiting: Vec::new(),
             heard: None,
         }
@@ -57,42 +60,39 @@ impl Roster {
     pub fn follow(&mut self, mesh: &Mesh, health: &Health, names: &Answers) {
         let targets: Vec<_> = health.probed().cloned().collect();
         let questions: Vec<_> = names.questions().cloned().collect();
+        let with_ipv6 = with_ipv6(mesh);
         let resolving = (!questions.is_empty()).then(|| Resolving::from(&mesh.dns));
         if self.duties.metrics == mesh.metrics
             && self.targets == targets
             && self.questions == questions
+            && self.with_ipv6 == with_ipv6
             && self.duties.resolving == resolving
         {
             return;
         }
-        self.questions = questions;
+        (self.questions, self.with_ipv6) = (questions, with_ipv6);
         self.duties.resolving = resolving;
         self.duties.metrics.clone_from(&mesh.metrics);
         (self.duties.checks, self.duties.targets) = duties::of(&targets);
         self.targets = targets;
         self.duties.revision += 1;
         for reply in std::mem::take(&mut self.waiting) {
-            drop(reply.send(Ok(self.duties(health, names))));
+            drop(reply.send(Ok(self.duties(health))));
         }
     }
 
     /// Answers as soon as the duties are others than those of the revision `known`.
-    pub fn tell(
-        &mut self,
-        known: Option<u64>,
-        (health, names): (&Health, &Answers),
-        reply: Reply<Duties>,
-    ) {
+    pub fn tell(&mut self, known: Option<u64>, health: &Health, reply: Reply<Duties>) {
         self.waiting.retain(|reply| !reply.is_closed());
         if known == Some(self.duties.revision) {
             self.waiting.push(reply);
         } else {
-            drop(reply.send(Ok(self.duties(health, names))));
+            drop(reply.send(Ok(self.duties(health))));
         }
     }
 
     /// What is to be done, with what is known.
-    fn duties(&self, health: &Health, names: &Answers) -> Duties {
+    fn duties(&self, health: &Health) -> Duties {
         let mut duties = self.duties.clone();
         for (told, target) in duties.targets.iter_mut().zip(&self.targets) {
             told.healthy = health.condition(target).map(|it| it.healthy);
@@ -100,10 +100,7 @@ impl Roster {
         let questions = self.questions.iter().map(|question| api::Question {
             name: question.name.to_string(),
             kind: question.kind.into(),
-            answered: names
-                .known()
-                .get(question)
-                .is_some_and(|known| known.answer.is_some()),
+            ipv6: self.with_ipv6.contains(question),
         });
         duties.questions = questions.collect();
         duties
@@ -117,9 +114,12 @@ impl Roster {
         }
     }
 
-    /// The same of the numbers of questions.
-    pub fn questions(&self, revision: u64) -> Option<Vec<Question>> {
-        (revision == self.duties.revision).then(|| self.questions.clone())
+    /// The same of what it was asked to look up.
+    pub fn asked_names(&self) -> AskedNames<'_> {
+        AskedNames {
+            revision: self.duties.revision,
+            questions: &self.questions,
+        }
     }
 
     /// Nobody is answered any more: the daemon is stopping.
@@ -178,6 +178,16 @@ impl Roster {
     }
 }
 
+/// Questions of SRV records whose hosts may be at IPv6 addresses: other clients could not use them.
+fn with_ipv6(mesh: &Mesh) -> BTreeSet<Question> {
+    let questions = mesh.questions.iter();
+    let questions = questions.filter(|(question, services)| {
+        let services = services.iter().filter_map(|name| mesh.services.get(name));
+        question.kind == RecordKind::Srv && services.into_iter().any(|it| mesh.has_v6_clients(it))
+    });
+    questions.map(|(question, _)| question.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +211,12 @@ mod tests {
         let mut roster = Roster::begun();
         let (health, names) = (Health::default(), Answers::default());
         let (reply, mut first) = oneshot::channel();
-        roster.tell(None, (&health, &names), reply);
+        roster.tell(None, &health, reply);
         let known = first.try_recv().unwrap().unwrap();
         assert!(known.metrics.is_empty());
 
         let (reply, mut second) = oneshot::channel();
-        roster.tell(Some(known.revision), (&health, &names), reply);
+        roster.tell(Some(known.revision), &health, reply);
         roster.follow(&mesh(&[]), &health, &names);
         assert_eq!(second.try_recv().unwrap_err(), TryRecvError::Empty);
         roster.follow(&mesh(&["127.0.0.1:9900"]), &health, &names);
@@ -215,7 +225,7 @@ mod tests {
         assert_eq!(next.metrics, ["127.0.0.1:9900".parse().unwrap()]);
 
         let (reply, mut third) = oneshot::channel();
-        roster.tell(Some(next.revision), (&health, &names), reply);
+        roster.tell(Some(next.revision), &health, reply);
         roster.dismiss();
         assert_eq!(third.try_recv().unwrap_err(), TryRecvError::Closed);
     }

@@ -13,8 +13,7 @@ pub fn names(to: &mut DescriptorEncoder<'_>, names: &[NameState]) -> fmt::Result
         return Ok(());
     }
     let kind = |name: &NameState| if name.is_srv { "srv" } else { "address" };
-    let help =
-        "Whether a DNS name of endpoints was answered when it was asked for the last time: 1 or 0.";
+    let help = "Whether a DNS name of endpoints was answered in full when it was asked for the last time: 1 or 0.";
     let mut answered = family(to, "name_answered", None, MetricType::Gauge, help)?;
     for name in names {
         let labels = [("name", &*name.name), ("kind", kind(name))];

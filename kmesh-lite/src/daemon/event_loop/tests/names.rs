@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::api::{
-    Change, Duties, NameFinding, NamesReport, OrderRequest, Ordered, Record, RecordKind,
-    TroubleKind,
+    Change, Duties, KeptRecord, NameFinding, NamesReport, OrderRequest, Ordered, Record,
+    RecordKind, TroubleKind,
 };
 use crate::control::Caller;
 use crate::model::Membership;
@@ -18,6 +18,7 @@ fn records(addresses: &[&str]) -> Vec<Record> {
         port: Some(81),
         weight: Some(7),
         priority: Some(9),
+        target: None,
     };
     addresses.iter().map(record).collect()
 }
@@ -59,6 +60,7 @@ fn finding(question: u32, records: Vec<Record>, trouble: Option<TroubleKind>) ->
         question,
         records,
         left_out: 0,
+        kept: Vec::new(),
         trouble,
         reason: "seen\u{1b}".to_owned(),
     }
@@ -78,7 +80,6 @@ fn answers_are_passed_on_and_stay_until_there_are_others() {
     assert_eq!(fixture.resolved(), ["10.0.0.1", "10.0.0.2"]);
     assert_eq!(fixture.passes(), passes + 1);
     assert_eq!(fixture.kernel.inside().extent, Some(Extent::Changes));
-    assert!(fixture.duties_of_names().questions[0].answered);
     fixture.tell_one(records(&["10.0.0.1", "10.0.0.2"]), None);
     assert_eq!(fixture.passes(), passes + 1, "nothing new");
 
@@ -128,23 +129,187 @@ fn a_stranger_who_answers_names_nothing_that_nobody_asked_for() {
     assert_eq!((first.weight, first.ports.len()), (1, 0));
 }
 
-/// A word of the operator names endpoints by DNS names as the file does.
-#[test]
-fn an_order_may_write_a_dns_name_in_capitals_and_with_a_dot_at_its_end() {
-    let fixture = Fixture::start(Some(TEXT));
-    fixture.tell_one(records(&["10.0.0.1", "10.0.0.2"]), None);
-    let order = |endpoint: &str, change: Change| -> Result<Ordered, Failure> {
+impl Fixture {
+    fn try_order(&self, endpoint: &str, change: Change) -> Result<Ordered, Failure> {
         let order = OrderRequest {
             endpoint: endpoint.to_owned(),
             change,
         };
         let caller = Caller { uid: 0, pid: None };
-        fixture.ask(|reply| Request::Order {
+        self.ask(|reply| Request::Order {
             order,
             caller,
             reply,
         })
+    }
+
+    fn order(&self, endpoint: &str, change: Change) -> Ordered {
+        self.try_order(endpoint, change).unwrap()
+    }
+
+    /// The addresses that take no connections, and those with another weight, as passed on last.
+    fn down(&self) -> Vec<String> {
+        let inside = self.kernel.inside();
+        let of_service = inside.facts.standings.get("a");
+        let standings = of_service.iter().flat_map(|all| all.iter());
+        let standings = standings.filter(|(_, it)| it.down.is_some() || it.weight.is_some());
+        standings.map(|(it, _)| it.address.to_string()).collect()
+    }
+}
+
+#[test]
+fn an_order_by_name_is_about_every_address_that_the_name_has_and_will_have() {
+    let fixture = Fixture::start(Some(TEXT));
+    let answer = |addresses: &[&str]| fixture.tell_one(records(addresses), None);
+    // Before there is any.
+    let ordered = fixture.order("a/db.internal", Change::Drain);
+    let first = &ordered.endpoints[0];
+    assert_eq!((&*first.endpoint, first.absent), ("db.internal", false));
+    assert!(first.order.is_some());
+    answer(&["10.0.0.1"]);
+    assert_eq!(fixture.down(), ["10.0.0.1"]);
+    answer(&["10.0.0.2", "10.0.0.3"]);
+    assert_eq!(fixture.down(), ["10.0.0.2", "10.0.0.3"]);
+    assert_eq!(fixture.status().orders.len(), 1);
+
+    // One by address goes before it, and is about that address only.
+    fixture.order("a/db.internal@10.0.0.2", Change::Ready);
+    assert_eq!(fixture.down(), ["10.0.0.3"]);
+    answer(&["10.0.0.4"]);
+    assert_eq!(fixture.down(), ["10.0.0.4"]);
+    answer(&["10.0.0.2", "10.0.0.4"]);
+    assert_eq!(
+        fixture.down(),
+        ["10.0.0.4"],
+        "it came back as it was wanted"
+    );
+
+    // The last word counts.
+    fixture.order("a/db.internal", Change::Drain);
+    assert_eq!(fixture.down(), ["10.0.0.2", "10.0.0.4"]);
+    fixture.order("db.internal", Change::Ready);
+    assert!(fixture.down().is_empty());
+    assert!(fixture.status().orders.is_empty());
+    fixture.order("a/db.internal", Change::Weight(Some(7)));
+    answer(&["10.0.0.5"]);
+    assert_eq!(fixture.down(), ["10.0.0.5"]);
+    fixture.order("a/db.internal", Change::Weight(None));
+    assert!(fixture.down().is_empty());
+}
+
+#[test]
+fn an_order_by_address_is_about_that_address_wherever_it_comes_from() {
+    let fixture = Fixture::start(Some(TEXT));
+    let answer = |addresses: &[&str]| fixture.tell_one(records(addresses), None);
+    answer(&["10.0.0.1", "10.0.0.2"]);
+    fixture.order("a/db.internal@10.0.0.1", Change::Maintenance);
+    assert_eq!(fixture.down(), ["10.0.0.1"]);
+    answer(&["10.0.0.2", "10.0.0.3"]);
+    assert!(fixture.down().is_empty());
+    assert!(!fixture.status().orders[0].present);
+    answer(&["10.0.0.1", "10.0.0.3"]);
+    assert_eq!(fixture.down(), ["10.0.0.1"]);
+}
+
+#[test]
+fn an_order_by_a_name_that_the_file_has_no_more_can_be_taken_back() {
+    let fixture = Fixture::start(Some(TEXT));
+    fixture.order("a/db.internal", Change::Drain);
+    fixture.write("b");
+    fixture.reload().unwrap();
+    let order = &fixture.status().orders[0];
+    assert_eq!((&*order.endpoint, order.present), ("db.internal", false));
+    let back = fixture.order("a/db.internal", Change::Ready);
+    assert!(back.endpoints[0].absent && back.endpoints[0].order.is_none());
+    assert!(fixture.status().orders.is_empty());
+}
+
+#[test]
+fn what_a_host_of_srv_records_had_stays_while_it_is_not_answered() {
+    let text = TEXT.replace("'db.internal'", "'_db._tcp.internal', srv = true");
+    let fixture = Fixture::start(Some(&text));
+    let duties = fixture.duties_of_names();
+    assert_eq!(duties.questions[0].kind, RecordKind::Srv);
+    assert!(!duties.questions[0].ipv6, "its clients are of IPv4");
+    let of_host = |target: u32, address: &str| Record {
+        address: address.parse().unwrap(),
+        port: Some(81),
+        weight: Some(7),
+        priority: Some(9),
+        target: Some(target),
     };
+    let tell = |records: Vec<Record>, kept: &[u32]| {
+        let kept = kept.iter().map(|target| KeptRecord {
+            target: *target,
+            ipv6: false,
+            port: 82,
+            weight: 3,
+            priority: 9,
+        });
+        let trouble = (kept.len() > 0).then_some(TroubleKind::Nothing);
+        let finding = NameFinding {
+            kept: kept.collect(),
+            ..finding(0, records, trouble)
+        };
+        fixture.tell(duties.revision, vec![finding]).unwrap();
+        let name = fixture.status().names.remove(0);
+        (name.addresses, name.error, name.in_part)
+    };
+    let strings = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    // Of which nothing is known yet.
+    let (addresses, error, in_part) = tell(vec![of_host(1, "10.0.0.1")], &[2]);
+    assert_eq!(addresses, strings(&["10.0.0.1:81"]));
+    assert_eq!((error.as_deref(), in_part), (Some("seen "), true));
+    let both = vec![of_host(1, "10.0.0.1"), of_host(2, "10.0.0.2")];
+    let whole = tell(both, &[]);
+    assert_eq!(
+        whole,
+        (strings(&["10.0.0.1:81", "10.0.0.2:81"]), None, false)
+    );
+    // Its record has another port by now, and the other host is elsewhere.
+    let (addresses, error, in_part) = tell(vec![of_host(1, "10.0.0.3")], &[2]);
+    assert_eq!(addresses, strings(&["10.0.0.2:82", "10.0.0.3:81"]));
+    assert!(error.is_some() && in_part);
+    assert_eq!(fixture.resolved(), ["10.0.0.2", "10.0.0.3"]);
+    // So it stays over a reload, and while none is answered.
+    fixture.reload().unwrap();
+    let (addresses, _, in_part) = tell(Vec::new(), &[2]);
+    assert_eq!((addresses, in_part), (strings(&["10.0.0.2:82"]), true));
+    let (addresses, error, _) = tell(vec![of_host(1, "10.0.0.3")], &[]);
+    assert_eq!((addresses, error), (strings(&["10.0.0.3:81"]), None));
+}
+
+#[test]
+fn a_mapped_address_is_the_one_of_ipv4() {
+    let text = TEXT.replace("'10.96.0.1'", "'10.96.0.1', 'fd00:96::1'");
+    let fixture = Fixture::start(Some(&text));
+    let revision = fixture.duties_of_names().revision;
+    let mapped = [
+        "::ffff:10.0.0.7",
+        "::ffff:10.96.0.1",
+        "::ffff:0.0.0.0",
+        "fd00::1",
+    ];
+    let findings = vec![
+        finding(0, records(&["10.0.0.1", "::ffff:10.0.0.2"]), None),
+        finding(1, records(&mapped), None),
+    ];
+    fixture.tell(revision, findings).unwrap();
+    assert_eq!(
+        fixture.resolved(),
+        ["10.0.0.1", "10.0.0.2", "10.0.0.7", "fd00::1"]
+    );
+    let refused = &fixture.status().names[0].refused;
+    let refused: Vec<_> = refused.iter().map(|it| &*it.address).collect();
+    assert_eq!(refused, ["0.0.0.0", "10.96.0.1"]);
+}
+
+/// A word of the operator names endpoints by DNS names as the file does.
+#[test]
+fn an_order_may_write_a_dns_name_in_capitals_and_with_a_dot_at_its_end() {
+    let fixture = Fixture::start(Some(TEXT));
+    fixture.tell_one(records(&["10.0.0.1", "10.0.0.2"]), None);
+    let order = |endpoint: &str, change| fixture.try_order(endpoint, change);
     for (endpoint, meant) in [
         ("DB.INTERNAL.", 2),
         ("a/Db.Internal", 2),
