@@ -44,8 +44,8 @@ pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,
-    LastPass, LastReload, OrderStatus, PriorityStatus, ServiceStatus, State, Status, TableUse,
-    TrafficStatus,
+    LastPass, LastReload, OrderStatus, PolicyStatus, PriorityStatus, ServiceStatus, State, Status,
+    TableUse, TrafficStatus,
 };
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};

@@ -56,6 +56,10 @@ pub struct ConnectionEvent {
     pub endpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waypoint: Option<String>,
+    /// The authorization policy that refused it; where it was not refused, the one that would have if it were not in
+    /// audit mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// When its first segment left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,

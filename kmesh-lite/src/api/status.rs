@@ -106,9 +106,24 @@ pub struct DatapathStatus {
     #[serde(default)]
     pub callers: Vec<CallerStatus>,
     pub services: Vec<ServiceStatus>,
+    /// Authorization policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyStatus>,
     /// Connects by what became of them.
     pub outcomes: Vec<Counter>,
     pub capacity: Vec<TableUse>,
+}
+
+/// An authorization policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    pub name: String,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// `enforce` or `audit`.
+    pub mode: String,
+    /// Connects that it refused; in audit mode those that it would have.
+    pub connects: u64,
 }
 
 /// A unit or cgroup of `[capture] bypass` or of a waypoint.

@@ -9,11 +9,12 @@ use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{
-    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, NameStatus, ServiceStatus,
-    State, Status,
+    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, NameStatus, PolicyStatus,
+    ServiceStatus, State, Status,
 };
 use crate::control::ClientError;
 use crate::log::chain;
+use crate::model::Mode;
 use crate::report::{self, FEW};
 use std::fmt::Write;
 use std::thread;
@@ -220,6 +221,10 @@ fn text(status: &Status, one: bool) -> String {
             );
         }
     }
+    if !one && !datapath.policies.is_empty() {
+        heading(&mut text, "policies");
+        policies(&datapath.policies).write(&mut text);
+    }
     if !status.names.is_empty() {
         heading(&mut text, "DNS names of endpoints");
         let all = one || status.names.len() <= MOST_NAMES;
@@ -279,6 +284,23 @@ fn departed(departed: &[Departed]) -> Table {
                 (0, "drain") => "draining".to_owned(),
                 (0, _) => String::new(),
                 (count, _) => format!("{ERROR}{count} cannot be ended from here{ERROR:#}"),
+            },
+        ]);
+    }
+    table
+}
+
+fn policies(policies: &[PolicyStatus]) -> Table {
+    let mut table = Table::new(&["name", "action", ">refused", ""]);
+    for it in policies {
+        let audits = it.mode == Mode::Audit.as_str();
+        table.row([
+            it.name.clone(),
+            it.action.clone(),
+            it.connects.to_string(),
+            match audits {
+                true => format!("{WARN}in audit mode: it would have refused these{WARN:#}"),
+                false => String::new(),
             },
         ]);
     }

@@ -137,6 +137,19 @@ impl Metrics {
             let count = counters.outcomes.get(&outcome).copied().unwrap_or_default();
             counter(&mut connects, &[("outcome", outcome.as_str())], count)?;
         }
+        if !self.snapshot.tables.rows.authorizations.is_empty() {
+            let help = "Connects that an authorization policy refused; in audit mode those that it would have.";
+            let mut refused = family(to, "policy_refusals", None, MetricType::Counter, help)?;
+            for (id, row) in &self.snapshot.tables.rows.authorizations {
+                let count = counters.connects.authorizations.get(id).copied();
+                let labels = [
+                    ("policy", row.name.to_string()),
+                    ("action", row.action.to_string()),
+                    ("mode", row.mode.to_string()),
+                ];
+                counter(&mut refused, &labels, count.unwrap_or_default())?;
+            }
+        }
         if self.snapshot.tables.rows.services.is_empty() {
             return Ok(());
         }

@@ -89,7 +89,15 @@ impl Names {
         let endpoint = self.endpoint(moment);
         let waypoint = moment.waypoint;
         let waypoint = waypoint.and_then(|id| self.tables.name(Table::Waypoints, id.index()));
-        let (outcome, text) = outcome(moment, endpoint.as_deref(), waypoint.as_deref());
+        let policy = moment.authorization;
+        let policy = policy.and_then(|id| self.tables.name(Table::Authorizations, id.index()));
+        let (outcome, mut text) = outcome(moment, endpoint.as_deref(), waypoint.as_deref());
+        if let Some(policy) = &policy {
+            text += &match moment.kind {
+                MomentKind::Rejected => format!(" (policy {policy})"),
+                _ => format!("; policy {policy} would refuse it, and is in audit mode"),
+            };
+        }
         let asked = SocketAddr::new(moment.address.into(), moment.port.get());
         let own = SocketAddr::new(moment.source.into(), moment.source_port.get());
         ConnectionEvent {
@@ -110,6 +118,7 @@ impl Names {
             original_destination: Some(asked.to_string()),
             endpoint,
             waypoint,
+            policy,
             started: (is_over && moment.open != 0).then(|| at(began)),
             sent_bytes: is_over.then_some(moment.sent),
             received_bytes: is_over.then_some(moment.received),

@@ -5,13 +5,15 @@ use super::health::{Known, endpoint_health};
 use super::open::Open;
 use super::traffic::ByWhom;
 use crate::api::{
-    CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PriorityStatus, ServiceStatus,
-    State, Status, TableUse,
+    CallerStatus, Counter, DatapathStatus, EndpointStatus, Failure, PolicyStatus, PriorityStatus,
+    ServiceStatus, State, Status, TableUse,
 };
 use crate::kernel::Snapshot;
 use crate::model::{self, CgroupRef, Facts, Limits, Mesh, OwnPorts, Policy, Table, priority};
 use crate::tables::{Counters, Listed, Tables, filled, own_ports, title, uses_all};
-use kmesh_lite_common::{Family, Frontend, Protocol, Service, ServiceId, WaypointId};
+use kmesh_lite_common::{
+    Authorization, AuthorizationId, Family, Frontend, Protocol, Service, ServiceId, WaypointId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub fn status(
         absent,
         callers: callers(mesh, facts),
         services: services(snapshot, mesh, facts, known),
+        policies: policies(snapshot),
         outcomes: outcomes(&snapshot.counters),
         capacity: capacity(snapshot, limits),
     }
@@ -64,6 +67,21 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         daemon: None,
         agent: None,
     })
+}
+
+/// Authorization policies, by name.
+fn policies(snapshot: &Snapshot) -> Vec<PolicyStatus> {
+    let connects = &snapshot.counters.connects.authorizations;
+    let policy = |(id, row): (&AuthorizationId, &Authorization)| PolicyStatus {
+        name: row.name.to_string(),
+        action: row.action.to_string(),
+        mode: row.mode.to_string(),
+        connects: connects.get(id).copied().unwrap_or_default(),
+    };
+    let rows = snapshot.tables.rows.authorizations.iter();
+    let mut policies: Vec<_> = rows.map(policy).collect();
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    policies
 }
 
 fn outcomes(counters: &Counters) -> Vec<Counter> {

@@ -33,6 +33,7 @@ fn status() -> Status {
         names: Vec::new(),
         events: None,
         datapath: DatapathStatus {
+            policies: Vec::new(),
             absent: Vec::new(),
             attached: vec!["/".to_owned()],
             callers: vec![
