@@ -144,5 +144,6 @@ fn a_connection_that_stands_goes_on_when_a_policy_comes() {
     assert_eq!(client.connect(VIP), Ok(()));
     running.reload(&mesh(&policy("all", "deny", &["*".into()], "")));
     assert_eq!(call(VIP), DENIED);
+    client.greeting();
     client.exchange("still here");
 }
