@@ -5,7 +5,7 @@ use super::choice::{Choice, Choices};
 use super::read::{At, List, Required, Wrong, text};
 use super::scalar::{NameText, PrincipalText};
 use super::suggest::quote;
-use crate::model::{Action, Mode, Principal};
+use crate::model::{Action, CgroupRef, Mode, Principal};
 
 text! {
     /// Who may connect to what. A policy that denies and matches refuses the connection (EACCES, before any packet). If any
@@ -15,8 +15,8 @@ text! {
         action: Required<At<Choice<Action>>>,
         /// The services that it is about.
         services: Required<List<NameText>>,
-        /// The programs of this host that it matches: systemd units like `shop.service`, cgroup paths like `/user.slice`,
-        /// each with all that is below it, `user:NAME` and `group:NAME` for the effective user and group of the process,
+        /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
+        /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the effective user and group of the process,
         /// also by number, and `*` for all.
         clients: Required<List<PrincipalText>>,
         /// Whether it counts. Default: `enforce`.
@@ -76,6 +76,15 @@ pub fn principal(text: &str) -> Result<Principal, Wrong> {
         _ if text == "*" => Ok(Principal::Anyone),
         Some(("user", name)) => named("user", name).map(Principal::User),
         Some(("group", name)) => named("group", name).map(Principal::Group),
+        // Of a form that would be a unit if its stars were letters.
+        _ if text.contains('*') && !text.starts_with('/') => {
+            cgroup_ref(&text.replace('*', "x")).map_err(|_| {
+                Wrong::new(format!("{} is no form of the names of units", quote(text))).help(
+                    "`shop-*.service` is every service whose name begins with `shop-`".to_owned(),
+                )
+            })?;
+            Ok(Principal::Cgroup(CgroupRef::Units(text.to_owned())))
+        }
         _ => cgroup_ref(text).map(Principal::Cgroup),
     }
 }

@@ -141,7 +141,7 @@ scalar! {
 
     /// Whom an authorization policy is about.
     PrincipalText(Principal): "a systemd unit like `shop.service`, a cgroup path that begins with `/`, `user:NAME`, `group:NAME` or `*`",
-        r"^\*$|^/|^(user|group):[^\s:]+$|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
+        r"^\*$|^/|^(user|group):[^\s:]+$|^[A-Za-z0-9:_.\\@*-]+\.(service|slice|scope|socket|mount|swap)$",
         |text, _| principal(text);
 
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.

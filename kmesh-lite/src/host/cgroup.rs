@@ -125,7 +125,7 @@ impl Cgroups {
         mut enter: impl FnMut(&Path),
     ) -> BTreeMap<CgroupRef, Vec<Cgroup>> {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut units = BTreeMap::new();
+        let (mut units, mut forms) = (BTreeMap::new(), Vec::new());
         for reference in references {
             let named = match reference {
                 CgroupRef::Path(path) => self.step_down(path, &mut enter),
@@ -133,11 +133,15 @@ impl Cgroups {
                     units.insert(OsStr::new(unit), reference);
                     None
                 }
+                CgroupRef::Units(_) => {
+                    forms.push(reference);
+                    None
+                }
             };
             found.insert(reference.clone(), named.into_iter().collect());
         }
         let mut left = Vec::new();
-        if !units.is_empty() {
+        if !units.is_empty() || !forms.is_empty() {
             left.push(self.mount.clone());
         }
         while let Some(folder) = left.pop() {
@@ -148,7 +152,11 @@ impl Cgroups {
                     continue;
                 }
                 let name = entry.file_name();
-                if let Some(unit) = units.get(&*name) {
+                let fitting = forms.iter().filter(|form| {
+                    let unit = name.to_str();
+                    unit.is_some_and(|unit| form.names_unit(unit))
+                });
+                for unit in units.get(&*name).into_iter().chain(fitting) {
                     let named = self.identify(&entry.path());
                     found.entry((*unit).clone()).or_default().extend(named);
                 }

@@ -49,6 +49,8 @@ struct Shared {
 #[derive(Default)]
 struct Interest {
     names: BTreeSet<OsString>,
+    /// Forms of names of units.
+    forms: Vec<CgroupRef>,
     /// Whether units are among them: then every slice does.
     units: bool,
 }
@@ -73,7 +75,8 @@ pub enum WatchError {
 
 impl Interest {
     fn covers(&self, name: &OsStr) -> bool {
-        self.names.contains(name) || (self.units && has_units(name))
+        let fits = |form: &CgroupRef| name.to_str().is_some_and(|unit| form.names_unit(unit));
+        self.names.contains(name) || (self.units && has_units(name)) || self.forms.iter().any(fits)
     }
 }
 
@@ -195,6 +198,10 @@ impl Interest {
                 CgroupRef::Unit(unit) => {
                     interest.units = true;
                     interest.names.insert(unit.into());
+                }
+                CgroupRef::Units(_) => {
+                    interest.units = true;
+                    interest.forms.push(name.clone());
                 }
                 CgroupRef::Path(path) => interest.names.extend(path.iter().map(OsStr::to_owned)),
             }

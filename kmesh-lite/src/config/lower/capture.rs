@@ -69,8 +69,7 @@ fn cgroups(
 fn holds(above: &CgroupRef, below: &CgroupRef) -> bool {
     match (above, below) {
         (CgroupRef::Path(above), CgroupRef::Path(below)) => below.starts_with(above),
-        (CgroupRef::Path(above), CgroupRef::Unit(_)) => above.as_os_str() == "/",
-        (CgroupRef::Unit(above), CgroupRef::Unit(below)) => above == below,
-        (CgroupRef::Unit(_), CgroupRef::Path(_)) => false,
+        (CgroupRef::Path(above), _) => above.as_os_str() == "/",
+        (above, below) => above == below,
     }
 }
