@@ -375,6 +375,7 @@ mod tests {
             ("LimitsText", LimitsText::KEYS, "[limits]\n"),
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),
+            ("PolicyText", PolicyText::KEYS, "[policies.p]\n"),
             ("SharedEndpoint", SharedEndpoint::KEYS, "[endpoints.e]\n"),
             ("LocalityTable", LocalityTable::KEYS, "[localities.l]\n"),
             (

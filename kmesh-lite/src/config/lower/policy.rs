@@ -45,7 +45,7 @@ pub fn lower(
             let problem = match action.value.0 {
                 Action::Allow => entry
                     .at(written.span)
-                    .warning("this policy allows nobody to connect to its services"),
+                    .warning("this policy closes its services and allows nobody"),
                 _ => entry.at(written.span).warning("this policy denies nothing"),
             };
             report.push(problem.help("`\"*\"` is everybody"));
