@@ -56,7 +56,9 @@ text! {
         state: Option<Choice<OperatorState>>,
         /// How many connections of this host to it may be open in this service, counted exactly. At the limit
         /// another endpoint of the same priority is picked, then one of the next priority if the policy is
-        /// `failover`; if none has room, the connect is refused (ECONNREFUSED). Default: any number.
+        /// `failover`; if none has room, the connect is refused (ECONNREFUSED). An endpoint is an address with its own
+        /// ports as they are written: the same server in other words (`10.0.0.1:8081`, or the port of the service) is
+        /// another endpoint, and counts from zero. Default: any number.
         max_connections: Option<Connections>,
     }
 }

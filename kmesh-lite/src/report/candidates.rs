@@ -296,8 +296,10 @@ impl<'a> Choice<'a> {
         };
         for (priority, range) in filled(ranges(self.service, self.connect)) {
             if is_used(priority, range) {
+                // A client that is not known may keep any of them.
+                let may_be_kept = self.service.clients.affinity != 0 && !self.is_known();
                 let never: Vec<_> = match self.verdict {
-                    Verdict::Redirect(_) => self.shared(range),
+                    Verdict::Redirect(_) if !may_be_kept => self.shared(range),
                     _ => Vec::new(),
                 };
                 let never = never.into_iter().filter(|(_, share)| *share == 0.0);

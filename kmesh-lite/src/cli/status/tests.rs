@@ -273,7 +273,7 @@ fn what_keeps_endpoints_from_being_used_is_called_by_its_name() {
         (
             &["draining", "healthy"],
             Severity::Warning,
-            "; no endpoint of payments may be used: 1 drained, 1 where the policy does not look",
+            "; no endpoint of payments may be used: 1 drained, 1 out of reach by the policy or the address family",
         ),
         // As the file says.
         (&["ready"], Severity::Ok, ""),

@@ -39,7 +39,7 @@ impl Why {
             Self::InMaintenance => "in maintenance",
             Self::NotProbed => "not probed yet",
             Self::OnStandby => "on standby",
-            Self::OutOfReach => "where the policy does not look",
+            Self::OutOfReach => "out of reach by the policy or the address family",
         }
     }
 }

@@ -75,7 +75,9 @@ impl One<'_, '_> {
         let written = self.text.affinity.as_ref()?;
         let time = written.value.0;
         if time.is_zero() {
-            let problem = self.at(written).error("`affinity` is longer than zero");
+            let problem = self
+                .at(written)
+                .error("`affinity` has to be longer than zero");
             report.push(problem.help("without `affinity`, each connect is a choice of its own"));
         } else if waypoint.is_some() {
             let message = "`affinity` has no effect on clients: the waypoint of the service picks";
