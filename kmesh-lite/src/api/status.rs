@@ -23,7 +23,8 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
-    /// Endpoints that were removed with `on_remove` "drain" or "kill" and still have connections.
+    /// Endpoints that were removed with `on_remove` "drain" or "kill", or of services that count their connections, and
+    /// still have connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departed: Vec<Departed>,
     /// What the operator wants of endpoints, beside what the file says; not known without a daemon.
