@@ -22,7 +22,7 @@ mod waypoint;
 
 pub use access_log::{AccessLog, LogTarget};
 pub use address::unusable;
-pub use authorization::{Authorization, Principal};
+pub use authorization::{Authorization, LocalPorts, OnError, Principal, Source};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};
 pub use check::{

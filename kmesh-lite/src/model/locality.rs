@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Region, zone and subzone; a part that is not given is unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
     pub region: Option<String>,
     pub zone: Option<String>,

@@ -198,7 +198,8 @@ impl Mesh {
     /// Whom authorization policies are about.
     pub fn clients(&self) -> BTreeSet<&Principal> {
         let policies = self.policies.values();
-        policies.flat_map(|policy| &policy.clients).collect()
+        let clients = policies.filter_map(|policy| policy.clients.as_ref());
+        clients.flatten().collect()
     }
 
     /// Cgroups whose processes are not ordinary callers. If one cgroup has several entries, the last one

@@ -8,7 +8,7 @@ use crate::model::{Action, Authorization, Facts, Mesh, Mode, Name, Principal, Ta
 use kmesh_lite_common::{
     AuthorizationId, Matching, PrincipalKind, Rule, RuleId, RuleKey, ServiceId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 impl Noun for Rules {
@@ -62,7 +62,8 @@ impl Noun for Rules {
 /// Rules that a mesh needs where each unit has one cgroup.
 pub fn needed(mesh: &Mesh) -> usize {
     let named = mesh.policies.values();
-    let named = named.map(|policy| policy.services.len() * policy.clients.len());
+    let named = named
+        .map(|policy| policy.services.len() * policy.clients.as_ref().map_or(0, BTreeSet::len));
     mesh.guarded().len() + named.sum::<usize>()
 }
 
@@ -114,6 +115,9 @@ impl Builder<'_> {
         for (policy_name, policy) in mesh.policies_of(name) {
             let index = self.ids.authorizations.index(policy_name.to_row());
             let id = AuthorizationId::from_index(index).expect(ID);
+            let Some(clients) = &policy.clients else {
+                continue;
+            };
             if policy.action == Action::Allow {
                 let closed = match policy.mode {
                     Mode::Audit => &mut audit_closed_by,
@@ -121,7 +125,7 @@ impl Builder<'_> {
                 };
                 closed.get_or_insert(id);
             }
-            let clients = policy.clients.iter();
+            let clients = clients.iter();
             for (kind, client, level) in clients.flat_map(|client| numbers(client, self.facts)) {
                 let key = RuleKey::new(service, kind, client);
                 let rule = rules.entry(key).or_insert_with(|| empty(key));

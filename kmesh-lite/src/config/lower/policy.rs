@@ -66,7 +66,12 @@ pub fn lower(
                     .as_ref()
                     .map_or(Mode::Enforce, |mode| mode.value.0),
                 services,
-                clients: clients.collect(),
+                ports: BTreeSet::new(),
+                clients: Some(clients.collect()),
+                from: None,
+                on_error: None,
+                enforce_existing: false,
+                force: false,
             },
         );
     }
