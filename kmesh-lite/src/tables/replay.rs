@@ -1,14 +1,13 @@
 //! The decision over a copy of the tables, with a record of what it looked up.
 
-use super::{OpenConnections, Remembered, Tables};
+use super::{OpenConnections, Remembered, Tables, judge_client};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Balance, Caller, ClientKey, ClientRow, ClientsBy,
-    Endpoint, EndpointId, Frontend, FrontendKey, Held, Picking, Range, Rule, RuleKey, Service,
-    ServiceId, Waypoint, WaypointId,
+    Endpoint, EndpointId, Frontend, FrontendKey, Held, Picking, Range, Service, ServiceId,
+    Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{
-    Connect, Judgement, Lookup, Rules, Search, Seats, Verdict, WALK, authorize, decide, mixed,
-    walk_seats,
+    Connect, Judgement, Lookup, Search, Seats, Verdict, WALK, decide, mixed, walk_seats,
 };
 use std::cell::{Cell, RefCell};
 
@@ -189,29 +188,9 @@ impl Seats for Replay<'_> {
     }
 }
 
-impl Rules for Replay<'_> {
-    fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        let rules = &self.tables.rows.rules;
-        rules.values().find(|rule| rule.key == *key)
-    }
-
-    fn cgroup(&self, level: u32) -> u64 {
-        let ids = self.whose.lineage.get(level as usize);
-        ids.copied().unwrap_or(NOBODY)
-    }
-
-    fn user(&self) -> u32 {
-        self.whose.user.unwrap_or(u32::MAX)
-    }
-
-    fn group(&self) -> u32 {
-        self.whose.group.unwrap_or(u32::MAX)
-    }
-}
-
 impl Lookup for Replay<'_> {
     fn authorize(&self, service: ServiceId) -> Judgement {
-        let judgement = authorize(self, service);
+        let judgement = judge_client(self.tables, service, &self.whose);
         self.record(LookedUp::Judgement(service, judgement));
         judgement
     }
