@@ -2,8 +2,8 @@
 
 use crate::api::{
     AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Reloaded,
-    Simulation, Status, TrafficSums,
+    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
+    Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -61,6 +61,12 @@ pub enum Request {
     },
     Traffic {
         reply: Reply<Later<TrafficSums>>,
+    },
+    /// Who may reach what.
+    Policies {
+        /// What one policy decides; everything if none.
+        name: Option<String>,
+        reply: Reply<Later<Policies>>,
     },
     /// Everything that happens to connections from now on.
     Trace {

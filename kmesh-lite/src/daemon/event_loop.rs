@@ -7,6 +7,7 @@ mod findings;
 mod kill;
 mod names;
 mod order;
+mod policies;
 mod reload;
 mod roster;
 mod state;
@@ -263,6 +264,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drop(reply.send(explained));
             }
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
+            Request::Policies { name, reply } => drop(reply.send(self.policies(name))),
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Trace {
                 filter,

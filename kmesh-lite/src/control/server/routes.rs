@@ -41,6 +41,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/connections", get(connections))
         .route("/v1/traffic", get(traffic))
+        .route("/v1/policies", get(policies))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
         .route("/v1/trace", get(trace))
@@ -102,6 +103,15 @@ async fn traffic(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -
     let turn = asker.turn(&peer, Length::Short).await?;
     let later = asker.ask(|reply| Request::Traffic { reply }).await?;
     elsewhere(move || json(&later.make()?, turn)).await
+}
+
+async fn policies(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: AboutService,
+) -> Answer {
+    let request = |name, reply| Request::Policies { name, reply };
+    asker.about(peer, query, Length::Long, request).await
 }
 
 async fn explain(
@@ -379,7 +389,7 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 
