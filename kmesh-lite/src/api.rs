@@ -20,6 +20,7 @@ mod plan;
 mod policies;
 mod simulate;
 mod status;
+mod suggestion;
 mod time;
 mod traffic;
 
@@ -49,5 +50,6 @@ pub use status::{
     LastPass, LastReload, OrderStatus, PolicyStatus, PriorityStatus, ServiceStatus, State, Status,
     TableUse, TrafficStatus,
 };
+pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};

@@ -11,7 +11,7 @@ mod views;
 
 pub use files::{Check, Plan, Reload};
 pub use order::{Drain, Of, Weight};
-pub use policies::Policies;
+pub use policies::{Policies, PoliciesVerb, Suggest};
 pub use processes::{Agent, HeaderKind, Run, Waypoint};
 pub use questions::{Client, Doctor, Dump, Explain, Protocol};
 pub use simulate::Simulate;

@@ -1,5 +1,7 @@
 //! `policies`: who may reach what?
 
+mod suggest;
+
 use super::ask::{ask, failed};
 use super::connections::or_dash;
 use super::output::{BOLD, ERROR, FAINT, GOOD, Output, WARN};
@@ -18,6 +20,9 @@ use std::io::{IsTerminal, stdout};
 const WIDTH: usize = 100;
 
 pub fn run(args: args::Policies, output: &mut Output) -> VerbResult {
+    if let Some(args::PoliciesVerb::Suggest(args)) = args.verb {
+        return suggest::run(args, output);
+    }
     let name = args.name.as_deref();
     let query: Vec<_> = name.iter().map(|name| ("name", *name)).collect();
     let policies: Policies = ask(

@@ -3,7 +3,7 @@
 use crate::api::{
     AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
     HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
-    Reloaded, Simulation, Status, TrafficSums,
+    Reloaded, Simulation, Status, Suggestion, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -61,6 +61,12 @@ pub enum Request {
     },
     Traffic {
         reply: Reply<Later<TrafficSums>>,
+    },
+    /// Policies that would allow what was seen.
+    Suggest {
+        /// For so many seconds; everything that is known if none.
+        within: Option<u64>,
+        reply: Reply<Later<Suggestion>>,
     },
     /// Who may reach what.
     Policies {

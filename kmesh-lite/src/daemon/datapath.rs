@@ -2,7 +2,7 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accounts, Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
@@ -61,6 +61,11 @@ pub trait Datapath {
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// What became of connections, but not what those that go on have done since it was asked last.
+    fn accounts(&mut self) -> Result<Accounts, Self::Error> {
+        Ok(Accounts::default())
+    }
 
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {

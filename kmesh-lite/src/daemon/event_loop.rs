@@ -18,6 +18,7 @@ use super::departures::Departures;
 use super::event::{Event, Events, Found, Signal, Timer};
 use super::last_answers::LastAnswers;
 use super::last_findings::{LastFindings, Recalled};
+use super::last_seen::LastSeen;
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
 use super::source::{MeshSource, Source};
@@ -29,7 +30,7 @@ use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
-use crate::report;
+use crate::report::{self, Seen};
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
@@ -50,6 +51,9 @@ pub struct Daemon<S, D, N> {
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
+    /// Who has connected to what.
+    seen: Seen,
+    last_seen: Option<LastSeen>,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -102,6 +106,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
+            seen: Seen::default(),
+            last_seen: None,
         }
     }
 
@@ -140,6 +146,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.supervisor.tell(News::Ready(&self.state.verdict()));
         self.listen();
+        self.look_at_clients();
         Ok(())
     }
 
@@ -264,6 +271,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drop(reply.send(explained));
             }
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
+            Request::Suggest { within, reply } => drop(reply.send(self.suggest(within))),
             Request::Policies { name, reply } => drop(reply.send(self.policies(name))),
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Trace {
@@ -316,6 +324,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Compares the kernel with what it should hold. The configuration is read again only if it may
     /// have changed without our notice.
     fn resync(&mut self) {
+        // Ahead of the pass, which adds up what is of cgroups that are gone.
+        self.look_at_clients();
         if self.meshes.source.may_have_changed() {
             drop(self.load(Trigger::Timer));
         } else if self.state.mesh.is_some() {

@@ -3,7 +3,7 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
@@ -57,6 +57,10 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn accounts(&mut self) -> Result<Accounts, KernelError> {
+        Kernel::accounts_so_far(self)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

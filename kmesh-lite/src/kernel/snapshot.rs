@@ -83,6 +83,11 @@ impl Kernel {
             // What has ended is told in any case.
             log::warn!("cannot look at connections that go on: {error}");
         }
+        self.accounts_so_far()
+    }
+
+    /// The same without a look at those that go on.
+    pub fn accounts_so_far(&self) -> Result<Accounts, KernelError> {
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
     }

@@ -148,7 +148,18 @@ pub fn page() -> Text {
 /// The verbs of an operator. clap's own `help` is not among them.
 pub fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
     let told = |verb: &&Command| verb.get_name() != "help" && !verb.is_hide_set();
-    command.get_subcommands().filter(told)
+    let verbs = command.get_subcommands().filter(told);
+    verbs.flat_map(move |verb| {
+        [verb]
+            .into_iter()
+            .chain(verb.get_subcommands().filter(told))
+    })
+}
+
+/// The words of a verb after the name of the program.
+pub fn name(verb: &Command) -> &str {
+    let bin = verb.get_bin_name().unwrap_or_default();
+    bin.strip_prefix("kmesh-lite ").unwrap_or(verb.get_name())
 }
 
 /// The options and arguments that the page describes.
@@ -160,7 +171,7 @@ pub fn arguments(verb: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 fn usage(verb: &Command) -> String {
-    let mut usage = format!("`kmesh-lite {}`", verb.get_name());
+    let mut usage = format!("`kmesh-lite {}`", name(verb));
     for argument in arguments(verb) {
         let spelled = spelled(argument);
         usage += &match argument.is_required_set() {
@@ -199,7 +210,7 @@ fn value(argument: &Arg) -> String {
 }
 
 fn describe(text: &mut Text, verb: &Command) {
-    text.subsection(&format!("kmesh-lite {}", verb.get_name()));
+    text.subsection(&format!("kmesh-lite {}", name(verb)));
     if let Some(about) = verb.get_about() {
         text.paragraph(&format!("{about}."));
     }

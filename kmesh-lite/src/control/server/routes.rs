@@ -42,6 +42,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/connections", get(connections))
         .route("/v1/traffic", get(traffic))
         .route("/v1/policies", get(policies))
+        .route("/v1/policies/suggestion", get(suggestion))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
         .route("/v1/trace", get(trace))
@@ -80,6 +81,13 @@ struct TraceQuery {
     since: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuggestionQuery {
+    /// In seconds.
+    since: Option<u64>,
+}
+
 async fn status(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
@@ -112,6 +120,19 @@ async fn policies(
 ) -> Answer {
     let request = |name, reply| Request::Policies { name, reply };
     asker.about(peer, query, Length::Long, request).await
+}
+
+async fn suggestion(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<SuggestionQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let within = parse(query)?.since;
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let request = |reply| Request::Suggest { within, reply };
+    let later = asker.ask(request).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
 }
 
 async fn explain(
@@ -389,7 +410,7 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 

@@ -2,13 +2,15 @@
 
 use super::Daemon;
 use super::answer::failed;
-use crate::api::{Failure, Policies};
+use crate::api::{Failure, Policies, Suggestion};
 use crate::control::Later;
 use crate::daemon::datapath::Datapath;
+use crate::daemon::last_seen::LastSeen;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
-use crate::host::Cgroups;
-use crate::report;
+use crate::host::{Cgroups, monotonic};
+use crate::report::{self, Seen, Sight};
+use log::warn;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn policies(&mut self, name: Option<String>) -> Result<Later<Policies>, Failure> {
@@ -28,6 +30,56 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 &lineages,
                 name.as_deref(),
             )
+        }))
+    }
+
+    /// Whom an earlier process saw, and where this one keeps that for the next.
+    pub fn remember_clients(&mut self, last_seen: LastSeen, seen: Seen) {
+        self.last_seen = Some(last_seen);
+        self.seen = seen;
+    }
+
+    /// Takes in who has connected to what since the last look.
+    pub(super) fn look_at_clients(&mut self) {
+        let Some(tables) = self.tables() else { return };
+        let looked = (self.datapath.accounts(), self.datapath.connections());
+        let (accounts, living) = match looked {
+            (Ok(accounts), Ok(living)) => (accounts, living),
+            (Err(error), _) | (_, Err(error)) => {
+                warn!("cannot look who connects: {}", crate::log::chain(&error));
+                return;
+            }
+        };
+        let unknown = self.seen.unknown(&accounts, &living);
+        let paths = self.units.cgroups().paths(unknown);
+        let before = self.seen.clone();
+        self.seen
+            .look(&tables, &accounts, &living, paths, monotonic());
+        if let Some(last) = &mut self.last_seen
+            && self.seen != before
+        {
+            last.keep(&self.seen);
+        }
+    }
+
+    pub(super) fn suggest(&mut self, within: Option<u64>) -> Result<Later<Suggestion>, Failure> {
+        self.look_at_clients();
+        let now = monotonic();
+        self.state.base = self.state.base.kept(now);
+        let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
+        let mesh = held.cloned().unwrap_or_default();
+        let (seen, facts, base) = (self.seen.clone(), self.state.facts.clone(), self.state.base);
+        let accounting = self.tables().is_some_and(|tables| tables.accounting);
+        Ok(Later::new(move || {
+            Ok(report::suggest(&Sight {
+                seen: &seen,
+                mesh: &mesh,
+                facts: &facts,
+                within,
+                accounting,
+                now,
+                base,
+            }))
         }))
     }
 }

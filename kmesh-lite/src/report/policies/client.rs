@@ -39,7 +39,7 @@ impl Named {
 }
 
 /// A client as the programs see it, and what they do with its connects.
-pub struct Seen {
+pub struct Present {
     pub whose: Whose,
     /// Whether policies are asked at all.
     pub is_judged: bool,
@@ -47,7 +47,7 @@ pub struct Seen {
 
 pub struct Clients {
     /// None where there is no such client at the moment.
-    pub all: BTreeMap<Named, Option<Seen>>,
+    pub all: BTreeMap<Named, Option<Present>>,
 }
 
 /// The cgroups whose place in the tree has to be known: of clients that policies name, and of those that connect.
@@ -70,7 +70,7 @@ impl Clients {
             all: BTreeMap::new(),
         };
         let tables = &snapshot.tables;
-        let seen = |client: Client| Seen {
+        let seen = |client: Client| Present {
             whose: client.whose(tables),
             is_judged: client.is_judged(tables, snapshot),
         };
@@ -119,7 +119,7 @@ impl Clients {
         principal: &Principal,
         facts: &Facts,
         in_cgroup: &impl Fn(u64) -> Option<Client>,
-        seen: &impl Fn(Client) -> Seen,
+        seen: &impl Fn(Client) -> Present,
     ) {
         let number = |name: &String, known: &BTreeMap<String, u32>| {
             name.parse().ok().or_else(|| known.get(name).copied())
@@ -163,7 +163,7 @@ impl Clients {
         }
     }
 
-    fn add(&mut self, named: Named, client: Option<Seen>) {
+    fn add(&mut self, named: Named, client: Option<Present>) {
         let there = self.all.entry(named).or_default();
         if there.is_none() {
             *there = client;

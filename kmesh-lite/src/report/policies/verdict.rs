@@ -1,6 +1,6 @@
 //! What policies say of one client and one service.
 
-use super::client::{Named, Seen};
+use super::client::{Named, Present};
 use crate::api::Reach;
 use crate::kernel::Snapshot;
 use crate::model::{Action, Authorization, CgroupRef, Facts, Mesh, Mode, Principal, Table};
@@ -29,14 +29,14 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether policies have anything against a client.
-    pub fn says(&self, seen: Option<&Seen>, service: ServiceId) -> bool {
+    pub fn says(&self, seen: Option<&Present>, service: ServiceId) -> bool {
         seen.is_some_and(|it| judge_client(self.tables, service, &it.whose) != Judgement::default())
     }
 
     pub fn client(
         &self,
         named: &Named,
-        seen: Option<&Seen>,
+        seen: Option<&Present>,
         service: &str,
         id: ServiceId,
     ) -> Reach {
