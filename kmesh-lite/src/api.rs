@@ -42,7 +42,7 @@ pub use names::{
     RefusedAddress, Resolving, TroubleKind,
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
-pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{

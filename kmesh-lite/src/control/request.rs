@@ -133,6 +133,8 @@ pub struct Filter {
     pub endpoint: Option<String>,
     /// The word for what became of it, or the name of the event.
     pub outcome: Option<String>,
+    /// The authorization policy that refused it, or would have.
+    pub policy: Option<String>,
 }
 
 impl Filter {
@@ -143,6 +145,7 @@ impl Filter {
         agrees(&self.service, event.service.as_deref())
             && agrees(&self.unit, event.unit.as_deref())
             && agrees(&self.endpoint, event.endpoint.as_deref())
+            && agrees(&self.policy, event.policy.as_deref())
             && (agrees(&self.outcome, event.outcome.as_deref())
                 || agrees(&self.outcome, Some(&*event.event)))
     }

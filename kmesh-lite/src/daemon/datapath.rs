@@ -6,7 +6,7 @@ use crate::kernel::{Accounts, Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
-use kmesh_lite_common::{ClientKey, EndpointId, Interest};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
@@ -65,6 +65,11 @@ pub trait Datapath {
     /// What became of connections, but not what those that go on have done since it was asked last.
     fn accounts(&mut self) -> Result<Accounts, Self::Error> {
         Ok(Accounts::default())
+    }
+
+    /// How often authorization policies refused somebody, or would have.
+    fn refused(&self, _tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, Self::Error> {
+        Ok(BTreeMap::new())
     }
 
     /// Ends every connection of these endpoints, which nothing may choose any more.

@@ -30,7 +30,7 @@ use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
-use crate::report::{self, Seen};
+use crate::report::{self, Refusals, Seen};
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
@@ -53,6 +53,7 @@ pub struct Daemon<S, D, N> {
     departures: Departures,
     /// Who has connected to what.
     seen: Seen,
+    refusals: Refusals,
     last_seen: Option<LastSeen>,
 }
 
@@ -107,6 +108,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             listeners: Listeners::default(),
             departures: Departures::default(),
             seen: Seen::default(),
+            refusals: Refusals::default(),
             last_seen: None,
         }
     }
@@ -232,7 +234,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let mesh = held.cloned().unwrap_or_default();
         let warnings = Later::new(move || {
             let (service, endpoint) = (filter.service.as_deref(), filter.endpoint.as_deref());
-            Ok(report::not_there(&mesh, service, endpoint))
+            let policy = filter.policy.as_deref();
+            Ok(report::not_there(&mesh, service, endpoint, policy))
         });
         Ok(Trace { lines, warnings })
     }

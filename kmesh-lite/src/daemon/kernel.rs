@@ -7,7 +7,7 @@ use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader,
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
-use kmesh_lite_common::{ClientKey, EndpointId, Interest};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -61,6 +61,10 @@ impl Datapath for Kernel {
 
     fn accounts(&mut self) -> Result<Accounts, KernelError> {
         Kernel::accounts_so_far(self)
+    }
+
+    fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
+        Kernel::refused(self, tables)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -6,7 +6,7 @@ use super::{Kernel, KernelError};
 use crate::health::Fates;
 use crate::model::Limits;
 use crate::tables::{Actual, Counters, Remembered, Tables};
-use kmesh_lite_common::{ClientKey, EndpointId};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +67,11 @@ impl Kernel {
     pub fn connections(&self) -> Result<Vec<Living>, KernelError> {
         let living = self.object.maps.living();
         living.map_err(KernelError::Connections)
+    }
+
+    /// How often authorization policies refused somebody, or would have.
+    pub fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
+        Ok(self.object.maps.refused(tables)?)
     }
 
     /// What is remembered of these clients.

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use kmesh_lite_tests::cgroup::Cgroup;
-use kmesh_lite_tests::client::{Reached, address, call};
+use kmesh_lite_tests::client::{Client, Reached, address, call};
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
@@ -134,12 +134,11 @@ fn a_closed_mesh_is_made_of_what_was_seen() {
     );
     let reloaded = daemon.verb(&["reload"]);
     assert!(reloaded.status.success(), "{}", complaint(&reloaded));
-    for unit in 0..names.len() {
+    for (unit, name) in names.iter().enumerate() {
         for to in [WEB, DB] {
-            let was_seen = seen.contains(&(unit, to));
-            match was_seen {
-                true => assert!(units.call(unit, to).is_ok(), "{} to {to}", names[unit]),
-                false => assert_eq!(units.call(unit, to), Err(Errno::EACCES), "{}", names[unit]),
+            match seen.contains(&(unit, to)) {
+                true => assert!(units.call(unit, to).is_ok(), "{name} to {to}"),
+                false => assert_eq!(units.call(unit, to), Err(Errno::EACCES), "{name}"),
             }
         }
     }
@@ -216,4 +215,79 @@ fn without_a_daemon_the_kernel_tells_of_policies() {
     assert_eq!(said["policies"][0]["name"], "nobody", "{said:#}");
     assert_eq!(said["policies"][0]["refused"], 1, "{said:#}");
     assert!(pairs(&said).contains("* -> web denied nobody"), "{said:#}");
+}
+
+#[test]
+fn a_plan_tells_which_open_connections_a_change_would_refuse() {
+    let Some(host) = Host::new() else { return };
+    let _servers = Echo::everywhere(&[8080]);
+    let units = Units::of(&host, &["shop.service", "batch.service"]);
+    let daemon = Daemon::start(PROGRAM, &host, Some(&limited(MESH)));
+    let open = |unit: usize| {
+        let client = Client::tcp4();
+        let connected = units.0[unit].run(|| client.connect(WEB));
+        connected.expect("inside").expect("a server");
+        client
+    };
+    // The socket was made outside, but who connects is whoever calls connect().
+    let _stay = [open(0), open(1), open(1)];
+    let policy =
+        "policies.web-in = { action = 'allow', services = ['web'], clients = ['shop.service'] }\n";
+    // Beside the daemon's own file, which it would follow.
+    let next = daemon.path("next.toml");
+    fs::write(&next, format!("{policy}{}", limited(MESH))).expect("a file");
+    let next = next.display().to_string();
+    let plan = daemon.json(&["plan", &next]);
+    let denied = plan["denied"].as_array().expect("denials");
+    assert_eq!(denied.len(), 1, "{plan:#}");
+    assert_eq!(denied[0]["policy"], "web-in");
+    assert_eq!(denied[0]["open_connections"], 2);
+    assert_eq!(denied[0]["connections"][0]["from"], "batch.service");
+    let words = text(&daemon.verb(&["plan", &next]));
+    let expected = "policy web-in would refuse 2 open connections of now, which go on";
+    assert!(words.contains(expected), "{words}");
+}
+
+#[test]
+fn what_a_policy_refuses_or_would_is_in_the_log_and_can_be_chosen() {
+    let Some(host) = Host::new() else { return };
+    let _servers = Echo::everywhere(&[8080]);
+    let mut daemon = Daemon::supervised(PROGRAM, &host, None);
+    let path = daemon.path("access.json");
+    let policies = format!(
+        "[access_log]\nto = {path:?}\n\
+         [policies.no-web]\naction = 'deny'\nservices = ['web']\nclients = ['*']\n\
+         [policies.no-db]\naction = 'deny'\nservices = ['db']\nclients = ['*']\nmode = 'audit'\n"
+    );
+    daemon.save(&limited(&format!("{MESH}{policies}")));
+    daemon.wait_until("the log is there", |_| path.exists());
+    // Answered when the pass is over, and programs tell.
+    let _before = daemon.json(&["status"]);
+    assert_eq!(call(WEB), Err(Errno::EACCES));
+    assert!(call(DB).is_ok());
+    let lines = || -> Vec<Value> {
+        let text = fs::read_to_string(&path).expect("the log");
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|it: &Value| it["policy"].is_string())
+            .collect()
+    };
+    daemon.wait_until("both are in the log", |_| lines().len() >= 2);
+    let told = |policy: &str| {
+        let lines = lines();
+        let line = lines.iter().find(|it| it["policy"] == policy);
+        line.expect("a line")["event"].clone()
+    };
+    assert_eq!(
+        (told("no-web"), told("no-db")),
+        ("rejected".into(), "decided".into())
+    );
+    let status = daemon.json(&["status"]);
+    let policies = status["datapath"]["policies"].as_array().expect("policies");
+    for policy in policies {
+        assert_eq!(policy["connects"], 1, "{policy:#}");
+        assert!(policy["last"].is_string(), "{policy:#}");
+    }
 }

@@ -72,7 +72,7 @@ pub struct Suggest {
     /// Only from what was seen within this time: 30m or 24h
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub since: Option<u64>,
-    /// Write policies that count at once, in place of `mode = \"audit\"`
+    /// Write policies that count at once, in place of audit mode
     #[arg(long, conflicts_with = "json")]
     pub enforce: bool,
     #[command(flatten)]

@@ -77,6 +77,7 @@ struct TraceQuery {
     unit: Option<String>,
     endpoint: Option<String>,
     outcome: Option<String>,
+    policy: Option<String>,
     /// In seconds.
     since: Option<u64>,
 }
@@ -190,6 +191,7 @@ async fn trace(
         unit: query.unit,
         endpoint: query.endpoint,
         outcome: query.outcome,
+        policy: query.policy,
     };
     let since = Duration::from_secs(query.since.unwrap_or_default());
     let request = |reply| Request::Trace {

@@ -50,11 +50,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 return;
             }
         };
+        let now = monotonic();
+        if let Ok(refused) = self.datapath.refused(&tables) {
+            self.refusals.look(&tables, &refused, now);
+        }
         let unknown = self.seen.unknown(&accounts, &living);
         let paths = self.units.cgroups().paths(unknown);
         let before = self.seen.clone();
-        self.seen
-            .look(&tables, &accounts, &living, paths, monotonic());
+        self.seen.look(&tables, &accounts, &living, paths, now);
         if let Some(last) = &mut self.last_seen
             && self.seen != before
         {
