@@ -362,9 +362,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let named = meshes.iter().map(|mesh| &**mesh);
         let sight = host::look(&self.meshes.host, &mut self.units, named);
         for change in &sight.changed {
-            let mut meshes = meshes.iter();
-            let is_special = meshes.any(|mesh| mesh.callers().any(|(it, _)| *it == change.name));
-            log_change(change, is_special);
+            let named = |named: &dyn Fn(&Mesh) -> bool| meshes.iter().any(|mesh| named(mesh));
+            let role = if named(&|mesh| mesh.callers().any(|(it, _)| *it == change.name)) {
+                Role::Special
+            } else if named(&|mesh| mesh.capture.cgroups.contains(&change.name)) {
+                Role::Captured
+            } else {
+                Role::Client
+            };
+            log_change(change, role);
         }
         self.state.facts = Facts {
             // The host does not show it.
@@ -396,22 +402,31 @@ fn warn_once(blind: &[WatchError], said: &mut Vec<String>) {
     }
 }
 
-/// `is_special`: the mesh names it as a caller, and not only to capture it.
-fn log_change(change: &Change, is_special: bool) {
+/// What a mesh names a cgroup for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// As a caller that is treated specially.
+    Special,
+    Captured,
+    /// As a client of authorization policies.
+    Client,
+}
+
+fn log_change(change: &Change, role: Role) {
     let name = &change.name;
     let paths: Vec<_> = change.found.iter().map(|it| it.path.display()).collect();
     match paths.as_slice() {
         [] if change.before => info!("{name} has stopped: it has no cgroup any more"),
         [] => warn!(
             "{name} has no cgroup now: it is not running, or not by this name; as long as that is so, {}",
-            if is_special {
-                "no connection is treated as its own"
-            } else {
-                "no connection of it is routed"
+            match role {
+                Role::Special => "no connection is treated as its own",
+                Role::Captured => "no connection of it is routed",
+                Role::Client => "policies that name it match nobody by that",
             }
         ),
         // The links tell.
-        _ if !is_special => {}
+        _ if role != Role::Special => {}
         [path] => info!("{name} is cgroup {path}"),
         [first, more @ ..] => info!("{name} is cgroup {first} and {} more", more.len()),
     }
