@@ -268,6 +268,7 @@ fn verdict(pair: &Reach) -> String {
         ("allowed", _) => format!("{GOOD}allowed{GOOD:#} by {by}"),
         ("denied", _) => format!("{ERROR}denied{ERROR:#} by {by}"),
         ("audited", _) => format!("{WARN}would be denied{WARN:#} by {by}"),
+        _ if pair.absent => "-".to_owned(),
         _ => format!("{FAINT}not handled{FAINT:#}"),
     }
 }

@@ -6,7 +6,7 @@ use crate::host::Lineage;
 use crate::kernel::Living;
 use crate::model::{Caller, Mesh, Mode, Table};
 use crate::tables::{Tables, Whose, judge_client};
-use kmesh_lite_common::{AuthorizationId, ServiceId};
+use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -67,10 +67,7 @@ pub fn denied(
 }
 
 /// The policy that refuses what is allowed now, or would if it were not in audit mode.
-fn newly_denied(
-    now: kmesh_lite_ebpf::Judgement,
-    then: kmesh_lite_ebpf::Judgement,
-) -> Option<AuthorizationId> {
+fn newly_denied(now: Judgement, then: Judgement) -> Option<AuthorizationId> {
     match (now.denied, then.denied) {
         (None, Some(policy)) => Some(policy),
         (None, None) if now.audited.is_none() => then.audited,

@@ -1,6 +1,7 @@
 //! Who may reach what: every client that policies name, or that connects, before every service that policies are
-//! about.
+//! about; and every source that they name, before every target.
 
+mod arrival;
 mod client;
 mod described;
 mod verdict;
@@ -8,7 +9,7 @@ mod verdict;
 pub use client::cgroups_of_clients;
 
 use super::few::FEW;
-use crate::api::{Failure, FailureKind, Policies, Reach};
+use crate::api::{Failure, FailureKind, Policies};
 use crate::config::{closest, either, meant, quote};
 use crate::host::Lineage;
 use crate::kernel::Snapshot;
@@ -55,12 +56,15 @@ pub fn policies(
             }
         }
     }
+    let (mut inbound, beyond) = arrival::pairs(&snapshot.tables, mesh);
+    inbound.retain(|it| name.is_none() || it.policy.as_deref() == name);
+    left_out += beyond;
     let open = services(&snapshot.tables);
     let open = open.into_keys().filter(|it| !guarded.contains_key(it));
     Ok(Policies {
         policies,
         outbound,
-        inbound: Vec::<Reach>::new(),
+        inbound,
         left_out,
         open: match name {
             None => open.collect(),

@@ -220,3 +220,75 @@ fn a_client_whose_connects_are_not_handled_is_not_judged() {
     let expected = "shop.service -> web unjudged -";
     assert!(pairs.iter().any(|it| it == expected), "{pairs:#?}");
 }
+
+/// A mesh whose policies say something of sources: the database closed to the web and to a network with a hole.
+fn seen_from() -> Seen {
+    use crate::model::{Authorization, LocalPorts, OnError, Source};
+    let mut seen = seen(MESH);
+    let policy = |action, services: &[&str], from: &[Source]| Authorization {
+        action,
+        mode: crate::model::Mode::Enforce,
+        services: services.iter().map(|it| it.parse().unwrap()).collect(),
+        ports: BTreeSet::new(),
+        clients: None,
+        from: Some(from.iter().cloned().collect()),
+        on_error: None,
+        enforce_existing: false,
+        force: false,
+    };
+    let network = |text: &str| Source::Network(text.parse().unwrap());
+    let (allow, deny) = (crate::model::Action::Allow, crate::model::Action::Deny);
+    let db_from = policy(
+        allow,
+        &["db"],
+        &[
+            Source::Service("web".parse().unwrap()),
+            network("10.0.0.0/8"),
+        ],
+    );
+    let hole = policy(deny, &["db"], &[network("10.0.0.0/16")]);
+    let ssh = Authorization {
+        services: BTreeSet::new(),
+        ports: [LocalPorts {
+            address: None,
+            protocol: Protocol::Tcp,
+            range: Some((22, 22)),
+        }]
+        .into(),
+        on_error: Some(OnError::Open),
+        ..policy(allow, &[], &[network("192.0.2.0/24")])
+    };
+    for (name, policy) in [("db-from", db_from), ("hole", hole), ("ssh", ssh)] {
+        seen.mesh.policies.insert(name.parse().unwrap(), policy);
+    }
+    let built = build(&seen.mesh, &seen.facts, &Actual::default(), 0);
+    seen.snapshot.tables = built.unwrap().tables;
+    seen
+}
+
+#[test]
+fn each_source_is_judged_before_each_target_outside_of_smaller_networks() {
+    let said = seen_from().said(None);
+    let pairs = said.inbound.iter().map(|it| {
+        let by = it.policy.as_deref().unwrap_or("-");
+        format!("{} -> {} {} {by}", it.from, it.to, it.verdict)
+    });
+    let pairs: Vec<_> = pairs.collect();
+    for expected in [
+        "10.0.0.0/8 -> db allowed db-from",
+        "10.0.0.0/16 -> db denied hole",
+        "service:web -> db allowed db-from",
+        "192.0.2.0/24 -> db denied db-from",
+        "192.0.2.0/24 -> port 22 allowed ssh",
+        "service:web -> port 22 denied ssh",
+        "* -> db denied db-from",
+        "* -> port 22 denied ssh",
+    ] {
+        assert!(
+            pairs.iter().any(|it| it == expected),
+            "{expected}: {pairs:#?}"
+        );
+    }
+    // Nothing is said of where connections to it come from.
+    assert!(!pairs.iter().any(|it| it.contains("-> web")), "{pairs:#?}");
+}

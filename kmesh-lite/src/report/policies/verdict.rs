@@ -5,8 +5,8 @@ use crate::api::Reach;
 use crate::kernel::Snapshot;
 use crate::model::{Action, Authorization, CgroupRef, Facts, Mesh, Mode, Principal, Table};
 use crate::tables::{Tables, Whose, judge_client};
-use kmesh_lite_common::{AuthorizationId, ServiceId};
-use kmesh_lite_ebpf::Judgement;
+use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
+
 use std::collections::BTreeMap;
 
 pub struct Judge<'a> {
@@ -62,23 +62,14 @@ impl<'a> Judge<'a> {
             (Some(id), _) => ("denied", named(id)),
             (None, Some(id)) => ("audited", named(id)),
             (None, None) => {
-                let matches = |client: &Principal| self.matches(client, whose);
-                ("allowed", self.allowing(service, matches))
+                let about: Vec<_> = self.about(service).into_iter().collect();
+                let matches = |policy: &Authorization| {
+                    let mut clients = policy.clients.iter().flatten();
+                    clients.any(|client| self.matches(client, whose))
+                };
+                ("allowed", allowing(&about, matches))
             }
         }
-    }
-
-    /// The policy that allows a client; of those that count before those in audit mode.
-    fn allowing(&self, service: &str, matches: impl Fn(&Principal) -> bool) -> Option<String> {
-        let about = self.about(service);
-        let found = |mode: Mode| {
-            let mut allowing = about.iter().filter(|(_, policy)| {
-                let mut clients = policy.clients.iter().flatten();
-                policy.action == Action::Allow && policy.mode == mode && clients.any(&matches)
-            });
-            allowing.next().map(|(name, _)| (*name).to_owned())
-        };
-        found(Mode::Enforce).or_else(|| found(Mode::Audit))
     }
 
     /// The policies that say something of clients of a service.
@@ -148,4 +139,18 @@ impl<'a> Judge<'a> {
             None => ("allowed", allowed.or(audited)),
         }
     }
+}
+
+/// The first policy that allows somebody; of those that count before those in audit mode.
+pub fn allowing(
+    about: &[(&str, &Authorization)],
+    matches: impl Fn(&Authorization) -> bool,
+) -> Option<String> {
+    let found = |mode: Mode| {
+        let mut allowing = about.iter().filter(|(_, policy)| {
+            policy.action == Action::Allow && policy.mode == mode && matches(policy)
+        });
+        allowing.next().map(|(name, _)| (*name).to_owned())
+    };
+    found(Mode::Enforce).or_else(|| found(Mode::Audit))
 }
