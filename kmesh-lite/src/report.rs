@@ -48,7 +48,7 @@ pub use names::{names, tell_names};
 pub use plan::{absent, plan};
 pub use policies::{cgroups_of_clients, policies};
 pub use refusals::Refusals;
-pub use seen::Seen;
+pub use seen::{Seen, Served};
 pub use simulate::simulate;
 pub use status::{status, unattended};
 pub use suggest::{Sight, suggest};

@@ -9,6 +9,7 @@ use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
@@ -70,6 +71,11 @@ pub trait Datapath {
     /// How often authorization policies refused somebody, or would have.
     fn refused(&self, _tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, Self::Error> {
         Ok(BTreeMap::new())
+    }
+
+    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
+    fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error> {
+        Ok(Vec::new())
     }
 
     /// Ends every connection of these endpoints, which nothing may choose any more.

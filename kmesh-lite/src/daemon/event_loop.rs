@@ -33,6 +33,7 @@ use crate::reconcile::Extent;
 use crate::report::{self, Refusals, Seen};
 use kmesh_lite_common::Interest;
 use log::{info, warn};
+use policies::ServedOf;
 use state::LoopState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub struct Daemon<S, D, N> {
     departures: Departures,
     /// Who has connected to what.
     seen: Seen,
+    served: ServedOf,
     refusals: Refusals,
     last_seen: Option<LastSeen>,
 }
@@ -108,6 +110,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             listeners: Listeners::default(),
             departures: Departures::default(),
             seen: Seen::default(),
+            served: ServedOf::default(),
             refusals: Refusals::default(),
             last_seen: None,
         }

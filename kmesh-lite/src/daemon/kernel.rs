@@ -9,6 +9,7 @@ use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -65,6 +66,10 @@ impl Datapath for Kernel {
 
     fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
         Kernel::refused(self, tables)
+    }
+
+    fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        Kernel::established(self)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -1,6 +1,7 @@
 //! What the kernel holds at a moment, as values.
 
 use super::connections::Living;
+use super::sock_diag::SockDiag;
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
@@ -8,6 +9,7 @@ use crate::model::Limits;
 use crate::tables::{Actual, Counters, Remembered, Tables};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,6 +97,12 @@ impl Kernel {
     pub fn accounts_so_far(&self) -> Result<Accounts, KernelError> {
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
+    }
+
+    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
+    pub fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        let established = SockDiag::open().and_then(|mut diag| diag.established());
+        established.map_err(KernelError::Connections)
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

@@ -3,8 +3,10 @@
 //! The kernel adds connections up by service and cgroup and knows no times, so that is looked at again and again: what
 //! has grown since the last look was there in between.
 
+mod arrival;
 mod client;
 
+pub use arrival::Served;
 pub use client::named;
 
 use crate::kernel::{Accounts, Living};
@@ -13,6 +15,7 @@ use crate::tables::Tables;
 use kmesh_lite_common::Traffic;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Pairs of a service and a client that are kept.
@@ -27,8 +30,14 @@ pub struct Seen {
     pub clients: BTreeMap<String, BTreeMap<String, Met>>,
     /// By service: connections of programs that no policy can name.
     pub nameless: BTreeMap<String, Met>,
+    /// By service: the addresses that connections to its endpoints on this host came from.
+    pub sources: BTreeMap<String, BTreeMap<IpAddr, Met>>,
+    /// By service: connections from addresses that no endpoint has. Their own are known of those that were open.
+    pub strangers: BTreeMap<String, Met>,
     /// Pairs that there was no room for.
     pub left_out: u64,
+    /// How many had arrived at the last look.
+    pub(super) arrived: BTreeMap<String, u64>,
     /// What the kernel had added up at the last look, by service and cgroup.
     pub(super) counted: BTreeMap<String, BTreeMap<u64, u64>>,
     /// Cgroups of the last look: those that are gone by the next one have connected, too.
@@ -50,6 +59,15 @@ impl Met {
         self.connections += more;
         self.first = self.first.or(at);
         self.last = at.or(self.last);
+    }
+}
+
+impl Met {
+    /// Adds what is known of another peer that is the same from now on.
+    pub fn join(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        self.last = self.last.max(other.last);
     }
 }
 
@@ -163,22 +181,36 @@ impl Seen {
     }
 
     fn add(&mut self, service: &str, client: String, more: u64, open: u64, at: Option<u64>) {
-        let count: usize = self.clients.values().map(BTreeMap::len).sum();
-        let of_service = self.clients.entry(service.to_owned()).or_default();
-        if count >= MOST && !of_service.contains_key(&client) {
-            self.left_out += 1;
-            return;
+        match place(&mut self.clients, service, client) {
+            Some(met) => {
+                met.meet(more, at);
+                met.connections = met.connections.max(open);
+            }
+            None => self.left_out += 1,
         }
-        let met = of_service.entry(client).or_default();
-        met.meet(more, at);
-        met.connections = met.connections.max(open);
     }
 
     /// Forgets services that there are no more.
     fn keep_services(&mut self, is_there: impl Fn(&str) -> bool) {
         self.clients.retain(|service, _| is_there(service));
         self.nameless.retain(|service, _| is_there(service));
+        self.sources.retain(|service, _| is_there(service));
+        self.strangers.retain(|service, _| is_there(service));
     }
+}
+
+/// The place of a peer of a service, if there is one or room for one.
+fn place<'a, K: Ord>(
+    peers: &'a mut BTreeMap<String, BTreeMap<K, Met>>,
+    service: &str,
+    peer: K,
+) -> Option<&'a mut Met> {
+    let count: usize = peers.values().map(BTreeMap::len).sum();
+    let of_service = peers.entry(service.to_owned()).or_default();
+    if count >= MOST && !of_service.contains_key(&peer) {
+        return None;
+    }
+    Some(of_service.entry(peer).or_default())
 }
 
 #[cfg(test)]

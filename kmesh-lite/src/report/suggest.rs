@@ -1,5 +1,7 @@
 //! The policies that would allow what was seen.
 
+mod sources;
+
 use super::seen::{Met, Seen};
 use crate::api::{SeenPeer, SuggestedPolicy, Suggestion, TimeBase, Uncovered};
 use crate::config::is_principal;
@@ -39,7 +41,8 @@ pub fn suggest(sight: &Sight<'_>) -> Suggestion {
         .collect();
     for name in sight.mesh.services.keys() {
         let service = name.as_str();
-        let uncovered = sight.clients(service, &mut suggestion.policies, &mut taken);
+        let (clients, uncovered) = sight.clients(service);
+        let from = sight.sources(service);
         let nameless = sight.seen.nameless.get(service);
         let nameless = nameless.filter(|met| sight.counts(met));
         let nameless = nameless.map(|met| Uncovered {
@@ -48,18 +51,29 @@ pub fn suggest(sight: &Sight<'_>) -> Suggestion {
             why: "of programs in the root cgroup, or in one that was gone before it was looked"
                 .to_owned(),
         });
-        let before = suggestion.uncovered.len();
-        suggestion
-            .uncovered
-            .extend(uncovered.into_iter().chain(nameless));
-        let is_seen = suggestion.uncovered.len() > before
-            || suggestion
-                .policies
-                .last()
-                .is_some_and(|it| it.services == [service]);
-        if !is_seen {
+        let strangers = sight.seen.strangers.get(service);
+        let strangers = strangers.filter(|met| sight.counts(met));
+        let strangers = strangers.map(|met| Uncovered {
+            service: service.to_owned(),
+            connections: met.connections,
+            why: "which arrived from addresses that no endpoint has: those that were open at a look are named, \
+                  others are not"
+                .to_owned(),
+        });
+        let uncovered = uncovered.into_iter().chain(nameless).chain(strangers);
+        let uncovered: Vec<_> = uncovered.collect();
+        if clients.is_some() || from.is_some() {
+            suggestion.policies.push(SuggestedPolicy {
+                name: free(service, &mut taken),
+                services: vec![service.to_owned()],
+                ports: Vec::new(),
+                clients,
+                from,
+            });
+        } else if uncovered.is_empty() {
             suggestion.unused.push(service.to_owned());
         }
+        suggestion.uncovered.extend(uncovered);
     }
     suggestion
 }
@@ -76,13 +90,18 @@ impl Sight<'_> {
         met.last.is_some_and(|last| last >= since)
     }
 
-    /// Adds the policy for clients of a service, if any were seen. Gives those that have no name in a file.
-    fn clients(
-        &self,
-        service: &str,
-        policies: &mut Vec<SuggestedPolicy>,
-        taken: &mut BTreeSet<String>,
-    ) -> Vec<Uncovered> {
+    /// The sources of what arrived at a service, if anything did.
+    fn sources(&self, service: &str) -> Option<Vec<SeenPeer>> {
+        let sources = self.seen.sources.get(service)?.iter();
+        let counted = sources.filter(|(_, met)| self.counts(met));
+        let counted: BTreeMap<_, _> = counted.map(|(from, met)| (*from, *met)).collect();
+        let named = sources::sources(&counted, self.mesh).into_iter();
+        let peers: Vec<_> = named.map(|(name, met)| self.peer(name, &met)).collect();
+        (!peers.is_empty()).then_some(peers)
+    }
+
+    /// The clients of a service, if any were seen, and those that have no name in a file.
+    fn clients(&self, service: &str) -> (Option<Vec<SeenPeer>>, Vec<Uncovered>) {
         let clients = self.seen.clients.get(service).into_iter().flatten();
         let (mut peers, mut uncovered) = (BTreeMap::new(), Vec::new());
         for (client, met) in clients.filter(|(_, met)| self.counts(met)) {
@@ -97,15 +116,8 @@ impl Sight<'_> {
                 });
             }
         }
-        if !peers.is_empty() {
-            policies.push(SuggestedPolicy {
-                name: free(service, taken),
-                services: vec![service.to_owned()],
-                clients: Some(peers.into_values().collect()),
-                ..SuggestedPolicy::default()
-            });
-        }
-        uncovered
+        let peers: Vec<_> = peers.into_values().collect();
+        ((!peers.is_empty()).then_some(peers), uncovered)
     }
 
     /// A user by name, where the host has one.

@@ -9,8 +9,36 @@ use crate::daemon::last_seen::LastSeen;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::{Cgroups, monotonic};
-use crate::report::{self, Seen, Sight};
+use crate::kernel::Accounts;
+use crate::model::Mesh;
+use crate::report::{self, Seen, Served, Sight};
 use log::warn;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where this host serves, for a mesh and addresses: there may be a million endpoints to look at.
+#[derive(Default)]
+pub struct ServedOf {
+    mesh: Option<Arc<Mesh>>,
+    own_addresses: BTreeSet<IpAddr>,
+    served: Served,
+}
+
+impl ServedOf {
+    fn new(mesh: &Arc<Mesh>, own_addresses: &BTreeSet<IpAddr>) -> Self {
+        Self {
+            mesh: Some(Arc::clone(mesh)),
+            own_addresses: own_addresses.clone(),
+            served: Served::of(mesh, own_addresses),
+        }
+    }
+
+    fn is_of(&self, mesh: &Arc<Mesh>, own_addresses: &BTreeSet<IpAddr>) -> bool {
+        let is_same = self.mesh.as_ref().is_some_and(|it| Arc::ptr_eq(it, mesh));
+        is_same && self.own_addresses == *own_addresses
+    }
+}
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn policies(&mut self, name: Option<String>) -> Result<Later<Policies>, Failure> {
@@ -57,12 +85,37 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let unknown = self.seen.unknown(&accounts, &living);
         let paths = self.units.cgroups().paths(unknown);
         let before = self.seen.clone();
+        self.look_at_arrivals(&accounts, now);
         self.seen.look(&tables, &accounts, &living, paths, now);
         if let Some(last) = &mut self.last_seen
             && self.seen != before
         {
             last.keep(&self.seen);
         }
+    }
+
+    /// Takes in where connections came from that arrived at endpoints on this host, if there are any.
+    fn look_at_arrivals(&mut self, accounts: &Accounts, now: u64) {
+        let Some(mesh) = &self.state.applied else {
+            return;
+        };
+        let own = &self.state.facts.own_addresses;
+        if !self.served.is_of(mesh, own) {
+            self.served = ServedOf::new(mesh, own);
+        }
+        let served = &self.served.served;
+        if served.is_empty() {
+            return;
+        }
+        let standing = self.datapath.established().unwrap_or_else(|error| {
+            warn!(
+                "cannot look at what has arrived: {}",
+                crate::log::chain(&error)
+            );
+            Vec::new()
+        });
+        self.seen
+            .look_at_arrivals(served, &accounts.arrivals, &standing, now);
     }
 
     pub(super) fn suggest(&mut self, within: Option<u64>) -> Result<Later<Suggestion>, Failure> {

@@ -164,3 +164,77 @@ fn pairs_that_find_no_room_are_counted() {
     assert_eq!(seen.clients["web"].len(), MOST);
     assert_eq!(seen.left_out, 2);
 }
+
+mod arrivals {
+    use super::*;
+    use kmesh_lite_common::ArrivalKey;
+    use std::net::SocketAddr;
+
+    fn served() -> Served {
+        let text = "services.web = { vips = ['10.96.0.10'], ports = ['80:8080'], endpoints = ['192.0.2.1', '192.0.2.2'] }";
+        let fragments = [(Origin::new("mesh.toml"), text.to_owned())];
+        let fragments: Fragments = fragments.into_iter().collect();
+        let loaded = Loader::default().load(&fragments, &Host::default());
+        let own = BTreeSet::from(["192.0.2.1".parse().unwrap()]);
+        Served::of(&loaded.mesh.unwrap(), &own)
+    }
+
+    fn arrived(source: &str, count: u64) -> (ArrivalKey, u64) {
+        let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+        let key = ArrivalKey {
+            local: address("192.0.2.1"),
+            source: address(source),
+            port: Port::new(8080),
+            zero: 0,
+        };
+        (key, count)
+    }
+
+    fn standing(local: &str, remote: &str) -> (SocketAddr, SocketAddr) {
+        (local.parse().unwrap(), remote.parse().unwrap())
+    }
+
+    fn met(seen: &Seen, from: &str) -> Option<Met> {
+        seen.sources
+            .get("web")?
+            .get(&from.parse().unwrap())
+            .copied()
+    }
+
+    #[test]
+    fn sources_are_those_of_what_was_counted_and_of_what_stands() {
+        let mut seen = Seen::default();
+        let counts = BTreeMap::from([arrived("192.0.2.2", 4), arrived("::", 2)]);
+        let stands = [
+            standing("192.0.2.1:8080", "203.0.113.9:40000"),
+            standing("192.0.2.1:8080", "203.0.113.9:40001"),
+            // Another port, and an endpoint elsewhere.
+            standing("192.0.2.1:22", "203.0.113.10:40000"),
+            standing("192.0.2.2:8080", "203.0.113.11:40000"),
+        ];
+        seen.look_at_arrivals(&served(), &counts, &stands, 10);
+        let before = Met {
+            connections: 4,
+            first: None,
+            last: None,
+        };
+        assert_eq!(met(&seen, "192.0.2.2"), Some(before));
+        let stood = Met {
+            connections: 2,
+            first: Some(10),
+            last: Some(10),
+        };
+        assert_eq!(met(&seen, "203.0.113.9"), Some(stood));
+        assert_eq!(seen.sources["web"].len(), 2, "{seen:?}");
+        assert_eq!(seen.strangers["web"].connections, 2);
+        let counts = BTreeMap::from([arrived("192.0.2.2", 5), arrived("::", 2)]);
+        seen.look_at_arrivals(&served(), &counts, &[], 20);
+        let then = Met {
+            connections: 5,
+            first: Some(20),
+            last: Some(20),
+        };
+        assert_eq!(met(&seen, "192.0.2.2"), Some(then));
+        assert_eq!(seen.strangers["web"].connections, 2);
+    }
+}
