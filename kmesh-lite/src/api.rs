@@ -17,8 +17,10 @@ mod names;
 mod order;
 mod path;
 mod plan;
+mod policies;
 mod simulate;
 mod status;
+mod suggestion;
 mod time;
 mod traffic;
 
@@ -40,12 +42,14 @@ pub use names::{
     RefusedAddress, Resolving, TroubleKind,
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
-pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,
     LastPass, LastReload, OrderStatus, PolicyStatus, PriorityStatus, ServiceStatus, State, Status,
     TableUse, TrafficStatus,
 };
+pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};

@@ -52,7 +52,9 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
-pub use guarded::{GuardedRows, guarded_rows};
+pub use guarded::{
+    Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
+};
 pub use id_map::IdMap;
 pub use judge::{judge_client, judge_guarded, judge_source, longest};
 pub use picking::words as picking_words;

@@ -3,12 +3,13 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
-use kmesh_lite_common::{ClientKey, EndpointId, Interest};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -57,6 +58,18 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn accounts(&mut self) -> Result<Accounts, KernelError> {
+        Kernel::accounts_so_far(self)
+    }
+
+    fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
+        Kernel::refused(self, tables)
+    }
+
+    fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        Kernel::established(self)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -3,7 +3,7 @@
 use kmesh_lite_common::Protocol;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// From linux/sock_diag.h.
@@ -15,8 +15,10 @@ const HEADER: usize = 16;
 const BEFORE_IDENTITY: [usize; 2] = [8, 4];
 /// `struct inet_diag_sockid`: ports, addresses, interface, and the cookie at its end.
 const IDENTITY: usize = 48;
+const OWN: usize = 4;
 const PEER: usize = 20;
 const COOKIE: usize = 40;
+const EVERY_STATE: u32 = u32::MAX;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
 /// by now, or another cookie, is another one.
@@ -38,7 +40,25 @@ impl Listed {
 impl Listed {
     /// The address that it is connected to.
     pub fn peer(&self) -> IpAddr {
-        let bytes = &self.identity[PEER..PEER + 16];
+        self.address(PEER)
+    }
+
+    /// Its own address and port.
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.address(OWN), self.port(0))
+    }
+
+    /// Those that it is connected to.
+    pub fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.peer(), self.port(2))
+    }
+
+    fn port(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.identity[at], self.identity[at + 1]])
+    }
+
+    fn address(&self, at: usize) -> IpAddr {
+        let bytes = &self.identity[at..at + 16];
         if i32::from(self.family) == libc::AF_INET {
             let v4: [u8; 4] = bytes[..4].try_into().expect("4");
             return v4.into();
@@ -73,6 +93,19 @@ impl SockDiag {
     /// connected is not among them.
     pub fn find(&mut self, protocol: Protocol, cookies: &BTreeSet<u64>) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
+        self.dump(protocol, EVERY_STATE, |listed| {
+            found.extend(cookies.contains(&listed.cookie()).then_some(listed));
+        })?;
+        Ok(found)
+    }
+
+    /// Hands on the sockets of a protocol that are in one of these states.
+    fn dump(
+        &mut self,
+        protocol: Protocol,
+        states: u32,
+        mut hand_on: impl FnMut(Listed),
+    ) -> io::Result<()> {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
             let asked = Listed {
@@ -80,7 +113,7 @@ impl SockDiag {
                 protocol,
                 identity: [0; IDENTITY],
             };
-            self.send(SOCK_DIAG_BY_FAMILY, flags, &asked)?;
+            self.send(SOCK_DIAG_BY_FAMILY, flags, &asked, states)?;
             while self.receive(|kind, body| {
                 if kind == SOCK_DIAG_BY_FAMILY
                     && let Some(identity) = body.get(BEFORE_IDENTITY[1]..)
@@ -91,17 +124,29 @@ impl SockDiag {
                         identity: *identity,
                         ..asked
                     };
-                    found.extend(cookies.contains(&listed.cookie()).then_some(listed));
+                    hand_on(listed);
                 }
             })? {}
         }
+        Ok(())
+    }
+
+    /// Connections over TCP that stand, of both families: their own address, and that of the peer.
+    pub fn established(&mut self) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        /// TCP_ESTABLISHED, as a bit.
+        const ESTABLISHED: u32 = 1 << 1;
+        let mut found = Vec::new();
+        self.dump(Protocol::Tcp, ESTABLISHED, |listed| {
+            found.push((listed.local(), listed.remote()));
+        })?;
         Ok(found)
     }
 
     /// Ends a socket: TCP with a reset, and whoever waits for it gets ECONNABORTED. False if it is not there any
     /// more with these addresses and this cookie.
     pub fn destroy(&mut self, socket: &Listed) -> io::Result<bool> {
-        self.send(SOCK_DESTROY, libc::NLM_F_REQUEST | libc::NLM_F_ACK, socket)?;
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        self.send(SOCK_DESTROY, flags, socket, EVERY_STATE)?;
         match self.receive(|_, _| {}) {
             Ok(_) => Ok(true),
             Err(error) => match error.raw_os_error() {
@@ -111,9 +156,8 @@ impl SockDiag {
         }
     }
 
-    fn send(&self, kind: u16, flags: libc::c_int, socket: &Listed) -> io::Result<()> {
+    fn send(&self, kind: u16, flags: libc::c_int, socket: &Listed, states: u32) -> io::Result<()> {
         const LENGTH: usize = HEADER + BEFORE_IDENTITY[0] + IDENTITY;
-        const EVERY_STATE: u32 = u32::MAX;
         let protocol = match socket.protocol {
             Protocol::Udp => libc::IPPROTO_UDP,
             _ => libc::IPPROTO_TCP,
@@ -125,7 +169,7 @@ impl SockDiag {
         // Sequence number and sender, which nobody asks for.
         message.extend([0; 8]);
         message.extend([socket.family, protocol as u8, 0, 0]);
-        message.extend(EVERY_STATE.to_ne_bytes());
+        message.extend(states.to_ne_bytes());
         message.extend(socket.identity);
         // SAFETY: the message is as long as we say.
         let sent = unsafe {

@@ -13,6 +13,7 @@ mod limits;
 mod mistakes;
 mod names;
 mod on_remove;
+mod policies;
 mod probes;
 mod run;
 mod screen;
