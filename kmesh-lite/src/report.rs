@@ -38,7 +38,7 @@ pub use caller::Client;
 pub use connections::connections;
 pub use contents::{contents, count};
 pub use dump::dump;
-pub use explain::{Asked, explain};
+pub use explain::{Asked, explain, explain_arrival};
 pub use few::{FEW, first_few};
 pub use filter::{no_such_outcome, not_there};
 pub use health::{Known, endpoint_health, order_status, orders, why_down};

@@ -56,7 +56,7 @@ pub use guarded::{
     Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
 };
 pub use id_map::IdMap;
-pub use judge::{judge_client, judge_guarded, judge_source, longest};
+pub use judge::{Arrived, arrived, judge_client, judge_guarded, judge_source, longest};
 pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};

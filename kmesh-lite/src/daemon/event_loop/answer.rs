@@ -8,12 +8,12 @@ use crate::api::{
     Findings, PlanText, Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
-use crate::control::{Later, Text};
+use crate::control::{ExplainFor, Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
-use crate::model::{CgroupRef, Mesh, Protocol};
+use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Asked, Client, Format, Known, Metrics};
 use kmesh_lite_common::Port;
@@ -182,16 +182,33 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         &mut self,
         address: SocketAddr,
         protocol: Protocol,
-        cgroup: Option<&CgroupRef>,
-        (pid, user): (Option<u32>, Option<u32>),
+        whose: &ExplainFor,
     ) -> Result<Explanation, Failure> {
-        let mut client = Client::ANY;
-        if let Some(name) = cgroup {
-            client = Client::of(name, self.units.cgroups().lineage(name))?;
-        }
-        client.user = user;
-        client.is_daemon =
-            pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
+        let client = match whose {
+            ExplainFor::Arrival(from) => {
+                self.put_links_back();
+                let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+                return Ok(report::explain_arrival(&snapshot, address, protocol, *from));
+            }
+            ExplainFor::Program {
+                cgroup,
+                pid,
+                user,
+                group,
+            } => {
+                let client = match cgroup {
+                    Some(name) => Client::of(name, self.units.cgroups().lineage(name))?,
+                    None => Client::ANY,
+                };
+                let is_agent = pid.is_some() && *pid == self.state.agent;
+                Client {
+                    user: *user,
+                    group: *group,
+                    is_daemon: *pid == Some(std::process::id()) || is_agent,
+                    ..client
+                }
+            }
+        };
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
