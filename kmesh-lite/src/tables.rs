@@ -61,7 +61,6 @@ pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
-pub use rule::needed as rules_needed;
 pub use service::filled;
 pub use size::{larger, room_for};
 pub use spread::uses_all;

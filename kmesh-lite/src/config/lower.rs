@@ -32,7 +32,6 @@ use super::Host;
 use super::fragment::Origin;
 use super::location::Location;
 use super::piece::{Anchor, Pieces};
-use super::policy::PolicyText;
 use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
@@ -40,6 +39,7 @@ use super::suggest::{did_you_mean, quote};
 use crate::model::{Mesh, Name, Service, questions};
 use backend::{AtAddresses, Backends};
 use imbl::OrdMap;
+use policy::KeptSources;
 use service::LoweredService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ type Services = OrdMap<Name, Arc<Service>>;
 #[derive(Debug, Default)]
 pub struct Kept {
     surroundings: Surroundings,
+    sources: KeptSources,
     pub last: LastMesh,
 }
 
@@ -80,6 +81,7 @@ pub fn lower(
             .iter()
             .map(|file| file.fragment.origin().clone())
             .collect(),
+        comparisons: COMPARISONS,
     };
     let merged = merge::merge(files, &mut report);
     let mut places = place::PlaceTable::new(&merged);
@@ -140,6 +142,16 @@ pub fn lower(
     dns::check_number(&merged, &questions, &mut report);
     dns::check_resolvers(&merged, &services, &vip_ranges, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
+    let policies = policy::lower(
+        &merged,
+        &policy::Context {
+            host,
+            node: &node,
+            services: &edited.services,
+        },
+        &mut kept.sources,
+        &mut report,
+    );
     let mesh = Mesh {
         node,
         vip_ranges,
@@ -153,7 +165,7 @@ pub fn lower(
         waypoints: waypoint::into_model(waypoints),
         is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
-        policies: policy::lower(&merged, host, &mut report),
+        policies,
         endpoint_names: endpoint::names(&shared),
         dns_names: endpoint::dns_names(&shared),
         dns: dns::settings(&merged, &mut report),
@@ -224,7 +236,12 @@ struct Diagnostics {
     whole: bool,
     /// Where the fragments come from, in their order.
     order: Vec<Origin>,
+    /// So many names may still be compared with one that is not known: a hundred thousand slips are no reason to look for
+    /// hours.
+    comparisons: usize,
 }
+
+const COMPARISONS: usize = 1_000_000;
 
 impl Diagnostics {
     fn push(&mut self, problem: Problem) {
@@ -241,6 +258,17 @@ impl Diagnostics {
         position(a) < position(b)
     }
 
+    /// Help that names what was probably meant instead of a name that is not known.
+    fn near<'a>(
+        &mut self,
+        name: &str,
+        known: impl ExactSizeIterator<Item = &'a str> + Clone,
+    ) -> Option<String> {
+        let left = self.comparisons.checked_sub(known.len());
+        self.comparisons = left.unwrap_or_default();
+        left.and_then(|_| did_you_mean(name, known))
+    }
+
     /// A reference to a name that no entry of `table` has.
     fn unknown<T>(
         &mut self,
@@ -255,7 +283,8 @@ impl Diagnostics {
         }
         // Endpoints have short forms, and a DNS name reads like the name of an entry.
         let dns = || unresolved(name).filter(|_| table == "endpoints");
-        let help = did_you_mean(name, known.keys().copied())
+        let help = self
+            .near(name, known.keys().copied())
             .or_else(dns)
             .unwrap_or_else(|| format!("define it under `[{table}]`"));
         let problem = spot.error(format!("unknown {what} {}", quote(name)));

@@ -1,107 +1,137 @@
-//! `[policies]`.
+//! `[policies]` and `[groups]`.
+
+mod clients;
+mod contradiction;
+mod groups;
+mod kept;
+mod ports;
+mod repeated;
+mod sides;
+mod sources;
+
+pub use kept::KeptSources;
 
 use super::super::Host;
+use super::super::policy::PolicyText;
 use super::super::read::At;
-use super::super::scalar::PrincipalText;
-use super::super::suggest::{did_you_mean, quote};
+use super::super::scalar::{Flag, NameText};
 use super::merge::{Entry, Merged};
-use super::{Diagnostics, PolicyText, unit};
-use crate::model::{Action, Authorization, Mode, Name, Principal};
+use super::{Diagnostics, Services};
+use crate::model::{Authorization, Mode, Name, Place};
+use sources::Sources;
 use std::collections::{BTreeMap, BTreeSet};
 
-const NEVER_MATCHES: &str = "name the unit as `systemctl` does: it never matches otherwise";
+/// What policies are lowered with.
+pub struct Context<'a> {
+    pub host: &'a Host,
+    pub node: &'a Place,
+    pub services: &'a Services,
+}
+
+/// A policy, and how it is written.
+struct LoweredPolicy<'a> {
+    entry: &'a Entry<'a, PolicyText>,
+    text: &'a PolicyText,
+    model: Authorization,
+    /// Whether all of what it has to say of clients could be understood.
+    has_all_clients: bool,
+    has_all_sources: bool,
+}
 
 pub fn lower(
     merged: &Merged<'_>,
-    host: &Host,
+    context: &Context<'_>,
+    kept: &mut KeptSources,
     report: &mut Diagnostics,
 ) -> BTreeMap<Name, Authorization> {
-    let mut policies = BTreeMap::new();
+    let mut sources = Sources::new(merged, context, kept);
+    groups::resolve(&mut sources, report);
+    let mut lowered = Vec::new();
     for entry in merged.policies.values() {
-        let Some(text) = entry.text else { continue };
-        let (Some(action), Some(named), Some(written)) =
-            (&text.action.0, &text.services.0, &text.clients.0)
-        else {
-            continue;
-        };
-        let mut services = BTreeSet::new();
-        for name in &named.items {
-            if !merged.services.contains_key(name.value.0.as_str()) {
-                let spot = entry.at(name.span);
-                report.unknown(
-                    spot,
-                    "service",
-                    "services",
-                    name.value.0.as_str(),
-                    &merged.services,
-                );
-            }
-            services.insert(name.value.0.clone());
-        }
-        for client in &written.items {
-            check_client(entry, client, host, report);
-        }
-        if written.items.is_empty() && written.whole {
-            let problem = match action.value.0 {
-                Action::Allow => entry
-                    .at(written.span)
-                    .warning("this policy closes its services and allows nobody"),
-                _ => entry.at(written.span).warning("this policy denies nothing"),
-            };
-            report.push(problem.help("`\"*\"` is everybody"));
-        }
-        if named.items.is_empty() && named.whole {
-            let problem = entry
-                .at(named.span)
-                .warning("this policy is about no service");
-            report.push(problem.help("name services, or remove the policy"));
-        }
-        let clients = written.items.iter().map(|client| client.value.0.clone());
-        policies.insert(
-            entry.name.value.clone(),
-            Authorization {
-                action: action.value.0,
-                mode: text
-                    .mode
-                    .as_ref()
-                    .map_or(Mode::Enforce, |mode| mode.value.0),
-                services,
-                ports: BTreeSet::new(),
-                clients: Some(clients.collect()),
-                from: None,
-                on_error: None,
-                enforce_existing: false,
-                force: false,
-            },
-        );
+        lowered.extend(lower_one(entry, merged, context.host, &mut sources, report));
     }
+    contradiction::check(&lowered, &sources, report);
+    *kept = sources.kept();
+    let policies = lowered.into_iter();
     policies
+        .map(|policy| (policy.entry.name.value.clone(), policy.model))
+        .collect()
 }
 
-/// Warns of a client that this host does not know.
-fn check_client(
-    entry: &Entry<'_, PolicyText>,
-    client: &At<PrincipalText>,
+/// None if it is not known what it does, or it has no use.
+fn lower_one<'a>(
+    entry: &'a Entry<'_, PolicyText>,
+    merged: &Merged<'_>,
     host: &Host,
+    sources: &mut Sources<'_>,
     report: &mut Diagnostics,
-) {
-    let spot = entry.at(client.span);
-    let (kind, name, known) = match &client.value.0 {
-        Principal::Anyone => return,
-        Principal::Cgroup(named) => {
-            return unit::check_named(spot, named, host, NEVER_MATCHES, report);
-        }
-        Principal::User(name) => ("user", name, &host.users),
-        Principal::Group(name) => ("group", name, &host.groups),
-    };
-    if known.is_empty() || known.contains_key(name) || name.parse::<u32>().is_ok() {
-        return;
+) -> Option<LoweredPolicy<'a>> {
+    let text = entry.text?;
+    let services = services(entry, text, merged, report);
+    for client in text.clients.iter().flat_map(|list| &list.items) {
+        clients::check(entry, client, host, report);
     }
-    let help = did_you_mean(name, known.keys().map(String::as_str)).unwrap_or_else(|| {
-        format!(
-            "names are looked up in /etc/passwd and /etc/group; write `{kind}:NUMBER` for others"
-        )
+    if let Some(clients) = &text.clients {
+        let at = |span| entry.at(span);
+        repeated::check(at, clients, |it| &it.0, |it| it.to_string(), report);
+    }
+    let ports = ports::lower(entry, text, host, report);
+    let from = text.from.as_ref().map(|written| {
+        let at = |span| entry.at(span);
+        sources.of_policy(&entry.name.value, at, written, report)
     });
-    let problem = spot.warning(format!("this host has no {kind} {}", quote(name)));
-    report.push(problem.help(help));
+    sides::check(entry, text, report);
+    let action = text.action.0.as_ref()?.value.0;
+    let has_all_sources = from.as_ref().is_none_or(|it| it.whole);
+    let model = Authorization {
+        action,
+        mode: text
+            .mode
+            .as_ref()
+            .map_or(Mode::Enforce, |mode| mode.value.0),
+        services,
+        ports,
+        clients: text.clients.as_ref().map(|written| {
+            let clients = written.items.iter().map(|client| client.value.0.clone());
+            clients.collect()
+        }),
+        from: from.as_ref().map(|it| it.sources.clone()),
+        on_error: text.on_error.as_ref().map(|it| it.value.0),
+        enforce_existing: is_set(&text.enforce_existing),
+        force: is_set(&text.force),
+    };
+    sides::warn_of_nobody(entry, text, action, from.as_ref(), sources, report);
+    sides::warn_of_no_effect(entry, text, &model, report);
+    Some(LoweredPolicy {
+        entry,
+        text,
+        model,
+        has_all_clients: text.clients.as_ref().is_none_or(|list| list.whole),
+        has_all_sources,
+    })
+}
+
+fn is_set(flag: &Option<At<Flag>>) -> bool {
+    flag.as_ref().is_some_and(|flag| flag.value.0)
+}
+
+fn services(
+    entry: &Entry<'_, PolicyText>,
+    text: &PolicyText,
+    merged: &Merged<'_>,
+    report: &mut Diagnostics,
+) -> BTreeSet<Name> {
+    let Some(named) = &text.services else {
+        return BTreeSet::new();
+    };
+    for name in &named.items {
+        if !merged.services.contains_key(name.value.0.as_str()) {
+            let spot = entry.at(name.span);
+            let name = name.value.0.as_str();
+            report.unknown(spot, "service", "services", name, &merged.services);
+        }
+    }
+    let at = |span| entry.at(span);
+    repeated::check(at, named, |it: &NameText| &it.0, Name::to_string, report);
+    named.items.iter().map(|it| it.value.0.clone()).collect()
 }
