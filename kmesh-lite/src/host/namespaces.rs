@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The network namespace of this process.
-const OWN: &str = "/proc/self/ns/net";
+/// The network namespace of this thread, which is that of the daemon.
+const OWN: &str = "/proc/thread-self/ns/net";
 
 /// The network namespaces that there are, this process's own first.
 pub fn namespaces() -> Vec<Namespace> {

@@ -32,8 +32,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let facts = self.state.facts.clone();
         let known = self.known();
-        let refused = &snapshot.counters.connects.authorizations;
-        self.refusals.look(&snapshot.tables, refused, known.now);
+        let refused = snapshot.counters.refused();
+        self.refusals.look(&snapshot.tables, &refused, known.now);
         let refusals = self.refusals.clone();
         let state = &self.state;
         let problems = state.problems.clone();
