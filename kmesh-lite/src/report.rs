@@ -37,6 +37,7 @@ pub use arrivals::{Arrived, arrivals};
 pub use caller::Client;
 pub use connections::connections;
 pub use contents::{contents, count};
+pub use denied::LiveConnections;
 pub use dump::dump;
 pub use explain::{Asked, explain, explain_arrival};
 pub use few::{FEW, first_few};

@@ -2,14 +2,13 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accounts, Ended, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accepted, Accounts, Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
@@ -73,8 +72,8 @@ pub trait Datapath {
         Ok(BTreeMap::new())
     }
 
-    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
-    fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error> {
+    /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
+    fn accepted(&self) -> Result<Vec<Accepted>, Self::Error> {
         Ok(Vec::new())
     }
 

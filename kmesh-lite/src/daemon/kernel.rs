@@ -3,13 +3,14 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{
+    Accepted, Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot,
+};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -68,8 +69,8 @@ impl Datapath for Kernel {
         Kernel::refused(self, tables)
     }
 
-    fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
-        Kernel::established(self)
+    fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
+        Kernel::accepted(self)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -1,7 +1,7 @@
 //! What the kernel holds at a moment, as values.
 
 use super::connections::Living;
-use super::sock_diag::SockDiag;
+use super::sock_diag::{Accepted, SockDiag};
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
@@ -9,7 +9,6 @@ use crate::model::Limits;
 use crate::tables::{Actual, Counters, Remembered, Tables};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,10 +98,10 @@ impl Kernel {
         accounts.map_err(KernelError::Connections)
     }
 
-    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
-    pub fn established(&self) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
-        let established = SockDiag::open().and_then(|mut diag| diag.established());
-        established.map_err(KernelError::Connections)
+    /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
+    pub fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
+        let accepted = SockDiag::open().and_then(|mut diag| diag.accepted());
+        accepted.map_err(KernelError::Connections)
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

@@ -68,6 +68,16 @@ impl Listed {
     }
 }
 
+/// A connection that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub local: SocketAddr,
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// SO_COOKIE of the socket.
+    pub cookie: u64,
+}
+
 /// Asks the kernel about sockets.
 pub struct SockDiag {
     netlink: OwnedFd,
@@ -131,13 +141,26 @@ impl SockDiag {
         Ok(())
     }
 
-    /// Connections over TCP that stand, of both families: their own address, and that of the peer.
-    pub fn established(&mut self) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-        /// TCP_ESTABLISHED, as a bit.
+    /// Connections over TCP that stand, of both families, at ports at which somebody listens: they have arrived.
+    pub fn accepted(&mut self) -> io::Result<Vec<Accepted>> {
+        /// States of linux/tcp_states.h, as bits.
         const ESTABLISHED: u32 = 1 << 1;
+        const LISTEN: u32 = 1 << 10;
+        let mut listening = BTreeSet::new();
+        self.dump(Protocol::Tcp, LISTEN, |listed| {
+            listening.insert(listed.local().port());
+        })?;
         let mut found = Vec::new();
+        if listening.is_empty() {
+            return Ok(found);
+        }
         self.dump(Protocol::Tcp, ESTABLISHED, |listed| {
-            found.push((listed.local(), listed.remote()));
+            let local = listed.local();
+            found.extend(listening.contains(&local.port()).then(|| Accepted {
+                local,
+                remote: listed.remote(),
+                cookie: listed.cookie(),
+            }));
         })?;
         Ok(found)
     }
@@ -226,4 +249,29 @@ fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let body = bytes.get(HEADER..length)?;
     let next = length.next_multiple_of(4).min(bytes.len());
     Some((kind, body, &bytes[next..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn what_was_accepted_is_told_and_not_what_was_made_from_here() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                eprintln!("skipped: no {address} on this host");
+                continue;
+            };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, remote) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            let accepted = SockDiag::open().unwrap().accepted().unwrap();
+            let here = accepted.iter().filter(|it| it.local == local);
+            let here: Vec<_> = here.map(|it| it.remote).collect();
+            assert_eq!(here, [remote]);
+            let made = client.local_addr().unwrap();
+            assert!(accepted.iter().all(|it| it.local != made), "{accepted:?}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Asked, Client, Format, Known, Metrics};
+use crate::report::{self, Asked, Client, Format, Known, LiveConnections, Metrics};
 use kmesh_lite_common::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -150,15 +150,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let ids = connections.iter().filter(|_| has_policies);
                 let ids = ids.map(|it| it.connection.cgroup);
                 let lineages = self.units.cgroups().lineages(ids);
+                let accepted = match mesh.judges_arrivals() {
+                    true => self.datapath.accepted().map_err(failed::<D>)?,
+                    false => Vec::new(),
+                };
+                let live = LiveConnections {
+                    connections: &connections,
+                    lineages: &lineages,
+                    accepted: &accepted,
+                };
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
-                Ok(report::plan(
-                    &change,
-                    meshes,
-                    &facts,
-                    (&connections, &lineages),
-                    orders,
-                ))
+                Ok(report::plan(&change, meshes, &facts, &live, orders))
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(
