@@ -310,14 +310,19 @@ fn a_group_is_shared_by_policies_and_by_loads() {
         file.revision += 1;
         let before = documents_read();
         let loaded = loader.load(&fragments(std::slice::from_ref(&file)), &host);
-        let from = loaded.mesh.unwrap().policies["p"].from.clone();
-        (documents_read() - before, from.unwrap())
+        let from = loaded.mesh.and_then(|it| it.policies["p"].from.clone());
+        (documents_read() - before, from)
     };
     let (_, first) = load(guarded(0..200, "enforce"));
+    let first = first.unwrap();
+    // What is not valid is no reason to forget it.
+    let wrong = guarded(0..1, "enforce").replace("group:g", "group:h");
+    assert_eq!(load(wrong).1, None);
+    load(guarded(0..200, "enforce"));
     let (read, same) = load(guarded(0..200, "audit"));
     assert_eq!(read, 1, "the policy is read again, and the group is not");
-    assert!(first.ptr_eq(&same));
+    assert!(first.ptr_eq(&same.unwrap()));
     let (read, next) = load(guarded(1..201, "audit"));
     assert_eq!(read, 1, "the group is read again, and the policy is not");
-    assert_eq!(first.diff(&next).count(), 2);
+    assert_eq!(first.diff(&next.unwrap()).count(), 2);
 }
