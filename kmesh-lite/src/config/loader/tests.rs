@@ -295,9 +295,7 @@ fn guarded(networks: std::ops::Range<u8>, mode: &str) -> String {
         "[policies.p]\naction = 'allow'\nports = [80]\nfrom = ['group:g']\nmode = '{mode}'\n"
     );
     let group = format!("[groups.g]\nfrom = [{}]\n", networks.join(", "));
-    // Long enough to be a piece of its own.
-    let filling = "# What follows is another piece.\n".repeat(2_100);
-    [three("10.0.0.1"), policy, filling, group].concat()
+    [three("10.0.0.1"), policy, group].concat()
 }
 
 #[test]
