@@ -46,7 +46,9 @@ const SOUND: &[&str] = &[
     "[policies.p]\naction = 'deny'\nservices = ['a']\nfrom = ['10.1.0.0/16', 'group:h', 'locality:us']\n",
     "[policies.q]\naction = 'deny'\nports = [22, '192.0.2.1:80']\nfrom = ['group:g', '10.1.0.0/16']\n",
     "[policies]\nr = { action = 'allow', ports = ['20-30'], from = ['group:g'] }\n",
-    // One network more, and less.
+    // Of the second one network differs, of the third much.
+    "[groups.g]\nfrom = ['10.1.0.0/24', '10.1.1.0/24', '10.1.2.0/24', '10.1.3.0/24', '10.1.4.0/24',\n\
+     'fd00::/8', 'service:a', '10.1.5.0/24', '10.2.0.0/24', '10.7.0.0/16']\n",
     "[groups.g]\nfrom = ['10.1.0.0/24', '10.1.1.0/24', '10.1.2.0/24', '10.1.3.0/24', '10.1.4.0/24',\n\
      'fd00::/8', 'service:a', '10.1.5.0/24', '10.2.0.0/24', '10.3.0.0/24']\n",
     "[groups.g]\nfrom = ['10.1.0.0/24', '10.1.1.0/24', '10.1.2.0/24', '10.1.9.0/24', '10.1.4.0/24',\n\
