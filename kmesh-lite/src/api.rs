@@ -17,6 +17,7 @@ mod names;
 mod order;
 mod path;
 mod plan;
+mod reload;
 mod simulate;
 mod status;
 mod time;
@@ -41,6 +42,7 @@ pub use names::{
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use reload::{Confirmed, ReloadRequest, Session, TrialState, TrialStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,

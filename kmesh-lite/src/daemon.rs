@@ -25,18 +25,22 @@ mod last_good;
 mod listeners;
 mod order_book;
 mod remembered;
+mod replace;
 mod settle;
 mod signals;
 mod source;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod trial;
+mod trial_book;
 
 pub use datapath::{Blame, Datapath};
 pub use headers::Headers;
 pub use remembered::Remembered;
 pub use source::Source;
 pub use supervisor::Systemd;
+pub use trial::LONGEST;
 
 use crate::config::Origin;
 use crate::control::{Control, ControlError, Lock, LockError, Request, Requests, make_folder};
@@ -53,6 +57,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
+use trial_book::TrialBook;
 
 /// Where the control socket is unless told otherwise.
 pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
@@ -146,6 +151,7 @@ pub fn run<S: Source, D: Datapath>(
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
+    daemon.go_on_with(TrialBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
     daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);

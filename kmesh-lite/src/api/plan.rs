@@ -1,6 +1,6 @@
 //! What applying would change, and what a reload has changed.
 
-use super::{EndpointOrder, Findings};
+use super::{EndpointOrder, Findings, TrialStatus};
 use serde::{Deserialize, Serialize};
 
 /// What `POST /v1/plan` is asked about. The daemon opens nothing that a caller names: whoever asks
@@ -65,6 +65,9 @@ pub struct Reloaded {
     pub absent: Vec<String>,
     /// Reading the kernel's tables, planning and applying.
     pub took_ms: f64,
+    /// Where it has to be confirmed, or something before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
     /// Warnings and notes on the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problems: Option<Findings>,

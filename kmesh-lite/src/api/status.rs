@@ -2,6 +2,7 @@
 
 use super::{
     AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus, NameStatus,
+    TrialStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +21,9 @@ pub struct Status {
     pub config: Option<ConfigStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<LastReload>,
+    /// What waits to be confirmed, or was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
@@ -79,7 +83,7 @@ pub struct ConfigStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastReload {
     pub at: String,
-    /// `start`, `file`, `signal`, `request` or `timer`.
+    /// `start`, `file`, `signal`, `request`, `timer`, or `unconfirmed` where it was taken back.
     pub trigger: String,
     pub applied: bool,
     /// What changed, or why it was not applied.

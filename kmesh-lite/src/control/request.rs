@@ -1,9 +1,9 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Reloaded,
-    Simulation, Status, TrafficSums,
+    AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
+    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, ReloadRequest,
+    Reloaded, Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -27,8 +27,14 @@ pub enum Request {
         reply: Reply<Later<Status>>,
     },
     Reload {
+        request: ReloadRequest,
         caller: Caller,
         reply: Reply<Reloaded>,
+    },
+    /// What was applied is to stay.
+    Confirm {
+        caller: Caller,
+        reply: Reply<Confirmed>,
     },
     Plan {
         /// In place of the daemon's own files.

@@ -10,6 +10,7 @@ mod order;
 mod reload;
 mod roster;
 mod state;
+mod trial;
 
 use super::DaemonError;
 use super::datapath::Datapath;
@@ -21,6 +22,7 @@ use super::listeners::Listeners;
 use super::order_book::OrderBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
+use super::trial_book::TrialBook;
 use crate::api::{Failure, FailureKind};
 use crate::config::Loaded;
 use crate::control::{Filter, Later, Request, Trace};
@@ -45,6 +47,7 @@ pub struct Daemon<S, D, N> {
     last_findings: Option<LastFindings>,
     last_answers: Option<LastAnswers>,
     order_book: OrderBook,
+    trial_book: TrialBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -61,6 +64,8 @@ pub enum Trigger {
     Signal,
     Request,
     Timer,
+    /// Nobody confirmed what was applied.
+    Unconfirmed,
 }
 
 impl Trigger {
@@ -73,6 +78,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Timer => "timer",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -82,7 +88,9 @@ impl Trigger {
     const fn extent(self) -> Extent {
         match self {
             Self::Source | Self::Cgroup | Self::Fact => Extent::Changes,
-            Self::Start | Self::Signal | Self::Request | Self::Timer => Extent::Everything,
+            Self::Start | Self::Signal | Self::Request | Self::Timer | Self::Unconfirmed => {
+                Extent::Everything
+            }
         }
     }
 }
@@ -98,6 +106,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_findings: None,
             last_answers: None,
             order_book: OrderBook::default(),
+            trial_book: TrialBook::default(),
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
@@ -130,6 +139,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(before) = before {
             self.state.hold(before);
         }
+        self.resume_trial(&loaded);
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
@@ -152,6 +162,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Health) => self.tick(),
+                Event::Timer(Timer::Trial) => self.take_back(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -236,6 +247,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let next = self.state.health.next_step();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
         events.wake_in(left);
+        let trial = self.state.trial.as_ref();
+        events.take_back_in(trial.and_then(|trial| trial.left(monotonic())));
         events.next()
     }
 
@@ -243,12 +256,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         // The caller may have gone meanwhile: then the answer goes nowhere.
         match request {
             Request::Status { name, reply } => drop(reply.send(self.status(name))),
-            Request::Reload { caller, reply } => {
-                info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
-                self.listeners.reopen();
-                let outcome = self.announced(Trigger::Request);
-                drop(reply.send(self.reloaded(outcome)));
-            }
+            Request::Reload {
+                request,
+                caller,
+                reply,
+            } => drop(reply.send(self.reload(&request, caller))),
+            Request::Confirm { caller, reply } => drop(reply.send(self.confirm(caller))),
             Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
             Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
@@ -314,6 +327,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Compares the kernel with what it should hold. The configuration is read again only if it may
     /// have changed without our notice.
     fn resync(&mut self) {
+        self.meshes.forget_earlier();
         if self.meshes.source.may_have_changed() {
             drop(self.load(Trigger::Timer));
         } else if self.state.mesh.is_some() {

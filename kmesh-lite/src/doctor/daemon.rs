@@ -115,6 +115,7 @@ pub mod tests {
             config: None,
             last_reload: None,
             last_pass: None,
+            trial: None,
             departed: Vec::new(),
             orders: Vec::new(),
             names: Vec::new(),

@@ -59,6 +59,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         config: None,
         last_reload: None,
         last_pass: None,
+        trial: None,
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),

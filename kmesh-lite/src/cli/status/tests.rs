@@ -28,6 +28,7 @@ fn status() -> Status {
         }),
         last_reload: None,
         last_pass: None,
+        trial: None,
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),

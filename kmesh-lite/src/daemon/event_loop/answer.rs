@@ -47,6 +47,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
+            trial: state.trial.as_ref().map(|it| it.status(monotonic())),
             departed: self.departures.status(),
             orders: Vec::new(),
             names: Vec::new(),
@@ -93,6 +94,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drift: pass.drift,
                 absent: self.state.absent(),
                 took_ms: took.as_secs_f64() * 1e3,
+                trial: self.state.trial.as_ref().map(|it| it.status(monotonic())),
                 problems: self.findings(),
             }),
             Err(Stopped::Unusable(Unusable::Invalid)) => {

@@ -50,8 +50,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Applies what was loaded if it can be used, otherwise leaves everything as it is.
     pub(super) fn follow(&mut self, loaded: Loaded, trigger: Trigger) -> ReloadOutcome<D::Error> {
         warn_once(self.meshes.source.blind(), &mut self.state.blind);
-        self.state.take(loaded);
-        let is_asked = matches!(trigger, Trigger::Start | Trigger::Signal | Trigger::Request);
+        let against = self.against(&loaded, trigger);
+        self.state.take(loaded, against);
+        let is_asked = matches!(
+            trigger,
+            Trigger::Start | Trigger::Signal | Trigger::Request | Trigger::Unconfirmed
+        );
         if self.state.unusable.is_some() && is_asked {
             // A caller that asks for a reload wants the kernel compared as well, even if the file has errors.
             drop(self.pass(trigger));
@@ -69,7 +73,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
             Some(why) => {
                 let level = match why {
-                    Unusable::Absent => Level::Warn,
+                    Unusable::Absent | Unusable::Unconfirmed => Level::Warn,
                     Unusable::Invalid | Unusable::Emptied => Level::Error,
                 };
                 self.log_problems(level, &self.state.verdict());
@@ -92,6 +96,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         });
         self.tell_status();
         outcome
+    }
+
+    /// What speaks against applying what was loaded last, though it has no error.
+    fn against(&mut self, loaded: &Loaded, trigger: Trigger) -> Option<Unusable> {
+        loaded.mesh.as_ref()?;
+        self.unconfirmed(trigger)
     }
 
     /// Makes the kernel hold the last good mesh. If it cannot, the one before it is kept in repair.
