@@ -1,20 +1,20 @@
 //! Authorization as a function in the kernel, as those of the search are.
 
 use crate::counters;
-use crate::maps::{RULE_IDS, RULES, row};
+use crate::maps::{GUARDS, RULE_IDS, RULES, row};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
-use kmesh_lite_common::{AuthorizationId, Matching, Rule, RuleKey, ServiceId};
-use kmesh_lite_ebpf::{Judgement, Rules, authorize};
+use kmesh_lite_common::{AuthorizationId, Guard, GuardId, Judgement, Rule, RuleKey};
+use kmesh_lite_ebpf::{Rules, authorize};
 
-/// Judges the client that is connecting to a service, and counts what policies say. Gives the number of the policy that
+/// Judges the client that is connecting to what has a guard, and counts what policies say. Gives the number of the policy that
 /// refuses it, and in the high word that of the one that would.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn judge_client(service: u64, generation: u64) -> u64 {
-    let Some(service) = ServiceId::from_index(service as u32) else {
+pub extern "C" fn judge_client(guard: u64, generation: u64) -> u64 {
+    let Some(guard) = GuardId::from_index(guard as u32) else {
         return 0;
     };
-    let judgement = authorize(&AtGeneration(generation), service);
+    let judgement = authorize(&AtGeneration(generation), guard);
     if let Some(id) = judgement.denied.or(judgement.audited) {
         counters::count_authorization(id);
     }
@@ -40,6 +40,11 @@ fn number(id: Option<AuthorizationId>) -> u64 {
 struct AtGeneration(u64);
 
 impl Rules for AtGeneration {
+    #[inline(always)]
+    fn guard(&self, id: GuardId) -> Option<&Guard> {
+        row(&GUARDS, id.index(), self.0)
+    }
+
     #[inline(always)]
     fn rule(&self, key: &RuleKey) -> Option<&Rule> {
         // SAFETY: deleted elements are not reused before a grace period has passed.

@@ -18,6 +18,10 @@ static ENDPOINT_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 static AUTHORIZATION_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// The same of connections and datagrams that arrived.
+#[map]
+static AUTHORIZATION_ARRIVALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Counts one connect.
 #[inline(always)]
 pub fn count(verdict: &Verdict) {
@@ -38,6 +42,12 @@ pub fn count(verdict: &Verdict) {
 #[inline(always)]
 pub fn count_authorization(id: AuthorizationId) {
     add(&AUTHORIZATION_CONNECTS, id.index());
+}
+
+/// Counts what an authorization policy refused where it arrived, or would have.
+#[inline(always)]
+pub fn count_arrival(id: AuthorizationId) {
+    add(&AUTHORIZATION_ARRIVALS, id.index());
 }
 
 /// Counts what is no verdict of a connect.

@@ -2,6 +2,7 @@
 //! a service decides is the same for every connect to a frontend, so it is decided when the tables are
 //! built (`service`).
 
+mod arrival;
 mod authorize;
 mod backend;
 mod client;
@@ -12,7 +13,8 @@ mod seat;
 mod service;
 mod waypoint;
 
-pub use authorize::{Judgement, LEVELS, add, authorize};
+pub use arrival::{NESTED, judge_arrival};
+pub use authorize::{LEVELS, add, authorize, judged};
 pub use client::{at_address, mixed};
 pub use held::{find_at, hold, take_held};
 pub use seat::{DRAWS, Search, WALK, draw_seat, give_back, take_at, take_seat, walk_seats};

@@ -13,8 +13,9 @@ mod lookup;
 mod verdict;
 
 pub use decide::{
-    Connect, DRAWS, Judgement, LEVELS, Search, WALK, add, at_address, authorize, decide, draw_seat,
-    find_at, give_back, hold, in_use, mixed, take_at, take_held, take_seat, walk_seats,
+    Connect, DRAWS, LEVELS, NESTED, Search, WALK, add, at_address, authorize, decide, draw_seat,
+    find_at, give_back, hold, in_use, judge_arrival, judged, mixed, take_at, take_held, take_seat,
+    walk_seats,
 };
-pub use lookup::{Lookup, Rules, Seats};
+pub use lookup::{Lookup, Rules, Seats, Sources};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

@@ -1,10 +1,10 @@
 //! What the decision reads.
 
-use crate::{Judgement, Search};
+use crate::Search;
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Matching, Range, Rule, RuleKey, Service, ServiceId, Waypoint,
-    WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
+    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Matching, Range, Rule,
+    RuleKey, Service, ServiceId, Source, SourceKey, Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -62,8 +62,9 @@ pub trait Seats {
     }
 }
 
-/// What authorization reads. Every call answers for the same generation.
+/// What is read of a client that connects. Every call answers for the same generation.
 pub trait Rules {
+    fn guard(&self, id: GuardId) -> Option<&Guard>;
     fn rule(&self, key: &RuleKey) -> Option<&Rule>;
     /// The id of the cgroup of the process that is connecting, or of the one above that, at this depth below the root; 0
     /// where there is none.
@@ -81,10 +82,20 @@ pub trait Rules {
     }
 }
 
+/// What is read of a connection that arrives. Every call answers for the same generation.
+pub trait Sources {
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination>;
+    fn guard(&self, id: GuardId) -> Option<&Guard>;
+    /// Of all sources whose bits `key` begins with, at any generation, the longest: how many bits it has, and its row, if
+    /// it counts at this one.
+    fn source(&self, key: &SourceKey) -> Option<(u32, Option<&Source>)>;
+}
+
 /// The tables as one connect sees them: every call answers for the same generation.
 pub trait Lookup: Seats + Sized {
-    /// What authorization policies say of a connect to a service. It is counted.
-    fn authorize(&self, service: ServiceId) -> Judgement;
+    /// What authorization policies say of a connect to what has this guard. It is counted.
+    fn authorize(&self, guard: GuardId) -> Judgement;
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination>;
     /// False only for addresses that [`Lookup::address`] and [`Lookup::frontend`] do not find.
     fn may_be_ours(&self, _: &Address) -> bool {
         true

@@ -5,6 +5,7 @@
 // The processor is experimental for inline assembly.
 #![feature(asm_experimental_arch)]
 
+mod arrival;
 mod arrivals;
 mod atomic;
 mod authorize;
@@ -33,12 +34,15 @@ mod programs {
     pub mod datagram;
     pub mod getpeername;
     pub mod header;
+    pub mod inbound;
     pub mod release;
     pub mod sweep;
 }
 
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sk_msg, sock_ops};
-use aya_ebpf::programs::{SkMsgContext, SockAddrContext, SockContext, SockOpsContext};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, sk_lookup, sk_msg, sock_ops};
+use aya_ebpf::programs::{
+    SkLookupContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext,
+};
 use context::{V4, V6};
 use programs::connect::connect;
 use programs::datagram::received;
@@ -95,6 +99,12 @@ pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(recvmsg6)]
 pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
     received::<V6>(&ctx)
+}
+
+/// Judges what arrives in a network namespace, before any socket sees it.
+#[sk_lookup]
+pub fn inbound(ctx: SkLookupContext) -> u32 {
+    programs::inbound::inbound(&ctx)
 }
 
 /// Follows the connections of a cgroup.

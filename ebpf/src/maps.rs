@@ -4,11 +4,12 @@ use crate::slots;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf, SockHash};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, RingBuf, SockHash};
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Authorization, Backend, Caller, Endpoint, Frontend, FrontendId,
-    FrontendKey, Interest, Row, Rule, RuleId, RuleKey, Service, Settings, Slot, Waypoint,
+    Address, AddressId, AddressRow, Authorization, Backend, Caller, Destination, DestinationId,
+    Endpoint, Found, Frontend, FrontendId, FrontendKey, Guard, Interest, Row, Rule, RuleId,
+    RuleKey, Service, Settings, Slot, Source, Waypoint,
 };
 use kmesh_lite_ebpf::bits;
 
@@ -24,9 +25,15 @@ pub static FRONTENDS: Array<Slot<Frontend>> = Array::with_max_entries(1, BPF_F_M
 pub static SERVICES: Array<Slot<Service>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static RULES: Array<Slot<Rule>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-/// For readers of dumps: rules name them by their ids.
+/// For readers of dumps: guards, rules and sources name them by their ids.
 #[map]
 static AUTHORIZATIONS: Array<Slot<Authorization>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static GUARDS: Array<Slot<Guard>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static DESTINATIONS: Array<Slot<Destination>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static SOURCES: Array<Slot<Source>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
@@ -42,6 +49,12 @@ pub static ADDRESS_IDS: HashMap<Address, Option<AddressId>> = HashMap::with_max_
 pub static FRONTEND_IDS: HashMap<FrontendKey, Option<FrontendId>> = HashMap::with_max_entries(1, 0);
 #[map]
 pub static RULE_IDS: HashMap<RuleKey, Option<RuleId>> = HashMap::with_max_entries(1, 0);
+#[map]
+pub static DESTINATION_IDS: HashMap<FrontendKey, Option<DestinationId>> =
+    HashMap::with_max_entries(1, 0);
+/// [`SourceKey`] is the key.
+#[map]
+pub static SOURCE_IDS: LpmTrie<[u32; 5], Found> = LpmTrie::with_max_entries(1, 0);
 
 /// [`kmesh_lite_ebpf::bits`]. A bit is set before the address is ours at any generation, and cleared when
 /// no program can still see that it was.

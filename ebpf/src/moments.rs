@@ -5,6 +5,7 @@
 use crate::atomic::add;
 use crate::maps;
 use crate::original;
+use crate::programs::inbound::Arrival;
 use crate::reading::Maps;
 use crate::slots;
 use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
@@ -240,6 +241,35 @@ pub fn not_sent(ctx: &SockContext, cookie: u64, connection: &Connection) {
     of_row(moment, connection);
     if let Some(teller) = teller(ctx.sock.cast()) {
         of_teller(moment, teller);
+    }
+    entry.submit(0);
+}
+
+/// Something that arrived was denied, or would have been if its policy counted.
+#[inline(always)]
+pub fn denied(arrival: &Arrival, id: AuthorizationId, is_enforced: bool) {
+    if maps::interest().any() {
+        let copy = *arrival;
+        tell_denied(&copy, id, is_enforced);
+    }
+}
+
+#[inline(never)]
+fn tell_denied(arrival: &Arrival, id: AuthorizationId, is_enforced: bool) {
+    let Some(mut entry) = begin(0, MomentKind::Denied) else {
+        return;
+    };
+    let moment = entry.as_mut_ptr();
+    // SAFETY: our own part of the buffer.
+    unsafe {
+        write_volatile(addr_of_mut!((*moment).address), arrival.local.address);
+        write_volatile(addr_of_mut!((*moment).source), arrival.from);
+        (*moment).port = arrival.local.port;
+        (*moment).protocol = arrival.local.protocol;
+        (*moment).source_port = arrival.from_port;
+        (*moment).authorization = Some(id);
+        (*moment).detail = u32::from(is_enforced);
+        (*moment).user = Moment::NOBODY;
     }
     entry.submit(0);
 }

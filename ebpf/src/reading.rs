@@ -1,5 +1,6 @@
 //! What the decision reads, out of the maps: [`Lookup`] over them.
 
+use crate::arrival::find_destination;
 use crate::authorize::{judge_client, judgement};
 use crate::blank::blank;
 use crate::callers::caller_in;
@@ -21,11 +22,11 @@ use aya_ebpf::programs::SockAddrContext;
 use core::cell::Cell;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Interest, Range, Row, Service, ServiceId, Settings, Slot,
-    Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
+    EndpointId, Frontend, FrontendKey, GuardId, Held, Interest, Judgement, Range, Row, Service,
+    ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Judgement, Lookup, Search, Seats, at_address};
+use kmesh_lite_ebpf::{Lookup, Search, Seats, at_address};
 
 /// The tables at one generation, for one connect. `TABLE`: whether the program takes slots of the connection table;
 /// without them nothing tells of the end of a connection, and none is counted.
@@ -121,10 +122,15 @@ impl<const TABLE: bool> Seats for Maps<'_, TABLE> {
 
 impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     #[inline(always)]
-    fn authorize(&self, service: ServiceId) -> Judgement {
-        let number = judge_client(service.index().into(), self.generation);
+    fn authorize(&self, guard: GuardId) -> Judgement {
+        let number = judge_client(guard.index().into(), self.generation);
         self.judged.set(number);
         judgement(number)
+    }
+
+    #[inline(always)]
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
+        find_destination(key, self.generation)
     }
 
     #[inline(always)]

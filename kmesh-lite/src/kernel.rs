@@ -13,6 +13,7 @@ mod destroy;
 mod fault;
 mod fields;
 mod inherited;
+mod keys;
 mod links;
 mod maps;
 mod moments;

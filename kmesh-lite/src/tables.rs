@@ -14,13 +14,17 @@ mod check;
 mod counters;
 mod declared;
 mod departing;
+mod destination;
 mod endpoint;
 mod fields;
 mod frontend;
+mod guard;
+mod guarded;
 mod id_map;
 mod ids;
 mod judge;
 mod maglev;
+mod networks;
 mod next;
 mod picking;
 mod remembered;
@@ -29,6 +33,8 @@ mod room;
 mod rule;
 mod service;
 mod size;
+mod source;
+mod sources_of;
 mod space;
 mod spread;
 mod taken;
@@ -39,15 +45,16 @@ pub use caller::callers;
 pub use check::{Dangling, check, check_since};
 pub use counters::{Connects, Counters, OpenConnections};
 pub use declared::{
-    Addresses, Authorizations, Backends, ById, Declared, Each, Frontends, Key, Noun, Row, Rules,
-    Services, Shape, Waypoints,
+    Addresses, Authorizations, Backends, ById, Declared, Destinations, Each, Frontends, Guards,
+    Key, Noun, Row, Rules, Services, Shape, Sources, Waypoints,
 };
 pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
+pub use guarded::{GuardedRows, guarded_rows};
 pub use id_map::IdMap;
-pub use judge::{judge_client, judge_source};
+pub use judge::{judge_client, judge_guarded, judge_source, longest};
 pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};

@@ -15,6 +15,9 @@ pub struct Address {
 const MAPPED: u32 = 0x0000_ffff_u32.to_be();
 
 impl Address {
+    /// Stands for every address, where one is asked for.
+    pub const EVERY: Self = Self { words: [0; 4] };
+
     /// `word` is an IPv4 address in network byte order.
     #[inline(always)]
     pub const fn from_v4_word(word: u32) -> Self {
@@ -76,6 +79,9 @@ pub enum Family {
 pub struct Port(u16);
 
 impl Port {
+    /// Stands for every port, where one is asked for.
+    pub const EVERY: Self = Self(0);
+
     /// From host byte order.
     pub const fn new(port: u16) -> Self {
         Self(port.to_be())
@@ -118,7 +124,7 @@ id!(
 
 word!(
     /// What stands behind an address of ours, which decides about ports that no service declared.
-    AddressKind: u32 {
+    AddressKind: u16 {
         /// Nothing but us: an undeclared port is refused.
         Virtual = 1 "virtual",
         /// A host that exists: an undeclared port is left alone.
@@ -132,6 +138,8 @@ word!(
 pub struct AddressRow {
     pub address: Address,
     pub kind: AddressKind,
+    /// 1 if connects straight to some of its ports are judged by a [`crate::Destination`].
+    pub guarded: u16,
     /// The backend that lives here, if connections straight to it are captured.
     pub backend: Option<BackendId>,
 }

@@ -18,6 +18,7 @@ mod endpoint;
 mod event;
 mod fields;
 mod frontend;
+mod guard;
 mod moment;
 mod name;
 mod open;
@@ -25,16 +26,18 @@ mod original;
 mod picking;
 #[cfg(feature = "aya")]
 mod pod;
+mod rule;
 mod service;
 mod settings;
 mod slot;
+mod source;
 mod traffic;
 mod waypoint;
 
 pub use addr::{Address, AddressId, AddressKind, AddressRow, Family, Port};
 pub use arrival::ArrivalKey;
 pub use authorization::{
-    Action, Authorization, AuthorizationId, Matching, Mode, PrincipalKind, Rule, RuleId, RuleKey,
+    Action, Authorization, AuthorizationId, Closed, Judgement, Matching, Mode,
 };
 pub use backend::{Backend, BackendId};
 pub use caller::Caller;
@@ -44,14 +47,17 @@ pub use endpoint::{Endpoint, EndpointId, Member, Range, Seat};
 pub use event::{Event, EventKind, SINK};
 pub use fields::{Bit, SocketFields};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
+pub use guard::{Guard, GuardId};
 pub use moment::{Interest, Moment, MomentKind, Teller};
 pub use name::Name;
 pub use open::{Open, ServiceOpen};
 pub use original::{Original, Probe};
 pub use picking::{Balance, ClientsBy, EachClient, Picking};
+pub use rule::{PrincipalKind, Rule, RuleId, RuleKey};
 pub use service::{PRIORITIES, Policy, Service, ServiceId};
 pub use settings::{Label, Settings};
 pub use slot::{Row, Slot, Stamp};
+pub use source::{Destination, DestinationId, Found, Source, SourceId, SourceKey};
 pub use traffic::{Durations, Ending, Traffic, TrafficKey};
 pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 

@@ -16,6 +16,8 @@ word!(
         Failed = 4 "failed",
         /// It stood, and is over.
         Closed = 5 "closed",
+        /// One that arrived was denied before it stood (detail 1), or would have been (detail 0).
+        Denied = 6 "denied",
     }
 );
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Address, ArrivalKey, Caller, ClientKey, ClientRow, Durations, FrontendKey, Name, RuleKey,
-    SocketFields, Traffic, TrafficKey,
+    SocketFields, SourceKey, Traffic, TrafficKey,
 };
 
 macro_rules! plain {
@@ -14,4 +14,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address ArrivalKey FrontendKey Name Caller ClientKey ClientRow RuleKey SocketFields TrafficKey Traffic Durations }
+plain! { Address ArrivalKey FrontendKey Name Caller ClientKey ClientRow RuleKey SocketFields SourceKey TrafficKey Traffic Durations }

@@ -1,6 +1,6 @@
 //! A set of endpoints with one policy.
 
-use crate::{EachClient, Name, Picking, Range, Row, WaypointId, id, word};
+use crate::{EachClient, GuardId, Name, Picking, Range, Row, WaypointId, id, word};
 
 id!(
     /// Row of the service table.
@@ -40,8 +40,10 @@ pub struct Service {
     pub drained: Range,
     pub picking: Picking,
     pub clients: EachClient,
+    /// What authorization policies say of it, if they say something of clients.
+    pub guard: Option<GuardId>,
 }
 
 impl Row for Service {}
 
-const _: () = assert!(size_of::<Service>() == 64 + 8 + (2 * PRIORITIES + 1) * 12 + 12 + 8);
+const _: () = assert!(size_of::<Service>() == 64 + 8 + (2 * PRIORITIES + 1) * 12 + 12 + 8 + 4);

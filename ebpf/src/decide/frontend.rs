@@ -5,7 +5,8 @@ use super::seat::{self, Search};
 use super::{backend, endpoint, waypoint};
 use crate::{Chosen, Connect, Lookup, PassReason, Refuse, Taken, Verdict};
 use kmesh_lite_common::{
-    AddressKind, AddressRow, Caller, EndpointId, Frontend, Protocol, ServiceId,
+    AddressKind, AddressRow, Caller, EndpointId, Frontend, FrontendKey, GuardId, Protocol,
+    ServiceId,
 };
 
 #[inline(always)]
@@ -18,11 +19,13 @@ pub fn decide<L: Lookup>(
     let Some(service) = frontend.service else {
         return Verdict::Refuse(Refuse::Dangling);
     };
-    if frontend.picking.is_guarded()
-        && !passes_on(caller, frontend)
-        && tables.authorize(service).denied.is_some()
-    {
-        return Verdict::Refuse(Refuse::Denied);
+    if frontend.picking.is_guarded() && !passes_on(caller, frontend) {
+        let Some(guard) = tables.service(service).and_then(|service| service.guard) else {
+            return Verdict::Refuse(Refuse::Dangling);
+        };
+        if tables.authorize(guard).denied.is_some() {
+            return Verdict::Refuse(Refuse::Denied);
+        }
     }
     let is_plain = frontend.picking.is_plain();
     let mut taken = Taken::NOTHING;
@@ -107,6 +110,16 @@ pub fn undeclared<L: Lookup>(
     caller: Caller,
     address: &AddressRow,
 ) -> Verdict {
+    // What a waypoint passes on was judged when its client connected.
+    let is_judged = address.guarded != 0 && caller != Caller::Waypoint;
+    if is_judged && let Some(guard) = guard_of(tables, connect) {
+        if tables.authorize(guard).denied.is_some() {
+            return Verdict::Refuse(Refuse::Denied);
+        }
+        if address.backend.is_none() {
+            return Verdict::Pass(PassReason::Direct);
+        }
+    }
     match address.backend {
         Some(id) => backend::direct(tables, connect, caller, id),
         None if address.kind == AddressKind::Virtual => {
@@ -118,4 +131,11 @@ pub fn undeclared<L: Lookup>(
         }
         None => Verdict::Pass(PassReason::UndeclaredPort),
     }
+}
+
+/// The guard of an endpoint's own address and port.
+#[inline(always)]
+fn guard_of<L: Lookup>(tables: &L, connect: &Connect) -> Option<GuardId> {
+    let key = FrontendKey::new(connect.address, connect.port, connect.protocol);
+    tables.destination(&key)?.guard
 }

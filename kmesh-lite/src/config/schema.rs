@@ -171,9 +171,16 @@ text! {
         waypoints: Option<At<Limit>>,
         /// Authorization policies. Default: 1024.
         policies: Option<At<Limit>>,
-        /// Clients of authorization policies, counted in every service that each policy is about; and once more every such
-        /// service. Default: 65536.
+        /// What authorization policies are about: services, ports of this host, and what is at the same address and
+        /// port. Default: 16384.
+        guards: Option<At<Limit>>,
+        /// Clients of authorization policies, counted in every service that each policy is about. Default: 65536.
         rules: Option<At<Limit>>,
+        /// Addresses and ports that authorization policies are about: each port of each endpoint of their services, and
+        /// each of `ports`. Default: 65536.
+        destinations: Option<At<Limit>>,
+        /// Networks that authorization policies name in `from`, counted in everything that each policy is about. Default: 131072.
+        sources: Option<At<Limit>>,
         /// Living connections that are listed and counted. More of them work as well, at a higher price.
         /// Counts after the service was stopped and started. Default: 65536.
         connections: Option<At<Limit>>,

@@ -15,6 +15,7 @@ use super::connections::{ConnectionTable, Gone, Living};
 use super::counters::Counts;
 use super::destroy::{self, Ended};
 use super::fault;
+use super::keys::Keys;
 use super::open::OpenTable;
 use super::rows::Rows;
 use super::traffic::{Accounts, TrafficMaps};
@@ -67,9 +68,10 @@ impl Shape for Mapped {
 /// The maps of one table.
 pub struct MappedTable<T: Declared> {
     pub rows: Rows<Slot<T::Row>>,
-    /// Where programs search by key. Ids are numbers from 1.
-    pub ids: Option<HashMap<MapData, T::Key, u32>>,
+    /// Where programs search by key.
+    pub ids: Option<Keys<T::Key>>,
     pub connects: Option<Counts>,
+    pub arrivals: Option<Counts>,
 }
 
 /// Programs that are still running may be looking at these.
@@ -288,13 +290,9 @@ impl Maps for KernelMaps {
             }
             let mut keys = Vec::new();
             for key in T::part(&selection.keys) {
-                match table.ids.as_ref().map(|ids| ids.get(key, 0)) {
-                    Some(Ok(id)) => keys.push((*key, id)),
-                    Some(Err(MapError::KeyNotFound)) | None => {}
-                    Some(Err(cause)) => {
-                        return Err(error("read", T::TABLE.as_str())(io_error(cause)));
-                    }
-                }
+                let id = table.ids.as_ref().map(|ids| ids.get(key)).transpose();
+                let id = id.map_err(error("read", T::TABLE.as_str()))?;
+                keys.extend(id.flatten().map(|id| (*key, id)));
             }
             TableContents {
                 slots,

@@ -5,14 +5,15 @@ use super::{Contents, Maps, MapsError, Selection, TableContents, assemble, assem
 use crate::model::{Limits, Table};
 use crate::plan::Op;
 use crate::tables::{
-    Actual, Declared, Each, Key, Noun, OpenConnections, Shape, each, on_key, on_row, on_table,
+    Actual, Declared, Each, Key, Noun, OpenConnections, Shape, each, longest, on_key, on_row,
+    on_table,
 };
 use kmesh_lite_common::{
-    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Endpoint, EndpointId,
-    Frontend, FrontendKey, Held, Row as RowType, Rule, RuleKey, Service, ServiceId, Settings, Slot,
-    Stamp, Waypoint, WaypointId,
+    Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
+    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Row as RowType, Rule,
+    RuleKey, Service, ServiceId, Settings, Slot, Source, SourceKey, Stamp, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{Judgement, Lookup, Rules, Seats, authorize};
+use kmesh_lite_ebpf::{Lookup, Rules, Seats, Sources, authorize};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -256,6 +257,10 @@ impl Seats for Memory {
 }
 
 impl Rules for Memory {
+    fn guard(&self, id: GuardId) -> Option<&Guard> {
+        self.row(&self.tables.guards.slots, id.index())
+    }
+
     fn rule(&self, key: &RuleKey) -> Option<&Rule> {
         let table = &self.tables.rules;
         self.row(&table.slots, table.ids.get(key)?.index())
@@ -275,9 +280,32 @@ impl Rules for Memory {
     }
 }
 
+impl Sources for Memory {
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
+        let table = &self.tables.destinations;
+        self.row(&table.slots, table.ids.get(key)?.index())
+    }
+
+    fn guard(&self, id: GuardId) -> Option<&Guard> {
+        Rules::guard(self, id)
+    }
+
+    fn source(&self, key: &SourceKey) -> Option<(u32, Option<&Source>)> {
+        let table = &self.tables.sources;
+        let found = longest(table.ids.keys(), key)?;
+        let source = table.ids.get(found);
+        let row = source.and_then(|id| self.row(&table.slots, id.index()));
+        Some((found.bits, row))
+    }
+}
+
 impl Lookup for Memory {
-    fn authorize(&self, service: ServiceId) -> Judgement {
-        authorize(self, service)
+    fn authorize(&self, guard: GuardId) -> Judgement {
+        authorize(self, guard)
+    }
+
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
+        Sources::destination(self, key)
     }
 
     fn address(&self, address: &Address) -> Option<&AddressRow> {

@@ -64,14 +64,20 @@ tables! {
     Waypoints waypoints = 1_024,
     /// Authorization policies.
     Authorizations policies = 1_024,
+    /// Targets that authorization policies are about: services, ports, and what is at the same address and port.
+    Guards guards = 16_384,
     Backends backends = 100_000,
     Endpoints endpoints = 100_000,
     Services services = 10_000,
-    /// Clients that authorization policies name, counted in every service, and one more for each of these services.
+    /// Clients that authorization policies name, counted in every service.
     Rules rules = 65_536,
     Frontends frontends = 65_536,
-    /// Virtual addresses and captured backends.
+    /// Virtual addresses, captured backends, and endpoints of services that policies say something of.
     Addresses addresses = 65_536,
+    /// Addresses and ports that authorization policies are about.
+    Destinations destinations = 65_536,
+    /// Networks that authorization policies name, counted in every guard.
+    Sources sources = 131_072,
 }
 
 impl Limits {

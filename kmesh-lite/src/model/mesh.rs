@@ -195,6 +195,21 @@ impl Mesh {
             .collect()
     }
 
+    /// Services of which authorization policies say which clients may connect.
+    pub fn guarded_against_clients(&self) -> BTreeSet<&Name> {
+        let policies = self.policies.values();
+        let policies = policies.filter(|policy| policy.clients.is_some());
+        let named = policies.flat_map(|policy| &policy.services);
+        named
+            .filter(|name| self.services.contains_key(*name))
+            .collect()
+    }
+
+    /// Whether any authorization policy says from where connections may arrive.
+    pub fn judges_arrivals(&self) -> bool {
+        self.policies.values().any(|policy| policy.from.is_some())
+    }
+
     /// Whom authorization policies are about.
     pub fn clients(&self) -> BTreeSet<&Principal> {
         let policies = self.policies.values();

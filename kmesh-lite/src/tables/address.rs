@@ -1,7 +1,7 @@
-//! Rows of addresses: virtual ones, and those of captured backends.
+//! Rows of addresses: virtual ones, and those of captured backends and of guarded endpoints.
 
 use super::auto::Vips;
-use super::build::{Builder, ID};
+use super::build::{Builder, ID, guarded_addresses};
 use super::declared::{Addresses, Noun};
 use super::fields::{Field, Fields};
 use crate::model::{Mesh, Table};
@@ -21,7 +21,11 @@ impl Noun for Addresses {
             // A virtual address that is captured as well has one row.
             backend.waypoint.is_some() && !vips.has(ip)
         });
-        vips.addresses() + captured.count()
+        let guarded = guarded_addresses(mesh).into_iter().filter(|ip| {
+            let backend = mesh.backends.get(ip);
+            !vips.has(ip) && backend.is_none_or(|backend| backend.waypoint.is_none())
+        });
+        vips.addresses() + captured.count() + guarded.count()
     }
 
     fn key(row: &AddressRow) -> Address {
@@ -34,6 +38,9 @@ impl Noun for Addresses {
 
     fn describe(row: &AddressRow, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ", {}", row.kind)?;
+        if row.guarded != 0 {
+            f.write_str(", guarded")?;
+        }
         match row.backend {
             Some(backend) => write!(f, ", backend {backend}"),
             None => Ok(()),
@@ -45,13 +52,14 @@ impl Noun for Addresses {
         vec![
             ("address", Field::Text(row.address.to_string())),
             ("kind", Field::Text(row.kind.to_string())),
+            ("guarded", Field::Text((row.guarded != 0).to_string())),
             ("backend", Field::Reference(backend)),
         ]
     }
 }
 
 impl Builder<'_> {
-    /// The row of an address that is virtual, or that of a captured backend.
+    /// The row of an address that is virtual, or that of a captured backend or a guarded endpoint.
     pub(super) fn address(&mut self, ip: IpAddr) {
         let address = Address::from(ip);
         let backend = self.mesh.backends.get(&ip);
@@ -64,6 +72,7 @@ impl Builder<'_> {
             } else {
                 AddressKind::Virtual
             },
+            guarded: self.guarded.contains(&ip).into(),
             backend: if captured {
                 self.ids
                     .backends

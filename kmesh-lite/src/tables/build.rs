@@ -12,6 +12,7 @@ use crate::model::{Facts, Mesh};
 use imbl::OrdMap;
 use kmesh_lite_common::{Endpoint, EndpointId};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Why a valid mesh has no tables: everything that it has too little of.
@@ -31,6 +32,8 @@ pub struct Built {
     pub mesh: Mesh,
     pub facts: Facts,
     pub vips: Vips,
+    /// Addresses of endpoints straight to which connects are judged.
+    pub guarded: Arc<BTreeSet<IpAddr>>,
     pub tables: Tables,
 }
 
@@ -88,18 +91,32 @@ fn all(
     for (name, policy) in &mesh.policies {
         builder.authorization(name, policy);
     }
+    builder.guarded = guarded_addresses(mesh).into();
+    builder.guards();
     for (ip, backend) in &mesh.backends {
         builder.backend(*ip, backend);
     }
     for (name, service) in &mesh.services {
         builder.service(name, service, vips.of(name));
     }
-    for (ip, backend) in &mesh.backends {
-        if backend.waypoint.is_some() {
-            builder.address(*ip);
-        }
+    let captured = mesh.backends.iter();
+    let captured = captured.filter(|(_, backend)| backend.waypoint.is_some());
+    let captured: Vec<_> = captured.map(|(ip, _)| *ip).collect();
+    for ip in captured
+        .into_iter()
+        .chain(builder.guarded.clone().iter().copied())
+    {
+        builder.address(ip);
     }
     Ok(builder.finish(vips))
+}
+
+/// Addresses of endpoints of services that policies say something of, as far as clients are concerned.
+pub fn guarded_addresses(mesh: &Mesh) -> BTreeSet<IpAddr> {
+    let services = mesh.guarded_against_clients().into_iter();
+    let services = services.filter_map(|name| mesh.services.get(name));
+    let endpoints = services.flat_map(|service| &service.endpoints);
+    endpoints.map(|endpoint| endpoint.address).collect()
 }
 
 /// The tables as far as they are built.
@@ -119,6 +136,8 @@ pub struct Builder<'a> {
     /// Counters that an endpoint has already. Two have the same one only if somebody else wrote it.
     pub counted: Counted,
     pub ranges: Taking<'a>,
+    /// Addresses of endpoints straight to which connects are judged.
+    pub guarded: Arc<BTreeSet<IpAddr>>,
     pub rows: Each<ById>,
     pub endpoints: OrdMap<u32, Arc<[Endpoint]>>,
 }
@@ -164,6 +183,7 @@ impl<'a> Builder<'a> {
             counter_limit: u32::MAX,
             counted: Counted::default(),
             ranges: Taking::of(&taken.endpoints),
+            guarded: Arc::default(),
             rows: Each::default(),
             endpoints: OrdMap::new(),
         }
@@ -175,6 +195,7 @@ impl<'a> Builder<'a> {
             mesh: self.mesh.clone(),
             facts: self.facts.clone(),
             vips,
+            guarded: self.guarded,
             tables: Tables {
                 rows: self.rows,
                 endpoints: self.endpoints,

@@ -2,12 +2,12 @@
 
 use super::declared::Row;
 use super::endpoint::{length, ranges};
-use super::rule::policies;
+use super::guard::{of_matching, policies};
 use super::taken::changed_ranges;
 use super::{Tables, for_each_table};
 use crate::model::Table;
-use crate::tables::{Declared, Noun, Rules};
-use kmesh_lite_common::{Endpoint, Frontend, Member, Rule, Service};
+use crate::tables::{Declared, Destinations, Noun, Rules, Sources};
+use kmesh_lite_common::{AuthorizationId, Endpoint, Frontend, GuardId, Judgement, Member, Service};
 use kmesh_lite_ebpf::in_use;
 use std::collections::BTreeSet;
 
@@ -88,9 +88,25 @@ pub fn check_since(before: &Tables, tables: &Tables) -> Result<(), Dangling> {
             resolves(tables, &Row::Frontend(*id, *row))?;
         }
     }
-    if referring.contains(&Table::Services) || referring.contains(&Table::Authorizations) {
+    if referring.contains(&Table::Authorizations) {
+        for (id, row) in &tables.rows.guards {
+            resolves(tables, &Row::Guard(*id, (*row).into()))?;
+        }
+    }
+    if referring.contains(&Table::Guards) {
+        for (id, row) in &tables.rows.services {
+            resolves(tables, &Row::Service(*id, (*row).into()))?;
+        }
+        for (id, row) in &tables.rows.destinations {
+            resolves(tables, &Row::Destination(*id, *row))?;
+        }
+    }
+    if referring.contains(&Table::Guards) || referring.contains(&Table::Authorizations) {
         for (id, row) in &tables.rows.rules {
             resolves(tables, &Row::Rule(*id, *row))?;
+        }
+        for (id, row) in &tables.rows.sources {
+            resolves(tables, &Row::Source(*id, *row))?;
         }
     }
     Ok(())
@@ -101,7 +117,23 @@ fn resolves(tables: &Tables, row: &Row) -> Result<(), Dangling> {
     let rows = &tables.rows;
     match row {
         Row::Waypoint(..) | Row::Authorization(..) => Ok(()),
-        Row::Rule(_, row) => rule(tables, row),
+        Row::Guard(_, row) => {
+            policies_exist(tables, policies(row), || format!("guard {}", row.name))
+        }
+        Row::Rule(_, row) => {
+            let from = || Rules::name(&row.key);
+            guard_exists(tables, row.key.guard, from)?;
+            policies_exist(tables, of_matching(&row.matching), from)
+        }
+        Row::Destination(_, row) => {
+            guard_exists(tables, row.guard, || Destinations::name(&row.key))
+        }
+        Row::Source(_, row) => {
+            let from = || Sources::name(&row.key);
+            guard_exists(tables, row.key.guard, from)?;
+            let Judgement { denied, audited } = row.judgement;
+            policies_exist(tables, [("denied", denied), ("audited", audited)], from)
+        }
         Row::Backend(id, row) => match row.waypoint {
             Some(waypoint) if !rows.waypoints.contains_key(&waypoint) => {
                 dangling(format!("backend {id}"), format!("waypoint {waypoint}"))
@@ -140,6 +172,9 @@ fn service(tables: &Tables, service: &Service) -> Result<(), Dangling> {
     {
         return dangling(from(), format!("waypoint {waypoint}"));
     }
+    if let Some(guard) = service.guard {
+        guard_exists(tables, Some(guard), from)?;
+    }
     for range in ranges(service) {
         let rows = tables.endpoints.get(&range.first);
         if rows.is_none_or(|rows| rows.len() != length(range, service.columns)) {
@@ -149,19 +184,27 @@ fn service(tables: &Tables, service: &Service) -> Result<(), Dangling> {
     Ok(())
 }
 
-fn rule(tables: &Tables, row: &Rule) -> Result<(), Dangling> {
-    let from = || Rules::name(&row.key);
-    let service = row.key.service;
-    if !service.is_some_and(|id| tables.rows.services.contains_key(&id)) {
-        return dangling(from(), format!("service {service:?}"));
+fn guard_exists(
+    tables: &Tables,
+    guard: Option<GuardId>,
+    from: impl Fn() -> String,
+) -> Result<(), Dangling> {
+    match guard {
+        Some(id) if tables.rows.guards.contains_key(&id) => Ok(()),
+        guard => dangling(from(), format!("guard {guard:?}")),
     }
-    let named = policies(row).into_iter().filter_map(|(_, id)| id);
-    for id in named {
-        if !tables.rows.authorizations.contains_key(&id) {
-            return dangling(from(), format!("policy {id}"));
-        }
+}
+
+fn policies_exist(
+    tables: &Tables,
+    named: impl IntoIterator<Item = (&'static str, Option<AuthorizationId>)>,
+    from: impl Fn() -> String,
+) -> Result<(), Dangling> {
+    let mut named = named.into_iter().filter_map(|(_, id)| id);
+    match named.find(|id| !tables.rows.authorizations.contains_key(id)) {
+        Some(id) => dangling(from(), format!("policy {id}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn frontend(tables: &Tables, frontend: &Frontend) -> Result<(), Dangling> {

@@ -11,6 +11,8 @@ pub struct Counters {
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Connects that were sent to a service. Tables that are not counted have none.
     pub connects: Each<Connects>,
+    /// What arrived, of tables by which that is counted.
+    pub arrivals: Each<Connects>,
     /// Connects that a service sent to an endpoint, or to the waypoint of its backend.
     pub endpoints: BTreeMap<EndpointId, u64>,
     pub open: OpenConnections,

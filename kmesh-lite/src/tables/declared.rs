@@ -9,8 +9,9 @@ use super::fields::Fields;
 use super::id_map::IdMap;
 use crate::model::{Mesh, Table};
 use kmesh_lite_common::{
-    Address, AddressId, AddressRow, Authorization, AuthorizationId, Backend, BackendId, Frontend,
-    FrontendId, FrontendKey, Name, Row as RowType, Rule, RuleId, RuleKey, Service, ServiceId,
+    Address, AddressId, AddressRow, Authorization, AuthorizationId, Backend, BackendId,
+    Destination, DestinationId, Frontend, FrontendId, FrontendKey, Guard, GuardId, Name,
+    Row as RowType, Rule, RuleId, RuleKey, Service, ServiceId, Source, SourceId, SourceKey,
     Waypoint, WaypointId,
 };
 use std::fmt;
@@ -29,7 +30,7 @@ macro_rules! optional {
 /// for the macros that it writes.
 macro_rules! declare {
     ($d:tt $($table:ident $part:ident: $variant:ident($id:ty, $row:ty as $held:ty), key $key:ty,
-        map $map:literal $(, keys $keys:literal)? $(, connects $connects:literal)?;)+) => {
+        map $map:literal $(, keys $keys:literal)? $(, connects $connects:literal)? $(, arrivals $arrivals:literal)?;)+) => {
         $(
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
             pub struct $table;
@@ -41,6 +42,7 @@ macro_rules! declare {
                 const MAP: &'static str = $map;
                 const KEYS: Option<&'static str> = optional!($($keys)?);
                 const CONNECTS: Option<&'static str> = optional!($($connects)?);
+                const ARRIVALS: Option<&'static str> = optional!($($arrivals)?);
 
                 fn id(index: u32) -> Option<$id> {
                     <$id>::from_index(index)
@@ -196,7 +198,9 @@ declare! { $
     Waypoints waypoints: Waypoint(WaypointId, Waypoint as Box<Waypoint>), key Name,
         map "WAYPOINTS";
     Authorizations authorizations: Authorization(AuthorizationId, Authorization as Box<Authorization>), key Name,
-        map "AUTHORIZATIONS", connects "AUTHORIZATION_CONNECTS";
+        map "AUTHORIZATIONS", connects "AUTHORIZATION_CONNECTS", arrivals "AUTHORIZATION_ARRIVALS";
+    Guards guards: Guard(GuardId, Guard as Box<Guard>), key Name,
+        map "GUARDS";
     Backends backends: Backend(BackendId, Backend as Backend), key Address,
         map "BACKENDS";
     Services services: Service(ServiceId, Service as Box<Service>), key Name,
@@ -207,6 +211,10 @@ declare! { $
         map "FRONTENDS", keys "FRONTEND_IDS";
     Addresses addresses: Address(AddressId, AddressRow as AddressRow), key Address,
         map "ADDRESSES", keys "ADDRESS_IDS";
+    Destinations destinations: Destination(DestinationId, Destination as Destination), key FrontendKey,
+        map "DESTINATIONS", keys "DESTINATION_IDS";
+    Sources sources: Source(SourceId, Source as Source), key SourceKey,
+        map "SOURCES", keys "SOURCE_IDS";
 }
 
 /// How the rows of a table read. The file of the noun says it.
@@ -241,6 +249,8 @@ pub trait Declared: Noun + Sized + 'static {
     const KEYS: Option<&'static str>;
     /// The map that counts connects by id, where they are counted.
     const CONNECTS: Option<&'static str>;
+    /// The same of what arrives.
+    const ARRIVALS: Option<&'static str>;
 
     fn id(index: u32) -> Option<Self::Id>;
     fn index(id: Self::Id) -> u32;

@@ -1,8 +1,11 @@
 //! What authorization policies say, out of the tables: as the programs would.
 
 use super::{Tables, Whose};
-use kmesh_lite_common::{Protocol, Rule, RuleKey, ServiceId};
-use kmesh_lite_ebpf::{Judgement, Rules, authorize};
+use kmesh_lite_common::{
+    Address, Destination, FrontendKey, Guard, GuardId, Judgement, Port, Protocol, Rule, RuleKey,
+    ServiceId, Source, SourceKey,
+};
+use kmesh_lite_ebpf::{Rules, Sources, authorize, judge_arrival};
 use std::net::{IpAddr, SocketAddr};
 
 /// Stands for a client that is not known.
@@ -10,17 +13,33 @@ const NOBODY: u64 = 0;
 
 /// What policies say of a client that connects to a service.
 pub fn judge_client(tables: &Tables, service: ServiceId, whose: &Whose) -> Judgement {
-    authorize(&Client { tables, whose }, service)
+    let row = tables.rows.services.get(&service);
+    match row.and_then(|row| row.guard) {
+        Some(guard) => judge_guarded(tables, guard, whose),
+        None => Judgement::default(),
+    }
+}
+
+/// What policies say of a client that connects to what has this guard.
+pub fn judge_guarded(tables: &Tables, guard: GuardId, whose: &Whose) -> Judgement {
+    authorize(&Client { tables, whose }, guard)
 }
 
 /// What policies say of a connection that arrives at an address of this host.
 pub fn judge_source(
-    _tables: &Tables,
-    _protocol: Protocol,
-    _local: SocketAddr,
-    _from: IpAddr,
+    tables: &Tables,
+    protocol: Protocol,
+    local: SocketAddr,
+    from: IpAddr,
 ) -> Judgement {
-    Judgement::default()
+    let local = FrontendKey::new(local.ip().into(), Port::new(local.port()), protocol);
+    judge_arrival(&Arriving(tables), &local, &from.into()).unwrap_or_default()
+}
+
+/// The destination at this key.
+pub fn destination<'a>(tables: &'a Tables, key: &FrontendKey) -> Option<&'a Destination> {
+    let mut rows = tables.rows.destinations.values();
+    rows.find(|row| row.key == *key)
 }
 
 /// The rules, as a client sees them.
@@ -30,9 +49,13 @@ struct Client<'a> {
 }
 
 impl Rules for Client<'_> {
+    fn guard(&self, id: GuardId) -> Option<&Guard> {
+        self.tables.rows.guards.get(&id)
+    }
+
     fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        let rules = &self.tables.rows.rules;
-        rules.values().find(|rule| rule.key == *key)
+        let mut rules = self.tables.rows.rules.values();
+        rules.find(|rule| rule.key == *key)
     }
 
     fn cgroup(&self, level: u32) -> u64 {
@@ -47,4 +70,50 @@ impl Rules for Client<'_> {
     fn group(&self) -> u32 {
         self.whose.group.unwrap_or(u32::MAX)
     }
+}
+
+/// The sources, as a connection that arrives sees them.
+struct Arriving<'a>(&'a Tables);
+
+impl Sources for Arriving<'_> {
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
+        destination(self.0, key)
+    }
+
+    fn guard(&self, id: GuardId) -> Option<&Guard> {
+        self.0.rows.guards.get(&id)
+    }
+
+    fn source(&self, key: &SourceKey) -> Option<(u32, Option<&Source>)> {
+        let sources = &self.0.rows.sources;
+        let found = longest(sources.values().map(|source| &source.key), key)?;
+        let row = sources.values().find(|source| source.key == *found);
+        Some((found.bits, row))
+    }
+}
+
+/// The longest of these that `key` begins with.
+pub fn longest<'a>(
+    keys: impl Iterator<Item = &'a SourceKey>,
+    key: &SourceKey,
+) -> Option<&'a SourceKey> {
+    let begins = |it: &&SourceKey| {
+        it.guard == key.guard
+            && it.bits <= key.bits
+            && same_bits(&it.address, &key.address, it.bits)
+    };
+    keys.filter(begins).max_by_key(|it| it.bits)
+}
+
+/// Whether two addresses are the same in as many bits as follow those of a guard.
+fn same_bits(one: &Address, other: &Address, bits: u32) -> bool {
+    let number = |address: &Address| match IpAddr::from(*address) {
+        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let shift = 128 - bits.saturating_sub(SourceKey::OF_GUARD).min(128);
+    (number(one) ^ number(other))
+        .checked_shr(shift)
+        .unwrap_or(0)
+        == 0
 }

@@ -2,15 +2,15 @@
 
 use super::Tables;
 use super::auto::{self, Vips};
-use super::build::{Builder, Built};
+use super::build::{Builder, Built, guarded_addresses};
 use super::endpoint::ranges;
-use super::rule::numbers;
+use super::rule;
 use super::taken::Taken;
-use crate::model::{Facts, Mesh, Name, Service, Table};
+use crate::model::{Facts, Mesh, Name, Service, Source, Table};
 use imbl::ordmap::DiffItem;
 use kmesh_lite_common::{
-    Address, AddressId, AuthorizationId, BackendId, FrontendId, FrontendKey, Port, RuleId,
-    ServiceId, WaypointId,
+    Address, AddressId, AuthorizationId, BackendId, FrontendId, FrontendKey, Port, ServiceId,
+    WaypointId,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -37,6 +37,7 @@ impl Built {
         let mut builder = Builder::new(mesh, facts, &self.tables, taken);
         builder.rows = self.tables.rows.clone();
         builder.endpoints = self.tables.endpoints.clone();
+        builder.guarded = self.guarded.clone();
         self.take_away(&change, &mut builder, taken);
         change.build(&mut builder, &self.vips, &vips, taken);
         let built = builder.finish(vips);
@@ -84,11 +85,6 @@ impl Built {
                 builder.endpoints.remove(&range.first);
             }
         }
-        if let Some(id) = id {
-            for rule in rules_of(builder, id) {
-                builder.rows.rules.remove(&rule);
-            }
-        }
         for vip in self.vips.of(name) {
             for port in &service.ports {
                 let key = FrontendKey::new((*vip).into(), Port::new(port.port), port.protocol);
@@ -101,17 +97,12 @@ impl Built {
     }
 }
 
-/// The rules of a service.
-fn rules_of(builder: &Builder<'_>, service: ServiceId) -> Vec<RuleId> {
-    let rules = builder.rows.rules.iter();
-    let own = rules.filter(|(_, rule)| rule.key.service == Some(service));
-    own.map(|(id, _)| *id).collect()
-}
-
 /// What differs between two meshes and their facts, as far as rows depend on it.
 struct Change<'a> {
     waypoints: BTreeSet<&'a Name>,
     policies: BTreeSet<&'a Name>,
+    /// Whether guards may differ.
+    guards: bool,
     backends: BTreeSet<IpAddr>,
     services: BTreeSet<&'a Name>,
     /// Addresses of this host that came or went.
@@ -127,10 +118,13 @@ impl<'a> Change<'a> {
         let policy = |mesh: &'a Mesh, name: &Name| mesh.policies.get(name);
         let has_changed = |name: &&Name| policy(&before.mesh, name) != policy(mesh, name);
         let policies: BTreeSet<_> = policies.filter(has_changed).collect();
-        let is_judged_anew = !policies.is_empty() || clients_differ(before, mesh, facts);
-        let judged =
-            is_judged_anew.then(|| before.mesh.guarded().into_iter().chain(mesh.guarded()));
         let services = before.mesh.services.diff(&mesh.services).map(key);
+        let services: BTreeSet<_> = services.collect();
+        let (was, is) = (
+            before.mesh.guarded_against_clients(),
+            mesh.guarded_against_clients(),
+        );
+        let guarded_anew: Vec<_> = was.symmetric_difference(&is).copied().collect();
         let facts_of_endpoints = before.facts.standings.diff(&facts.standings).map(key);
         let backends = before.mesh.backends.diff(&mesh.backends).map(key);
         let backends: BTreeSet<_> = backends.copied().collect();
@@ -138,10 +132,15 @@ impl<'a> Change<'a> {
         let (own, now) = (&before.facts.own_addresses, &facts.own_addresses);
         Self {
             waypoints: waypoints.filter(differs).collect(),
+            guards: !policies.is_empty()
+                || clients_differ(before, mesh, facts)
+                || concern(mesh, &services)
+                || concern(&before.mesh, &services),
             services: services
+                .into_iter()
                 .chain(facts_of_endpoints)
                 .chain(behind)
-                .chain(judged.into_iter().flatten())
+                .chain(guarded_anew)
                 .collect(),
             policies,
             backends,
@@ -162,6 +161,11 @@ impl<'a> Change<'a> {
                 builder.authorization(name, policy);
             }
         }
+        let guarded_before = builder.guarded.clone();
+        if self.guards {
+            builder.guarded = guarded_addresses(mesh).into();
+            builder.guards();
+        }
         for ip in &self.backends {
             if let Some(backend) = mesh.backends.get(ip) {
                 builder.backend(*ip, backend);
@@ -177,10 +181,13 @@ impl<'a> Change<'a> {
         let mut addresses: BTreeSet<_> = of_services.copied().collect();
         addresses.extend(&self.own_addresses);
         addresses.extend(&self.backends);
+        if self.guards {
+            addresses.extend(guarded_before.symmetric_difference(&builder.guarded));
+        }
         for ip in addresses {
             let captured = mesh.backends.get(&ip);
             let captured = captured.is_some_and(|backend| backend.waypoint.is_some());
-            if captured || vips.has(&ip) {
+            if captured || vips.has(&ip) || builder.guarded.contains(&ip) {
                 builder.address(ip);
             } else {
                 let id = taken.ids.addresses.get(&Address::from(ip));
@@ -219,13 +226,24 @@ fn members_of_moved<'a>(
 
 /// Whether programs know some client by other numbers than before.
 fn clients_differ(before: &Built, mesh: &Mesh, facts: &Facts) -> bool {
-    let clients = mesh.clients();
-    let mut same = clients
-        .intersection(&before.mesh.clients())
-        .copied()
-        .collect::<Vec<_>>()
-        .into_iter();
-    same.any(|client| numbers(client, facts) != numbers(client, &before.facts))
+    let (was, is) = (before.mesh.clients(), mesh.clients());
+    let mut same = was.intersection(&is);
+    same.any(|client| rule::differs(client, &before.facts, facts))
+}
+
+/// Whether policies say something of any of these services, or of what depends on their endpoints.
+fn concern(mesh: &Mesh, services: &BTreeSet<&Name>) -> bool {
+    mesh.policies.values().any(|policy| {
+        let mut sources = policy.from.iter().flatten();
+        let mut about = policy.services.iter();
+        !services.is_empty()
+            && (about.any(|name| services.contains(name))
+                || sources.any(|source| match source {
+                    Source::Service(name) => services.contains(name),
+                    Source::Locality(_) => true,
+                    Source::Network(_) => false,
+                }))
+    })
 }
 
 fn key<'a, K, V>(item: DiffItem<'a, 'a, K, V>) -> &'a K {

@@ -1,14 +1,13 @@
 //! The decision over a copy of the tables, with a record of what it looked up.
 
-use super::{OpenConnections, Remembered, Tables, judge_client};
+use super::judge::{destination, judge_guarded};
+use super::{OpenConnections, Remembered, Tables};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Balance, Caller, ClientKey, ClientRow, ClientsBy,
-    Endpoint, EndpointId, Frontend, FrontendKey, Held, Picking, Range, Service, ServiceId,
-    Waypoint, WaypointId,
+    Destination, Endpoint, EndpointId, Frontend, FrontendKey, GuardId, Held, Judgement, Picking,
+    Range, Service, ServiceId, Waypoint, WaypointId,
 };
-use kmesh_lite_ebpf::{
-    Connect, Judgement, Lookup, Search, Seats, Verdict, WALK, decide, mixed, walk_seats,
-};
+use kmesh_lite_ebpf::{Connect, Lookup, Search, Seats, Verdict, WALK, decide, mixed, walk_seats};
 use std::cell::{Cell, RefCell};
 
 /// What one lookup of the decision found, and the services that the frontends belong to.
@@ -21,7 +20,7 @@ pub enum LookedUp {
     Endpoint(u32, Option<Endpoint>),
     Backend(BackendId, Option<Backend>),
     Waypoint(WaypointId, Option<Waypoint>),
-    Judgement(ServiceId, Judgement),
+    Judgement(GuardId, Judgement),
     /// What is remembered of the endpoint of the client.
     Kept(ClientKey, Option<ClientRow>),
     /// What is remembered of the connects of the client.
@@ -189,10 +188,14 @@ impl Seats for Replay<'_> {
 }
 
 impl Lookup for Replay<'_> {
-    fn authorize(&self, service: ServiceId) -> Judgement {
-        let judgement = judge_client(self.tables, service, &self.whose);
-        self.record(LookedUp::Judgement(service, judgement));
+    fn authorize(&self, guard: GuardId) -> Judgement {
+        let judgement = judge_guarded(self.tables, guard, &self.whose);
+        self.record(LookedUp::Judgement(guard, judgement));
         judgement
+    }
+
+    fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
+        destination(self.tables, key)
     }
 
     fn address(&self, address: &Address) -> Option<&AddressRow> {

@@ -1,13 +1,11 @@
-//! Rows of rules: what authorization policies say of one client of a service.
+//! Rows of rules: what authorization policies say of one client.
 
 use super::auto::Vips;
-use super::build::{Builder, ID};
 use super::declared::{Noun, Rules};
 use super::fields::{Field, Fields};
-use crate::model::{Action, Authorization, Facts, Mesh, Mode, Name, Principal, Table};
-use kmesh_lite_common::{
-    AuthorizationId, Matching, PrincipalKind, Rule, RuleId, RuleKey, ServiceId,
-};
+use super::guard::{of_matching, policy_fields, write_policies};
+use crate::model::{Action, Facts, Mesh, Mode, Principal, Table};
+use kmesh_lite_common::{AuthorizationId, GuardId, Matching, PrincipalKind, Rule, RuleKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -26,143 +24,121 @@ impl Noun for Rules {
     }
 
     fn name(key: &RuleKey) -> String {
-        let service = key.service.map(|id| id.to_string());
-        let service = service.as_deref().unwrap_or("nothing");
-        match key.kind {
-            PrincipalKind::Anyone => format!("anyone to service {service}"),
-            kind => format!("{kind} {} to service {service}", key.client),
-        }
+        let guard = key.guard.map(|id| id.to_string());
+        let guard = guard.as_deref().unwrap_or("nothing");
+        format!("{} {} to guard {guard}", key.kind, key.client)
     }
 
     fn describe(row: &Rule, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policies = policies(row).into_iter();
-        let given = policies.filter_map(|(name, id)| Some((name, id?)));
-        for (number, (name, id)) in given.enumerate() {
-            let comma = if number == 0 { "" } else { "," };
-            write!(f, "{comma} {} {id}", name.replace('_', " "))?;
-        }
-        Ok(())
+        write_policies(of_matching(&row.matching).into_iter(), f)
     }
 
     fn fields(row: &Rule) -> Fields {
-        let service = row.key.service.map(|id| (Table::Services, id.index()));
+        let guard = row.key.guard.map(|id| (Table::Guards, id.index()));
         let mut fields = vec![
-            ("service", Field::Reference(service)),
+            ("guard", Field::Reference(guard)),
             ("by", Field::Text(row.key.kind.to_string())),
             ("client", Field::Number(row.key.client)),
         ];
-        let policies = policies(row).into_iter();
-        let given = policies.filter_map(|(name, id)| Some((name, id?.index())));
-        let reference = |index| Field::Reference(Some((Table::Authorizations, index)));
-        fields.extend(given.map(|(name, index)| (name, reference(index))));
+        fields.extend(policy_fields(of_matching(&row.matching).into_iter()));
         fields
     }
 }
 
-/// Rules that a mesh needs where each unit has one cgroup.
+/// Rules that a mesh needs at most where each unit has one cgroup.
 pub fn needed(mesh: &Mesh) -> usize {
     let named = mesh.policies.values();
     let named = named
         .map(|policy| policy.services.len() * policy.clients.as_ref().map_or(0, BTreeSet::len));
-    mesh.guarded().len() + named.sum::<usize>()
+    named.sum()
 }
 
-/// The policies of a rule, by what each does.
-pub fn policies(row: &Rule) -> [(&'static str, Option<AuthorizationId>); 6] {
-    [
-        ("deny", row.matching.deny),
-        ("allow", row.matching.allow),
-        ("audited_deny", row.matching.audited_deny),
-        ("audited_allow", row.matching.audited_allow),
-        ("closed_by", row.closed_by),
-        ("audit_closed_by", row.audit_closed_by),
-    ]
+/// A number by which programs know clients.
+enum Number {
+    Anyone,
+    One(PrincipalKind, u64, Option<u32>),
 }
 
 /// The numbers by which programs know a client, with the depth below the root of a cgroup.
-pub fn numbers(client: &Principal, facts: &Facts) -> Vec<(PrincipalKind, u64, Option<u32>)> {
+fn numbers(client: &Principal, facts: &Facts) -> Vec<Number> {
     let number = |named: &str, known: &BTreeMap<String, u32>| {
         named.parse().ok().or_else(|| known.get(named).copied())
     };
     let one = |kind, number: Option<u32>| {
-        number
-            .into_iter()
-            .map(|number| (kind, u64::from(number), None))
-            .collect()
+        let numbers = number.into_iter();
+        let numbers = numbers.map(|number| Number::One(kind, number.into(), None));
+        numbers.collect()
     };
     match client {
-        Principal::Anyone => vec![(PrincipalKind::Anyone, 0, None)],
+        Principal::Anyone => vec![Number::Anyone],
         Principal::Cgroup(reference) => {
             let cgroups = facts.cgroups(reference).iter();
-            cgroups
-                .map(|cgroup| (PrincipalKind::Cgroup, cgroup.id, cgroup.level))
-                .collect()
+            let cgroups = cgroups.map(|it| Number::One(PrincipalKind::Cgroup, it.id, it.level));
+            cgroups.collect()
         }
         Principal::User(user) => one(PrincipalKind::User, number(user, &facts.users)),
         Principal::Group(group) => one(PrincipalKind::Group, number(group, &facts.groups)),
     }
 }
 
-impl Builder<'_> {
-    /// The rules of a service that authorization policies are about.
-    pub(super) fn rules(&mut self, service: ServiceId, name: &Name) {
-        let anyone = RuleKey::anyone(service);
-        let mut rules: BTreeMap<RuleKey, Rule> = BTreeMap::new();
-        let mut levels = 0;
-        let (mut closed_by, mut audit_closed_by) = (None, None);
-        rules.insert(anyone, empty(anyone));
-        let mesh = self.mesh;
-        for (policy_name, policy) in mesh.policies_of(name) {
-            let index = self.ids.authorizations.index(policy_name.to_row());
-            let id = AuthorizationId::from_index(index).expect(ID);
-            let Some(clients) = &policy.clients else {
-                continue;
-            };
-            if policy.action == Action::Allow {
-                let closed = match policy.mode {
-                    Mode::Audit => &mut audit_closed_by,
-                    _ => &mut closed_by,
-                };
-                closed.get_or_insert(id);
-            }
-            let clients = clients.iter();
-            for (kind, client, level) in clients.flat_map(|client| numbers(client, self.facts)) {
-                let key = RuleKey::new(service, kind, client);
-                let rule = rules.entry(key).or_insert_with(|| empty(key));
-                sort(&mut rule.matching, policy).get_or_insert(id);
-                if kind == PrincipalKind::Cgroup {
-                    levels |= level.map_or(u32::MAX, |level| 1u32.checked_shl(level).unwrap_or(0));
-                }
-            }
-        }
-        if let Some(rule) = rules.get_mut(&anyone) {
-            (rule.closed_by, rule.audit_closed_by) = (closed_by, audit_closed_by);
-            rule.levels = levels;
-        }
-        for (key, rule) in rules {
-            let id = RuleId::from_index(self.ids.rules.index(key)).expect(ID);
-            self.rows.rules.insert(id, rule);
-        }
+/// Whether programs know a client by other numbers than before.
+pub fn differs(client: &Principal, before: &Facts, facts: &Facts) -> bool {
+    match client {
+        Principal::Anyone => false,
+        Principal::Cgroup(reference) => before.cgroups(reference) != facts.cgroups(reference),
+        Principal::User(user) => before.users.get(user) != facts.users.get(user),
+        Principal::Group(group) => before.groups.get(group) != facts.groups.get(group),
     }
 }
 
+/// What policies say of clients.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Of all.
+    pub anyone: Matching,
+    /// Bit `n` is set if a rule is about a cgroup `n` levels below the root.
+    pub levels: u32,
+    /// By key.
+    pub rules: Vec<Rule>,
+}
+
+/// The rules of a guard, out of what policies say in the order of their names.
+pub fn standing<'a>(
+    guard: GuardId,
+    said: impl Iterator<Item = ((Mode, Action, AuthorizationId), &'a Principal)>,
+    facts: &Facts,
+) -> Standing {
+    let mut standing = Standing::default();
+    let mut rules: BTreeMap<RuleKey, Matching> = BTreeMap::new();
+    for ((mode, action, id), client) in said {
+        for number in numbers(client, facts) {
+            let matching = match number {
+                Number::Anyone => &mut standing.anyone,
+                Number::One(kind, client, level) => {
+                    if kind == PrincipalKind::Cgroup {
+                        standing.levels |=
+                            level.map_or(u32::MAX, |level| 1u32.checked_shl(level).unwrap_or(0));
+                    }
+                    let key = RuleKey::new(guard, kind, client);
+                    rules.entry(key).or_default()
+                }
+            };
+            sort(matching, mode, action).get_or_insert(id);
+        }
+    }
+    let rules = rules.into_iter();
+    standing.rules = rules
+        .map(|(key, matching)| Rule { key, matching })
+        .collect();
+    standing
+}
+
 /// Where a policy stands in what matches.
-fn sort<'a>(matching: &'a mut Matching, policy: &Authorization) -> &'a mut Option<AuthorizationId> {
-    match (policy.mode, policy.action) {
+fn sort(matching: &mut Matching, mode: Mode, action: Action) -> &mut Option<AuthorizationId> {
+    match (mode, action) {
         (Mode::Audit, Action::Allow) => &mut matching.audited_allow,
         (Mode::Audit, _) => &mut matching.audited_deny,
         (_, Action::Allow) => &mut matching.allow,
         (_, _) => &mut matching.deny,
-    }
-}
-
-fn empty(key: RuleKey) -> Rule {
-    Rule {
-        key,
-        matching: Matching::default(),
-        closed_by: None,
-        audit_closed_by: None,
-        levels: 0,
-        zero: 0,
     }
 }

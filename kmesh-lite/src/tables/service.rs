@@ -145,8 +145,8 @@ impl Builder<'_> {
         }
         members.spread(service);
         let mut picking = service.picking();
-        let is_guarded = self.mesh.policies_of(name).next().is_some();
-        if is_guarded {
+        let guard = self.guard_of_clients(name);
+        if guard.is_some() {
             picking = picking.with_guard();
         }
         if members.has_v6 && picking.holds() {
@@ -175,11 +175,9 @@ impl Builder<'_> {
             drained,
             picking,
             clients: service.each_client(),
+            guard,
         };
         self.rows.services.insert(id, row);
-        if is_guarded {
-            self.rules(id, name);
-        }
         for vip in vips {
             for (port, column) in service.ports_by_column(&columns) {
                 self.frontend(*vip, port, column as u16, id, &row);

@@ -7,7 +7,7 @@ use super::merge::Merged;
 use super::service::LoweredService;
 use super::{Diagnostics, Spot, slots};
 use crate::model::{Mesh, Name, Table, Vip};
-use crate::tables::{Shortage, least_bytes, rules_needed, shortages};
+use crate::tables::{Shortage, guarded_rows, least_bytes, rules_needed, shortages};
 use ipnetwork::IpNetwork;
 
 pub fn check(
@@ -68,8 +68,9 @@ fn surely_fits(services: &[LoweredService<'_>], mesh: &Mesh) -> bool {
         frontends += all * model.ports.len();
         autos += auto;
     }
+    let guarded = guarded_rows(mesh);
     let needs = |table| match table {
-        Table::Addresses => vips + captured(mesh),
+        Table::Addresses => vips + captured(mesh) + guarded.addresses,
         Table::Frontends => frontends,
         Table::Services => services.len(),
         Table::Endpoints => rows,
@@ -77,6 +78,9 @@ fn surely_fits(services: &[LoweredService<'_>], mesh: &Mesh) -> bool {
         Table::Waypoints => mesh.waypoints.len(),
         Table::Authorizations => mesh.policies.len(),
         Table::Rules => rules_needed(mesh),
+        Table::Guards => guarded.guards,
+        Table::Destinations => guarded.destinations,
+        Table::Sources => guarded.sources,
     };
     let mut tables = Table::ALL.iter();
     let has_rows = tables.all(|table| needs(*table) as u64 <= u64::from(mesh.limits.of(*table)));
@@ -140,6 +144,9 @@ fn limit<'a>(merged: &Merged<'a>, table: Table) -> Option<Spot<'a>> {
         Table::Waypoints => &text.waypoints,
         Table::Authorizations => &text.policies,
         Table::Rules => &text.rules,
+        Table::Guards => &text.guards,
+        Table::Destinations => &text.destinations,
+        Table::Sources => &text.sources,
     };
     let span = written.as_ref().map_or(text.span, |limit| limit.span);
     Some(Spot::new(anchor, span))

@@ -90,7 +90,10 @@ pub fn limits(merged: &Merged<'_>) -> Limits {
         (&mut limits.backends, &text.backends),
         (&mut limits.waypoints, &text.waypoints),
         (&mut limits.policies, &text.policies),
+        (&mut limits.guards, &text.guards),
         (&mut limits.rules, &text.rules),
+        (&mut limits.destinations, &text.destinations),
+        (&mut limits.sources, &text.sources),
         (&mut limits.connections, &text.connections),
     ];
     for (limit, written) in pairs {

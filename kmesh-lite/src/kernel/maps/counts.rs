@@ -27,6 +27,13 @@ impl KernelMaps {
                     None => BTreeMap::new(),
                 }
             }),
+            arrivals: each!(T => {
+                let ids: Vec<_> = T::part(&tables.rows).keys().copied().collect();
+                match &T::part(&self.tables).arrivals {
+                    Some(arrivals) => counted(arrivals, ids, T::index)?,
+                    None => BTreeMap::new(),
+                }
+            }),
             endpoints: {
                 let ids = tables.endpoint_ids().into_iter();
                 // One that somebody else wrote may lead nowhere.
@@ -80,11 +87,16 @@ impl KernelMaps {
         counters::copy(&self.outcomes, &mut to.outcomes, outcomes)
             .map_err(error("copy", "counters"))?;
         for_each_table!(T => {
-            let from = &T::part(&self.tables).connects;
-            let to = &mut T::part_mut(&mut to.tables).connects;
-            if let (Some(from), Some(to)) = (from, to) {
-                let ids = T::part(&after.rows).keys().map(|id| T::index(*id));
-                counters::copy(from, to, ids).map_err(error("copy", "counters"))?;
+            let (from, to) = (T::part(&self.tables), T::part_mut(&mut to.tables));
+            let pairs = [
+                (&from.connects, &mut to.connects),
+                (&from.arrivals, &mut to.arrivals),
+            ];
+            for pair in pairs {
+                if let (Some(from), Some(to)) = pair {
+                    let ids = T::part(&after.rows).keys().map(|id| T::index(*id));
+                    counters::copy(from, to, ids).map_err(error("copy", "counters"))?;
+                }
             }
         });
         // A number that is handed out again has not been set to zero here.

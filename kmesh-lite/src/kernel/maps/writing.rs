@@ -7,6 +7,7 @@ use super::{KernelMaps, Readers};
 use crate::kernel::bpf::{self, io_error};
 use crate::kernel::connections::Gone;
 use crate::kernel::counters;
+use crate::kernel::keys::Keys;
 use crate::model::Table;
 use crate::plan::Op;
 use crate::tables::{Declared, Key, Noun, Row, on_key, on_row, on_table};
@@ -31,7 +32,7 @@ impl KernelMaps {
                     table.rows.put(index, *row, generation, live)?;
                     match &mut table.ids {
                         Some(ids) if live => {
-                            put_key(ids, T::key(row), index + 1, &mut self.readers)
+                            lead(ids, &T::key(row), index + 1, &mut self.readers)
                         }
                         _ => Ok(()),
                     }
@@ -76,7 +77,10 @@ impl KernelMaps {
                     Row::Frontend(..)
                     | Row::Address(..)
                     | Row::Authorization(..)
-                    | Row::Rule(..) => None,
+                    | Row::Guard(..)
+                    | Row::Rule(..)
+                    | Row::Destination(..)
+                    | Row::Source(..) => None,
                 };
                 if let Some(gone) = gone {
                     gone.insert(id);
@@ -113,10 +117,8 @@ impl KernelMaps {
         on_table!(table, T => {
             let table = T::part_mut(&mut self.tables);
             table.rows.free(index)?;
-            match &mut table.connects {
-                Some(connects) => counters::reset(connects, index),
-                None => Ok(()),
-            }
+            let mut counts = [&mut table.connects, &mut table.arrivals].into_iter().flatten();
+            counts.try_for_each(|counts| counters::reset(counts, index))
         }, else Ok(()))
     }
 
@@ -126,7 +128,7 @@ impl KernelMaps {
             self.address_bits.lost();
         }
         on_key!(key, T(key) => match &mut T::part_mut(&mut self.tables).ids {
-            Some(ids) => remove_key(ids, key),
+            Some(ids) => ids.remove(key),
             None => Ok(()),
         })
     }
@@ -134,6 +136,16 @@ impl KernelMaps {
     fn deleted_key(&mut self) {
         self.readers = self.readers.max(Readers::MayHoldKeys);
     }
+}
+
+/// Makes a key lead to an id. Replacing frees the element that held the old one, like deleting it.
+fn lead<K: aya::Pod>(ids: &mut Keys<K>, key: &K, id: u32, readers: &mut Readers) -> io::Result<()> {
+    match ids.get(key) {
+        Ok(Some(there)) if there == id => return Ok(()),
+        Ok(Some(_)) => *readers = (*readers).max(Readers::MayHoldKeys),
+        Ok(None) | Err(_) => {}
+    }
+    ids.insert(key, id)
 }
 
 /// Replacing the value of a key frees the element that held the old one, like deleting it.

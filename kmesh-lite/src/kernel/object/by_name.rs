@@ -9,6 +9,7 @@ use crate::kernel::bpf::io_error;
 use crate::kernel::clients::ClientTable;
 use crate::kernel::connections::Gone;
 use crate::kernel::counters::Counts;
+use crate::kernel::keys::Keys;
 use crate::kernel::maps::{KernelMaps, MappedTable, Readers};
 use crate::kernel::rows::Rows;
 use crate::tables::{Declared, each};
@@ -29,8 +30,9 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         settings: rows(all, SETTINGS)?,
         tables: each!(T => MappedTable::<T> {
             rows: rows(all, T::MAP)?,
-            ids: T::KEYS.map(|map| hash(all, map)).transpose()?,
+            ids: T::KEYS.map(|map| keys(all, map)).transpose()?,
             connects: T::CONNECTS.map(|map| counters(all, map)).transpose()?,
+            arrivals: T::ARRIVALS.map(|map| counters(all, map)).transpose()?,
         }),
         endpoints: rows(all, ENDPOINTS)?,
         address_bits: AddressBits::new(rows(all, ADDRESS_BITS)?),
@@ -61,6 +63,7 @@ pub fn data(map: &Map) -> Option<&MapData> {
         Map::Array(data)
         | Map::HashMap(data)
         | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
         | Map::PerCpuArray(data)
         | Map::PerCpuHashMap(data)
         | Map::SkStorage(data)
@@ -107,6 +110,11 @@ fn hash<K: aya::Pod, V: aya::Pod>(
 ) -> Result<HashMap<MapData, K, V>, LoadError> {
     let map = take(maps, name)?;
     HashMap::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
+}
+
+fn keys<K: aya::Pod>(maps: &mut Typed, name: &'static str) -> Result<Keys<K>, LoadError> {
+    let map = take(maps, name)?;
+    Keys::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }
 
 fn counters(maps: &mut Typed, name: &'static str) -> Result<Counts, LoadError> {

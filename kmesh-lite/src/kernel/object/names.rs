@@ -29,7 +29,7 @@ pub fn sized_maps() -> Vec<(&'static str, Table)> {
         (ENDPOINT_CONNECTS, Table::Endpoints),
     ];
     for_each_table!(T => {
-        let of_table = [Some(T::MAP), T::KEYS, T::CONNECTS];
+        let of_table = [Some(T::MAP), T::KEYS, T::CONNECTS, T::ARRIVALS];
         maps.extend(of_table.into_iter().flatten().map(|map| (map, T::TABLE)));
     });
     maps

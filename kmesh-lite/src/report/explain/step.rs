@@ -7,9 +7,9 @@ use crate::report::candidates::Choice;
 use crate::report::rate::Rate;
 use crate::tables::{LookedUp, Tables};
 use kmesh_lite_common::{
-    AddressRow, Backend, Balance, Endpoint, Frontend, Service, ServiceId, Waypoint,
+    AddressRow, Backend, Balance, Endpoint, Frontend, Judgement, Service, ServiceId, Waypoint,
 };
-use kmesh_lite_ebpf::{Connect, Judgement, Refuse, Verdict};
+use kmesh_lite_ebpf::{Connect, Refuse, Verdict};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -298,11 +298,7 @@ fn authorization(tables: &Tables, judgement: &Judgement) -> Step {
             let text = format!("policy {name} would refuse it, and is in audit mode");
             (text, Some(name), "audited")
         }
-        (None, None) => (
-            "the policies of the service allow it".to_owned(),
-            None,
-            "allowed",
-        ),
+        (None, None) => ("the policies about it allow it".to_owned(), None, "allowed"),
     };
     new(
         "authorization",
