@@ -42,7 +42,7 @@ pub use names::{
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
-pub use reload::{Confirmed, ReloadRequest, Session, TrialState, TrialStatus};
+pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,

@@ -59,3 +59,20 @@ pub struct Confirmed {
     /// How it goes, in one line.
     pub verdict: String,
 }
+
+/// A policy because of which a configuration is not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockoutStatus {
+    pub policy: String,
+    /// What it would cut off: `session`, a connection to this host that stands, or `probe`, how the agent probes an
+    /// endpoint that is on this host.
+    pub way: String,
+    /// The service of the endpoint that is probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Its end on this host.
+    pub local: String,
+    /// The other end; of a probe, the address without a port.
+    pub peer: String,
+    pub text: String,
+}

@@ -1,8 +1,8 @@
 //! How the mesh is.
 
 use super::{
-    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus, NameStatus,
-    TrialStatus,
+    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LockoutStatus, LogStatus,
+    NameStatus, TrialStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub struct Status {
     /// What waits to be confirmed, or was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialStatus>,
+    /// Policies because of which the file is not applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lockouts: Vec<LockoutStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,

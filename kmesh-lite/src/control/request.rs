@@ -3,7 +3,7 @@
 use crate::api::{
     AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
     HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, ReloadRequest,
-    Reloaded, Simulation, Status, TrafficSums,
+    Reloaded, Session, Simulation, Status, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -39,6 +39,8 @@ pub enum Request {
     Plan {
         /// In place of the daemon's own files.
         texts: Option<Vec<FileText>>,
+        /// The SSH connection of whoever asks.
+        session: Option<Session>,
         reply: Reply<PlanText>,
     },
     /// What would happen if something were down.

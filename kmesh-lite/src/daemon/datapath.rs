@@ -9,6 +9,8 @@ use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
@@ -61,6 +63,9 @@ pub trait Datapath {
 
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
+
+    /// The TCP connections that stand and have this port on this host: both ends of each, its own first.
+    fn established(&self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>>;
 
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {

@@ -1,6 +1,7 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod belt;
 mod departures;
 mod duties;
 mod findings;
@@ -23,7 +24,7 @@ use super::order_book::OrderBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
 use super::trial_book::TrialBook;
-use crate::api::{Failure, FailureKind};
+use crate::api::{Failure, FailureKind, Session};
 use crate::config::Loaded;
 use crate::control::{Filter, Later, Request, Trace};
 use crate::host::{self, Change, Units, WatchError, monotonic};
@@ -52,6 +53,8 @@ pub struct Daemon<S, D, N> {
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
+    /// The SSH connection of whoever asks for the reload that is under way.
+    session: Option<Session>,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -110,6 +113,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
+            session: None,
         }
     }
 
@@ -140,6 +144,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.state.hold(before);
         }
         self.resume_trial(&loaded);
+        if self.state.mesh.is_none()
+            && self.against(&loaded, Trigger::Start).is_some()
+            && let Some(before) = self.meshes.load_applied()
+        {
+            self.state.hold(before);
+        }
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
@@ -262,7 +272,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 reply,
             } => drop(reply.send(self.reload(&request, caller))),
             Request::Confirm { caller, reply } => drop(reply.send(self.confirm(caller))),
-            Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
+            Request::Plan {
+                texts,
+                session,
+                reply,
+            } => drop(reply.send(self.plan(texts, session))),
             Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
                 address,

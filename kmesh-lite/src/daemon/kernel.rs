@@ -3,12 +3,14 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{self, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -57,6 +59,10 @@ impl Datapath for Kernel {
 
     fn connections(&self) -> Result<Vec<Living>, KernelError> {
         Kernel::connections(self)
+    }
+
+    fn established(&self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        kernel::established(port)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

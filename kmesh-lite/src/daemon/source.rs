@@ -176,6 +176,18 @@ impl<S: Source> MeshSource<S> {
         &self.fragments
     }
 
+    /// Whether what was read last is what is applied.
+    pub fn is_applied(&self) -> bool {
+        let applied = self.applied.as_ref();
+        applied.is_some_and(|it| it.say_the_same_as(&self.fragments))
+    }
+
+    /// What that means which is applied.
+    pub fn load_applied(&mut self) -> Option<Mesh> {
+        let applied = self.applied.clone()?;
+        self.load_other(&applied).mesh
+    }
+
     /// Gives back to the system what reading and applying took for a while.
     pub fn give_memory_back(&mut self) {
         if give_back(self.read_bytes) {

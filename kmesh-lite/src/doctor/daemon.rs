@@ -116,6 +116,7 @@ pub mod tests {
             last_reload: None,
             last_pass: None,
             trial: None,
+            lockouts: Vec::new(),
             departed: Vec::new(),
             orders: Vec::new(),
             names: Vec::new(),

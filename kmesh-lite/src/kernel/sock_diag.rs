@@ -3,7 +3,7 @@
 use kmesh_lite_common::Protocol;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// From linux/sock_diag.h.
@@ -15,8 +15,12 @@ const HEADER: usize = 16;
 const BEFORE_IDENTITY: [usize; 2] = [8, 4];
 /// `struct inet_diag_sockid`: ports, addresses, interface, and the cookie at its end.
 const IDENTITY: usize = 48;
+const LOCAL_PORT: usize = 0;
+const PEER_PORT: usize = 2;
+const LOCAL: usize = 4;
 const PEER: usize = 20;
 const COOKIE: usize = 40;
+const EVERY_STATE: u32 = u32::MAX;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
 /// by now, or another cookie, is another one.
@@ -38,7 +42,20 @@ impl Listed {
 impl Listed {
     /// The address that it is connected to.
     pub fn peer(&self) -> IpAddr {
-        let bytes = &self.identity[PEER..PEER + 16];
+        self.address(PEER)
+    }
+
+    /// Both ends: its own, and that which it is connected to.
+    fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let port = |at: usize| u16::from_be_bytes(self.identity[at..at + 2].try_into().expect("2"));
+        (
+            SocketAddr::new(self.address(LOCAL), port(LOCAL_PORT)),
+            SocketAddr::new(self.address(PEER), port(PEER_PORT)),
+        )
+    }
+
+    fn address(&self, at: usize) -> IpAddr {
+        let bytes = &self.identity[at..at + 16];
         if i32::from(self.family) == libc::AF_INET {
             let v4: [u8; 4] = bytes[..4].try_into().expect("4");
             return v4.into();
@@ -46,6 +63,12 @@ impl Listed {
         let v6: [u8; 16] = bytes.try_into().expect("16");
         IpAddr::from(v6).to_canonical()
     }
+}
+
+/// The TCP connections of this network namespace that stand and have this port on this host: both ends of each, its own
+/// first.
+pub fn established(port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    SockDiag::open()?.established(port)
 }
 
 /// Asks the kernel about sockets.
@@ -73,35 +96,62 @@ impl SockDiag {
     /// connected is not among them.
     pub fn find(&mut self, protocol: Protocol, cookies: &BTreeSet<u64>) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
+        let is_meant = |listed: &Listed| cookies.contains(&listed.cookie());
+        self.list(protocol, EVERY_STATE, [0; IDENTITY], |listed| {
+            found.extend(is_meant(&listed).then_some(listed));
+        })?;
+        Ok(found)
+    }
+
+    fn established(&mut self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        const ESTABLISHED: u32 = 1 << 1;
+        let mut identity = [0; IDENTITY];
+        identity[LOCAL_PORT..LOCAL_PORT + 2].copy_from_slice(&port.to_be_bytes());
+        let mut found = Vec::new();
+        self.list(Protocol::Tcp, ESTABLISHED, identity, |listed| {
+            let ends = listed.ends();
+            found.extend((ends.0.port() == port).then_some(ends));
+        })?;
+        Ok(found)
+    }
+
+    /// Sockets of both families in these states; where `identity` has a port, those that have it.
+    fn list(
+        &mut self,
+        protocol: Protocol,
+        states: u32,
+        identity: [u8; IDENTITY],
+        mut each: impl FnMut(Listed),
+    ) -> io::Result<()> {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
             let asked = Listed {
                 family: family as u8,
                 protocol,
-                identity: [0; IDENTITY],
+                identity,
             };
-            self.send(SOCK_DIAG_BY_FAMILY, flags, &asked)?;
+            self.send(SOCK_DIAG_BY_FAMILY, flags, states, &asked)?;
             while self.receive(|kind, body| {
                 if kind == SOCK_DIAG_BY_FAMILY
                     && let Some(identity) = body.get(BEFORE_IDENTITY[1]..)
                     && let Some(identity) = identity.first_chunk()
                 {
-                    let listed = Listed {
+                    each(Listed {
                         family: body[0],
                         identity: *identity,
                         ..asked
-                    };
-                    found.extend(cookies.contains(&listed.cookie()).then_some(listed));
+                    });
                 }
             })? {}
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Ends a socket: TCP with a reset, and whoever waits for it gets ECONNABORTED. False if it is not there any
     /// more with these addresses and this cookie.
     pub fn destroy(&mut self, socket: &Listed) -> io::Result<bool> {
-        self.send(SOCK_DESTROY, libc::NLM_F_REQUEST | libc::NLM_F_ACK, socket)?;
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        self.send(SOCK_DESTROY, flags, EVERY_STATE, socket)?;
         match self.receive(|_, _| {}) {
             Ok(_) => Ok(true),
             Err(error) => match error.raw_os_error() {
@@ -111,9 +161,8 @@ impl SockDiag {
         }
     }
 
-    fn send(&self, kind: u16, flags: libc::c_int, socket: &Listed) -> io::Result<()> {
+    fn send(&self, kind: u16, flags: libc::c_int, states: u32, socket: &Listed) -> io::Result<()> {
         const LENGTH: usize = HEADER + BEFORE_IDENTITY[0] + IDENTITY;
-        const EVERY_STATE: u32 = u32::MAX;
         let protocol = match socket.protocol {
             Protocol::Udp => libc::IPPROTO_UDP,
             _ => libc::IPPROTO_TCP,
@@ -125,7 +174,7 @@ impl SockDiag {
         // Sequence number and sender, which nobody asks for.
         message.extend([0; 8]);
         message.extend([socket.family, protocol as u8, 0, 0]);
-        message.extend(EVERY_STATE.to_ne_bytes());
+        message.extend(states.to_ne_bytes());
         message.extend(socket.identity);
         // SAFETY: the message is as long as we say.
         let sent = unsafe {
@@ -182,4 +231,30 @@ fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let body = bytes.get(HEADER..length)?;
     let next = length.next_multiple_of(4).min(bytes.len());
     Some((kind, body, &bytes[next..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn connections_that_stand_are_listed_by_their_port_on_this_host() {
+        for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let mut kernel = SockDiag::open().unwrap();
+            // One that listens does not count.
+            assert_eq!(kernel.established(port).unwrap(), []);
+            let to = match listen {
+                "[::1]:0" => SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), port),
+                _ => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
+            };
+            let client = TcpStream::connect(to).unwrap();
+            let _accepted = listener.accept().unwrap();
+            let ends = (to, client.local_addr().unwrap());
+            assert_eq!(kernel.established(port).unwrap(), [ends], "{listen}");
+            assert_eq!(kernel.established(ends.1.port()).unwrap(), [(ends.1, to)]);
+        }
+    }
 }

@@ -60,6 +60,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         last_reload: None,
         last_pass: None,
         trial: None,
+        lockouts: Vec::new(),
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),

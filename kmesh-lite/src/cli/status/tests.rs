@@ -29,6 +29,7 @@ fn status() -> Status {
         last_reload: None,
         last_pass: None,
         trial: None,
+        lockouts: Vec::new(),
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),

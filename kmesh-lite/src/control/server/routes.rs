@@ -300,11 +300,20 @@ async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body
         })?
     };
     drop(body);
-    let texts = request.files;
+    let PlanRequest {
+        files: texts,
+        session,
+    } = request;
     if texts.as_ref().is_some_and(Vec::is_empty) {
         return Err(bad("`files` is empty: leave it out for the daemon's own"));
     }
-    let plan = asker.ask(|reply| Request::Plan { texts, reply }).await?;
+    let plan = asker
+        .ask(|reply| Request::Plan {
+            texts,
+            session,
+            reply,
+        })
+        .await?;
     json(&plan, turn)
 }
 

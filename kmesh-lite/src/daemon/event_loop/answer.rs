@@ -5,7 +5,7 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Simulation, Status, TrafficSums,
+    Findings, PlanText, Reloaded, Session, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{Later, Text};
@@ -48,6 +48,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
             trial: state.trial.as_ref().map(|it| it.status(monotonic())),
+            lockouts: match (state.unusable, &state.refusal) {
+                (Some(Unusable::LocksOut), Some(it)) => report::lockouts(&it.lockouts),
+                _ => Vec::new(),
+            },
             departed: self.departures.status(),
             orders: Vec::new(),
             names: Vec::new(),
@@ -111,7 +115,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         (!problems.is_empty()).then(|| findings(problems, false))
     }
 
-    pub(super) fn plan(&mut self, texts: Option<Vec<FileText>>) -> Result<PlanText, Failure> {
+    pub(super) fn plan(
+        &mut self,
+        texts: Option<Vec<FileText>>,
+        session: Option<Session>,
+    ) -> Result<PlanText, Failure> {
         let mut name = self.state.name.clone();
         let loaded = match texts {
             None => self.meshes.load(),
@@ -131,6 +139,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 emptied(&name),
             )),
             Some(written) => {
+                let lockouts = self.lockouts(&written, session);
                 // What is known of names stays known.
                 let mut names = self.state.names.clone();
                 let applied = self.state.applied.as_deref();
@@ -145,7 +154,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
-                Ok(report::plan(&change, meshes, &facts, &connections, orders))
+                Ok(PlanText {
+                    lockouts: report::lockouts(&lockouts),
+                    ..report::plan(&change, meshes, &facts, &connections, orders)
+                })
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(

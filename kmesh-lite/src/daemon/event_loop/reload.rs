@@ -74,7 +74,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Some(why) => {
                 let level = match why {
                     Unusable::Absent | Unusable::Unconfirmed => Level::Warn,
-                    Unusable::Invalid | Unusable::Emptied => Level::Error,
+                    Unusable::Invalid | Unusable::Emptied | Unusable::LocksOut => Level::Error,
                 };
                 self.log_problems(level, &self.state.verdict());
                 Err(Stopped::Unusable(why))
@@ -96,12 +96,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         });
         self.tell_status();
         outcome
-    }
-
-    /// What speaks against applying what was loaded last, though it has no error.
-    fn against(&mut self, loaded: &Loaded, trigger: Trigger) -> Option<Unusable> {
-        loaded.mesh.as_ref()?;
-        self.unconfirmed(trigger)
     }
 
     /// Makes the kernel hold the last good mesh. If it cannot, the one before it is kept in repair.

@@ -2,7 +2,7 @@
 
 use super::roster::Roster;
 use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
-use crate::config::{Loaded, Origin, Problems, Severity};
+use crate::config::{Fragments, Loaded, Origin, Problems, Severity};
 use crate::daemon::last_answers::RecalledNames;
 use crate::daemon::last_findings::Recalled;
 use crate::daemon::trial::Trial;
@@ -11,7 +11,8 @@ use crate::hooks::captured;
 use crate::host::monotonic;
 use crate::model::{Facts, Mesh};
 use crate::names::Answers;
-use crate::report::{History, absent, count};
+use crate::report::{History, absent, count, first_few};
+use crate::tables::Lockout;
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -46,6 +47,8 @@ pub struct LoopState {
     pub unusable: Option<Unusable>,
     /// What was asked for to be confirmed, and is not yet, or was not.
     pub trial: Option<Trial>,
+    /// What was refused because it would cut off somebody.
+    pub refusal: Option<Refusal>,
     /// Why the last pass failed.
     pub failure: Option<String>,
     pub last_reload: Option<LastReload>,
@@ -77,6 +80,16 @@ pub enum Unusable {
     Emptied,
     /// Nobody confirmed it.
     Unconfirmed,
+    /// A policy would cut off the operator or the agent, and does not say that this is meant.
+    LocksOut,
+}
+
+/// A configuration that was refused for that.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What the file said.
+    pub file: Fragments,
+    pub lockouts: Vec<Lockout>,
 }
 
 impl LoopState {
@@ -98,6 +111,7 @@ impl LoopState {
             problems: Problems::default(),
             unusable: None,
             trial: None,
+            refusal: None,
             failure: None,
             last_reload: None,
             last_pass: None,
@@ -239,6 +253,11 @@ impl LoopState {
                 let errors = self.problems.count(Severity::Error);
                 format!("{name} has {}", count(errors, "error"))
             }
+            Some(Unusable::LocksOut) => {
+                let lockouts = self.refusal.as_ref();
+                let lockouts = lockouts.map_or(&[][..], |refusal| &refusal.lockouts);
+                locking_out(name, lockouts)
+            }
             Some(Unusable::Unconfirmed) => {
                 let trial = self.trial.as_ref();
                 let back = trial.and_then(|trial| trial.taken_back.as_ref());
@@ -277,6 +296,12 @@ impl LoopState {
             started: self.started.clone(),
         }
     }
+}
+
+/// Why a configuration that would cut off somebody is not applied.
+pub fn locking_out(name: &Origin, lockouts: &[Lockout]) -> String {
+    let lockouts: Vec<_> = lockouts.iter().map(ToString::to_string).collect();
+    format!("{name} is not applied: {}", first_few(&lockouts).join("; "))
 }
 
 /// Why a configuration without services is not applied.

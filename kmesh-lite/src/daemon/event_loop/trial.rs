@@ -1,12 +1,11 @@
 //! What is applied until somebody confirms it, and what becomes of it.
 
-use super::state::Unusable;
+use super::reload::Stopped;
 use super::{Daemon, Trigger};
 use crate::api::{Confirmed, Failure, FailureKind, ReloadRequest, Reloaded, now};
 use crate::config::Loaded;
 use crate::control::Caller;
 use crate::daemon::datapath::Datapath;
-use crate::daemon::event_loop::reload::Stopped;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::trial::{LONGEST, TakenBack, Trial};
@@ -39,7 +38,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Some(_) => self.mark_taken_back(trial.clone()),
             None => {}
         }
-        if loaded.mesh.is_some() && self.unconfirmed(Trigger::Start).is_some() {
+        if loaded.mesh.is_some() && self.is_unconfirmed(Trigger::Start) {
             match self.meshes.load_other(&trial.before).mesh {
                 Some(mesh) => {
                     self.state.hold(mesh);
@@ -62,7 +61,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(seconds) = request.confirm_s {
             self.begin_trial(Duration::from_secs(seconds))?;
         }
+        self.session = request.session;
         let outcome = self.announced(Trigger::Request);
+        self.session = None;
         if request.confirm_s.is_some() && matches!(outcome, Err(Stopped::Unusable(_))) {
             // Nothing was changed, so there is nothing to take back.
             self.put_trial(before);
@@ -165,16 +166,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.meshes.keep_again(&trial.before);
     }
 
-    /// Whether what was loaded last is what nobody confirmed. It is forgotten when the file says something else, and
-    /// when somebody asks for a reload. A signal does not ask for that: logrotate sends it at night, so that the access
-    /// log is opened anew.
-    pub(super) fn unconfirmed(&mut self, trigger: Trigger) -> Option<Unusable> {
-        let back = self.state.trial.as_ref()?.taken_back.as_ref()?;
-        if trigger != Trigger::Request && self.meshes.fragments().say_the_same_as(&back.file) {
-            return Some(Unusable::Unconfirmed);
+    /// Whether what was loaded last is what nobody confirmed. A signal does not ask for it to be applied: logrotate sends
+    /// one at night, so that the access log is opened anew.
+    pub(super) fn is_unconfirmed(&self, trigger: Trigger) -> bool {
+        let trial = self.state.trial.as_ref();
+        let back = trial.and_then(|trial| trial.taken_back.as_ref());
+        trigger != Trigger::Request
+            && back.is_some_and(|back| self.meshes.fragments().say_the_same_as(&back.file))
+    }
+
+    /// Something else is about to be applied, or the same because somebody asked for it.
+    pub(super) fn forget_unconfirmed(&mut self) {
+        let trial = self.state.trial.as_ref();
+        if trial.is_some_and(|trial| trial.taken_back.is_some()) {
+            self.put_trial(None);
         }
-        self.put_trial(None);
-        None
     }
 
     fn mark_taken_back(&mut self, trial: Trial) {
