@@ -8,6 +8,7 @@
 //! because then `systemctl start` should fail with the reason.
 
 mod access_log;
+mod book;
 mod datapath;
 mod departures;
 mod event;
@@ -24,6 +25,7 @@ mod last_findings;
 mod last_good;
 mod listeners;
 mod order_book;
+mod refusal;
 mod remembered;
 mod replace;
 mod settle;
@@ -51,6 +53,7 @@ use crate::tables::room_for;
 use event::{Event, Events, Found};
 use event_loop::Daemon;
 use order_book::OrderBook;
+use refusal::RefusalBook;
 use source::MeshSource;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -152,6 +155,7 @@ pub fn run<S: Source, D: Datapath>(
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
     daemon.go_on_with(TrialBook::new(&options.state));
+    daemon.still_refuse(RefusalBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
     daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);

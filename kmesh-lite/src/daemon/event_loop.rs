@@ -21,6 +21,7 @@ use super::last_answers::LastAnswers;
 use super::last_findings::{LastFindings, Recalled};
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
+use super::refusal::RefusalBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
 use super::trial_book::TrialBook;
@@ -49,6 +50,7 @@ pub struct Daemon<S, D, N> {
     last_answers: Option<LastAnswers>,
     order_book: OrderBook,
     trial_book: TrialBook,
+    refusal_book: RefusalBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -110,6 +112,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_answers: None,
             order_book: OrderBook::default(),
             trial_book: TrialBook::default(),
+            refusal_book: RefusalBook::default(),
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
@@ -144,12 +147,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.state.hold(before);
         }
         self.resume_trial(&loaded);
-        if self.state.mesh.is_none()
-            && self.against(&loaded, Trigger::Start).is_some()
-            && let Some(before) = self.meshes.load_applied()
-        {
-            self.state.hold(before);
-        }
+        self.resume_refusal(&loaded);
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {

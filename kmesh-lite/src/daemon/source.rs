@@ -176,6 +176,10 @@ impl<S: Source> MeshSource<S> {
         &self.fragments
     }
 
+    pub const fn applied(&self) -> Option<&Fragments> {
+        self.applied.as_ref()
+    }
+
     /// Whether what was read last is what is applied.
     pub fn is_applied(&self) -> bool {
         let applied = self.applied.as_ref();

@@ -1,31 +1,14 @@
-//! A trial, written down: whatever is restarted, it goes on, and what nobody confirmed is taken back.
+//! A trial, written down: it goes on whatever is restarted, and what nobody confirmed is taken back.
 
-use super::replace::replace;
+use super::book::{Book, BookError, fragments, texts};
 use super::trial::{TakenBack, Trial};
 use crate::api::FileText;
-use crate::config::{Fragments, Origin};
-use log::error;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const FILE: &str = "trial.json";
-
-/// The file. Without one, nothing is written down.
+/// Where it is written.
 #[derive(Debug, Default)]
-pub struct TrialBook {
-    path: Option<PathBuf>,
-}
-
-/// Why a trial could not be written down, or crossed out.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {path}")]
-pub struct TrialBookError {
-    doing: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
+pub struct TrialBook(Book);
 
 /// A trial as it is written.
 #[derive(Serialize, Deserialize)]
@@ -47,67 +30,19 @@ struct Back {
 
 impl TrialBook {
     pub fn new(folder: &Path) -> Self {
-        Self {
-            path: Some(folder.join(FILE)),
-        }
+        Self(Book::new(folder, "trial.json"))
     }
 
-    /// What is written there.
     pub fn read(&self) -> Option<Trial> {
-        let path = self.path.as_ref()?;
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                error!(
-                    "cannot read {}, so nothing is taken back: {error}",
-                    path.display()
-                );
-                return None;
-            }
-        };
-        match serde_json::from_slice::<Entry>(&text) {
-            Ok(entry) => Some(entry.trial()),
-            Err(error) => {
-                error!(
-                    "{} is none of ours, so nothing is taken back: {error}",
-                    path.display()
-                );
-                None
-            }
-        }
+        self.0.read().map(Entry::trial)
     }
 
-    pub fn write(&self, trial: &Trial) -> Result<(), TrialBookError> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
-        let written = replace(path, |file| {
-            let mut writer = BufWriter::new(file);
-            serde_json::to_writer(&mut writer, &Entry::new(trial))?;
-            writer.flush()
-        });
-        written.map_err(|source| self.failed("write", source))
+    pub fn write(&self, trial: &Trial) -> Result<(), BookError> {
+        self.0.write(&Entry::new(trial))
     }
 
-    pub fn cross_out(&self) -> Result<(), TrialBookError> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed("remove", source))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn failed(&self, doing: &'static str, source: io::Error) -> TrialBookError {
-        TrialBookError {
-            doing,
-            path: self.path.clone().unwrap_or_default(),
-            source,
-        }
+    pub fn cross_out(&self) -> Result<(), BookError> {
+        self.0.cross_out()
     }
 }
 
@@ -143,24 +78,10 @@ impl Entry {
     }
 }
 
-fn texts(fragments: &Fragments) -> Vec<FileText> {
-    let text = fragments.iter().map(|fragment| FileText {
-        path: fragment.origin().as_path().to_string_lossy().into_owned(),
-        text: fragment.text().to_owned(),
-    });
-    text.collect()
-}
-
-fn fragments(texts: Vec<FileText>) -> Fragments {
-    let texts = texts.into_iter();
-    texts
-        .map(|file| (Origin::new(file.path), file.text))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Fragments, Origin};
     use std::time::Duration;
 
     fn text(text: &str) -> Fragments {
@@ -187,14 +108,6 @@ mod tests {
         assert!(back.file.say_the_same_as(&text("# two")));
         assert!(!back.file.say_the_same_as(&text("# one")));
         book.cross_out().unwrap();
-        book.cross_out().unwrap();
         assert!(book.read().is_none());
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_no_trial() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), "{").unwrap();
-        assert!(TrialBook::new(folder.path()).read().is_none());
     }
 }

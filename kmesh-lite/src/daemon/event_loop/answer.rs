@@ -49,7 +49,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_pass: state.last_pass.clone(),
             trial: state.trial.as_ref().map(|it| it.status(monotonic())),
             lockouts: match (state.unusable, &state.refusal) {
-                (Some(Unusable::LocksOut), Some(it)) => report::lockouts(&it.lockouts),
+                (Some(Unusable::LocksOut), Some(it)) => it.lockouts.clone(),
                 _ => Vec::new(),
             },
             departed: self.departures.status(),

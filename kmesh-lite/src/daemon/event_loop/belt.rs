@@ -1,14 +1,16 @@
 //! The safety belt: what is loaded is not applied where its policies would cut off somebody who must not be.
 
-use super::state::{Refusal, Unusable};
+use super::state::Unusable;
 use super::{Daemon, Trigger};
 use crate::api::Session;
 use crate::config::Loaded;
 use crate::daemon::datapath::Datapath;
+use crate::daemon::refusal::{Refusal, RefusalBook};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::monotonic;
 use crate::model::Mesh;
+use crate::report;
 use crate::tables::{Lockout, Way, can_lock_out, lockouts, probes};
 use log::{debug, warn};
 use std::io;
@@ -30,30 +32,61 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         None
     }
 
-    /// What is refused once stays so until the file says something else or somebody asks for a reload, also when the
-    /// connection that it was refused for has ended.
+    /// Where it is written down what is refused, and what an earlier process refused.
+    pub fn still_refuse(&mut self, refusal_book: RefusalBook) {
+        self.state.refusal = refusal_book.read();
+        self.refusal_book = refusal_book;
+    }
+
+    /// At the start: what is applied in the place of a file that is refused, as the process before had it, or what is
+    /// written down.
+    pub(super) fn resume_refusal(&mut self, loaded: &Loaded) {
+        if self.state.mesh.is_some() || self.against(loaded, Trigger::Start).is_none() {
+            return;
+        }
+        let mut before = self.meshes.load_applied();
+        let refusal = self.state.refusal.as_ref();
+        if let Some(written) = refusal.and_then(|refusal| refusal.before.clone())
+            && before.is_none()
+        {
+            before = self.meshes.load_other(&written).mesh;
+            self.meshes.keep_again(&written);
+        }
+        if let Some(before) = before {
+            self.state.hold(before);
+        }
+    }
+
     fn locks_out(&mut self, mesh: &Mesh, trigger: Trigger) -> bool {
-        let refusal = self.state.refusal.take();
         if trigger != Trigger::Request
-            && let Some(refusal) = refusal
+            && let Some(refusal) = &self.state.refusal
             && refusal.file.say_the_same_as(self.meshes.fragments())
         {
-            self.state.refusal = Some(refusal);
             return true;
         }
         // What counts already is no change, whoever has connected meanwhile.
-        if self.meshes.is_applied() {
-            return false;
-        }
-        let lockouts = self.lockouts(mesh, self.session);
-        if lockouts.is_empty() {
-            return false;
-        }
-        self.state.refusal = Some(Refusal {
+        let lockouts = match self.meshes.is_applied() {
+            true => Vec::new(),
+            false => self.lockouts(mesh, self.session),
+        };
+        let refusal = (!lockouts.is_empty()).then(|| Refusal {
             file: self.meshes.fragments().clone(),
-            lockouts,
+            before: self.meshes.applied().cloned(),
+            lockouts: report::lockouts(&lockouts),
         });
-        true
+        let written = match &refusal {
+            Some(refusal) => self.refusal_book.write(refusal),
+            None if self.state.refusal.is_some() => self.refusal_book.cross_out(),
+            None => Ok(()),
+        };
+        if let Err(error) = written {
+            warn!(
+                "the next start will not know what was refused: {}",
+                crate::log::chain(&error)
+            );
+        }
+        self.state.refusal = refusal;
+        self.state.refusal.is_some()
     }
 
     /// The policies of a mesh as it is written that are in the way of the operator or of the agent. `session` is the

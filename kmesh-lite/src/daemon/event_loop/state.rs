@@ -2,9 +2,10 @@
 
 use super::roster::Roster;
 use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
-use crate::config::{Fragments, Loaded, Origin, Problems, Severity};
+use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::daemon::last_answers::RecalledNames;
 use crate::daemon::last_findings::Recalled;
+use crate::daemon::refusal::Refusal;
 use crate::daemon::trial::Trial;
 use crate::health::Health;
 use crate::hooks::captured;
@@ -12,7 +13,6 @@ use crate::host::monotonic;
 use crate::model::{Facts, Mesh};
 use crate::names::Answers;
 use crate::report::{History, absent, count, first_few};
-use crate::tables::Lockout;
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -82,14 +82,6 @@ pub enum Unusable {
     Unconfirmed,
     /// A policy would cut off the operator or the agent, and does not say that this is meant.
     LocksOut,
-}
-
-/// A configuration that was refused for that.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// What the file said.
-    pub file: Fragments,
-    pub lockouts: Vec<Lockout>,
 }
 
 impl LoopState {
@@ -255,8 +247,9 @@ impl LoopState {
             }
             Some(Unusable::LocksOut) => {
                 let lockouts = self.refusal.as_ref();
-                let lockouts = lockouts.map_or(&[][..], |refusal| &refusal.lockouts);
-                locking_out(name, lockouts)
+                let lockouts = lockouts.iter().flat_map(|refusal| &refusal.lockouts);
+                let lockouts: Vec<_> = lockouts.map(|it| it.text.clone()).collect();
+                format!("{name} is not applied: {}", first_few(&lockouts).join("; "))
             }
             Some(Unusable::Unconfirmed) => {
                 let trial = self.trial.as_ref();
@@ -296,12 +289,6 @@ impl LoopState {
             started: self.started.clone(),
         }
     }
-}
-
-/// Why a configuration that would cut off somebody is not applied.
-pub fn locking_out(name: &Origin, lockouts: &[Lockout]) -> String {
-    let lockouts: Vec<_> = lockouts.iter().map(ToString::to_string).collect();
-    format!("{name} is not applied: {}", first_few(&lockouts).join("; "))
 }
 
 /// Why a configuration without services is not applied.

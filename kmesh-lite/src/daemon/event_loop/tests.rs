@@ -82,6 +82,7 @@ impl Fixture {
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
         daemon.go_on_with(TrialBook::new(folder.path()));
+        daemon.still_refuse(RefusalBook::new(folder.path()));
         daemon.start(loaded, before)?;
         Ok(Self {
             source,
