@@ -32,7 +32,6 @@ use super::Host;
 use super::fragment::Origin;
 use super::location::Location;
 use super::piece::{Anchor, Pieces};
-use super::policy::PolicyText;
 use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
@@ -40,6 +39,7 @@ use super::suggest::{did_you_mean, quote};
 use crate::model::{Mesh, Name, Service, questions};
 use backend::{AtAddresses, Backends};
 use imbl::OrdMap;
+use policy::KeptSources;
 use service::LoweredService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ type Services = OrdMap<Name, Arc<Service>>;
 #[derive(Debug, Default)]
 pub struct Kept {
     surroundings: Surroundings,
+    sources: KeptSources,
     pub last: LastMesh,
 }
 
@@ -140,6 +141,16 @@ pub fn lower(
     dns::check_number(&merged, &questions, &mut report);
     dns::check_resolvers(&merged, &services, &vip_ranges, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
+    let policies = policy::lower(
+        &merged,
+        &policy::Context {
+            host,
+            node: &node,
+            services: &edited.services,
+        },
+        &mut kept.sources,
+        &mut report,
+    );
     let mesh = Mesh {
         node,
         vip_ranges,
@@ -153,7 +164,7 @@ pub fn lower(
         waypoints: waypoint::into_model(waypoints),
         is_checked: services.iter().any(|service| service.is_checked),
         services: edited.services.clone(),
-        policies: policy::lower(&merged, host, &mut report),
+        policies,
         endpoint_names: endpoint::names(&shared),
         dns_names: endpoint::dns_names(&shared),
         dns: dns::settings(&merged, &mut report),

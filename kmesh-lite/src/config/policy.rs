@@ -2,25 +2,58 @@
 
 use super::cgroup::cgroup_ref;
 use super::choice::{Choice, Choices};
+use super::local_port::LocalPortText;
 use super::read::{At, List, Required, Wrong, text};
-use super::scalar::{NameText, PrincipalText};
+use super::scalar::{Flag, NameText, PrincipalText, SourceText};
 use super::suggest::quote;
-use crate::model::{Action, CgroupRef, Mode, Principal};
+use crate::model::{Action, CgroupRef, Mode, OnError, Principal};
 
 text! {
-    /// Who may connect to what. A policy that denies and matches refuses the connection (EACCES, before any packet). If any
-    /// policy allows somebody to connect to a service, one of those must match. Whoever no policy is about may connect.
-    PolicyText "a table with `action`, `services` and `clients`" {
+    /// Who may connect to what: see AUTHORIZATION. A policy has one side or two. `clients` are programs of this host, and
+    /// are judged when they connect to `services`, before any packet. `from` are addresses, and are judged where
+    /// connections arrive at this host: at endpoints of `services`, and at `ports`. A policy says nothing of a side that it lacks. It
+    /// needs one of `services` and `ports`, and one of `clients` and `from`.
+    PolicyText "a table with `action`, what it is about, and whom it matches" {
         /// What it does with those whom it matches.
         action: Required<At<Choice<Action>>>,
-        /// The services that it is about.
-        services: Required<List<NameText>>,
+        /// The services that it is about. To clients a service is one, whichever address or endpoint of it they
+        /// connect to; connections that arrive are to a service if they arrive at the address and port of one of its endpoints.
+        services: Option<List<NameText>>,
+        /// Ports of this host that it is about, whatever listens there: see `from`, which it needs. They are an
+        /// integer, or text: `"8000-8099"` is a range, `"53/udp"` one of UDP, `"10.0.0.5:5432"` and `"[fd00::1]:443"` are at one
+        /// address of this host, `"*"` is every port of TCP, and `"*/udp"` of UDP. Ports that no policy names, and at
+        /// which no endpoint of its services is, are never touched.
+        ports: Option<List<LocalPortText>>,
         /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
         /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the effective user and group of the process,
-        /// also by number, and `*` for all.
-        clients: Required<List<PrincipalText>>,
+        /// also by number, and `*` for all. They need `services`. With `[]` an allow policy closes its services to
+        /// programs of this host. Default: it says nothing of programs.
+        clients: Option<List<PrincipalText>>,
+        /// The addresses that it matches, where their connections arrive: networks like `10.1.0.0/16`, addresses, `service:NAME`
+        /// for those of the endpoints of a service, `locality:NAME` for those of the endpoints that are in an entry of
+        /// `[localities]`, `locality:REGION`, `locality:REGION/ZONE` and `locality:REGION/ZONE/SUBZONE` for those that are there, and `group:NAME` for an
+        /// entry of `[groups]`. With `[]` an allow policy closes what it is about to everybody who connects
+        /// to this host. Default: it says nothing of connections that arrive.
+        from: Option<List<SourceText>>,
         /// Whether it counts. Default: `enforce`.
         mode: Option<At<Choice<Mode>>>,
+        /// What holds while it is not known whom `from` matches. Default: names of endpoints that are not resolved
+        /// match nobody, and a kernel that cannot judge connections that arrive is an error.
+        on_error: Option<At<Choice<OnError>>>,
+        /// Whether it also ends connections that stand and that it does not allow, when it begins to count. How many is
+        /// said. Default: false, it is for new connections.
+        enforce_existing: Option<At<Flag>>,
+        /// Whether it counts even though it would cut off the operator: a policy that refuses a connection over which
+        /// this host is administered, or one of the mesh itself, is not applied otherwise. Default: false.
+        force: Option<At<Flag>>,
+    }
+}
+
+text! {
+    /// Addresses under one name, for `from` of policies and of other groups.
+    GroupText "a table with `from`" {
+        /// The addresses, written as in `from` of a policy. A group may have others, and none may contain itself.
+        from: Required<List<SourceText>>,
     }
 }
 
@@ -31,12 +64,12 @@ impl Choices for Action {
         (
             Self::Allow,
             "allow",
-            "its clients may connect to its services, and others may not unless another policy allows it",
+            "whom it matches may connect, and others may not unless another policy allows it",
         ),
         (
             Self::Deny,
             "deny",
-            "its clients may not connect to its services, whatever another policy allows",
+            "whom it matches may not connect, whatever another policy allows",
         ),
     ];
 
@@ -61,6 +94,29 @@ impl Choices for Mode {
             "what it would refuse is counted, told by `trace` and the access log, and connects",
         ),
     ];
+}
+
+impl Choices for OnError {
+    const NAME: &'static str = "OnError";
+    const WHAT: &'static str = "`open` or `closed`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Open, "open", "the policy refuses nobody"),
+        (
+            Self::Closed,
+            "closed",
+            "the policy refuses everybody; a kernel that cannot judge connections that arrive is an error",
+        ),
+    ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        match word.to_ascii_lowercase().as_str() {
+            "allow" | "accept" | "fail-open" | "ignore" => Some("`open` lets everybody connect"),
+            "deny" | "reject" | "drop" | "close" | "fail-closed" | "refuse" => {
+                Some("`closed` lets nobody connect")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A unit, a cgroup path, a user, a group, or everybody.

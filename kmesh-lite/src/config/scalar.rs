@@ -7,6 +7,7 @@ pub use number::*;
 use super::cgroup::cgroup_ref;
 use super::policy::principal;
 use super::read::{DocumentReader, NAME, NAME_PATTERN, Read, Value, Wrong};
+use super::source::{self, SourceRef};
 use super::suggest::quote;
 use crate::model::{self, CgroupRef, Locality, LogTarget, Name, Principal};
 use ipnetwork::IpNetwork;
@@ -144,6 +145,9 @@ scalar! {
         r"^\*$|^/|^(user|group):[^\s:]+$|^[A-Za-z0-9:_.\\@*-]+\.(service|slice|scope|socket|mount|swap)$",
         |text, _| principal(text);
 
+    /// Addresses that an authorization policy or a group is about.
+    SourceText(SourceRef): source::WHAT, source::PATTERN, |text, _| source::source(text);
+
     /// A systemd unit, like `sshd.service`, or a cgroup path that begins with `/`.
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
         r"^/|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
@@ -215,7 +219,7 @@ pub fn unresolved(text: &str) -> Option<String> {
 }
 
 /// `010.0.0.1` is octal to some programs and decimal to others, so it is neither here.
-fn without_leading_zeros(text: &str) -> Option<String> {
+pub fn without_leading_zeros(text: &str) -> Option<String> {
     let parts: Option<Vec<u8>> = text.split('.').map(|part| part.parse().ok()).collect();
     match parts?.as_slice() {
         [a, b, c, d] => Some(format!(
@@ -318,7 +322,7 @@ pub fn locality(text: &str) -> Result<Locality, Wrong> {
     }
 }
 
-fn locality_ref(text: &str) -> Result<&str, Wrong> {
+pub fn locality_ref(text: &str) -> Result<&str, Wrong> {
     if text.contains('/') {
         locality(text)?;
     } else {

@@ -6,7 +6,7 @@ use super::endpoint::{
     EndpointTable, EndpointText, LocalityTable, LocalityText, SharedEndpoint, VipText,
 };
 use super::health::{HealthField, HealthText};
-use super::policy::PolicyText;
+use super::policy::{GroupText, PolicyText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
@@ -53,6 +53,8 @@ text! {
         services: Option<Named<ServiceText>>,
         /// Who may connect to what. Default: everybody to everything.
         policies: Option<Named<PolicyText>>,
+        /// Addresses under one name, for policies.
+        groups: Option<Named<GroupText>>,
         /// Backends that several services share, or whose own address is captured.
         endpoints: Option<Named<SharedEndpoint>>,
     }
@@ -283,7 +285,7 @@ text! {
 }
 
 /// Every table of the file, as it is called, and its keys.
-const TABLES: [(&str, &[&str]); 17] = [
+const TABLES: [(&str, &[&str]); 18] = [
     ("the top of the file", DocumentText::KEYS),
     ("`[node]`", NodeText::KEYS),
     ("`[mesh]`", MeshText::KEYS),
@@ -305,6 +307,7 @@ const TABLES: [(&str, &[&str]); 17] = [
     ("an entry of `[endpoints]`", SharedEndpoint::KEYS),
     ("a waypoint (`[waypoints.NAME]`)", WaypointText::KEYS),
     ("a policy (`[policies.NAME]`)", PolicyText::KEYS),
+    ("a group (`[groups.NAME]`)", GroupText::KEYS),
     ("a port of a service (`ports = [{ ... }]`)", PortTable::KEYS),
     ("a locality (`[localities.NAME]`)", LocalityTable::KEYS),
 ];
@@ -383,6 +386,7 @@ mod tests {
             ("WaypointText", WaypointText::KEYS, "[waypoints.w]\n"),
             ("ServiceText", ServiceText::KEYS, "[services.s]\n"),
             ("PolicyText", PolicyText::KEYS, "[policies.p]\n"),
+            ("GroupText", GroupText::KEYS, "[groups.g]\n"),
             ("SharedEndpoint", SharedEndpoint::KEYS, "[endpoints.e]\n"),
             ("LocalityTable", LocalityTable::KEYS, "[localities.l]\n"),
             (

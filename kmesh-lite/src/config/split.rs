@@ -32,7 +32,14 @@ const SINGLE: [&str; 9] = [
     "dns",
     "limits",
 ];
-const NAMED: [&str; 4] = ["localities", "waypoints", "services", "endpoints"];
+const NAMED: [&str; 6] = [
+    "localities",
+    "waypoints",
+    "services",
+    "policies",
+    "groups",
+    "endpoints",
+];
 
 /// What a header is of.
 #[derive(Clone, Copy, PartialEq, Eq)]

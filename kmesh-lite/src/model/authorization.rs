@@ -95,6 +95,35 @@ impl Locality {
     }
 }
 
+impl fmt::Display for LocalPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            None => {}
+        }
+        match self.range {
+            Some((first, last)) if first == last => write!(f, "{first}")?,
+            Some((first, last)) => write!(f, "{first}-{last}")?,
+            None => f.write_str("*")?,
+        }
+        match self.protocol {
+            Protocol::Tcp => Ok(()),
+            protocol => write!(f, "/{protocol}"),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Service(name) => write!(f, "service:{name}"),
+            Self::Locality(locality) => write!(f, "locality:{locality}"),
+        }
+    }
+}
+
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 use super::super::endpoint::{LocalityText, SharedEndpoint};
 use super::super::health::HealthText;
 use super::super::piece::{Anchor, Piece, Pieces};
-use super::super::policy::PolicyText;
+use super::super::policy::{GroupText, PolicyText};
 use super::super::problem::Problem;
 use super::super::read::{At, Named};
 use super::super::schema::{
@@ -98,6 +98,7 @@ pub struct Merged<'a> {
     pub waypoints: NamedTable<'a, WaypointText>,
     pub services: BTreeMap<&'a str, ServiceEntry<'a>>,
     pub policies: NamedTable<'a, PolicyText>,
+    pub groups: NamedTable<'a, GroupText>,
     pub endpoints: NamedTable<'a, SharedEndpoint>,
 }
 
@@ -134,6 +135,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         waypoints,
         services,
         policies,
+        groups,
         endpoints,
     } = text;
     single("node", &mut merged.node, from, node, |t| t.span, report);
@@ -194,6 +196,7 @@ fn tables<'a>(merged: &mut Merged<'a>, piece: &'a Piece, report: &mut Diagnostic
         service(merged, piece, name, place, report);
     }
     named("policy", &mut merged.policies, from, policies, report);
+    named("group", &mut merged.groups, from, groups, report);
     named("endpoint", &mut merged.endpoints, from, endpoints, report);
 }
 
