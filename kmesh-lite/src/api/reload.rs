@@ -16,7 +16,7 @@ pub struct ReloadRequest {
 }
 
 /// An SSH connection to this host, as SSH_CONNECTION says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
     /// Its end on this host.

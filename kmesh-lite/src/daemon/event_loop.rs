@@ -36,6 +36,7 @@ use crate::report;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use state::LoopState;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +56,8 @@ pub struct Daemon<S, D, N> {
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
-    /// The SSH connection of whoever asks for the reload that is under way.
-    session: Option<Session>,
+    /// The SSH connections of those who have asked for a reload, as far as they stand.
+    sessions: BTreeSet<Session>,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -116,7 +117,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
-            session: None,
+            sessions: BTreeSet::new(),
         }
     }
 

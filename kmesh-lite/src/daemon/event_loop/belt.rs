@@ -13,6 +13,7 @@ use crate::model::Mesh;
 use crate::report;
 use crate::tables::{Lockout, Way, can_lock_out, lockouts, probes};
 use log::{debug, warn};
+use std::collections::BTreeSet;
 use std::io;
 
 /// Where operators come in, unless they come in elsewhere.
@@ -67,7 +68,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         // What counts already is no change, whoever has connected meanwhile.
         let lockouts = match self.meshes.is_applied() {
             true => Vec::new(),
-            false => self.lockouts(mesh, self.session),
+            false => self.lockouts(mesh, None),
         };
         let refusal = (!lockouts.is_empty()).then(|| Refusal {
             file: self.meshes.fragments().clone(),
@@ -89,21 +90,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         self.state.refusal.is_some()
     }
 
-    /// The policies of a mesh as it is written that are in the way of the operator or of the agent. `session` is the
-    /// connection of whoever asks.
-    pub(super) fn lockouts(&mut self, written: &Mesh, session: Option<Session>) -> Vec<Lockout> {
+    /// The policies of a mesh as it is written that are in the way of operators or of the agent. `asker` is the
+    /// connection of one who asks.
+    pub(super) fn lockouts(&mut self, written: &Mesh, asker: Option<Session>) -> Vec<Lockout> {
         if !can_lock_out(written) {
             return Vec::new();
         }
-        let applied = self.state.applied.as_deref();
-        let mut names = self.state.names.clone();
-        let mesh = names.apply(written.clone(), applied, monotonic());
-        let mut ways = self.sessions(session).unwrap_or_else(|error| {
+        let mut ways = self.standing(asker).unwrap_or_else(|error| {
             warn!(
                 "cannot list the connections to this host, so none of them is looked after: {error}"
             );
             Vec::new()
         });
+        let applied = self.state.applied.as_deref();
+        let mut names = self.state.names.clone();
+        let mesh = names.apply(written.clone(), applied, monotonic());
         ways.extend(probes(&mesh, &self.meshes.host.own_addresses));
         lockouts(&mesh, applied, &ways).unwrap_or_else(|error| {
             debug!("the pass tells why: {error}");
@@ -111,19 +112,21 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         })
     }
 
-    /// The connections of operators that stand: all to the port of SSH, and that of whoever asks.
-    fn sessions(&self, session: Option<Session>) -> io::Result<Vec<Way>> {
-        let mut ways = self.datapath.established(SSH)?;
-        if let Some(session) = session
-            && session.local.port() != SSH
-        {
-            // A terminal multiplexer may remember a connection that has ended.
-            let of_port = self.datapath.established(session.local.port())?;
-            let own = of_port.into_iter();
-            ways.extend(own.filter(|ends| *ends == (session.local, session.peer)));
+    /// The connections of operators that stand: all to the port of SSH, and those of who has asked for a reload. One that
+    /// has ended may be remembered by a terminal multiplexer.
+    fn standing(&mut self, asker: Option<Session>) -> io::Result<Vec<Way>> {
+        let sessions = self.sessions.iter().copied().chain(asker);
+        let sessions: BTreeSet<_> = sessions.map(|it| (it.local, it.peer)).collect();
+        let mut ports: BTreeSet<_> = sessions.iter().map(|(local, _)| local.port()).collect();
+        ports.insert(SSH);
+        let mut standing = BTreeSet::new();
+        for port in ports {
+            let ends = self.datapath.established(port)?.into_iter();
+            standing.extend(ends.filter(|it| port == SSH || sessions.contains(it)));
         }
-        ways.sort();
-        let ways = ways.into_iter();
+        self.sessions
+            .retain(|it| standing.contains(&(it.local, it.peer)));
+        let ways = standing.into_iter();
         Ok(ways
             .map(|(local, peer)| Way::Session { local, peer })
             .collect())

@@ -1,3 +1,4 @@
+mod belt;
 mod cgroups;
 mod departures;
 mod file;

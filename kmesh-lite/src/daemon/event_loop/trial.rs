@@ -14,6 +14,9 @@ use crate::host::monotonic;
 use log::{error, info, warn};
 use std::time::Duration;
 
+/// Connections that are remembered of those who ask. Nearly all have ended where there are so many.
+const MOST_SESSIONS: usize = 64;
+
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Where a trial is written down, and the one that an earlier process had not seen the end of.
     pub fn go_on_with(&mut self, trial_book: TrialBook) {
@@ -61,9 +64,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(seconds) = request.confirm_s {
             self.begin_trial(Duration::from_secs(seconds))?;
         }
-        self.session = request.session;
+        if self.sessions.len() >= MOST_SESSIONS {
+            self.sessions.clear();
+        }
+        self.sessions.extend(request.session);
         let outcome = self.announced(Trigger::Request);
-        self.session = None;
         if request.confirm_s.is_some() && matches!(outcome, Err(Stopped::Unusable(_))) {
             // Nothing was changed, so there is nothing to take back.
             self.put_trial(before);
