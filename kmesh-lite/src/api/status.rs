@@ -57,7 +57,7 @@ pub enum State {
     Routing,
     /// No usable file so far.
     Waiting,
-    /// The file is missing or has errors; the last good state stays.
+    /// The file is missing or has errors, would lock somebody out or was not confirmed; the last good state stays.
     Keeping,
     /// The file is fine but could not be applied; it is tried again.
     Failing,

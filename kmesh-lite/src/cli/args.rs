@@ -28,6 +28,7 @@ Examples:
   kmesh-lite check                        is /etc/kmesh/mesh.toml valid?
   kmesh-lite plan                         what would applying it change?
   kmesh-lite reload                       apply it now and wait for the outcome
+  kmesh-lite reload --confirm 60s         and go back in a minute, unless `kmesh-lite confirm` comes
   kmesh-lite status payments              one service, endpoint by endpoint
   kmesh-lite explain 10.96.0.10:80        where would a connect go, and why?
   kmesh-lite doctor                       it does not work: what is in the way?
