@@ -12,7 +12,7 @@ use crate::model::{
 use imbl::OrdMap;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A way to this host that is needed.
@@ -105,9 +105,17 @@ fn probe(name: &Name, service: &Service, endpoint: &Endpoint) -> Option<Way> {
     Some(Way::Probe {
         service: name.clone(),
         local: SocketAddr::new(endpoint.address, port),
-        // What connects to an address of its own host comes from there.
-        peer: check.source.unwrap_or(endpoint.address),
+        peer: check.source.unwrap_or(from(endpoint.address)),
     })
+}
+
+/// Where what connects to an address of its own host comes from. That of another one of the same network that the
+/// interface had before is not known here.
+fn from(own: IpAddr) -> IpAddr {
+    match own {
+        IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        other => other,
+    }
 }
 
 /// The policies of a mesh that are in the way of any of these. `before` is the mesh that counts until then: ways that it

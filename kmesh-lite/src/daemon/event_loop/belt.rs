@@ -65,8 +65,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         {
             return true;
         }
-        // What counts already is no change, whoever has connected meanwhile.
-        let lockouts = match self.meshes.is_applied() {
+        // What counts already is no change, whoever has connected meanwhile; and nobody keeps us from going back.
+        let lockouts = match self.meshes.is_applied() || trigger == Trigger::Unconfirmed {
             true => Vec::new(),
             false => self.lockouts(mesh, None),
         };

@@ -30,25 +30,27 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let Some(trial) = self.state.trial.clone() else {
             return;
         };
-        match trial.left(monotonic()) {
+        let goes_back = match trial.left(monotonic()) {
             Some(left) if !left.is_zero() => {
                 info!(
                     "on trial until {}, unless `kmesh-lite confirm` comes before",
                     trial.until_at
                 );
-                return;
+                false
             }
-            Some(_) => self.mark_taken_back(trial.clone()),
-            None => {}
+            Some(_) => self.end_unconfirmed(&trial),
+            None if loaded.mesh.is_some() => self.is_unconfirmed(Trigger::Start),
+            None => self.state.mesh.is_none(),
+        };
+        if !goes_back {
+            return;
         }
-        if loaded.mesh.is_some() && self.is_unconfirmed(Trigger::Start) {
-            match self.meshes.load_other(&trial.before).mesh {
-                Some(mesh) => {
-                    self.state.hold(mesh);
-                    self.meshes.keep_again(&trial.before);
-                }
-                None => self.cannot_go_back(),
+        match self.meshes.load_other(&trial.before).mesh {
+            Some(mesh) => {
+                self.state.hold(mesh);
+                self.meshes.keep_again(&trial.before);
             }
+            None => self.cannot_go_back(),
         }
     }
 
@@ -155,16 +157,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.cannot_go_back();
             return;
         };
-        warn!(
-            "nobody confirmed within {} s what was applied since {}: going back to the state before",
-            trial.seconds(),
-            trial.begun_at
-        );
-        if self.meshes.fragments().say_the_same_as(&trial.before) {
-            // The file has gone back by itself.
-            self.put_trial(None);
-        } else {
-            self.mark_taken_back(trial.clone());
+        if self.end_unconfirmed(&trial) {
             self.state.hold(mesh);
         }
         drop(self.follow(loaded, Trigger::Unconfirmed));
@@ -188,15 +181,24 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
     }
 
-    fn mark_taken_back(&mut self, trial: Trial) {
-        let taken_back = Some(TakenBack {
-            at: now(),
-            file: self.meshes.fragments().clone(),
-        });
+    /// Whether there is something to take back: the file may have gone back by itself.
+    fn end_unconfirmed(&mut self, trial: &Trial) -> bool {
+        warn!(
+            "nobody confirmed within {} s what was applied since {}: going back to the state before",
+            trial.seconds(),
+            trial.begun_at
+        );
+        let file = self.meshes.fragments().clone();
+        if file.say_the_same_as(&trial.before) {
+            self.put_trial(None);
+            return false;
+        }
+        let taken_back = Some(TakenBack { at: now(), file });
         self.put_trial(Some(Trial {
             taken_back,
-            ..trial
+            ..trial.clone()
         }));
+        true
     }
 
     /// Notes a trial, or that there is none any more. What cannot be written down counts until the daemon ends.

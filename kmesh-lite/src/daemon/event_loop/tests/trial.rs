@@ -93,6 +93,18 @@ fn what_nobody_confirms_is_taken_back_until_the_file_changes() {
 }
 
 #[test]
+fn what_the_watch_applied_a_moment_before_is_on_trial_too() {
+    let fixture = Fixture::start(Some("a"));
+    for text in ["b", "c"] {
+        fixture.write(text);
+        fixture.until("the file is applied", |it| it.kernel.services() == [text]);
+    }
+    fixture.try_out(SHORT).unwrap();
+    fixture.until("it is taken back", Fixture::is_taken_back);
+    assert_eq!(fixture.kernel.services(), ["a"]);
+}
+
+#[test]
 fn a_reload_applies_what_was_taken_back() {
     let fixture = on_trial(SHORT);
     fixture.until("it is taken back", Fixture::is_taken_back);
@@ -190,23 +202,26 @@ fn a_trial_goes_on_after_a_restart() {
 
 #[test]
 fn a_trial_that_ended_while_nobody_looked_is_taken_back_at_the_start() {
-    let folder = on_trial(LONG).stop();
-    let book = TrialBook::new(folder.path());
-    let trial = book.read().unwrap();
-    // As if the host had begun anew.
-    let begun = monotonic() + 1_000_000_000_000;
-    book.write(&Trial {
-        begun,
-        until: begun + 1_000_000_000,
-        ..trial
-    })
-    .unwrap();
-    let kernel = Kernel::default();
-    let fixture = Fixture::start_in(folder, Some("b"), Some("b"), kernel).unwrap();
-    assert!(fixture.is_taken_back());
-    assert_eq!(fixture.kernel.services(), ["a"]);
-    assert_eq!(fixture.kernel.inside().passes, 1, "one pass");
-    assert_eq!(fixture.status().state, Kind::Keeping);
+    // Whatever the file says by now, and where the process before had to leave what was on trial, or nothing.
+    for (before, file) in [(Some("b"), "b"), (Some("b"), "bad"), (None, "b")] {
+        let folder = on_trial(LONG).stop();
+        let book = TrialBook::new(folder.path());
+        let trial = book.read().unwrap();
+        // As if the host had begun anew.
+        let begun = monotonic() + 1_000_000_000_000;
+        book.write(&Trial {
+            begun,
+            until: begun + 1_000_000_000,
+            ..trial
+        })
+        .unwrap();
+        let kernel = Kernel::default();
+        let fixture = Fixture::start_in(folder, before, Some(file), kernel).unwrap();
+        assert!(fixture.is_taken_back());
+        assert_eq!(fixture.kernel.services(), ["a"], "{before:?} {file}");
+        assert_eq!(fixture.kernel.inside().passes, 1, "one pass");
+        assert_eq!(fixture.status().state, Kind::Keeping);
+    }
 }
 
 #[test]
