@@ -81,6 +81,7 @@ pub fn lower(
             .iter()
             .map(|file| file.fragment.origin().clone())
             .collect(),
+        comparisons: COMPARISONS,
     };
     let merged = merge::merge(files, &mut report);
     let mut places = place::PlaceTable::new(&merged);
@@ -235,7 +236,12 @@ struct Diagnostics {
     whole: bool,
     /// Where the fragments come from, in their order.
     order: Vec<Origin>,
+    /// So many names may still be compared with one that is not known: a hundred thousand slips are no reason to look for
+    /// hours.
+    comparisons: usize,
 }
+
+const COMPARISONS: usize = 1_000_000;
 
 impl Diagnostics {
     fn push(&mut self, problem: Problem) {
@@ -252,6 +258,17 @@ impl Diagnostics {
         position(a) < position(b)
     }
 
+    /// Help that names what was probably meant instead of a name that is not known.
+    fn near<'a>(
+        &mut self,
+        name: &str,
+        known: impl ExactSizeIterator<Item = &'a str> + Clone,
+    ) -> Option<String> {
+        let left = self.comparisons.checked_sub(known.len());
+        self.comparisons = left.unwrap_or_default();
+        left.and_then(|_| did_you_mean(name, known))
+    }
+
     /// A reference to a name that no entry of `table` has.
     fn unknown<T>(
         &mut self,
@@ -266,7 +283,8 @@ impl Diagnostics {
         }
         // Endpoints have short forms, and a DNS name reads like the name of an entry.
         let dns = || unresolved(name).filter(|_| table == "endpoints");
-        let help = did_you_mean(name, known.keys().copied())
+        let help = self
+            .near(name, known.keys().copied())
             .or_else(dns)
             .unwrap_or_else(|| format!("define it under `[{table}]`"));
         let problem = spot.error(format!("unknown {what} {}", quote(name)));

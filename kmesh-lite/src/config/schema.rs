@@ -333,6 +333,10 @@ pub fn schema() -> Value {
     // One of two keys has to be there, which no field by itself says.
     let either = ["address", "dns"].map(|key| json!({ "required": [key] }));
     schema["$defs"]["SharedEndpoint"]["anyOf"] = json!(either);
+    let either = |keys: [&str; 2]| json!({ "anyOf": keys.map(|key| json!({ "required": [key] })) });
+    let policy = &mut schema["$defs"]["PolicyText"];
+    policy["allOf"] = json!([either(["services", "ports"]), either(["clients", "from"])]);
+    policy["dependentRequired"] = json!({ "clients": ["services"], "ports": ["from"] });
     schema
 }
 

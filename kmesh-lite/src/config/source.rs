@@ -192,14 +192,11 @@ mod tests {
             ("fd00::/8", "fd00::/8"),
             ("::1", "::1/128"),
             ("::/0", "::/0"),
-            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            // It has the addresses of IPv4 in their IPv6 form, and others.
+            ("::fffe:0:0/95", "::fffe:0:0/95"),
         ] {
-            let Ok(found) = source(text) else {
-                // Host bits.
-                assert_eq!(text, "::ffff:0:0/95");
-                continue;
-            };
-            assert_eq!(found, SourceRef::Network(network.parse().unwrap()));
+            let network = SourceRef::Network(network.parse().unwrap());
+            assert_eq!(source(text).unwrap(), network, "{text}");
         }
         let shop = || "shop".parse().unwrap();
         assert_eq!(source("service:shop").unwrap(), SourceRef::Service(shop()));
@@ -239,7 +236,7 @@ mod tests {
             ("localhost", "write `127.0.0.0/8`"),
             ("service:", ""),
             ("service:a b", ""),
-            ("locality:", "leave the key out"),
+            ("locality:", ""),
             ("locality:a/b/c/d", "a locality has at most three"),
             ("1.2.3", ""),
             ("", ""),

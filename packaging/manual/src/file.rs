@@ -1,6 +1,6 @@
 //! mesh.toml(5) describes the file, from its JSON Schema.
 
-use crate::Text;
+use crate::{Text, authorization};
 use serde_json::Value;
 
 const EXAMPLE: &str = include_str!("../../../examples-config/localities.toml");
@@ -67,6 +67,7 @@ pub fn page() -> Text {
             }
         }
     }
+    authorization::section(&mut text);
     text.section("EXAMPLE").lines(EXAMPLE);
     text.section("SEE ALSO").words("`kmesh-lite`(8)");
     text

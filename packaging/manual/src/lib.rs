@@ -3,6 +3,7 @@
 //! In: the arguments, the JSON Schema, and the examples. Out: text for man(1). Nothing of the kernel
 //! side is used.
 
+mod authorization;
 pub mod file;
 mod roff;
 pub mod verbs;

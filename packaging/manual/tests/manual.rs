@@ -65,6 +65,18 @@ fn man_has_nothing_to_complain_about() {
 }
 
 #[test]
+fn the_order_of_evaluation_can_be_read_off_a_table() {
+    let folder = written();
+    let page = read(&folder.path().join("man/mesh.toml.5"));
+    for row in [
+        "who is judged clients from",
+        "1 a deny policy matches refused, by its name 2 none is an allow policy allowed 3 an allow policy matches allowed",
+    ] {
+        assert!(page.contains(row), "{row}\n{page}");
+    }
+}
+
+#[test]
 fn every_verb_and_option_is_in_the_page() {
     let folder = written();
     let page = read(&folder.path().join("man/kmesh-lite.8"));

@@ -4,6 +4,9 @@
 //! all that is said about them. `KMESH_LITE_BLESS=1` rewrites the expectations.
 
 use kmesh_lite::config::{Host, Loaded, Severity, schema};
+use kmesh_lite::model::{
+    Action, Authorization, LocalPorts, Locality, Mode, OnError, Principal, Protocol, Source,
+};
 use kmesh_lite::report::problems::{findings, render, summary};
 use kmesh_lite::sources::Files;
 use serde_json::Value;
@@ -166,6 +169,21 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "services.s = { vips = ['auto'], ports = [80], endpoints = [{ weight = -1, address = '::1' }] }",
         "services.s = { vips = ['auto'], ports = [80], endpoints = [{ wieght = 1, address = '::1' }] }",
         "endpoints.e = { locality = 'x' }",
+        "policies.p = { action = 'allow', clients = ['*'] }",
+        "policies.p = { action = 'allow', ports = [22] }",
+        "policies.p = { action = 'allow', ports = [22], clients = ['*'] }",
+        "policies.p = { action = 'allow', ports = [22], clients = ['*'], from = ['::/0'] }",
+        "policies.p = { action = 'allow', ports = ['22/sctp'], from = ['::/0'] }",
+        "policies.p = { action = 'allow', ports = [0], from = ['::/0'] }",
+        "policies.p = { action = 'allow', ports = ['fd00::1:22'], from = ['::/0'] }",
+        "policies.p = { action = 'allow', ports = [22], from = ['office'] }",
+        "policies.p = { action = 'allow', ports = [22], from = ['group:'] }",
+        "policies.p = { action = 'allow', ports = [22], from = ['10.0.0.0/255.0.0.0'] }",
+        "policies.p = { action = 'allow', ports = [22], from = ['::/0'], on_error = 'deny' }",
+        "policies.p = { action = 'allow', ports = [22], from = ['::/0'], force = 1 }",
+        "groups.g = {}",
+        "groups.g = { from = ['*'] }",
+        "groups.g = { clients = ['*'] }",
     ] {
         let table: toml::Table = bad.parse().unwrap();
         let json = serde_json::to_value(table).unwrap();
@@ -177,6 +195,73 @@ fn the_schema_refuses_what_the_reader_refuses() {
         fs::remove_dir_all(&folder).unwrap();
         assert!(loaded.problems.has_errors(), "{bad}");
     }
+}
+
+#[test]
+fn a_policy_means_what_it_says() {
+    let loaded = load(&folder("golden/check/policies-whole").join("mesh.toml"));
+    let mesh = loaded.mesh.unwrap();
+    let network = |text: &str| Source::Network(text.parse().unwrap());
+    let locality = |text: &str| {
+        let mut parts = text.split('/').map(str::to_owned);
+        Source::Locality(Locality {
+            region: parts.next(),
+            zone: parts.next(),
+            subzone: parts.next(),
+        })
+    };
+    let both = Authorization {
+        action: Action::Allow,
+        mode: Mode::Enforce,
+        services: ["web".parse().unwrap()].into(),
+        ports: BTreeSet::new(),
+        clients: Some(BTreeSet::from([
+            Principal::Cgroup("haproxy.service".into()),
+            Principal::User("postgres".to_owned()),
+        ])),
+        from: Some(
+            [
+                network("10.1.0.0/16"),
+                network("10.2.3.4/32"),
+                network("fd00::/8"),
+                Source::Service("web".parse().unwrap()),
+                locality("eu"),
+                locality("us/b/rack-7"),
+                locality("us/b"),
+            ]
+            .into_iter()
+            .collect(),
+        ),
+        on_error: Some(OnError::Closed),
+        enforce_existing: true,
+        force: true,
+    };
+    assert_eq!(mesh.policies["both"], both);
+    let ports = |address: Option<&str>, protocol, range| LocalPorts {
+        address: address.map(|it| it.parse().unwrap()),
+        protocol,
+        range,
+    };
+    let of_ports = Authorization {
+        action: Action::Deny,
+        mode: Mode::Audit,
+        services: BTreeSet::new(),
+        ports: BTreeSet::from([
+            ports(None, Protocol::Tcp, Some((22, 22))),
+            ports(None, Protocol::Tcp, Some((8000, 8099))),
+            ports(None, Protocol::Udp, Some((53, 53))),
+            ports(Some("192.168.1.5"), Protocol::Tcp, Some((5432, 5432))),
+            ports(Some("fd00::5"), Protocol::Tcp, Some((443, 443))),
+            ports(None, Protocol::Udp, None),
+        ]),
+        clients: None,
+        from: Some([network("0.0.0.0/0")].into_iter().collect()),
+        on_error: Some(OnError::Open),
+        enforce_existing: false,
+        force: false,
+    };
+    assert_eq!(mesh.policies["ports"], of_ports);
+    assert_eq!(mesh.policies.len(), 2);
 }
 
 /// The daemon refuses what is beyond the limits, so it is no valid file, also where nobody wrote a limit.

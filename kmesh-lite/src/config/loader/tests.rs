@@ -41,6 +41,18 @@ const SOUND: &[&str] = &[
     "[mesh]\nallow_empty = true\n",
     "[limits]\nservices = 100\n",
     "[capture]\nbypass = ['x.service']\n",
+    "[policies.p]\naction = 'allow'\nservices = ['a', 'b']\nclients = ['x.service']\n\
+     from = ['group:g', 'locality:here', 'service:d']\n",
+    "[policies.p]\naction = 'deny'\nservices = ['a']\nfrom = ['10.1.0.0/16', 'group:h', 'locality:us']\n",
+    "[policies.q]\naction = 'deny'\nports = [22, '192.0.2.1:80']\nfrom = ['group:g', '10.1.0.0/16']\n",
+    "[policies]\nr = { action = 'allow', ports = ['20-30'], from = ['group:g'] }\n",
+    // One network more, and less.
+    "[groups.g]\nfrom = ['10.1.0.0/24', '10.1.1.0/24', '10.1.2.0/24', '10.1.3.0/24', '10.1.4.0/24',\n\
+     'fd00::/8', 'service:a', '10.1.5.0/24', '10.2.0.0/24', '10.3.0.0/24']\n",
+    "[groups.g]\nfrom = ['10.1.0.0/24', '10.1.1.0/24', '10.1.2.0/24', '10.1.9.0/24', '10.1.4.0/24',\n\
+     'fd00::/8', 'service:b', '10.1.5.0/24', '10.2.0.0/24', '10.2.0.0/24']\n",
+    "[groups]\nh = { from = ['group:g', 'locality:eu/b', '10.9.0.0/16'] }\n",
+    "[groups.h]\nfrom = ['group:i', '10.1.2.3']\n[groups.i]\nfrom = ['group:h', '10.0.0.0/8']\n",
 ];
 
 /// Texts of which hardly anything can be made.
@@ -274,4 +286,38 @@ fn only_what_changed_is_read_again() {
         file.revision += 1;
         assert_eq!(load(&file).0, read, "{text}");
     }
+}
+
+/// A group, and a policy that has it.
+fn guarded(networks: std::ops::Range<u8>, mode: &str) -> String {
+    let networks: Vec<_> = networks.map(|n| format!("'10.1.{n}.0/24'")).collect();
+    let policy = format!(
+        "[policies.p]\naction = 'allow'\nports = [80]\nfrom = ['group:g']\nmode = '{mode}'\n"
+    );
+    let group = format!("[groups.g]\nfrom = [{}]\n", networks.join(", "));
+    // Long enough to be a piece of its own.
+    let filling = "# What follows is another piece.\n".repeat(2_100);
+    [three("10.0.0.1"), policy, filling, group].concat()
+}
+
+#[test]
+fn a_group_is_shared_by_policies_and_by_loads() {
+    let mut file = File::default();
+    let host = Host::default();
+    let mut loader = Loader::default();
+    let mut load = |text: String| {
+        file.text = text;
+        file.revision += 1;
+        let before = documents_read();
+        let loaded = loader.load(&fragments(std::slice::from_ref(&file)), &host);
+        let from = loaded.mesh.unwrap().policies["p"].from.clone();
+        (documents_read() - before, from.unwrap())
+    };
+    let (_, first) = load(guarded(0..200, "enforce"));
+    let (read, same) = load(guarded(0..200, "audit"));
+    assert_eq!(read, 1, "the policy is read again, and the group is not");
+    assert!(first.ptr_eq(&same));
+    let (read, next) = load(guarded(1..201, "audit"));
+    assert_eq!(read, 1, "the group is read again, and the policy is not");
+    assert_eq!(first.diff(&next).count(), 2);
 }

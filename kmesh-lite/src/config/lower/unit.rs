@@ -5,7 +5,6 @@
 use super::super::Host;
 use super::super::read::At;
 use super::super::scalar::CgroupText;
-use super::super::suggest::did_you_mean;
 use super::{Diagnostics, Spot};
 use crate::model::CgroupRef;
 
@@ -37,7 +36,9 @@ pub fn check_named(
         return;
     }
     let candidates = files.iter().map(String::as_str);
-    let help = did_you_mean(unit, candidates).unwrap_or_else(|| consequence.to_owned());
+    let help = report
+        .near(unit, candidates)
+        .unwrap_or_else(|| consequence.to_owned());
     let problem = spot.warning(format!("this host has no unit `{unit}`"));
     report.push(problem.help(help));
 }

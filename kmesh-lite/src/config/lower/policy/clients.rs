@@ -4,7 +4,7 @@ use super::super::super::Host;
 use super::super::super::policy::PolicyText;
 use super::super::super::read::At;
 use super::super::super::scalar::PrincipalText;
-use super::super::super::suggest::{did_you_mean, quote};
+use super::super::super::suggest::quote;
 use super::super::merge::Entry;
 use super::super::{Diagnostics, unit};
 use crate::model::Principal;
@@ -30,7 +30,7 @@ pub fn check(
     if known.is_empty() || known.contains_key(name) || name.parse::<u32>().is_ok() {
         return;
     }
-    let help = did_you_mean(name, known.keys().map(String::as_str)).unwrap_or_else(|| {
+    let help = report.near(name, known.keys().map(String::as_str)).unwrap_or_else(|| {
         format!(
             "names are looked up in /etc/passwd and /etc/group; write `{kind}:NUMBER` for others"
         )

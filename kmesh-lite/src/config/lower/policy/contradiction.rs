@@ -3,14 +3,16 @@
 //! Whoever denies wins, so an allowed network that lies in a denied one is allowed in vain. The other way round is an exception, and
 //! nothing to complain about.
 
+mod in_vain;
+
 use super::super::super::span::Span;
 use super::super::super::suggest::quote;
 use super::super::Diagnostics;
 use super::LoweredPolicy;
 use super::sources::Sources;
-use crate::model::{Action, CgroupRef, LocalPorts, Mode, Name, Principal, Source};
+use crate::model::{Action, LocalPorts, Mode, Name, Principal, Source};
 use imbl::OrdSet;
-use ipnetwork::IpNetwork;
+use in_vain::InVain;
 use std::collections::BTreeSet;
 
 /// So many comparisons are made for these warnings, whatever the file is like.
@@ -45,15 +47,6 @@ struct Pair<'a, 's> {
     sources: &'a Sources<'s>,
 }
 
-/// What of an allow policy is denied.
-struct InVain<T> {
-    /// The first, and what denies it.
-    first: (T, T),
-    count: usize,
-    /// Whether nothing else is allowed.
-    all: bool,
-}
-
 impl Pair<'_, '_> {
     fn check(&self, left: &mut usize, report: &mut Diagnostics) {
         let (allow, deny) = (&self.allow.model, &self.deny.model);
@@ -72,14 +65,14 @@ impl Pair<'_, '_> {
             (&allow.clients, &deny.clients, service.is_some())
         {
             spend(left, allowed.len() + denied.len());
-            if let Some(found) = clients_in_vain(allowed, denied) {
+            if let Some(found) = in_vain::clients(allowed, denied) {
                 self.warn_of_clients(&found, &at, report);
             }
         }
         if let (Some(allowed), Some(denied)) = (&allow.from, &deny.from) {
-            spend(left, allowed.len() + denied.len());
+            spend(left, cost(allowed, denied));
             if *left > 0
-                && let Some(found) = sources_in_vain(allowed, denied)
+                && let Some(found) = in_vain::sources(allowed, denied)
             {
                 self.warn_of_sources(&found, &at, report);
             }
@@ -172,96 +165,9 @@ fn overlapping(a: &BTreeSet<LocalPorts>, b: &BTreeSet<LocalPorts>) -> Option<Loc
     a.iter().find_map(|a| b.iter().find_map(|b| both(a, b)))
 }
 
-fn clients_in_vain<'a>(
-    allowed: &'a BTreeSet<Principal>,
-    denied: &'a BTreeSet<Principal>,
-) -> Option<InVain<&'a Principal>> {
-    // Few are more than one program by themselves.
-    let wide = |it: &&Principal| {
-        matches!(
-            it,
-            Principal::Anyone | Principal::Cgroup(CgroupRef::Path(_) | CgroupRef::Units(_))
-        )
-    };
-    let wide: Vec<_> = denied.iter().filter(wide).take(100).collect();
-    let holds = |wide: &Principal, allowed: &Principal| match (wide, allowed) {
-        (Principal::Anyone, _) => true,
-        (Principal::Cgroup(wide), Principal::Cgroup(CgroupRef::Unit(unit))) => {
-            wide.names_unit(unit)
-        }
-        (Principal::Cgroup(CgroupRef::Path(wide)), Principal::Cgroup(CgroupRef::Path(path))) => {
-            path.starts_with(wide)
-        }
-        _ => false,
-    };
-    in_vain(allowed.iter(), allowed.len(), |allowed| {
-        denied.get(allowed).or_else(|| {
-            let mut wide = wide.iter().copied();
-            wide.find(|wide| holds(wide, allowed))
-        })
-    })
-}
-
-fn sources_in_vain<'a>(
-    allowed: &'a OrdSet<Source>,
-    denied: &'a OrdSet<Source>,
-) -> Option<InVain<&'a Source>> {
-    let localities = denied.iter().filter(|it| matches!(it, Source::Locality(_)));
-    let localities: Vec<_> = localities.take(100).collect();
-    let mut networks = denied.iter().peekable();
-    // Of those that begin before, the one that ends last.
-    let mut widest: Option<(&Source, IpNetwork)> = None;
-    in_vain(allowed.iter(), allowed.len(), |allowed| match allowed {
-        Source::Network(network) => {
-            // Both are in order.
-            while let Some(source) = networks
-                .next_if(|it| matches!(it, Source::Network(it) if begin(*it) <= begin(*network)))
-            {
-                let Source::Network(next) = source else { break };
-                if widest.is_none_or(|(_, widest)| end(widest) < end(*next)) {
-                    widest = Some((source, *next));
-                }
-            }
-            let (source, widest) = widest?;
-            (end(*network) <= end(widest) && begin(widest) <= begin(*network)).then_some(source)
-        }
-        Source::Service(_) => denied.get(allowed),
-        Source::Locality(here) => {
-            let mut localities = localities.iter().copied();
-            localities.find(|it| matches!(it, Source::Locality(wide) if wide.holds(here)))
-        }
-    })
-}
-
-/// With the family, because they are ordered by it first.
-fn begin(network: IpNetwork) -> (bool, std::net::IpAddr) {
-    (network.is_ipv6(), network.network())
-}
-
-fn end(network: IpNetwork) -> (bool, std::net::IpAddr) {
-    (network.is_ipv6(), network.broadcast())
-}
-
-fn in_vain<'a, T: 'a>(
-    allowed: impl Iterator<Item = &'a T>,
-    len: usize,
-    mut denies: impl FnMut(&'a T) -> Option<&'a T>,
-) -> Option<InVain<&'a T>> {
-    let mut found: Option<InVain<&T>> = None;
-    for allowed in allowed {
-        if let Some(denied) = denies(allowed) {
-            found
-                .get_or_insert(InVain {
-                    first: (allowed, denied),
-                    count: 0,
-                    all: false,
-                })
-                .count += 1;
-        }
+fn cost(allowed: &OrdSet<Source>, denied: &OrdSet<Source>) -> usize {
+    match allowed.ptr_eq(denied) {
+        true => 1,
+        false => allowed.len() + denied.len(),
     }
-    let found = found?;
-    Some(InVain {
-        all: found.count == len,
-        ..found
-    })
 }

@@ -5,9 +5,10 @@ use super::super::super::read::List;
 use super::super::super::scalar::{SourceText, locality};
 use super::super::super::source::SourceRef;
 use super::super::super::span::Span;
-use super::super::super::suggest::{did_you_mean, quote};
+use super::super::super::suggest::quote;
 use super::super::merge::{Entry, Merged};
 use super::super::{Diagnostics, Spot};
+use super::kept::{KeptSources, edited};
 use super::{Context, repeated};
 use crate::model::{Locality, Name, Source};
 use imbl::OrdSet;
@@ -21,14 +22,6 @@ pub struct Matched {
     pub sources: OrdSet<Source>,
     /// Whether all of them could be understood.
     pub whole: bool,
-}
-
-/// What entries said without their groups the last time. A set that differs little from that is made of it, and shares what
-/// is the same: then it is found fast what differs.
-#[derive(Debug, Default)]
-pub struct KeptSources {
-    groups: BTreeMap<Name, OrdSet<Source>>,
-    policies: BTreeMap<Name, OrdSet<Source>>,
 }
 
 /// Says whom items match.
@@ -214,7 +207,7 @@ impl<'a> Sources<'a> {
         if !text.contains('/') && !named.contains_key(text) && !is_here {
             let regions = self.there().iter().filter_map(|it| it.region.as_deref());
             let known: BTreeSet<_> = named.keys().copied().chain(regions).collect();
-            let help = did_you_mean(text, known.iter().copied());
+            let help = report.near(text, known.iter().copied());
             let problem = spot.error(format!("unknown locality {}", quote(text)));
             let problem =
                 problem.expected("a name from `[localities]`, or a region that has an endpoint");
@@ -256,35 +249,4 @@ impl<'a> Sources<'a> {
             there
         })
     }
-}
-
-/// A set of what is there now, in order, made of the one before where that differs little.
-fn edited(before: Option<&OrdSet<Source>>, now: Vec<Source>) -> OrdSet<Source> {
-    let Some(before) = before else {
-        return now.into_iter().collect();
-    };
-    let few = now.len() / 4;
-    let mut gone = Vec::new();
-    let mut new = Vec::new();
-    let mut old = before.iter().peekable();
-    for source in &now {
-        while let Some(it) = old.next_if(|it| *it < source) {
-            gone.push(it);
-        }
-        if old.next_if(|it| *it == source).is_none() {
-            new.push(source);
-        }
-    }
-    gone.extend(old);
-    if gone.len() + new.len() > few {
-        return now.into_iter().collect();
-    }
-    let mut edited = before.clone();
-    for source in gone {
-        edited.remove(source);
-    }
-    for source in new {
-        edited.insert(source.clone());
-    }
-    edited
 }
