@@ -116,7 +116,8 @@ fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
     let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
     if decision.kind == MomentKind::Decided {
         note(&SockAddrContext::new(ctx));
-        if !decision.interest.has(Interest::ALL) {
+        // Nothing else tells what a policy in audit mode would have refused.
+        if !decision.interest.has(Interest::ALL) && decision.authorization.is_none() {
             return;
         }
     }

@@ -17,9 +17,11 @@ mod names;
 mod order;
 mod path;
 mod plan;
+mod policies;
 mod reload;
 mod simulate;
 mod status;
+mod suggestion;
 mod time;
 mod traffic;
 
@@ -41,7 +43,8 @@ pub use names::{
     RefusedAddress, Resolving, TroubleKind,
 };
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
-pub use plan::{FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
+pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
 pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
@@ -49,5 +52,6 @@ pub use status::{
     LastPass, LastReload, OrderStatus, PolicyStatus, PriorityStatus, ServiceStatus, State, Status,
     TableUse, TrafficStatus,
 };
+pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};

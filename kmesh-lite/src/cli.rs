@@ -14,6 +14,7 @@ mod explain;
 mod order;
 mod output;
 mod plan;
+mod policies;
 mod reload;
 mod run;
 mod schema;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         Verb::Top(args) => top::run(args, &mut output),
         Verb::Trace(args) => trace::run(args, &mut output),
         Verb::Explain(args) => explain::run(args, &mut output),
+        Verb::Policies(args) => policies::run(args, &mut output),
         Verb::Simulate(args) => simulate::run(args, &mut output),
         Verb::Dump(args) => dump::run(args, &mut output),
         Verb::Doctor(args) => doctor::run(args, &mut output),

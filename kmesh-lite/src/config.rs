@@ -39,6 +39,7 @@ pub use fragment::{Fragment, LARGEST, Origin};
 pub use fragments::{Fragments, fragment};
 pub use loader::{Host, Loaded, Loader};
 pub use location::Location;
+pub use policy::is_principal;
 pub use problem::{Problem, Problems, Related, Severity};
 pub use schema::schema;
 pub use suggest::{closest, either, meant, quote};

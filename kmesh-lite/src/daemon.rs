@@ -23,6 +23,7 @@ mod kernel;
 mod last_answers;
 mod last_findings;
 mod last_good;
+mod last_seen;
 mod listeners;
 mod order_book;
 mod refusal;
@@ -159,6 +160,7 @@ pub fn run<S: Source, D: Datapath>(
     daemon.remember(remembered.last_findings, remembered.findings);
     daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);
+    daemon.remember_clients(remembered.last_seen, remembered.seen);
     let ended = daemon
         .start(loaded, before)
         .map(|()| daemon.run(&mut events));

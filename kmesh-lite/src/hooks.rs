@@ -7,7 +7,7 @@ mod plan;
 
 pub use plan::{HookOp, HookPlan, captured, drift, outermost, plan};
 
-use crate::model::Cgroup;
+use crate::model::{Cgroup, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub enum Anchor {
     /// The map of the sockets whose header is pending: the program sees what these send. It is
     /// attached as long as the map exists.
     PendingSockets,
+    /// A network namespace, by a link: the program sees what arrives in it, before any socket does.
+    Namespace,
 }
 
 /// When a hook has work to do.
@@ -44,15 +46,17 @@ pub enum Need {
     /// From the first service with UDP on, for as long as the cgroup is captured: the hook costs every
     /// datagram a little, and a socket that is connected to such a service may live for any time.
     Datagrams,
+    /// While some authorization policy says from where connections may arrive.
+    Arrivals,
 }
 
 /// Every hook. The order is that of attaching: connects come last, so that no socket is redirected that
 /// would lack its header, whose peer would have a wrong name, or whose end nobody would see.
-pub const HOOKS: [Hook; 9] = {
+pub const HOOKS: [Hook; 10] = {
     use aya_obj::generated::bpf_attach_type::{
         BPF_CGROUP_INET_SOCK_RELEASE, BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME,
         BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS,
-        BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP6_RECVMSG, BPF_SK_MSG_VERDICT,
+        BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP6_RECVMSG, BPF_SK_LOOKUP, BPF_SK_MSG_VERDICT,
     };
     const fn of_cgroup(name: &'static str, attach_type: u32, need: Need, remembers: bool) -> Hook {
         Hook {
@@ -70,6 +74,13 @@ pub const HOOKS: [Hook; 9] = {
             attach_type: BPF_SK_MSG_VERDICT as u32,
             need: Need::Always,
             remembers: true,
+        },
+        Hook {
+            name: "inbound",
+            anchor: Anchor::Namespace,
+            attach_type: BPF_SK_LOOKUP as u32,
+            need: Need::Arrivals,
+            remembers: false,
         },
         of_cgroup("connections", BPF_CGROUP_SOCK_OPS as u32, Need::Lives, true),
         of_cgroup(
@@ -122,6 +133,11 @@ pub fn of_cgroups() -> impl Iterator<Item = &'static Hook> {
     HOOKS.iter().filter(|hook| hook.anchor == Anchor::Cgroup)
 }
 
+/// The hooks of every network namespace in which what arrives is judged.
+pub fn of_namespaces() -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().filter(|hook| hook.anchor == Anchor::Namespace)
+}
+
 /// Everything that is attached, read back from the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Attached {
@@ -142,7 +158,8 @@ impl Attached {
     /// other is in its place.
     pub fn whole(&self) -> BTreeSet<PathBuf> {
         let mut found: BTreeMap<&PathBuf, BTreeSet<&str>> = BTreeMap::new();
-        for link in self.links.iter().filter(|link| link.works()) {
+        let in_place = |link: &&Link| link.hook.anchor == Anchor::Cgroup && link.works();
+        for link in self.links.iter().filter(in_place) {
             found.entry(&link.path).or_default().insert(link.hook.name);
         }
         let is_whole = |hooks: &BTreeSet<&str>| {
@@ -160,9 +177,10 @@ pub struct Link {
     /// The number of the link in the kernel.
     pub id: u32,
     pub hook: &'static Hook,
-    /// The cgroup that it was attached to.
+    /// The cgroup or the network namespace that it was attached to.
     pub path: PathBuf,
-    pub cgroup: u64,
+    /// The number of that in the kernel.
+    pub target: u64,
     pub state: LinkState,
     pub role: Role,
     /// Whether its program is about sockets that ours do not understand: then it is never switched, and
@@ -213,4 +231,6 @@ pub struct Wanted {
     pub lives: bool,
     /// Whether some service takes datagrams.
     pub datagrams: bool,
+    /// Network namespaces in which policies say from where connections may arrive.
+    pub namespaces: Vec<Namespace>,
 }

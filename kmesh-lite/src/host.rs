@@ -8,6 +8,7 @@ mod capability;
 mod cgroup;
 mod clock;
 mod facts;
+mod namespaces;
 mod process;
 mod this_host;
 mod unit_files;

@@ -46,7 +46,6 @@ pub use probe::{
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
 pub use snapshot::{Runs, Snapshot};
-pub use sock_diag::established;
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 

@@ -31,8 +31,8 @@ pub use check::{
 pub use dns::{Dns, NamedEndpoints, OfName, Question, Record, RecordKind, dns_name, standing_by};
 pub use endpoint::Endpoint;
 pub use facts::{
-    Cgroup, DepartedIds, DepartedKey, Down, EndpointFact, Facts, Membership, OwnPorts, Standing,
-    Standings,
+    Cgroup, DepartedIds, DepartedKey, Down, EndpointFact, Facts, Membership, Namespace, OwnPorts,
+    Standing, Standings,
 };
 pub use limits::{Limits, Table};
 pub use locality::{Locality, Place, Scope, priority};

@@ -53,7 +53,9 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
-pub use guarded::{GuardedRows, guarded_rows};
+pub use guarded::{
+    Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
+};
 pub use id_map::IdMap;
 pub use judge::{judge_client, judge_guarded, judge_source, longest};
 pub use lockout::{Lockout, Way, can_lock_out, lockouts, probes};
@@ -61,7 +63,6 @@ pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};
 pub use room::{Shortage, least_bytes, shortages};
-pub use rule::needed as rules_needed;
 pub use service::filled;
 pub use size::{larger, room_for};
 pub use spread::uses_all;

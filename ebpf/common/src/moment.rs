@@ -27,7 +27,7 @@ word!(
 pub struct Interest(pub u32);
 
 impl Interest {
-    /// Ends, failures and refusals.
+    /// Ends, failures and refusals, and decisions that a policy in audit mode would have refused.
     pub const ENDS: Self = Self(1);
     /// Everything.
     pub const ALL: Self = Self(3);

@@ -110,10 +110,12 @@ pub fn undeclared<L: Lookup>(
     caller: Caller,
     address: &AddressRow,
 ) -> Verdict {
-    // What a waypoint passes on was judged when its client connected.
-    let is_judged = address.guarded != 0 && caller != Caller::Waypoint;
-    if is_judged && let Some(guard) = guard_of(tables, connect) {
-        if tables.authorize(guard).denied.is_some() {
+    if address.guarded != 0 {
+        // What a waypoint passes on was judged when its client connected.
+        if caller != Caller::Waypoint
+            && let Some(guard) = guard_of(tables, connect)
+            && tables.authorize(guard).denied.is_some()
+        {
             return Verdict::Refuse(Refuse::Denied);
         }
         if address.backend.is_none() {

@@ -44,6 +44,41 @@ pub struct PlanText {
     /// Policies because of which a reload would refuse it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lockouts: Vec<LockoutStatus>,
+    /// Open connections that would be refused if they were made after the change, and are not now; by policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denying>,
+}
+
+/// What a policy would have against connections that are open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denying {
+    pub policy: String,
+    /// `enforce`, or `audit`: then it would only count them.
+    pub mode: String,
+    pub open_connections: u64,
+    /// Whether they are ended (`enforce_existing`). Otherwise they go on.
+    pub ends: bool,
+    /// Some of them, oldest first.
+    pub connections: Vec<DeniedConnection>,
+}
+
+/// An open connection that a policy would refuse.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedConnection {
+    /// The unit of the client, or its cgroup; of one that arrived, the address that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The service; of one that arrived, the address of this host.
+    pub to: String,
+    /// What the program asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_destination: Option<String>,
+    /// SO_COOKIE of its socket.
+    pub cookie: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
 }
 
 /// An endpoint that is about to be removed, or to be drained.

@@ -132,6 +132,9 @@ pub struct PolicyStatus {
     pub mode: String,
     /// Connects that it refused; in audit mode those that it would have.
     pub connects: u64,
+    /// When it was seen that it had refused one; not known before the daemon's first look, and without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 /// A unit or cgroup of `[capture] bypass` or of a waypoint.

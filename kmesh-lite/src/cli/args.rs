@@ -2,6 +2,7 @@
 
 mod files;
 mod order;
+mod policies;
 mod processes;
 mod questions;
 mod simulate;
@@ -10,6 +11,7 @@ mod views;
 
 pub use files::{Check, Confirm, Plan, Reload};
 pub use order::{Drain, Of, Weight};
+pub use policies::{Policies, PoliciesVerb, Suggest};
 pub use processes::{Agent, HeaderKind, Run, Waypoint};
 pub use questions::{Client, Doctor, Dump, Explain, Protocol};
 pub use simulate::Simulate;
@@ -58,7 +60,7 @@ pub enum Verb {
     Plan(Plan),
     /// Apply the file now, wait, and print the outcome
     Reload(Reload),
-    /// Keep what `reload --confirm` applied: without it, the state before comes back
+    /// Keep what a reload on trial applied: without this, the state before comes back
     Confirm(Confirm),
     /// Show how the mesh is
     Status(Status),
@@ -78,6 +80,8 @@ pub enum Verb {
     Trace(Trace),
     /// Replay the kernel's decision for an address on the live tables
     Explain(Explain),
+    /// Show who may reach what
+    Policies(Policies),
     /// Show what each service would do if a zone, a host, an endpoint or a waypoint were down
     Simulate(Simulate),
     /// Print the kernel's tables
@@ -131,6 +135,7 @@ impl Verb {
             Self::Top(args) => args.format.json,
             Self::Trace(args) => args.format.json,
             Self::Explain(args) => args.format.json,
+            Self::Policies(args) => args.json(),
             Self::Simulate(args) => args.format.json,
             Self::Dump(args) => args.format.json,
             Self::Doctor(args) => args.format.json,

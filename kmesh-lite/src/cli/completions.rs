@@ -74,6 +74,14 @@ pub fn endpoints() -> Vec<CompletionCandidate> {
     candidates(names)
 }
 
+/// Names of authorization policies.
+pub fn policies() -> Vec<CompletionCandidate> {
+    let client = Client::new(SOCKET.into()).patient_for(PATIENCE);
+    let status = client.get::<Status>("status", &[]);
+    let policies = status.map_or_else(|_| Vec::new(), |it| it.datapath.policies);
+    candidates(policies.into_iter().map(|it| it.name))
+}
+
 fn candidates(texts: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
     let texts: BTreeSet<_> = texts.collect();
     texts.into_iter().map(CompletionCandidate::new).collect()

@@ -1,12 +1,15 @@
 //! `plan`: what would change?
 
 use super::check::{read, warn_or_fail};
+use super::connections::or_dash;
 use super::order::wanted;
 use super::output::{BOLD, ERROR, FAINT, Output};
 use super::session::session;
 use super::{CliError, Exit, VerbResult, args};
-use crate::api::{FileText, PlanRequest, PlanText};
+use crate::api::{Denying, FileText, PlanRequest, PlanText};
 use crate::control::Client;
+use crate::model::Mode;
+use crate::report::FEW;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -84,6 +87,9 @@ fn text(plan: &PlanText) -> String {
             leaving.service, leaving.open_connections, leaving.endpoint
         );
     }
+    for denying in &plan.denied {
+        denied(&mut text, denying);
+    }
     for it in &plan.orders {
         let absent = match it.present {
             true => "",
@@ -104,4 +110,41 @@ fn text(plan: &PlanText) -> String {
         let _ = writeln!(text, "  {FAINT}{:>4}{FAINT:#}  {operation}", number + 1);
     }
     text
+}
+
+/// What a policy would have against connections that are open, with the first of them.
+fn denied(text: &mut String, denying: &Denying) {
+    let (is, they, go) = match denying.open_connections {
+        1 => ("connection", "it", "goes"),
+        _ => ("connections", "they", "go"),
+    };
+    let becomes = match (denying.mode == Mode::Audit.as_str(), denying.ends) {
+        (true, _) => format!("in audit mode: {they} would be counted"),
+        (false, true) => match denying.open_connections {
+            1 => "which is ended (enforce_existing)".to_owned(),
+            _ => "which are ended (enforce_existing)".to_owned(),
+        },
+        (false, false) => format!("which {go} on: enforce_existing is not set"),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "  policy {} would refuse {} open {is} of now, {becomes}",
+        denying.policy, denying.open_connections
+    );
+    for it in denying.connections.iter().take(FEW) {
+        let pid = it
+            .pid
+            .map_or_else(String::new, |pid| format!(" (process {pid})"));
+        let _ = writeln!(
+            text,
+            "    {}{pid} to {}",
+            or_dash(it.from.as_deref()),
+            it.to
+        );
+    }
+    let more = denying.open_connections.saturating_sub(FEW as u64);
+    if more > 0 && denying.connections.len() > FEW {
+        let _ = writeln!(text, "    and {more} more");
+    }
 }

@@ -295,13 +295,19 @@ fn departed(departed: &[Departed]) -> Table {
 }
 
 fn policies(policies: &[PolicyStatus]) -> Table {
-    let mut table = Table::new(&["name", "action", ">refused", ""]);
+    let mut table = Table::new(&["name", "action", ">refused", "last seen (UTC)", ""]);
     for it in policies {
         let audits = it.mode == Mode::Audit.as_str();
+        // Whole seconds: it is looked every half minute.
+        let last = it
+            .last
+            .as_deref()
+            .map(|last| last.split('.').next().unwrap_or(last));
         table.row([
             it.name.clone(),
             it.action.clone(),
             it.connects.to_string(),
+            or_dash(&last.unwrap_or_default().replace('T', " ")),
             match audits {
                 true => format!("{WARN}in audit mode: it would have refused these{WARN:#}"),
                 false => String::new(),

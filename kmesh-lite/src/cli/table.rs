@@ -45,6 +45,14 @@ impl Table {
         self.inner.add_row(cells);
     }
 
+    /// Columns that the longest line takes. Styles count as text, here and in how columns are aligned: only the last
+    /// column may have some.
+    pub fn width(&self) -> usize {
+        let lines = self.inner.lines();
+        let lengths = lines.map(|line| line.trim_end().chars().count() + 2);
+        lengths.max().unwrap_or(0)
+    }
+
     /// The table, each line indented by two.
     pub fn write(&self, text: &mut String) {
         for (number, line) in self.inner.lines().enumerate() {

@@ -25,6 +25,7 @@ pub fn run(args: args::Trace, output: &mut Output) -> VerbResult {
         ("unit", args.unit.as_deref()),
         ("endpoint", args.endpoint.as_deref()),
         ("outcome", args.outcome.as_deref()),
+        ("policy", args.policy.as_deref()),
         ("since", since.as_deref()),
     ];
     let filters = filters.into_iter();

@@ -119,6 +119,11 @@ impl Choices for OnError {
     }
 }
 
+/// Whether a policy may name this as a client.
+pub fn is_principal(text: &str) -> bool {
+    principal(text).is_ok()
+}
+
 /// A unit, a cgroup path, a user, a group, or everybody.
 pub fn principal(text: &str) -> Result<Principal, Wrong> {
     let named = |kind: &str, name: &str| match name {

@@ -2,8 +2,8 @@
 
 use crate::api::{
     AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, ReloadRequest,
-    Reloaded, Session, Simulation, Status, TrafficSums,
+    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
+    ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -70,6 +70,18 @@ pub enum Request {
     Traffic {
         reply: Reply<Later<TrafficSums>>,
     },
+    /// Policies that would allow what was seen.
+    Suggest {
+        /// For so many seconds; everything that is known if none.
+        within: Option<u64>,
+        reply: Reply<Later<Suggestion>>,
+    },
+    /// Who may reach what.
+    Policies {
+        /// What one policy decides; everything if none.
+        name: Option<String>,
+        reply: Reply<Later<Policies>>,
+    },
     /// Everything that happens to connections from now on.
     Trace {
         filter: Filter,
@@ -129,6 +141,8 @@ pub struct Filter {
     pub endpoint: Option<String>,
     /// The word for what became of it, or the name of the event.
     pub outcome: Option<String>,
+    /// The authorization policy that refused it, or would have.
+    pub policy: Option<String>,
 }
 
 impl Filter {
@@ -139,6 +153,7 @@ impl Filter {
         agrees(&self.service, event.service.as_deref())
             && agrees(&self.unit, event.unit.as_deref())
             && agrees(&self.endpoint, event.endpoint.as_deref())
+            && agrees(&self.policy, event.policy.as_deref())
             && (agrees(&self.outcome, event.outcome.as_deref())
                 || agrees(&self.outcome, Some(&*event.event)))
     }

@@ -2,14 +2,13 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Ended, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accounts, Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
-use kmesh_lite_common::{ClientKey, EndpointId, Interest};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,8 +63,24 @@ pub trait Datapath {
     /// The connections that programs hold.
     fn connections(&self) -> Result<Vec<Living>, Self::Error>;
 
-    /// The TCP connections that stand and have this port on this host: both ends of each, its own first.
-    fn established(&self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>>;
+    /// What became of connections, but not what those that go on have done since it was asked last.
+    fn accounts(&mut self) -> Result<Accounts, Self::Error> {
+        Ok(Accounts::default())
+    }
+
+    /// How often authorization policies refused somebody, or would have.
+    fn refused(&self, _tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, Self::Error> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Connections over TCP that stand in the daemon's network namespace, at one port of this host or at all, with their own
+    /// address first.
+    fn established(
+        &self,
+        _port: Option<u16>,
+    ) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error> {
+        Ok(Vec::new())
+    }
 
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {

@@ -8,6 +8,7 @@ mod findings;
 mod kill;
 mod names;
 mod order;
+mod policies;
 mod reload;
 mod roster;
 mod state;
@@ -19,6 +20,7 @@ use super::departures::Departures;
 use super::event::{Event, Events, Found, Signal, Timer};
 use super::last_answers::LastAnswers;
 use super::last_findings::{LastFindings, Recalled};
+use super::last_seen::LastSeen;
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
 use super::refusal::RefusalBook;
@@ -32,9 +34,10 @@ use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
-use crate::report;
+use crate::report::{self, Refusals, Seen};
 use kmesh_lite_common::Interest;
 use log::{info, warn};
+use policies::ServedOf;
 use state::LoopState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,6 +59,11 @@ pub struct Daemon<S, D, N> {
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
+    /// Who has connected to what.
+    seen: Seen,
+    served: ServedOf,
+    refusals: Refusals,
+    last_seen: Option<LastSeen>,
     /// The SSH connections of those who have asked for a reload, as far as they stand.
     sessions: BTreeSet<Session>,
 }
@@ -117,6 +125,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
+            seen: Seen::default(),
+            served: ServedOf::default(),
+            refusals: Refusals::default(),
+            last_seen: None,
             sessions: BTreeSet::new(),
         }
     }
@@ -158,6 +170,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         self.supervisor.tell(News::Ready(&self.state.verdict()));
         self.listen();
+        self.look_at_clients();
         Ok(())
     }
 
@@ -244,7 +257,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let mesh = held.cloned().unwrap_or_default();
         let warnings = Later::new(move || {
             let (service, endpoint) = (filter.service.as_deref(), filter.endpoint.as_deref());
-            Ok(report::not_there(&mesh, service, endpoint))
+            let policy = filter.policy.as_deref();
+            Ok(report::not_there(&mesh, service, endpoint, policy))
         });
         Ok(Trace { lines, warnings })
     }
@@ -289,6 +303,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drop(reply.send(explained));
             }
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
+            Request::Suggest { within, reply } => drop(reply.send(self.suggest(within))),
+            Request::Policies { name, reply } => drop(reply.send(self.policies(name))),
             Request::Traffic { reply } => drop(reply.send(self.traffic())),
             Request::Trace {
                 filter,
@@ -341,6 +357,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// have changed without our notice.
     fn resync(&mut self) {
         self.meshes.forget_earlier();
+        // Ahead of the pass, which adds up what is of cgroups that are gone.
+        self.look_at_clients();
         if self.meshes.source.may_have_changed() {
             drop(self.load(Trigger::Timer));
         } else if self.state.mesh.is_some() {
@@ -374,9 +392,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let named = meshes.iter().map(|mesh| &**mesh);
         let sight = host::look(&self.meshes.host, &mut self.units, named);
         for change in &sight.changed {
-            let mut meshes = meshes.iter();
-            let is_special = meshes.any(|mesh| mesh.callers().any(|(it, _)| *it == change.name));
-            log_change(change, is_special);
+            let named = |named: &dyn Fn(&Mesh) -> bool| meshes.iter().any(|mesh| named(mesh));
+            let role = if named(&|mesh| mesh.callers().any(|(it, _)| *it == change.name)) {
+                Role::Special
+            } else if named(&|mesh| mesh.capture.cgroups.contains(&change.name)) {
+                Role::Captured
+            } else {
+                Role::Client
+            };
+            log_change(change, role);
         }
         self.state.facts = Facts {
             // The host does not show it.
@@ -408,22 +432,31 @@ fn warn_once(blind: &[WatchError], said: &mut Vec<String>) {
     }
 }
 
-/// `is_special`: the mesh names it as a caller, and not only to capture it.
-fn log_change(change: &Change, is_special: bool) {
+/// What a mesh names a cgroup for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// As a caller that is treated specially.
+    Special,
+    Captured,
+    /// As a client of authorization policies.
+    Client,
+}
+
+fn log_change(change: &Change, role: Role) {
     let name = &change.name;
     let paths: Vec<_> = change.found.iter().map(|it| it.path.display()).collect();
     match paths.as_slice() {
         [] if change.before => info!("{name} has stopped: it has no cgroup any more"),
         [] => warn!(
             "{name} has no cgroup now: it is not running, or not by this name; as long as that is so, {}",
-            if is_special {
-                "no connection is treated as its own"
-            } else {
-                "no connection of it is routed"
+            match role {
+                Role::Special => "no connection is treated as its own",
+                Role::Captured => "no connection of it is routed",
+                Role::Client => "policies that name it match nobody by that",
             }
         ),
         // The links tell.
-        _ if !is_special => {}
+        _ if role != Role::Special => {}
         [path] => info!("{name} is cgroup {path}"),
         [first, more @ ..] => info!("{name} is cgroup {first} and {} more", more.len()),
     }

@@ -14,7 +14,6 @@ use crate::tables::{Actual, Counters, Targets};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -143,9 +142,9 @@ impl Datapath for FakeDatapath {
         Ok(Vec::new())
     }
 
-    fn established(&self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    fn established(&self, port: Option<u16>) -> Result<Vec<(SocketAddr, SocketAddr)>, Broken> {
         let mut all = self.0.inside().established.clone();
-        all.retain(|(local, _)| local.port() == port);
+        all.retain(|(local, _)| port.is_none_or(|port| local.port() == port));
         Ok(all)
     }
 

@@ -3,13 +3,12 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{self, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
-use kmesh_lite_common::{ClientKey, EndpointId, Interest};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -61,8 +60,16 @@ impl Datapath for Kernel {
         Kernel::connections(self)
     }
 
-    fn established(&self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-        kernel::established(port)
+    fn accounts(&mut self) -> Result<Accounts, KernelError> {
+        Kernel::accounts_so_far(self)
+    }
+
+    fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
+        Kernel::refused(self, tables)
+    }
+
+    fn established(&self, port: Option<u16>) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        Kernel::established(self, port)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -4,8 +4,10 @@ use super::departures::Departures;
 use super::last_answers::{LastAnswers, RecalledNames};
 use super::last_findings::{LastFindings, Recalled};
 use super::last_good::LastGood;
+use super::last_seen::LastSeen;
 use crate::config::Fragments;
 use crate::kernel::{Descriptors, Store};
+use crate::report::Seen;
 use std::sync::Arc;
 
 /// Each with the place where this process keeps it for the next one.
@@ -19,6 +21,9 @@ pub struct Remembered {
     pub last_answers: LastAnswers,
     /// What was known of names.
     pub answers: RecalledNames,
+    pub last_seen: LastSeen,
+    /// Who had connected to what.
+    pub seen: Seen,
     /// The endpoints that it had removed.
     pub departures: Departures,
 }
@@ -29,6 +34,7 @@ impl Remembered {
         let (last_good, fragments) = LastGood::take_over(left, Arc::clone(store));
         let (last_findings, findings) = LastFindings::take_over(left, Arc::clone(store));
         let (last_answers, answers) = LastAnswers::take_over(left, Arc::clone(store));
+        let (last_seen, seen) = LastSeen::take_over(left, Arc::clone(store));
         Self {
             last_good,
             fragments,
@@ -36,6 +42,8 @@ impl Remembered {
             findings,
             last_answers,
             answers,
+            last_seen,
+            seen,
             departures: Departures::take_over(left, Arc::clone(store)),
         }
     }

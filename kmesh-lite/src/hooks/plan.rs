@@ -1,7 +1,9 @@
 //! Which links are made, switched and let go of.
 
-use super::{Anchor, Attached, HOOKS, Hook, Link, LinkState, Need, Role, Wanted, of_cgroups};
-use crate::model::{Cgroup, Facts, Mesh};
+use super::{
+    Anchor, Attached, HOOKS, Hook, Link, LinkState, Need, Role, Wanted, of_cgroups, of_namespaces,
+};
+use crate::model::{Cgroup, Facts, Mesh, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ pub enum HookOp {
     Attach(&'static Hook, Cgroup),
     /// Make a program run on what pending sockets send.
     AttachToSockets(&'static Hook),
+    /// Make a program judge what arrives in a network namespace.
+    AttachToNamespace(&'static Hook, Namespace),
     /// Make a link that is there run the current program, for a cgroup of the mesh.
     Switch(Link),
     /// Keep a link that runs the current program for a cgroup of the mesh; the kernel is not asked.
@@ -79,6 +83,18 @@ impl Wanted {
             cgroups: captured(mesh, facts),
             lives: mesh.has_headers() || mesh.accounting,
             datagrams: mesh.has_datagrams(),
+            namespaces: match mesh.judges_arrivals() {
+                true => facts.namespaces.clone(),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    /// Whether the mesh wants something of what a link is attached to.
+    fn has(&self, link: &Link) -> bool {
+        match link.hook.anchor {
+            Anchor::Namespace => self.namespaces.iter().any(|it| it.id == link.target),
+            _ => self.cgroups.iter().any(|it| it.id == link.target),
         }
     }
 
@@ -88,6 +104,7 @@ impl Wanted {
                 Need::Always => true,
                 Need::Lives => self.lives,
                 Need::Datagrams => self.datagrams,
+                Need::Arrivals => !self.namespaces.is_empty(),
             }
     }
 }
@@ -123,18 +140,26 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
             plan.make.push(HookOp::AttachToSockets(hook));
         }
     }
+    for namespace in &wanted.namespaces {
+        for hook in of_namespaces() {
+            let link = serving(attached, hook, namespace.id);
+            match link {
+                Some(link) => {
+                    used.insert(link.id);
+                    plan.make.extend(taking_over(link));
+                }
+                None => plan
+                    .make
+                    .push(HookOp::AttachToNamespace(hook, namespace.clone())),
+            }
+        }
+    }
     for cgroup in &wanted.cgroups {
         if !attached.claimed.contains(&cgroup.id) {
             plan.claims.push(cgroup.clone());
         }
         for hook in of_cgroups() {
-            let serves = |link: &&Link| {
-                link.hook == hook
-                    && link.cgroup == cgroup.id
-                    && !link.foreign
-                    && link.state != LinkState::Detached
-            };
-            let there = attached.links.iter().find(serves);
+            let there = serving(attached, hook, cgroup.id);
             // Sockets may be connected that need it, and nothing tells.
             let stays = hook.need == Need::Datagrams && there.is_some();
             if !wanted.wants(hook) && !stays {
@@ -143,11 +168,7 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
             match there {
                 Some(link) => {
                     used.insert(link.id);
-                    match (link.state, link.role) {
-                        (LinkState::Current, Role::Held) => {}
-                        (LinkState::Current, _) => plan.make.push(HookOp::Hold(link.clone())),
-                        _ => plan.make.push(HookOp::Switch(link.clone())),
-                    }
+                    plan.make.extend(taking_over(link));
                 }
                 None => plan.make.push(HookOp::Attach(hook, cgroup.clone())),
             }
@@ -164,7 +185,7 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
             let all_gone = oldest.is_none_or(|oldest| oldest <= age);
             match link.hook.need {
                 Need::Lives => all_gone && age > LINGER && !attached.pending_headers,
-                Need::Always | Need::Datagrams => all_gone,
+                Need::Always | Need::Datagrams | Need::Arrivals => all_gone,
             }
         };
         match link.role {
@@ -179,9 +200,29 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
     plan
 }
 
-/// What somebody else did to the links that are held for cgroups of the mesh, in words.
+/// The link by which a hook works there.
+fn serving<'a>(attached: &'a Attached, hook: &Hook, target: u64) -> Option<&'a Link> {
+    let serves = |link: &&Link| {
+        link.hook == hook
+            && link.target == target
+            && !link.foreign
+            && link.state != LinkState::Detached
+    };
+    attached.links.iter().find(serves)
+}
+
+/// What makes a link one of ours that runs the current program.
+fn taking_over(link: &Link) -> Option<HookOp> {
+    match (link.state, link.role) {
+        (LinkState::Current, Role::Held) => None,
+        (LinkState::Current, _) => Some(HookOp::Hold(link.clone())),
+        _ => Some(HookOp::Switch(link.clone())),
+    }
+}
+
+/// What somebody else did to the links that are held for the mesh, in words.
 pub fn drift(attached: &Attached, wanted: &Wanted) -> Vec<String> {
-    let there = |link: &&Link| wanted.cgroups.iter().any(|it| it.id == link.cgroup);
+    let there = |link: &&Link| wanted.has(link);
     let held = attached.links.iter().filter(|link| link.role == Role::Held);
     let mut lines: Vec<_> = held
         .filter(there)
@@ -210,7 +251,11 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of cgroup {}", self.hook.name, self.path.display())
+        let kind = match self.hook.anchor {
+            Anchor::Namespace => "network namespace",
+            _ => "cgroup",
+        };
+        write!(f, "{} of {kind} {}", self.hook.name, self.path.display())
     }
 }
 
@@ -232,6 +277,12 @@ impl fmt::Display for HookOp {
                     hook.name
                 )
             }
+            Self::AttachToNamespace(hook, namespace) => write!(
+                f,
+                "attach {} to network namespace {}",
+                hook.name,
+                namespace.path.display()
+            ),
             Self::Switch(link) => write!(f, "switch {link} to the current program"),
             Self::Hold(link) => write!(f, "hold {link}"),
             Self::Leave(link) => write!(f, "leave {link} to connections that still need it"),
@@ -257,7 +308,7 @@ mod tests {
         Wanted {
             cgroups: vec![cgroup("/a", 7)],
             lives,
-            datagrams: false,
+            ..Wanted::default()
         }
     }
 
@@ -284,7 +335,7 @@ mod tests {
                 id: number as u32,
                 hook,
                 path: cgroup.path.clone(),
-                cgroup: cgroup.id,
+                target: cgroup.id,
                 state: LinkState::Current,
                 role: Role::Held,
                 foreign: false,
@@ -365,7 +416,7 @@ mod tests {
         // It has another id: that is the business of the kernel.
         let mut anew = settled(&one);
         for link in &mut anew.links {
-            (link.cgroup, link.state) = (6, LinkState::Detached);
+            (link.target, link.state) = (6, LinkState::Detached);
         }
         assert!(summary(anew, &one).is_empty());
     }
@@ -421,7 +472,7 @@ mod tests {
         let wanted = wanted(false);
         let mut attached = settled(&wanted);
         for link in &mut attached.links {
-            (link.cgroup, link.state) = (6, LinkState::Detached);
+            (link.target, link.state) = (6, LinkState::Detached);
         }
         attached.claimed = BTreeSet::from([6]);
         assert!(drift(&attached, &wanted).is_empty());

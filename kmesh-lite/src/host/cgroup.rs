@@ -199,6 +199,22 @@ impl Cgroups {
         found
     }
 
+    /// The cgroups with these ids, as far as they are there and in sight, with those above them.
+    pub fn lineages(&self, ids: impl Iterator<Item = u64>) -> BTreeMap<u64, Lineage> {
+        let paths = self.paths(ids);
+        let mut known: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
+        let mut id = |path: &Path| {
+            let look = || Some(fs::metadata(self.folder(path)).ok()?.ino());
+            *known.entry(path.to_owned()).or_insert_with(look)
+        };
+        let lineages = paths.into_iter().filter_map(|(own, path)| {
+            let above = path.ancestors().collect::<Vec<_>>().into_iter().rev();
+            let ids = above.map(&mut id).collect::<Option<_>>()?;
+            Some((own, Lineage { path, ids }))
+        });
+        lineages.collect()
+    }
+
     fn step_down(&self, path: &Path, enter: &mut impl FnMut(&Path)) -> Option<Cgroup> {
         let mut folder = self.mount.clone();
         for part in self.below(path).components() {

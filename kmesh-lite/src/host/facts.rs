@@ -1,5 +1,6 @@
 //! Facts about this host, gathered once a pass.
 
+use super::namespaces::namespaces;
 use super::{Cgroups, Change, Units, WatchError};
 use crate::config::Host;
 use crate::model::{CgroupRef, Facts, Mesh, Principal};
@@ -28,6 +29,7 @@ pub fn look<'a>(
             cgroups: looked.found,
             users: host.users.clone(),
             groups: host.groups.clone(),
+            namespaces: namespaces(),
             ..Facts::default()
         },
         changed: looked.changed,
@@ -42,6 +44,7 @@ pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
         users: host.users.clone(),
         groups: host.groups.clone(),
         cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
+        namespaces: namespaces(),
         ..Facts::default()
     }
 }

@@ -33,15 +33,15 @@ fn zeroed() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-/// Attaches a program to a cgroup; it stays until the link is closed.
+/// Attaches a program to a cgroup or a network namespace; it stays until the link is closed.
 pub fn link_create(
     program: BorrowedFd<'_>,
-    cgroup: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
     attach_type: u32,
 ) -> io::Result<OwnedFd> {
     let mut attributes = zeroed();
     attributes.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
-    attributes.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attributes.link_create.__bindgen_anon_2.target_fd = target.as_raw_fd() as u32;
     attributes.link_create.attach_type = attach_type;
     let fd = call(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?;
     // SAFETY: a new descriptor that nobody else owns.
@@ -158,7 +158,7 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// A link of a program to a cgroup.
+/// A link of a program to a cgroup or a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkAbout {
     /// Of the link.
@@ -167,11 +167,11 @@ pub struct LinkAbout {
     pub program: u32,
     /// `enum bpf_attach_type` of linux/bpf.h.
     pub attach_type: u32,
-    /// Inode of the cgroup's folder; 0 when the cgroup is gone.
-    pub cgroup: u64,
+    /// Inode of the cgroup's folder, or of the namespace's file; 0 when it is gone, or the link is detached.
+    pub target: u64,
 }
 
-/// What the link of a cgroup says of itself; an error for any other descriptor.
+/// What the link of a cgroup or a network namespace says of itself; an error for any other descriptor.
 pub fn attached(link: BorrowedFd<'_>) -> io::Result<LinkAbout> {
     // The kernel would answer for another kind of object too, in another layout.
     expect_kind(link, "bpf-link")?;
@@ -182,20 +182,27 @@ pub fn attached(link: BorrowedFd<'_>) -> io::Result<LinkAbout> {
     attributes.info.info_len = size_of_val(&about) as u32;
     attributes.info.info = &raw mut about as u64;
     call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    if about.type_ != bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
-        return Err(io::Error::other("the link is not one of a cgroup"));
-    }
-    // SAFETY: the member that belongs to this type of link.
-    let cgroup = unsafe { about.__bindgen_anon_1.cgroup };
+    // SAFETY: the member that belongs to each type of link.
+    let (attach_type, target) = unsafe {
+        let of = &about.__bindgen_anon_1;
+        if about.type_ == bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 {
+            (of.cgroup.attach_type, of.cgroup.cgroup_id)
+        } else if about.type_ == bpf_link_type::BPF_LINK_TYPE_NETNS as u32 {
+            (of.netns.attach_type, of.netns.netns_ino.into())
+        } else {
+            let error = "the link is not one of a cgroup or a network namespace";
+            return Err(io::Error::other(error));
+        }
+    };
     Ok(LinkAbout {
         id: about.id,
         program: about.prog_id,
-        attach_type: cgroup.attach_type,
-        cgroup: cgroup.cgroup_id,
+        attach_type,
+        target,
     })
 }
 
-/// Links of cgroups, of the whole host. Wants CAP_SYS_ADMIN.
+/// Links of cgroups and network namespaces, of the whole host. Wants CAP_SYS_ADMIN.
 pub fn links() -> io::Result<Vec<LinkAbout>> {
     let mut links = Vec::new();
     let mut id = 0;

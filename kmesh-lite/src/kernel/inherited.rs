@@ -32,8 +32,8 @@ pub struct InheritedLink {
     pub id: u32,
     pub name: Name,
     pub hook: &'static Hook,
-    /// Inode of the cgroup's folder; 0 when the cgroup is gone.
-    pub cgroup: u64,
+    /// Inode of the cgroup's folder or the namespace's file; 0 when it is gone.
+    pub target: u64,
     pub fd: OwnedFd,
 }
 
@@ -61,7 +61,7 @@ impl Inherited {
                         id: attached.id,
                         name,
                         hook,
-                        cgroup: attached.cgroup,
+                        target: attached.target,
                         fd,
                     }),
                     Ok(None) => inherited.foreign(name, &"no hook of ours"),
@@ -139,9 +139,9 @@ impl Inherited {
 }
 
 fn link(attached: LinkAbout) -> Option<(&'static Hook, LinkAbout)> {
-    let hook = HOOKS
-        .iter()
-        .find(|hook| hook.anchor == Anchor::Cgroup && hook.attach_type == attached.attach_type)?;
+    let hook = HOOKS.iter().find(|hook| {
+        hook.anchor != Anchor::PendingSockets && hook.attach_type == attached.attach_type
+    })?;
     Some((hook, attached))
 }
 

@@ -1,6 +1,6 @@
 //! Links to programs: read back, made, switched and let go of as a plan says.
 
-use super::bpf;
+use super::bpf::{self, LinkAbout};
 use super::connections::Living;
 use super::fault;
 use super::inherited::InheritedLink;
@@ -8,7 +8,7 @@ use super::object::{LoadError, Object};
 use super::store::{self, Name, Store};
 use crate::hooks::{Anchor, Attached, HOOKS, Hook, HookOp, Link, LinkState, Need, Role};
 use crate::host::{CgroupError, Cgroups, monotonic};
-use crate::model::Cgroup;
+use crate::model::{Cgroup, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -26,9 +26,9 @@ pub enum HookError {
     Program(#[from] LoadError),
     #[error("cannot read the connection table")]
     Connections(#[source] io::Error),
-    #[error("cannot look at the links of cgroup {cgroup}")]
+    #[error("cannot look at the links of {target}")]
     Read {
-        cgroup: PathBuf,
+        target: PathBuf,
         #[source]
         source: io::Error,
     },
@@ -44,10 +44,17 @@ pub enum HookError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot switch program `{name}` of cgroup {cgroup} to new tables")]
+    #[error("cannot attach program `{name}` to network namespace {namespace}")]
+    AttachToNamespace {
+        name: &'static str,
+        namespace: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot switch program `{name}` of {target} to new tables")]
     Switch {
         name: &'static str,
-        cgroup: PathBuf,
+        target: PathBuf,
         #[source]
         source: io::Error,
     },
@@ -67,7 +74,7 @@ struct HeldLink {
     name: Name,
     fd: OwnedFd,
     path: PathBuf,
-    cgroup: u64,
+    target: u64,
     role: HeldRole,
     foreign: bool,
 }
@@ -94,26 +101,35 @@ impl Links {
     /// switched. Unless ours understand the sockets it left (`familiar`), links that are about
     /// sockets are never switched, and ours are attached beside them.
     pub fn inherit(&mut self, links: Vec<InheritedLink>, familiar: bool, cgroups: &Cgroups) {
-        let paths = cgroups.paths(links.iter().map(|link| link.cgroup));
+        let of_cgroups = links
+            .iter()
+            .filter(|link| link.hook.anchor == Anchor::Cgroup);
+        let paths = cgroups.paths(of_cgroups.map(|link| link.target));
         for inherited in links {
             let InheritedLink {
                 id,
                 name,
                 hook,
-                cgroup,
+                target,
                 fd,
             } = inherited;
             let foreign = matches!(name, Name::Kept(_)) || (hook.remembers && !familiar);
-            let path = paths.get(&cgroup);
+            let path = match hook.anchor {
+                // No name of it is known, and it is known by its number.
+                Anchor::Namespace => {
+                    (target != 0).then(|| PathBuf::from(format!("net:[{target}]")))
+                }
+                _ => paths.get(&target).cloned(),
+            };
             let mut link = HeldLink {
                 hook,
                 name,
                 fd,
-                path: path.cloned().unwrap_or_default(),
-                cgroup,
+                path: path.clone().unwrap_or_default(),
+                target,
                 role: match hook.need {
                     _ if !foreign => HeldRole::Inherited,
-                    Need::Always | Need::Datagrams => HeldRole::Kept,
+                    Need::Always | Need::Datagrams | Need::Arrivals => HeldRole::Kept,
                     // Connections that the process before left may still need it.
                     Need::Lives => HeldRole::Lingering(Instant::now()),
                 },
@@ -147,7 +163,7 @@ impl Links {
         let mut links = Vec::with_capacity(self.links.len());
         for (id, link) in &self.links {
             let there = bpf::attached(link.fd.as_fd()).map_err(|source| HookError::Read {
-                cgroup: link.path.clone(),
+                target: link.path.clone(),
                 source,
             })?;
             let current = object.program_id(link.hook.name)?;
@@ -155,8 +171,8 @@ impl Links {
                 id: *id,
                 hook: link.hook,
                 path: link.path.clone(),
-                cgroup: link.cgroup,
-                state: match there.cgroup {
+                target: link.target,
+                state: match there.target {
                     0 => LinkState::Detached,
                     _ if there.program == current => LinkState::Current,
                     _ => LinkState::Other,
@@ -208,11 +224,17 @@ impl Links {
 
     /// Lets go of the cgroups that are not attached to: another daemon may have them.
     fn release_claims(&mut self) {
-        let used: BTreeSet<_> = self.in_use().map(|link| link.cgroup).collect();
+        let used: BTreeSet<_> = self.of_cgroups().map(|link| link.target).collect();
         self.claims.retain(|cgroup, _| used.contains(cgroup));
     }
 
     /// Links of cgroups that are attached to.
+    fn of_cgroups(&self) -> impl Iterator<Item = &HeldLink> {
+        self.in_use()
+            .filter(|link| link.hook.anchor == Anchor::Cgroup)
+    }
+
+    /// Links that are there for the mesh.
     fn in_use(&self) -> impl Iterator<Item = &HeldLink> {
         let in_use = |link: &&HeldLink| matches!(link.role, HeldRole::Held | HeldRole::Inherited);
         self.links.values().filter(in_use)
@@ -227,6 +249,9 @@ impl Links {
                     .attach(hook, cgroup, object)
                     .map(|link| made.push(link)),
                 HookOp::AttachToSockets(_) => Ok(object.push_headers()?),
+                HookOp::AttachToNamespace(hook, namespace) => self
+                    .attach_to_namespace(hook, namespace, object)
+                    .map(|link| made.push(link)),
                 HookOp::Switch(link) => self.switch(link.id, object),
                 HookOp::Hold(link) => {
                     self.hold(link.id);
@@ -260,6 +285,7 @@ impl Links {
                 }
                 HookOp::Detach(link) => self.detach(link.id),
                 HookOp::Attach(..)
+                | HookOp::AttachToNamespace(..)
                 | HookOp::AttachToSockets(_)
                 | HookOp::Switch(_)
                 | HookOp::Hold(_) => {}
@@ -280,7 +306,7 @@ impl Links {
 
     /// Cgroups that are attached to.
     pub fn cgroups(&self) -> BTreeSet<PathBuf> {
-        self.in_use().map(|link| link.path.clone()).collect()
+        self.of_cgroups().map(|link| link.path.clone()).collect()
     }
 
     /// Cgroups to which every hook that is always needed was attached just now.
@@ -313,16 +339,38 @@ impl Links {
         let folder = self.claims.get(&cgroup.id).ok_or_else(absent)?;
         let program = object.program(hook.name)?;
         let fd = bpf::link_create(program, folder.as_fd(), hook.attach_type).map_err(attach)?;
+        self.keep(hook, fd, &cgroup.path).map_err(attach)
+    }
+
+    fn attach_to_namespace(
+        &mut self,
+        hook: &'static Hook,
+        namespace: &Namespace,
+        object: &Object,
+    ) -> Result<u32, HookError> {
+        let attach = |source| HookError::AttachToNamespace {
+            name: hook.name,
+            namespace: namespace.path.clone(),
+            source,
+        };
+        let program = object.program(hook.name)?;
+        let there = File::open(&namespace.path).map_err(attach)?;
+        let fd = bpf::link_create(program, there.as_fd(), hook.attach_type).map_err(attach)?;
+        self.keep(hook, fd, &namespace.path).map_err(attach)
+    }
+
+    /// Holds a link that was just made, for this process and the next one. Gives its number.
+    fn keep(&mut self, hook: &'static Hook, fd: OwnedFd, path: &Path) -> io::Result<u32> {
         fault::point();
-        let id = bpf::attached(fd.as_fd()).map_err(attach)?.id;
+        let LinkAbout { id, target, .. } = bpf::attached(fd.as_fd())?;
         let name = Name::Link(id);
         store::keep(&*self.store, &name, fd.as_fd());
         let link = HeldLink {
             hook,
             name,
             fd,
-            path: cgroup.path.clone(),
-            cgroup: cgroup.id,
+            path: path.to_owned(),
+            target,
             role: HeldRole::Held,
             foreign: false,
         };
@@ -362,7 +410,7 @@ impl HeldLink {
         let program = object.program(self.hook.name)?;
         bpf::link_update(self.fd.as_fd(), program).map_err(|source| HookError::Switch {
             name: self.hook.name,
-            cgroup: self.path.clone(),
+            target: self.path.clone(),
             source,
         })?;
         fault::point();

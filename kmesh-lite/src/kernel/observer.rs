@@ -1,7 +1,7 @@
 //! A daemon's tables without the daemon: found among everything that the kernel has loaded.
 
 use super::Snapshot;
-use super::bpf::{self, io_error};
+use super::bpf::{self, LinkAbout, io_error};
 use super::clients::ClientTable;
 use super::connections::{ConnectionTable, Living};
 use super::object::{
@@ -11,6 +11,7 @@ use super::object::{
 use super::open::OpenTable;
 use super::store::Group;
 use super::traffic::{Accounts, TrafficMaps};
+use crate::hooks::of_cgroups;
 use crate::host::{CgroupError, Cgroups};
 use crate::maps::{Maps, MapsError};
 use crate::tables::{Actual, Remembered};
@@ -59,10 +60,11 @@ impl Observer {
         // middle of that. The set on which links run counts.
         let programs = programs(labels.keys())?;
         let mut in_charge: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
-        for link in bpf::links().map_err(ObserveError::List)? {
+        let links = bpf::links().map_err(ObserveError::List)?;
+        for link in links.into_iter().filter(is_of_cgroup) {
             if let Some(program) = programs.get(&link.program) {
                 let cgroups = in_charge.entry(program.settings).or_default();
-                cgroups.insert(link.cgroup);
+                cgroups.insert(link.target);
             }
         }
         let Some((settings, cgroups)) = in_charge
@@ -144,6 +146,11 @@ impl Observer {
     pub fn attached(&self) -> &[PathBuf] {
         &self.attached
     }
+}
+
+fn is_of_cgroup(link: &LinkAbout) -> bool {
+    let mut hooks = of_cgroups();
+    hooks.any(|hook| hook.attach_type == link.attach_type)
 }
 
 /// What settings tables say that they are, by the id of the map.

@@ -1,13 +1,15 @@
 //! What the kernel holds at a moment, as values.
 
 use super::connections::Living;
+use super::sock_diag::SockDiag;
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
 use crate::model::Limits;
 use crate::tables::{Actual, Counters, Remembered, Tables};
-use kmesh_lite_common::{ClientKey, EndpointId};
+use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +71,11 @@ impl Kernel {
         living.map_err(KernelError::Connections)
     }
 
+    /// How often authorization policies refused somebody, or would have.
+    pub fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
+        Ok(self.object.maps.refused(tables)?)
+    }
+
     /// What is remembered of these clients.
     pub fn remembered(&self, keys: &[ClientKey]) -> Result<Remembered, KernelError> {
         let remembered = self.object.maps.remembered(keys);
@@ -83,8 +90,22 @@ impl Kernel {
             // What has ended is told in any case.
             log::warn!("cannot look at connections that go on: {error}");
         }
+        self.accounts_so_far()
+    }
+
+    /// The same without a look at those that go on.
+    pub fn accounts_so_far(&self) -> Result<Accounts, KernelError> {
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
+    }
+
+    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
+    pub fn established(
+        &self,
+        port: Option<u16>,
+    ) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        let established = SockDiag::open().and_then(|mut diag| diag.established(port));
+        established.map_err(KernelError::Connections)
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

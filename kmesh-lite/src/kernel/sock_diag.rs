@@ -15,9 +15,7 @@ const HEADER: usize = 16;
 const BEFORE_IDENTITY: [usize; 2] = [8, 4];
 /// `struct inet_diag_sockid`: ports, addresses, interface, and the cookie at its end.
 const IDENTITY: usize = 48;
-const LOCAL_PORT: usize = 0;
-const PEER_PORT: usize = 2;
-const LOCAL: usize = 4;
+const OWN: usize = 4;
 const PEER: usize = 20;
 const COOKIE: usize = 40;
 const EVERY_STATE: u32 = u32::MAX;
@@ -45,13 +43,18 @@ impl Listed {
         self.address(PEER)
     }
 
-    /// Both ends: its own, and that which it is connected to.
-    fn ends(&self) -> (SocketAddr, SocketAddr) {
-        let port = |at: usize| u16::from_be_bytes(self.identity[at..at + 2].try_into().expect("2"));
-        (
-            SocketAddr::new(self.address(LOCAL), port(LOCAL_PORT)),
-            SocketAddr::new(self.address(PEER), port(PEER_PORT)),
-        )
+    /// Its own address and port.
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.address(OWN), self.port(0))
+    }
+
+    /// Those that it is connected to.
+    pub fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.peer(), self.port(2))
+    }
+
+    fn port(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.identity[at], self.identity[at + 1]])
     }
 
     fn address(&self, at: usize) -> IpAddr {
@@ -63,12 +66,6 @@ impl Listed {
         let v6: [u8; 16] = bytes.try_into().expect("16");
         IpAddr::from(v6).to_canonical()
     }
-}
-
-/// The TCP connections of this network namespace that stand and have this port on this host: both ends of each, its own
-/// first.
-pub fn established(port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-    SockDiag::open()?.established(port)
 }
 
 /// Asks the kernel about sockets.
@@ -96,33 +93,23 @@ impl SockDiag {
     /// connected is not among them.
     pub fn find(&mut self, protocol: Protocol, cookies: &BTreeSet<u64>) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
-        let is_meant = |listed: &Listed| cookies.contains(&listed.cookie());
-        self.list(protocol, EVERY_STATE, [0; IDENTITY], |listed| {
-            found.extend(is_meant(&listed).then_some(listed));
+        self.dump(protocol, EVERY_STATE, None, |listed| {
+            found.extend(cookies.contains(&listed.cookie()).then_some(listed));
         })?;
         Ok(found)
     }
 
-    fn established(&mut self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-        const ESTABLISHED: u32 = 1 << 1;
-        let mut identity = [0; IDENTITY];
-        identity[LOCAL_PORT..LOCAL_PORT + 2].copy_from_slice(&port.to_be_bytes());
-        let mut found = Vec::new();
-        self.list(Protocol::Tcp, ESTABLISHED, identity, |listed| {
-            let ends = listed.ends();
-            found.extend((ends.0.port() == port).then_some(ends));
-        })?;
-        Ok(found)
-    }
-
-    /// Sockets of both families in these states; where `identity` has a port, those that have it.
-    fn list(
+    /// Hands on the sockets of a protocol that are in one of these states, at one port of this host or at all.
+    fn dump(
         &mut self,
         protocol: Protocol,
         states: u32,
-        identity: [u8; IDENTITY],
-        mut each: impl FnMut(Listed),
+        port: Option<u16>,
+        mut hand_on: impl FnMut(Listed),
     ) -> io::Result<()> {
+        let mut identity = [0; IDENTITY];
+        // The kernel compares it, where it is not 0.
+        identity[..2].copy_from_slice(&port.unwrap_or(0).to_be_bytes());
         for family in [libc::AF_INET, libc::AF_INET6] {
             let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
             let asked = Listed {
@@ -130,28 +117,41 @@ impl SockDiag {
                 protocol,
                 identity,
             };
-            self.send(SOCK_DIAG_BY_FAMILY, flags, states, &asked)?;
+            self.send(SOCK_DIAG_BY_FAMILY, flags, &asked, states)?;
             while self.receive(|kind, body| {
                 if kind == SOCK_DIAG_BY_FAMILY
                     && let Some(identity) = body.get(BEFORE_IDENTITY[1]..)
                     && let Some(identity) = identity.first_chunk()
                 {
-                    each(Listed {
+                    let listed = Listed {
                         family: body[0],
                         identity: *identity,
                         ..asked
-                    });
+                    };
+                    hand_on(listed);
                 }
             })? {}
         }
         Ok(())
     }
 
+    /// Connections over TCP that stand, of both families, at one port of this host or at all: their own address, and that
+    /// of the peer.
+    pub fn established(&mut self, port: Option<u16>) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        /// TCP_ESTABLISHED, as a bit.
+        const ESTABLISHED: u32 = 1 << 1;
+        let mut found = Vec::new();
+        self.dump(Protocol::Tcp, ESTABLISHED, port, |listed| {
+            found.push((listed.local(), listed.remote()));
+        })?;
+        Ok(found)
+    }
+
     /// Ends a socket: TCP with a reset, and whoever waits for it gets ECONNABORTED. False if it is not there any
     /// more with these addresses and this cookie.
     pub fn destroy(&mut self, socket: &Listed) -> io::Result<bool> {
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-        self.send(SOCK_DESTROY, flags, EVERY_STATE, socket)?;
+        self.send(SOCK_DESTROY, flags, socket, EVERY_STATE)?;
         match self.receive(|_, _| {}) {
             Ok(_) => Ok(true),
             Err(error) => match error.raw_os_error() {
@@ -161,7 +161,7 @@ impl SockDiag {
         }
     }
 
-    fn send(&self, kind: u16, flags: libc::c_int, states: u32, socket: &Listed) -> io::Result<()> {
+    fn send(&self, kind: u16, flags: libc::c_int, socket: &Listed, states: u32) -> io::Result<()> {
         const LENGTH: usize = HEADER + BEFORE_IDENTITY[0] + IDENTITY;
         let protocol = match socket.protocol {
             Protocol::Udp => libc::IPPROTO_UDP,
@@ -245,7 +245,7 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let mut kernel = SockDiag::open().unwrap();
             // One that listens does not count.
-            assert_eq!(kernel.established(port).unwrap(), []);
+            assert_eq!(kernel.established(Some(port)).unwrap(), []);
             let to = match listen {
                 "[::1]:0" => SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), port),
                 _ => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
@@ -253,8 +253,10 @@ mod tests {
             let client = TcpStream::connect(to).unwrap();
             let _accepted = listener.accept().unwrap();
             let ends = (to, client.local_addr().unwrap());
-            assert_eq!(kernel.established(port).unwrap(), [ends], "{listen}");
-            assert_eq!(kernel.established(ends.1.port()).unwrap(), [(ends.1, to)]);
+            assert_eq!(kernel.established(Some(port)).unwrap(), [ends], "{listen}");
+            let other = Some(ends.1.port());
+            assert_eq!(kernel.established(other).unwrap(), [(ends.1, to)]);
+            assert!(kernel.established(None).unwrap().contains(&ends));
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Facts {
     /// Numbers of users and groups by name.
     pub users: BTreeMap<String, u32>,
     pub groups: BTreeMap<String, u32>,
+    /// Network namespaces in which connections arrive that policies may be about, this process's own first.
+    pub namespaces: Vec<Namespace>,
     /// Endpoints that have departed. Their ids stand for nobody else, and for them where they come back.
     pub departed: DepartedIds,
 }
@@ -155,6 +157,15 @@ pub struct Cgroup {
     pub id: u64,
     /// Depth below the root, which is 0; `None` where a namespace hides it.
     pub level: Option<u32>,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace {
+    /// The number of the namespace in the kernel, which is the inode of its file.
+    pub id: u64,
+    /// A file that stands for it.
+    pub path: PathBuf,
 }
 
 impl Facts {

@@ -2,7 +2,7 @@
 
 use super::differing;
 use crate::tables::{Listed, Tables, filled, own_ports, picking_words, title};
-use kmesh_lite_common::{BackendId, Frontend, Name, Service, ServiceId, Speaker, WaypointId};
+use kmesh_lite_common::{BackendId, Frontend, Mode, Name, Service, ServiceId, Speaker, WaypointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -41,6 +41,13 @@ pub fn summary(actual: &Tables, desired: &Tables) -> Vec<String> {
         "service",
         &mut lines,
         |old, new, _| old.changes(new),
+    );
+    named(
+        &before.policies(),
+        &after.policies(),
+        "policy",
+        &mut lines,
+        |old, new, _| vec![format!("{old} becomes {new}")],
     );
     let (gone, new) = (actual.callers.len(), desired.callers.len());
     if actual.callers != desired.callers {
@@ -136,6 +143,16 @@ impl View<'_> {
                 Some((row.address.to_string(), waypoint))
             })
             .collect()
+    }
+
+    /// Action and mode by name.
+    fn policies(&self) -> BTreeMap<String, String> {
+        let rows = self.0.rows.authorizations.values();
+        let words = rows.map(|row| match row.mode {
+            Mode::Enforce => (row.name.to_string(), row.action.to_string()),
+            mode => (row.name.to_string(), format!("{}, {mode}", row.action)),
+        });
+        words.collect()
     }
 
     fn waypoint_name(&self, id: WaypointId) -> Option<String> {

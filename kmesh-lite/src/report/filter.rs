@@ -53,11 +53,21 @@ pub fn no_such_outcome(wanted: &str) -> Option<String> {
 }
 
 /// What of a filter is not in the mesh, so that it lets nothing through now.
-pub fn not_there(mesh: &Mesh, service: Option<&str>, endpoint: Option<&str>) -> Vec<String> {
+pub fn not_there(
+    mesh: &Mesh,
+    service: Option<&str>,
+    endpoint: Option<&str>,
+    policy: Option<&str>,
+) -> Vec<String> {
     let of = service.map(|name| (name, mesh.services.get(name)));
     let mut said = Vec::new();
     if let Some((name, None)) = of {
-        said.push(no_service(mesh, name));
+        let known = mesh.services.keys().map(|known| known.as_str());
+        said.push(nothing_called("service", name, known));
+    }
+    if let Some(name) = policy.filter(|name| !mesh.policies.contains_key(*name)) {
+        let known = mesh.policies.keys().map(|known| known.as_str());
+        said.push(nothing_called("policy", name, known));
     }
     let of = of.and_then(|(name, service)| Some((name, &**service?)));
     if let Some(wanted) = endpoint {
@@ -66,11 +76,10 @@ pub fn not_there(mesh: &Mesh, service: Option<&str>, endpoint: Option<&str>) -> 
     said
 }
 
-fn no_service(mesh: &Mesh, name: &str) -> String {
-    let known = mesh.services.keys().map(|known| known.as_str());
+fn nothing_called<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let meant = closest(name, known).map(|known| format!("; {}", meant(known)));
     format!(
-        "there is no service {} in the mesh: nothing is shown until there is one{}",
+        "there is no {kind} {} in the mesh: nothing is shown until there is one{}",
         quote(name),
         meant.unwrap_or_default()
     )
@@ -156,6 +165,10 @@ mod tests {
             vips = ["10.96.0.11"]
             ports = [80]
             endpoints = ["192.0.2.3"]
+            [policies.shop-in]
+            action = "allow"
+            services = ["shop"]
+            clients = ["web.service"]
         "#;
         let fragments = [(Origin::new("mesh.toml"), text.to_owned())];
         let fragments: Fragments = fragments.into_iter().collect();
@@ -196,7 +209,7 @@ mod tests {
             (Some("payments"), Some("192.0.2.2:8080")),
             (None, Some("192.0.2.2:8080")),
         ] {
-            let said = not_there(&mesh, service, endpoint);
+            let said = not_there(&mesh, service, endpoint, Some("shop-in"));
             assert!(said.is_empty(), "{said:?}");
         }
     }
@@ -205,7 +218,7 @@ mod tests {
     fn what_the_mesh_has_not_is_told_with_what_is_near() {
         let mesh = mesh();
         let only = |service, endpoint| {
-            let said = not_there(&mesh, service, endpoint);
+            let said = not_there(&mesh, service, endpoint, None);
             assert_eq!(said.len(), 1, "{said:?}");
             said.concat()
         };
@@ -219,6 +232,9 @@ mod tests {
         assert!(!said.contains("did you mean"), "{said}");
         let said = only(None, Some("inspection"));
         assert!(said.contains("the name of a waypoint"), "{said}");
-        assert_eq!(not_there(&mesh, Some("x"), Some("y")).len(), 2);
+        assert_eq!(not_there(&mesh, Some("x"), Some("y"), Some("z")).len(), 3);
+        let said = not_there(&mesh, None, None, Some("shop-inn")).concat();
+        assert!(said.contains("no policy `shop-inn` in the mesh"), "{said}");
+        assert!(said.contains("did you mean `shop-in`?"), "{said}");
     }
 }

@@ -192,11 +192,13 @@ fn command(bytes: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Whether the access log has a line for it: it is over, or was refused, and is a connection.
+/// Whether the access log has a line for it: it is over, or was refused, or would have been by a policy in audit mode,
+/// and is a connection.
 pub fn is_logged(moment: &Moment) -> bool {
-    moment.protocol == Protocol::Tcp
-        && matches!(
-            moment.kind,
-            MomentKind::Rejected | MomentKind::Failed | MomentKind::Closed
-        )
+    let is_told = match moment.kind {
+        MomentKind::Rejected | MomentKind::Failed | MomentKind::Closed => true,
+        MomentKind::Decided => moment.authorization.is_some(),
+        _ => false,
+    };
+    is_told && moment.protocol == Protocol::Tcp
 }

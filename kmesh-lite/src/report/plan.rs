@@ -1,24 +1,27 @@
 //! What a pass would do.
 
+use super::denied::denied;
 use super::health::orders;
 use super::open::Open;
 use super::titles::titles;
 use crate::api::{Leaving, PlanText};
 use crate::health::Orders;
+use crate::host::Lineage;
 use crate::kernel::Living;
 use crate::model::{Facts, Mesh, OnRemove};
 use crate::reconcile::Change;
 use crate::tables::{Tables, departing};
 use kmesh_lite_common::Service;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The change that `mesh` is, where these facts hold and these connections are open. `held` is the mesh before, if it
+/// The change that `mesh` is, where these facts hold and these connections are open, of programs in the cgroups of
+/// `lineages`. `held` is the mesh before, if it
 /// is known, and `wanted` what the operator wants.
 pub fn plan(
     change: &Change,
     (held, mesh): (Option<&Mesh>, &Mesh),
     facts: &Facts,
-    connections: &[Living],
+    (connections, lineages): (&[Living], &BTreeMap<u64, Lineage>),
     wanted: &Orders,
 ) -> PlanText {
     let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired.tables);
@@ -38,6 +41,7 @@ pub fn plan(
         leaving,
         orders: orders(wanted, mesh),
         lockouts: Vec::new(),
+        denied: denied([actual, desired], mesh, connections, lineages),
     }
 }
 

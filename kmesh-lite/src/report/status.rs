@@ -79,6 +79,7 @@ fn policies(snapshot: &Snapshot) -> Vec<PolicyStatus> {
         action: row.action.to_string(),
         mode: row.mode.to_string(),
         connects: connects.get(id).copied().unwrap_or_default(),
+        last: None,
     };
     let rows = snapshot.tables.rows.authorizations.iter();
     let mut policies: Vec<_> = rows.map(policy).collect();

@@ -4,7 +4,7 @@
 
 use super::build::guarded_addresses;
 use super::sources_of::networks_of;
-use crate::model::{Authorization, LocalPorts, Mesh, Name};
+use crate::model::{Authorization, LocalPorts, Mesh, Name, Principal};
 use kmesh_lite_common::{Address, FrontendKey, Name as RowName, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -160,6 +160,8 @@ fn covers(ports: &LocalPorts, key: &FrontendKey) -> bool {
 pub struct GuardedRows {
     pub guards: usize,
     pub destinations: usize,
+    /// Where each client has one number.
+    pub rules: usize,
     /// At most.
     pub sources: usize,
     /// Those that have no row for another reason as well.
@@ -184,7 +186,16 @@ pub fn guarded_rows(mesh: &Mesh) -> GuardedRows {
             several => several.iter().flatten().collect::<BTreeSet<_>>().len() + 1,
         }
     });
+    let rules = guards.by_name.values().map(|guarded| {
+        let policies = policies(mesh, guarded).into_iter();
+        let policies = policies.filter(|(_, _, by_service)| *by_service);
+        let clients = policies.filter_map(|(_, policy, _)| policy.clients.as_ref());
+        let mut clients: BTreeSet<_> = clients.flatten().collect();
+        clients.remove(&Principal::Anyone);
+        clients.len()
+    });
     GuardedRows {
+        rules: rules.sum(),
         sources: match mesh.judges_arrivals() {
             true => sources.sum(),
             false => 0,

@@ -173,17 +173,39 @@ fn tables(mesh: &Mesh) -> Result<Tables, BuildError> {
     Ok(built.tables)
 }
 
+/// Whether a policy says something of connections that arrive here.
+fn concerns(mesh: &Mesh, policy: &Authorization, local: SocketAddr) -> bool {
+    let mut ports = policy.ports.iter();
+    let services = policy.services.iter();
+    let mut services = services.filter_map(|name| mesh.services.get(name));
+    ports.any(|it| it.cover(Protocol::Tcp, local.ip(), local.port()))
+        || services.any(|service| {
+            let mut here = service.endpoints.iter();
+            here.any(|it| it.address == local.ip() && serves(service, it, local.port()))
+        })
+}
+
+fn serves(service: &Service, endpoint: &Endpoint, port: u16) -> bool {
+    let mut mappings = service.ports.iter();
+    mappings.any(|it| it.protocol == Protocol::Tcp && endpoint.port(it) == port)
+}
+
 /// The part of a mesh that says everything of these ways: a mesh may have a million endpoints, and a policy a hundred
 /// thousand networks.
 fn about(mesh: &Mesh, ways: &[Way]) -> Mesh {
     let peers: BTreeSet<_> = ways.iter().map(Way::from).collect();
     let locals: BTreeSet<_> = ways.iter().map(|way| way.local().ip()).collect();
     let mut policies = mesh.policies.clone();
-    policies.retain(|_, policy| enforces(policy));
+    policies.retain(|_, policy| {
+        enforces(policy) && ways.iter().any(|way| concerns(mesh, policy, way.local()))
+    });
     for policy in policies.values_mut() {
         let from = policy.from.iter().flatten();
         let from = from.filter(|source| match source {
-            Source::Network(network) => peers.iter().any(|peer| network.contains(*peer)),
+            Source::Network(network) => {
+                let mut in_it = peers.range(network.network()..=network.broadcast());
+                in_it.next().is_some()
+            }
             Source::Service(_) | Source::Locality(_) => true,
         });
         policy.from = Some(from.cloned().collect());

@@ -4,9 +4,10 @@ use super::auto::Vips;
 use super::declared::{Noun, Rules};
 use super::fields::{Field, Fields};
 use super::guard::{of_matching, policy_fields, write_policies};
+use super::guarded::guarded_rows;
 use crate::model::{Action, Facts, Mesh, Mode, Principal, Table};
 use kmesh_lite_common::{AuthorizationId, GuardId, Matching, PrincipalKind, Rule, RuleKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 impl Noun for Rules {
@@ -16,7 +17,7 @@ impl Noun for Rules {
     const NOUN: &'static str = "rule";
 
     fn needed(mesh: &Mesh, _: &Vips) -> usize {
-        needed(mesh)
+        guarded_rows(mesh).rules
     }
 
     fn key(row: &Rule) -> RuleKey {
@@ -43,14 +44,6 @@ impl Noun for Rules {
         fields.extend(policy_fields(of_matching(&row.matching).into_iter()));
         fields
     }
-}
-
-/// Rules that a mesh needs at most where each unit has one cgroup.
-pub fn needed(mesh: &Mesh) -> usize {
-    let named = mesh.policies.values();
-    let named = named
-        .map(|policy| policy.services.len() * policy.clients.as_ref().map_or(0, BTreeSet::len));
-    named.sum()
 }
 
 /// A number by which programs know clients.

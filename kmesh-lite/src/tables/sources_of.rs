@@ -1,7 +1,7 @@
 //! The networks that an authorization policy matches.
 
 use super::networks::Network;
-use crate::model::{Action, Authorization, Mesh, Name, OnError, Service, Source};
+use crate::model::{Action, Authorization, Mesh, Name, NamedEndpoints, OnError, Service, Source};
 use std::net::IpAddr;
 
 /// The networks that a policy matches. None where it says nothing of addresses.
@@ -45,16 +45,25 @@ fn addresses<'a>(mesh: &'a Mesh, name: &Name) -> impl Iterator<Item = IpAddr> + 
 
 /// Whether all names of endpoints that a policy depends on have an answer.
 pub fn is_resolved(mesh: &Mesh, policy: &Authorization) -> bool {
-    let sources = policy.from.iter().flatten();
-    let mut named = sources.filter_map(|source| match source {
-        Source::Service(name) => mesh.services.get(name),
-        _ => None,
-    });
-    let has_answers = |service: &Service| {
-        service.named.iter().all(|named| {
-            let mut endpoints = service.endpoints.iter();
-            endpoints.any(|it| it.of_name.as_ref().is_some_and(|of| of.name == named.name))
-        })
-    };
-    named.all(|service| has_answers(service))
+    let mut sources = policy.from.iter().flatten();
+    sources.all(|source| match source {
+        Source::Network(_) => true,
+        Source::Service(name) => {
+            let service = mesh.services.get(name);
+            service.is_none_or(|service| have_answers(service, |_| true))
+        }
+        Source::Locality(locality) => {
+            let there = |named: &NamedEndpoints| locality.holds(&named.like.place.locality);
+            mesh.services.values().all(|it| have_answers(it, there))
+        }
+    })
+}
+
+/// Whether each name of endpoints of a service that `counts` has some.
+fn have_answers(service: &Service, counts: impl Fn(&NamedEndpoints) -> bool) -> bool {
+    let mut named = service.named.iter().filter(|named| counts(named));
+    named.all(|named| {
+        let mut endpoints = service.endpoints.iter();
+        endpoints.any(|it| it.of_name.as_ref().is_some_and(|of| of.name == named.name))
+    })
 }

@@ -26,10 +26,11 @@ const SERVICE: &[&str] = &[
 
 const ACCESS_LOG: &[&str] = &[
     "`[access_log]` of `mesh.toml`(5) has a line written for each TCP connection that is over: it ended \
-     (`closed`), never stood (`failed`), or was refused before any packet (`rejected`). A file has one JSON object \
+     (`closed`), never stood (`failed`), or was refused before any packet (`rejected`), and one for each that a policy in \
+     audit mode would have refused (`decided`, with `policy`). A file has one JSON object \
      a line. In the journal each field is `KMESH_` and its name in capitals: \
      `journalctl -t kmesh-lite-access KMESH_SERVICE=payments KMESH_EVENT=failed`. These fields are stable; what is \
-     not known is left out. `kmesh-lite trace --json` prints the same, with `decided` and `established`.",
+     not known is left out. `kmesh-lite trace --json` prints the same, with every `decided` and with `established`.",
     "After the file was renamed, SIGHUP or a reload (`systemctl reload kmesh-lite`) opens it anew. It is made with \
      mode 0640, in a folder that the service may write to: the unit has /var/log/kmesh-lite. A file that cannot be \
      written, and a full disk, is said once in the service's own log and in `status`, and tried again every second.",
@@ -63,7 +64,10 @@ const LOCKOUTS: &[&str] = &[
 
 const FIELDS: &[(&str, &str)] = &[
     ("time", "When it was, as RFC 3339 in UTC."),
-    ("event", "`closed`, `failed`, `rejected`, or `lost`."),
+    (
+        "event",
+        "`closed`, `failed`, `rejected`, `decided`, or `lost`.",
+    ),
     (
         "outcome",
         "How it ended (closed, refused, timed_out, unreachable, reset, aborted, killed, not_sent, other), or why it \
@@ -84,6 +88,10 @@ const FIELDS: &[(&str, &str)] = &[
         "Its user, process, and the name of its thread.",
     ),
     ("service, endpoint, waypoint", "Where it was sent."),
+    (
+        "policy",
+        "The authorization policy that refused it, or would have if it were not in audit mode.",
+    ),
     ("original_destination", "What the client asked for."),
     ("started", "When its first segment left."),
     (
@@ -182,7 +190,18 @@ pub fn page() -> Text {
 /// The verbs of an operator. clap's own `help` is not among them.
 pub fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
     let told = |verb: &&Command| verb.get_name() != "help" && !verb.is_hide_set();
-    command.get_subcommands().filter(told)
+    let verbs = command.get_subcommands().filter(told);
+    verbs.flat_map(move |verb| {
+        [verb]
+            .into_iter()
+            .chain(verb.get_subcommands().filter(told))
+    })
+}
+
+/// The words of a verb after the name of the program.
+pub fn name(verb: &Command) -> &str {
+    let bin = verb.get_bin_name().unwrap_or_default();
+    bin.strip_prefix("kmesh-lite ").unwrap_or(verb.get_name())
 }
 
 /// The options and arguments that the page describes.
@@ -194,7 +213,7 @@ pub fn arguments(verb: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 fn usage(verb: &Command) -> String {
-    let mut usage = format!("`kmesh-lite {}`", verb.get_name());
+    let mut usage = format!("`kmesh-lite {}`", name(verb));
     for argument in arguments(verb) {
         let spelled = spelled(argument);
         usage += &match argument.is_required_set() {
@@ -233,7 +252,7 @@ fn value(argument: &Arg) -> String {
 }
 
 fn describe(text: &mut Text, verb: &Command) {
-    text.subsection(&format!("kmesh-lite {}", verb.get_name()));
+    text.subsection(&format!("kmesh-lite {}", name(verb)));
     if let Some(about) = verb.get_about() {
         text.paragraph(&format!("{about}."));
     }

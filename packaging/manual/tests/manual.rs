@@ -84,7 +84,7 @@ fn every_verb_and_option_is_in_the_page() {
     command.build();
     let mut seen = 0;
     for verb in verbs::verbs(&command) {
-        let name = verb.get_name();
+        let name = verbs::name(verb);
         let about = verb.get_about().unwrap().to_string();
         let heading = format!("kmesh-lite {name} {about}.");
         assert!(page.contains(&heading), "{heading}\n{page}");

@@ -14,6 +14,7 @@ mod lockout;
 mod mistakes;
 mod names;
 mod on_remove;
+mod policies;
 mod probes;
 mod run;
 mod screen;

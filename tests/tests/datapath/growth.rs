@@ -37,7 +37,10 @@ fn limits(of: u32) -> Limits {
         backends: of,
         waypoints: of,
         policies: of,
+        guards: of,
         rules: of,
+        destinations: of,
+        sources: of,
         connections: LIMITS.connections,
     }
 }

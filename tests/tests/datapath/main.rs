@@ -1,6 +1,7 @@
 //! A mesh in the kernel of this machine, and sockets of this process that connect through it.
 
 mod accounting;
+mod arrivals;
 mod capture;
 mod clients;
 mod connections;

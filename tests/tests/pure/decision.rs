@@ -30,7 +30,7 @@ proptest! {
         for connect in connects(universe()) {
             for caller in Caller::ALL {
                 let got = answers(&maps, *caller, &connect);
-                let allowed = reference::answers(&mesh, &facts, *caller, &connect);
+                let allowed = reference::answers((&mesh, &mesh), &facts, *caller, &connect);
                 prop_assert!(
                     got.iter().eq(allowed.keys()),
                     "{caller} to {connect:?}\ngets    {got:?}\ninstead {:?}",
@@ -52,7 +52,7 @@ proptest! {
         for connect in connects(universe()) {
             for caller in Caller::ALL {
                 let (verdict, _) = replay(&tables, &connect, CLIENT.whose(*caller), draw, &OpenConnections::default(), &Remembered::default());
-                let allowed = reference::answers(&mesh, &facts, *caller, &connect);
+                let allowed = reference::answers((&mesh, &mesh), &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
             }
@@ -112,7 +112,7 @@ proptest! {
         let (maps, mesh) = filled(&draft.mesh(), &facts);
         for connect in connects(universe()) {
             let found = odds(&maps, Caller::Ordinary, &connect);
-            let shares = reference::answers(&mesh, &facts, Caller::Ordinary, &connect);
+            let shares = reference::answers((&mesh, &mesh), &facts, Caller::Ordinary, &connect);
             let total: u64 = shares.values().sum();
             let tolerance = tolerance(&mesh, &connect);
             for (answer, share) in shares {

@@ -173,7 +173,10 @@ proptest! {
         let limit = match table {
             Table::Waypoints => &mut mesh.limits.waypoints,
             Table::Authorizations => &mut mesh.limits.policies,
+            Table::Guards => &mut mesh.limits.guards,
             Table::Rules => &mut mesh.limits.rules,
+            Table::Destinations => &mut mesh.limits.destinations,
+            Table::Sources => &mut mesh.limits.sources,
             Table::Backends => &mut mesh.limits.backends,
             Table::Endpoints => &mut mesh.limits.endpoints,
             Table::Services => &mut mesh.limits.services,

@@ -60,7 +60,11 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
     let same = |name: &str| {
         let (old, new) = (before.services.get(name), after.services.get(name));
         let stays = |service: &Arc<Service>| !service.vips.contains(&Vip::Auto) && !moved(service);
-        let is_guarded = |mesh: &Mesh| mesh.guarded().iter().any(|it| it.as_str() == name);
+        let is_guarded = |mesh: &Mesh| {
+            mesh.guarded_against_clients()
+                .iter()
+                .any(|it| it.as_str() == name)
+        };
         old == new && new.is_some_and(stays) && is_guarded(before) == is_guarded(after)
     };
     for op in plan {
@@ -85,7 +89,7 @@ fn leaves_the_rest_alone(plan: &[Op], before: &Mesh, after: &Mesh) {
                 let name = row.name.as_str();
                 assert_ne!(before.policies.get(name), after.policies.get(name), "{op}");
             }
-            Row::Rule(..) => {
+            Row::Guard(..) | Row::Rule(..) | Row::Destination(..) | Row::Source(..) => {
                 // Facts may have changed as well.
                 assert!(
                     !(before.policies.is_empty() && after.policies.is_empty()),

@@ -63,7 +63,7 @@ Examples:
 
 Exit codes: 0 applied, 1 failed, 3 the file is not valid, or a policy would lock you out.")]
 pub struct Reload {
-    /// Go back to the state before after this time, unless `kmesh-lite confirm` comes: 30s, 5m, 1h at most
+    /// Go back to the state before after this time, unless it is confirmed: 30s, 5m, 1h at most
     #[arg(long, value_name = "TIME", value_parser = trial)]
     pub confirm: Option<u64>,
     #[command(flatten)]

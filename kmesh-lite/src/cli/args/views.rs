@@ -102,6 +102,7 @@ Examples:
   kmesh-lite trace --service payments --outcome refused
                                               attempts that no endpoint accepted
   kmesh-lite trace --outcome rejected         what is refused before any packet, and why
+  kmesh-lite trace --policy web-in            whom a policy refuses, or would in audit mode
   kmesh-lite trace --json | jq .duration_seconds
 
 Needs the daemon, and `[accounting]` for all but decisions and refusals. It ends
@@ -110,8 +111,8 @@ before is kept only while an access log is written or another reader is there,
 and no more than the last 4,096 events. A reader that does not keep up is told
 how many events it lost. There may be 8 readers at a time.
 
-An outcome that no event has is an error. A service or an endpoint that is not
-in the mesh is warned of on standard error: it may be there later.")]
+An outcome that no event has is an error. A service, an endpoint or a policy that is
+not in the mesh is warned of on standard error: it may be there later.")]
 pub struct Trace {
     /// Only connections to this service
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(completions::services))]
@@ -125,6 +126,9 @@ pub struct Trace {
     /// Only these: an event (decided, rejected, established, failed, closed) or what became of it, such as refused, timed_out, reset or refuse_no_endpoint
     #[arg(long, value_name = "OUTCOME")]
     pub outcome: Option<String>,
+    /// Only what this authorization policy refused, or would have in audit mode
+    #[arg(long, value_name = "POLICY", add = ArgValueCandidates::new(completions::policies))]
+    pub policy: Option<String>,
     /// Begin with what was so long ago, if it was kept: 30s, 5m or 1h
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub since: Option<u64>,

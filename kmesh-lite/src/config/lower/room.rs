@@ -7,7 +7,7 @@ use super::merge::Merged;
 use super::service::LoweredService;
 use super::{Diagnostics, Spot, slots};
 use crate::model::{Mesh, Name, Table, Vip};
-use crate::tables::{Shortage, guarded_rows, least_bytes, rules_needed, shortages};
+use crate::tables::{Shortage, guarded_rows, least_bytes, shortages};
 use ipnetwork::IpNetwork;
 
 pub fn check(
@@ -77,7 +77,7 @@ fn surely_fits(services: &[LoweredService<'_>], mesh: &Mesh) -> bool {
         Table::Backends => mesh.backends.len(),
         Table::Waypoints => mesh.waypoints.len(),
         Table::Authorizations => mesh.policies.len(),
-        Table::Rules => rules_needed(mesh),
+        Table::Rules => guarded.rules,
         Table::Guards => guarded.guards,
         Table::Destinations => guarded.destinations,
         Table::Sources => guarded.sources,

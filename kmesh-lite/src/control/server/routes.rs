@@ -41,6 +41,8 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/connections", get(connections))
         .route("/v1/traffic", get(traffic))
+        .route("/v1/policies", get(policies))
+        .route("/v1/policies/suggestion", get(suggestion))
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
         .route("/v1/trace", get(trace))
@@ -76,6 +78,14 @@ struct TraceQuery {
     unit: Option<String>,
     endpoint: Option<String>,
     outcome: Option<String>,
+    policy: Option<String>,
+    /// In seconds.
+    since: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuggestionQuery {
     /// In seconds.
     since: Option<u64>,
 }
@@ -102,6 +112,28 @@ async fn traffic(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -
     allow(peer, Right::Read)?;
     let turn = asker.turn(&peer, Length::Short).await?;
     let later = asker.ask(|reply| Request::Traffic { reply }).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
+async fn policies(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: AboutService,
+) -> Answer {
+    let request = |name, reply| Request::Policies { name, reply };
+    asker.about(peer, query, Length::Long, request).await
+}
+
+async fn suggestion(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<SuggestionQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let within = parse(query)?.since;
+    let turn = asker.turn(&peer, Length::Long).await?;
+    let request = |reply| Request::Suggest { within, reply };
+    let later = asker.ask(request).await?;
     elsewhere(move || json(&later.make()?, turn)).await
 }
 
@@ -160,6 +192,7 @@ async fn trace(
         unit: query.unit,
         endpoint: query.endpoint,
         outcome: query.outcome,
+        policy: query.policy,
     };
     let since = Duration::from_secs(query.since.unwrap_or_default());
     let request = |reply| Request::Trace {
@@ -410,7 +443,7 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 

@@ -32,6 +32,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let facts = self.state.facts.clone();
         let known = self.known();
+        let refused = &snapshot.counters.connects.authorizations;
+        self.refusals.look(&snapshot.tables, refused, known.now);
+        let refusals = self.refusals.clone();
         let state = &self.state;
         let problems = state.problems.clone();
         let mut config = ConfigStatus {
@@ -64,6 +67,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config.problems = (!problems.is_empty()).then(|| findings(&problems, false));
             status.config = Some(config);
             status.datapath = report::status(&snapshot, mesh.as_deref(), &facts, &known);
+            refusals.tell(known.base, &mut status.datapath.policies);
             status.datapath.show_only(name.as_deref())?;
             let is_shown = |service: &str| name.as_ref().is_none_or(|name| name == service);
             status.names = report::names(&known, name.as_deref());
@@ -152,11 +156,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
                 let connections = self.datapath.connections().map_err(failed::<D>)?;
+                // Only policies ask where a program runs.
+                let has_policies = !mesh.policies.is_empty();
+                let ids = connections.iter().filter(|_| has_policies);
+                let ids = ids.map(|it| it.connection.cgroup);
+                let lineages = self.units.cgroups().lineages(ids);
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
                 Ok(PlanText {
                     lockouts: report::lockouts(&lockouts),
-                    ..report::plan(&change, meshes, &facts, &connections, orders)
+                    ..report::plan(&change, meshes, &facts, (&connections, &lineages), orders)
                 })
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),

@@ -14,7 +14,6 @@ use crate::report;
 use crate::tables::{Lockout, Way, can_lock_out, lockouts, probes};
 use log::{debug, warn};
 use std::collections::BTreeSet;
-use std::io;
 
 /// Where operators come in, unless they come in elsewhere.
 const SSH: u16 = 22;
@@ -98,7 +97,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         let mut ways = self.standing(asker).unwrap_or_else(|error| {
             warn!(
-                "cannot list the connections to this host, so none of them is looked after: {error}"
+                "cannot list the connections to this host, so none of them is looked after: {}",
+                crate::log::chain(&error)
             );
             Vec::new()
         });
@@ -114,14 +114,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// The connections of operators that stand: all to the port of SSH, and those of who has asked for a reload. One that
     /// has ended may be remembered by a terminal multiplexer.
-    fn standing(&mut self, asker: Option<Session>) -> io::Result<Vec<Way>> {
+    fn standing(&mut self, asker: Option<Session>) -> Result<Vec<Way>, D::Error> {
         let sessions = self.sessions.iter().copied().chain(asker);
         let sessions: BTreeSet<_> = sessions.map(|it| (it.local, it.peer)).collect();
         let mut ports: BTreeSet<_> = sessions.iter().map(|(local, _)| local.port()).collect();
         ports.insert(SSH);
         let mut standing = BTreeSet::new();
         for port in ports {
-            let ends = self.datapath.established(port)?.into_iter();
+            let ends = self.datapath.established(Some(port))?.into_iter();
             standing.extend(ends.filter(|it| port == SSH || sessions.contains(it)));
         }
         self.sessions

@@ -5,7 +5,7 @@ use crate::kernel::connections::Gone;
 use crate::kernel::counters::{self, Counts};
 use crate::maps::MapsError;
 use crate::tables::{Counters, Declared, IdMap, Tables, each, for_each_table};
-use kmesh_lite_common::EndpointId;
+use kmesh_lite_common::{AuthorizationId, EndpointId};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -46,6 +46,15 @@ impl KernelMaps {
                 open.unwrap_or_default()
             },
         })
+    }
+
+    /// Reads the counters of authorization policies alone.
+    pub fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, MapsError> {
+        let ids: Vec<_> = tables.rows.authorizations.keys().copied().collect();
+        match &self.tables.authorizations.connects {
+            Some(connects) => counted(connects, ids, |id| id.index()),
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     /// Hands over what is known by ids to the maps that replace these, before any program reads those: counts, and

@@ -184,6 +184,7 @@ fn load(
             Program::CgroupSockAddr(program) => program.load(),
             Program::SockOps(program) => program.load(),
             Program::SkMsg(program) => program.load(),
+            Program::SkLookup(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|source| LoadError::Program { name, source })?;

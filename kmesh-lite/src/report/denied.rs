@@ -1,0 +1,209 @@
+//! Open connections that a change of the policies would refuse.
+
+use super::connections::unit;
+use crate::api::{DeniedConnection, Denying};
+use crate::host::Lineage;
+use crate::kernel::Living;
+use crate::model::{Caller, Mesh, Mode, Table};
+use crate::tables::{Tables, Whose, judge_client};
+use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Connections of a policy that an answer has.
+const MOST: usize = 1_000;
+
+/// By policy, those that `desired` tables refuse and `actual` ones do not, or would if it were not for audit mode. Who
+/// connected is told by cgroup and user: groups are not known of connections that stand.
+pub fn denied(
+    [actual, desired]: [&Tables; 2],
+    mesh: &Mesh,
+    connections: &[Living],
+    lineages: &BTreeMap<u64, Lineage>,
+) -> Vec<Denying> {
+    if desired.rows.authorizations.is_empty() {
+        return Vec::new();
+    }
+    let services = desired.rows.services.keys();
+    let services =
+        services.filter_map(|id| Some((desired.name(Table::Services, id.index())?, *id)));
+    let services: BTreeMap<String, ServiceId> = services.collect();
+    let mut judged: BTreeMap<(ServiceId, u64, u32), Option<AuthorizationId>> = BTreeMap::new();
+    let mut by_policy: BTreeMap<AuthorizationId, Vec<&Living>> = BTreeMap::new();
+    for living in connections.iter().filter(|it| !it.is_over()) {
+        let connection = &living.connection;
+        let (Some(id), user) = (connection.service, connection.user) else {
+            continue;
+        };
+        let key = (id, connection.cgroup, user);
+        let policy = judged.entry(key).or_insert_with(|| {
+            let name = actual.name(Table::Services, id.index())?;
+            let whose = whose(connection.cgroup, user, lineages);
+            newly_denied(
+                judge_client(actual, id, &whose),
+                judge_client(desired, *services.get(&name)?, &whose),
+            )
+        });
+        if let Some(policy) = policy {
+            by_policy.entry(*policy).or_default().push(living);
+        }
+    }
+    let denying = by_policy.into_iter().filter_map(|(id, mut connections)| {
+        connections.sort_by_key(|it| (it.connection.since, it.cookie));
+        let policy = desired.name(Table::Authorizations, id.index())?;
+        let meant = mesh.policies.get(policy.as_str())?;
+        let listed = connections.iter().take(MOST);
+        Some(Denying {
+            mode: meant.mode.to_string(),
+            open_connections: connections.len() as u64,
+            ends: meant.mode == Mode::Enforce && meant.enforce_existing,
+            connections: listed.map(|it| told(it, actual, lineages)).collect(),
+            policy,
+        })
+    });
+    let mut denying: Vec<_> = denying.collect();
+    denying.sort_by(|a, b| a.policy.cmp(&b.policy));
+    denying
+}
+
+/// The policy that refuses what is allowed now, or would if it were not in audit mode.
+fn newly_denied(now: Judgement, then: Judgement) -> Option<AuthorizationId> {
+    match (now.denied, then.denied) {
+        (None, Some(policy)) => Some(policy),
+        (None, None) if now.audited.is_none() => then.audited,
+        _ => None,
+    }
+}
+
+fn whose(cgroup: u64, user: u32, lineages: &BTreeMap<u64, Lineage>) -> Whose {
+    let lineage = lineages.get(&cgroup);
+    Whose {
+        cgroup: Some(cgroup),
+        lineage: lineage.map_or_else(Vec::new, |it| it.ids.clone()),
+        user: Some(user),
+        ..Whose::any(Caller::Ordinary)
+    }
+}
+
+fn told(living: &Living, tables: &Tables, lineages: &BTreeMap<u64, Lineage>) -> DeniedConnection {
+    let connection = &living.connection;
+    let asked = SocketAddr::new(connection.address.into(), connection.port.get());
+    let path = lineages.get(&connection.cgroup).map(|it| &it.path);
+    let from = path.map(|path| unit(path).unwrap_or_else(|| path.display().to_string()));
+    let service = connection.service;
+    let service = service.and_then(|id| tables.name(Table::Services, id.index()));
+    DeniedConnection {
+        from,
+        to: service.unwrap_or_default(),
+        original_destination: Some(asked.to_string()),
+        cookie: living.cookie,
+        uid: Some(connection.user),
+        pid: Some(connection.process),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Fragments, Host, Loader, Origin};
+    use crate::model::{Cgroup, CgroupRef, Facts};
+    use crate::tables::{Actual, build};
+    use kmesh_lite_common::{Address, Connection, Port, Protocol, Stage};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const SHOP: u64 = 3;
+    const BATCH: u64 = 4;
+
+    fn facts() -> (Facts, BTreeMap<u64, Lineage>) {
+        let (mut facts, mut lineages) = (Facts::default(), BTreeMap::new());
+        for (name, id) in [("shop.service", SHOP), ("batch.service", BATCH)] {
+            let path = std::path::PathBuf::from(format!("/system.slice/{name}"));
+            let cgroup = Cgroup {
+                path: path.clone(),
+                id,
+                level: Some(2),
+            };
+            facts.cgroups.insert(CgroupRef::from(name), vec![cgroup]);
+            let ids = vec![1, 2, id];
+            lineages.insert(id, Lineage { path, ids });
+        }
+        (facts, lineages)
+    }
+
+    fn mesh(policies: &str) -> Mesh {
+        let text = format!(
+            "services.web = {{ vips = ['10.96.0.10'], ports = [80], endpoints = ['192.0.2.1'] }}\n{policies}"
+        );
+        let fragments = [(Origin::new("mesh.toml"), text)];
+        let fragments: Fragments = fragments.into_iter().collect();
+        let loaded = Loader::default().load(&fragments, &Host::default());
+        loaded.mesh.expect("a mesh")
+    }
+
+    fn tables(mesh: &Mesh) -> Tables {
+        let built = build(mesh, &facts().0, &Actual::default(), 0);
+        built.unwrap().tables
+    }
+
+    fn open(tables: &Tables, cgroup: u64, cookie: u64, stage: Stage) -> Living {
+        Living {
+            cookie,
+            connection: Connection {
+                address: Address::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+                since: cookie,
+                cgroup,
+                service: tables.rows.services.keys().next().copied(),
+                endpoint: None,
+                backend: None,
+                waypoint: None,
+                process: 1,
+                user: 0,
+                owner: cookie as u32,
+                port: Port::new(80),
+                protocol: Protocol::Tcp,
+                stage,
+            },
+        }
+    }
+
+    fn denials(before: &str, after: &str) -> Vec<Denying> {
+        let (before, after) = (mesh(before), mesh(after));
+        let [actual, desired] = [tables(&before), tables(&after)];
+        let connections = [
+            open(&actual, SHOP, 1, Stage::default()),
+            open(&actual, BATCH, 3, Stage::default()),
+            open(&actual, BATCH, 2, Stage::default()),
+            open(&actual, BATCH, 4, Stage::CLOSED),
+        ];
+        denied([&actual, &desired], &after, &connections, &facts().1)
+    }
+
+    const CLOSED: &str =
+        "policies.web-in = { action = 'allow', services = ['web'], clients = ['shop.service'] }";
+
+    #[test]
+    fn connections_that_a_change_would_refuse_are_told_by_policy_oldest_first() {
+        let denied = denials("", CLOSED);
+        let [denying] = &*denied else {
+            panic!("{denied:?}");
+        };
+        assert_eq!((&*denying.policy, denying.open_connections), ("web-in", 2));
+        assert_eq!((&*denying.mode, denying.ends), ("enforce", false));
+        let told: Vec<_> = denying.connections.iter().map(|it| it.cookie).collect();
+        assert_eq!(told, [2, 3]);
+        let first = &denying.connections[0];
+        assert_eq!(first.from.as_deref(), Some("batch.service"));
+        assert_eq!(first.to, "web");
+    }
+
+    #[test]
+    fn what_is_refused_already_is_not_news_and_audit_mode_is_told() {
+        assert_eq!(denials(CLOSED, CLOSED), []);
+        let audited = CLOSED.replace(" }", ", mode = 'audit' }");
+        let denied = denials("", &audited);
+        assert_eq!(denied[0].mode, "audit");
+        assert_eq!(denied[0].open_connections, 2);
+        // Audit mode ends, and what it told of comes true.
+        assert_eq!(denials(&audited, CLOSED)[0].mode, "enforce");
+    }
+}
