@@ -1,7 +1,8 @@
 //! The safety belt: which policies would cut off somebody, against a plain reference and by example.
 
 use kmesh_lite::model::{
-    Action, Authorization, Check, Facts, LocalPorts, Mesh, Mode, Name, Probe, Protocol, Source,
+    Action, Authorization, Check, Endpoint, Facts, LocalPorts, Mesh, Mode, Name, NamedEndpoints,
+    OfName, OnError, Probe, Protocol, Source,
 };
 use kmesh_lite::tables::{Way, lockouts, probes};
 use kmesh_lite_tests::mesh::{destinations, draft, mesh_of, plain, sources};
@@ -200,4 +201,52 @@ fn probes_of_endpoints_on_this_host_are_ways_that_are_needed() {
     let from = Some([Source::Service(name("shop"))].into_iter().collect());
     mesh.policies.get_mut("closed").unwrap().from = from;
     assert!(lockouts(&mesh, None, &ways).unwrap().is_empty());
+}
+
+/// Little is left of services to judge by, and it has to be enough.
+#[test]
+fn services_let_in_by_their_endpoints_and_by_their_names() {
+    let operator: IpAddr = [10, 0, 0, 7].into();
+    let mut jump = plain("10.96.0.1", [(operator, 1)]);
+    let from = |mesh: &Mesh, action, on_error| {
+        let policy = Authorization {
+            from: Some([Source::Service(name("jump"))].into_iter().collect()),
+            on_error,
+            ..about_ssh(action, &[])
+        };
+        let policies = [(name("from-jump"), policy)].into();
+        said(
+            &Mesh {
+                policies,
+                ..mesh.clone()
+            },
+            22,
+        )
+    };
+    let mesh = mesh_of([("jump".to_owned(), jump.clone())]);
+    assert_eq!(from(&mesh, Action::Allow, None), "");
+    assert!(from(&mesh, Action::Deny, None).contains("policy `from-jump`"));
+    // Of a name that has an answer it is known whom it matches, also if that is nobody who is here.
+    let named = |address: [u8; 4]| Endpoint {
+        address: address.into(),
+        of_name: Some(OfName {
+            name: "jump.internal".into(),
+            rank: 0,
+        }),
+        ..jump.endpoints[0].clone()
+    };
+    let (like, answer) = (named([0, 0, 0, 0]), named([10, 9, 9, 9]));
+    jump.named = vec![NamedEndpoints {
+        name: "jump.internal".into(),
+        is_srv: false,
+        like,
+    }];
+    jump.endpoints = vec![answer];
+    let mesh = mesh_of([("jump".to_owned(), jump.clone())]);
+    assert_eq!(from(&mesh, Action::Deny, Some(OnError::Closed)), "");
+    jump.endpoints.clear();
+    let mesh = mesh_of([("jump".to_owned(), jump)]);
+    let closed = from(&mesh, Action::Deny, Some(OnError::Closed));
+    assert!(closed.contains("policy `from-jump`"), "{closed}");
+    assert_eq!(from(&mesh, Action::Deny, Some(OnError::Open)), "");
 }
