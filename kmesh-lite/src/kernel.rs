@@ -46,6 +46,7 @@ pub use probe::{
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
 pub use snapshot::{Runs, Snapshot};
+pub use sock_diag::Accepted;
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 

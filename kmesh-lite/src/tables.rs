@@ -57,7 +57,7 @@ pub use guarded::{
     Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
 };
 pub use id_map::IdMap;
-pub use judge::{judge_client, judge_guarded, judge_source, longest};
+pub use judge::{Arrived, arrived, judge_client, judge_guarded, judge_source, longest};
 pub use lockout::{Lockout, Way, can_lock_out, lockouts, probes};
 pub use picking::words as picking_words;
 pub use remembered::Remembered;

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 pub struct ConnectionEvent {
     /// When it was.
     pub time: String,
-    /// `decided`, `rejected`, `established`, `failed` or `closed`; `lost` for a line that says how many
-    /// events are missing.
+    /// `decided`, `rejected`, `established`, `failed` or `closed`; `denied` for what arrived at this host and was
+    /// refused by a policy, or would have been; `lost` for a line that says how many events are missing.
     pub event: Cow<'static, str>,
     /// What was decided, why it was rejected, or how it ended: the words of `outcomes`, `failed` and `ended`
     /// in `GET /v1/status`.

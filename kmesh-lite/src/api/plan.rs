@@ -65,7 +65,10 @@ pub struct Denying {
 /// An open connection that a policy would refuse.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeniedConnection {
-    /// The unit of the client, or its cgroup; of one that arrived, the address that it came from.
+    /// Whether it arrived at this host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inbound: bool,
+    /// The unit of the client, or its cgroup; of one that arrived, the address and port that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The service; of one that arrived, the address of this host.

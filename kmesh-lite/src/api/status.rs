@@ -130,8 +130,11 @@ pub struct PolicyStatus {
     pub action: String,
     /// `enforce` or `audit`.
     pub mode: String,
-    /// Connects that it refused; in audit mode those that it would have.
+    /// Connects of programs of this host that it refused; in audit mode those that it would have.
     pub connects: u64,
+    /// The same of what arrived: connections, and datagrams to sockets that are not connected.
+    #[serde(default)]
+    pub arrivals: u64,
     /// When it was seen that it had refused one; not known before the daemon's first look, and without a daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,

@@ -226,7 +226,10 @@ fn text(status: &Status, one: bool) -> String {
         }
     }
     if !one && !datapath.policies.is_empty() {
-        heading(&mut text, "policies");
+        heading(
+            &mut text,
+            "policies: refused on the way out, and on the way in",
+        );
         policies(&datapath.policies).write(&mut text);
     }
     if !status.names.is_empty() {
@@ -295,7 +298,7 @@ fn departed(departed: &[Departed]) -> Table {
 }
 
 fn policies(policies: &[PolicyStatus]) -> Table {
-    let mut table = Table::new(&["name", "action", ">refused", "last seen (UTC)", ""]);
+    let mut table = Table::new(&["name", "action", ">out", ">in", "last seen (UTC)", ""]);
     for it in policies {
         let audits = it.mode == Mode::Audit.as_str();
         // Whole seconds: it is looked every half minute.
@@ -307,6 +310,7 @@ fn policies(policies: &[PolicyStatus]) -> Table {
             it.name.clone(),
             it.action.clone(),
             it.connects.to_string(),
+            it.arrivals.to_string(),
             or_dash(&last.unwrap_or_default().replace('T', " ")),
             match audits {
                 true => format!("{WARN}in audit mode: it would have refused these{WARN:#}"),

@@ -25,7 +25,7 @@ text! {
         /// which no endpoint of its services is, are never touched.
         ports: Option<List<LocalPortText>>,
         /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
-        /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the effective user and group of the process,
+        /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the real user and group of the process,
         /// also by number, and `*` for all. They need `services`. With `[]` an allow policy closes its services to
         /// programs of this host. Default: it says nothing of programs.
         clients: Option<List<PrincipalText>>,

@@ -9,7 +9,7 @@ use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -51,12 +51,7 @@ pub enum Request {
     Explain {
         address: SocketAddr,
         protocol: Protocol,
-        /// The cgroup of the program that connects; any that is captured if none.
-        cgroup: Option<CgroupRef>,
-        /// The program's process, if one is meant.
-        pid: Option<u32>,
-        /// The number of its user, if one is meant.
-        user: Option<u32>,
+        whose: ExplainFor,
         reply: Reply<Explanation>,
     },
     Connections {
@@ -131,6 +126,24 @@ pub enum Request {
         report: NamesReport,
         reply: Reply<()>,
     },
+}
+
+/// Who connects, where it is asked what becomes of that.
+#[derive(Debug)]
+pub enum ExplainFor {
+    /// A program of this host.
+    Program {
+        /// Its cgroup; any that is captured if none.
+        cgroup: Option<CgroupRef>,
+        /// Its process, if one is meant.
+        pid: Option<u32>,
+        /// The number of its user, if one is meant.
+        user: Option<u32>,
+        /// The number of its group, if one is meant.
+        group: Option<u32>,
+    },
+    /// Something at this address, to a port of this host.
+    Arrival(IpAddr),
 }
 
 /// Which events a reader wants; those that agree with everything that is set.

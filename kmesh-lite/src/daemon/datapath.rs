@@ -2,7 +2,7 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accounts, Ended, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accepted, Accounts, Ended, Living, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
@@ -73,12 +73,12 @@ pub trait Datapath {
         Ok(BTreeMap::new())
     }
 
-    /// Connections over TCP that stand in the daemon's network namespace, at one port of this host or at all, with their own
-    /// address first.
-    fn established(
-        &self,
-        _port: Option<u16>,
-    ) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error> {
+    /// Connections over TCP that stand in the daemon's network namespace and have this port here, with their own address
+    /// first.
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error>;
+
+    /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
+    fn accepted(&self) -> Result<Vec<Accepted>, Self::Error> {
         Ok(Vec::new())
     }
 

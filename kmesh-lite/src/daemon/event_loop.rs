@@ -294,14 +294,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             Request::Explain {
                 address,
                 protocol,
-                cgroup,
-                pid,
-                user,
+                whose,
                 reply,
-            } => {
-                let explained = self.explain(address, protocol, cgroup.as_ref(), (pid, user));
-                drop(reply.send(explained));
-            }
+            } => drop(reply.send(self.explain(address, protocol, &whose))),
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
             Request::Suggest { within, reply } => drop(reply.send(self.suggest(within))),
             Request::Policies { name, reply } => drop(reply.send(self.policies(name))),

@@ -142,9 +142,9 @@ impl Datapath for FakeDatapath {
         Ok(Vec::new())
     }
 
-    fn established(&self, port: Option<u16>) -> Result<Vec<(SocketAddr, SocketAddr)>, Broken> {
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, Broken> {
         let mut all = self.0.inside().established.clone();
-        all.retain(|(local, _)| port.is_none_or(|port| local.port() == port));
+        all.retain(|(local, _)| local.port() == port);
         Ok(all)
     }
 

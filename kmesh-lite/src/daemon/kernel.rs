@@ -3,7 +3,9 @@
 use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot};
+use crate::kernel::{
+    Accepted, Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot,
+};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
@@ -68,8 +70,12 @@ impl Datapath for Kernel {
         Kernel::refused(self, tables)
     }
 
-    fn established(&self, port: Option<u16>) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
         Kernel::established(self, port)
+    }
+
+    fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
+        Kernel::accepted(self)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {

@@ -1,7 +1,7 @@
 //! What the kernel holds at a moment, as values.
 
 use super::connections::Living;
-use super::sock_diag::SockDiag;
+use super::sock_diag::{Accepted, SockDiag};
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
@@ -99,13 +99,17 @@ impl Kernel {
         accounts.map_err(KernelError::Connections)
     }
 
-    /// Connections over TCP that stand in the daemon's network namespace, with their own address first.
-    pub fn established(
-        &self,
-        port: Option<u16>,
-    ) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+    /// Connections over TCP that stand in the daemon's network namespace and have this port here, with their own address
+    /// first.
+    pub fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
         let established = SockDiag::open().and_then(|mut diag| diag.established(port));
         established.map_err(KernelError::Connections)
+    }
+
+    /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
+    pub fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
+        let accepted = SockDiag::open().and_then(|mut diag| diag.accepted());
+        accepted.map_err(KernelError::Connections)
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

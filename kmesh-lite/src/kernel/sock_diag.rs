@@ -19,6 +19,9 @@ const OWN: usize = 4;
 const PEER: usize = 20;
 const COOKIE: usize = 40;
 const EVERY_STATE: u32 = u32::MAX;
+/// States of linux/tcp_states.h, as bits.
+const ESTABLISHED: u32 = 1 << 1;
+const LISTEN: u32 = 1 << 10;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
 /// by now, or another cookie, is another one.
@@ -66,6 +69,16 @@ impl Listed {
         let v6: [u8; 16] = bytes.try_into().expect("16");
         IpAddr::from(v6).to_canonical()
     }
+}
+
+/// A connection that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub local: SocketAddr,
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// SO_COOKIE of the socket.
+    pub cookie: u64,
 }
 
 /// Asks the kernel about sockets.
@@ -135,14 +148,32 @@ impl SockDiag {
         Ok(())
     }
 
-    /// Connections over TCP that stand, of both families, at one port of this host or at all: their own address, and that
-    /// of the peer.
-    pub fn established(&mut self, port: Option<u16>) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
-        /// TCP_ESTABLISHED, as a bit.
-        const ESTABLISHED: u32 = 1 << 1;
+    /// Connections over TCP that stand, of both families, and have this port here: their own address, and that of the peer.
+    pub fn established(&mut self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
         let mut found = Vec::new();
-        self.dump(Protocol::Tcp, ESTABLISHED, port, |listed| {
+        self.dump(Protocol::Tcp, ESTABLISHED, Some(port), |listed| {
             found.push((listed.local(), listed.remote()));
+        })?;
+        Ok(found)
+    }
+
+    /// Connections over TCP that stand, of both families, at ports at which somebody listens: they have arrived.
+    pub fn accepted(&mut self) -> io::Result<Vec<Accepted>> {
+        let mut listening = BTreeSet::new();
+        self.dump(Protocol::Tcp, LISTEN, None, |listed| {
+            listening.insert(listed.local().port());
+        })?;
+        let mut found = Vec::new();
+        if listening.is_empty() {
+            return Ok(found);
+        }
+        self.dump(Protocol::Tcp, ESTABLISHED, None, |listed| {
+            let local = listed.local();
+            found.extend(listening.contains(&local.port()).then(|| Accepted {
+                local,
+                remote: listed.remote(),
+                cookie: listed.cookie(),
+            }));
         })?;
         Ok(found)
     }
@@ -245,7 +276,7 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let mut kernel = SockDiag::open().unwrap();
             // One that listens does not count.
-            assert_eq!(kernel.established(Some(port)).unwrap(), []);
+            assert_eq!(kernel.established(port).unwrap(), []);
             let to = match listen {
                 "[::1]:0" => SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), port),
                 _ => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
@@ -253,10 +284,28 @@ mod tests {
             let client = TcpStream::connect(to).unwrap();
             let _accepted = listener.accept().unwrap();
             let ends = (to, client.local_addr().unwrap());
-            assert_eq!(kernel.established(Some(port)).unwrap(), [ends], "{listen}");
-            let other = Some(ends.1.port());
+            assert_eq!(kernel.established(port).unwrap(), [ends], "{listen}");
+            let other = ends.1.port();
             assert_eq!(kernel.established(other).unwrap(), [(ends.1, to)]);
-            assert!(kernel.established(None).unwrap().contains(&ends));
+        }
+    }
+
+    #[test]
+    fn what_was_accepted_is_told_and_not_what_was_made_from_here() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                eprintln!("skipped: no {address} on this host");
+                continue;
+            };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, remote) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            let accepted = SockDiag::open().unwrap().accepted().unwrap();
+            let here = accepted.iter().filter(|it| it.local == local);
+            let here: Vec<_> = here.map(|it| it.remote).collect();
+            assert_eq!(here, [remote]);
+            let made = client.local_addr().unwrap();
+            assert!(accepted.iter().all(|it| it.local != made), "{accepted:?}");
         }
     }
 }

@@ -3,34 +3,92 @@
 use super::connections::unit;
 use crate::api::{DeniedConnection, Denying};
 use crate::host::Lineage;
-use crate::kernel::Living;
+use crate::kernel::{Accepted, Living};
 use crate::model::{Caller, Mesh, Mode, Table};
-use crate::tables::{Tables, Whose, judge_client};
-use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use crate::tables::{Tables, Whose, judge_client, judge_source};
+use kmesh_lite_common::{
+    Address, AuthorizationId, FrontendKey, Judgement, Port, Protocol, ServiceId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 /// Connections of a policy that an answer has.
 const MOST: usize = 1_000;
+
+/// What there is at the moment.
+pub struct LiveConnections<'a> {
+    /// Connections of this host's programs.
+    pub connections: &'a [Living],
+    /// Where these programs run.
+    pub lineages: &'a BTreeMap<u64, Lineage>,
+    /// What has arrived.
+    pub accepted: &'a [Accepted],
+}
 
 /// By policy, those that `desired` tables refuse and `actual` ones do not, or would if it were not for audit mode. Who
 /// connected is told by cgroup and user: groups are not known of connections that stand.
 pub fn denied(
     [actual, desired]: [&Tables; 2],
     mesh: &Mesh,
-    connections: &[Living],
-    lineages: &BTreeMap<u64, Lineage>,
+    LiveConnections {
+        connections,
+        lineages,
+        accepted,
+    }: &LiveConnections<'_>,
 ) -> Vec<Denying> {
     if desired.rows.authorizations.is_empty() {
         return Vec::new();
     }
+    let mut by_policy: BTreeMap<AuthorizationId, Denied> = BTreeMap::new();
+    outbound([actual, desired], connections, lineages, &mut by_policy);
+    inbound([actual, desired], accepted, &mut by_policy);
+    let denying = by_policy.into_iter().filter_map(|(id, denied)| {
+        let policy = desired.name(Table::Authorizations, id.index())?;
+        let meant = mesh.policies.get(policy.as_str())?;
+        Some(Denying {
+            mode: meant.mode.to_string(),
+            open_connections: denied.count,
+            ends: meant.mode == Mode::Enforce && meant.enforce_existing,
+            connections: denied.told,
+            policy,
+        })
+    });
+    let mut denying: Vec<_> = denying.collect();
+    denying.sort_by(|a, b| a.policy.cmp(&b.policy));
+    denying
+}
+
+/// What one policy has against connections.
+#[derive(Default)]
+struct Denied {
+    count: u64,
+    told: Vec<DeniedConnection>,
+}
+
+impl Denied {
+    fn add(&mut self, told: impl FnOnce() -> DeniedConnection) {
+        self.count += 1;
+        if self.told.len() < MOST {
+            self.told.push(told());
+        }
+    }
+}
+
+/// Those of programs of this host.
+fn outbound(
+    [actual, desired]: [&Tables; 2],
+    connections: &[Living],
+    lineages: &BTreeMap<u64, Lineage>,
+    by_policy: &mut BTreeMap<AuthorizationId, Denied>,
+) {
     let services = desired.rows.services.keys();
     let services =
         services.filter_map(|id| Some((desired.name(Table::Services, id.index())?, *id)));
     let services: BTreeMap<String, ServiceId> = services.collect();
     let mut judged: BTreeMap<(ServiceId, u64, u32), Option<AuthorizationId>> = BTreeMap::new();
-    let mut by_policy: BTreeMap<AuthorizationId, Vec<&Living>> = BTreeMap::new();
-    for living in connections.iter().filter(|it| !it.is_over()) {
+    let mut oldest_first: Vec<_> = connections.iter().filter(|it| !it.is_over()).collect();
+    oldest_first.sort_by_key(|it| (it.connection.since, it.cookie));
+    for living in oldest_first {
         let connection = &living.connection;
         let (Some(id), user) = (connection.service, connection.user) else {
             continue;
@@ -45,25 +103,47 @@ pub fn denied(
             )
         });
         if let Some(policy) = policy {
-            by_policy.entry(*policy).or_default().push(living);
+            let denied = by_policy.entry(*policy).or_default();
+            denied.add(|| told(living, actual, lineages));
         }
     }
-    let denying = by_policy.into_iter().filter_map(|(id, mut connections)| {
-        connections.sort_by_key(|it| (it.connection.since, it.cookie));
-        let policy = desired.name(Table::Authorizations, id.index())?;
-        let meant = mesh.policies.get(policy.as_str())?;
-        let listed = connections.iter().take(MOST);
-        Some(Denying {
-            mode: meant.mode.to_string(),
-            open_connections: connections.len() as u64,
-            ends: meant.mode == Mode::Enforce && meant.enforce_existing,
-            connections: listed.map(|it| told(it, actual, lineages)).collect(),
-            policy,
+}
+
+/// Those that have arrived.
+fn inbound(
+    [actual, desired]: [&Tables; 2],
+    accepted: &[Accepted],
+    by_policy: &mut BTreeMap<AuthorizationId, Denied>,
+) {
+    let destinations = desired.rows.destinations.values();
+    let destinations: BTreeSet<_> = destinations.map(|row| row.key).collect();
+    // Most ports are nobody's business, and judging one takes a look at all rows.
+    let is_meant = |local: &SocketAddr| {
+        let (address, port) = (local.ip().into(), Port::new(local.port()));
+        let places = [address, Address::EVERY].into_iter();
+        let mut keys = places.flat_map(|address| [(address, port), (address, Port::EVERY)]);
+        keys.any(|(address, port)| {
+            destinations.contains(&FrontendKey::new(address, port, Protocol::Tcp))
         })
-    });
-    let mut denying: Vec<_> = denying.collect();
-    denying.sort_by(|a, b| a.policy.cmp(&b.policy));
-    denying
+    };
+    let mut judged: BTreeMap<(SocketAddr, IpAddr), Option<AuthorizationId>> = BTreeMap::new();
+    for it in accepted.iter().filter(|it| is_meant(&it.local)) {
+        let (local, from) = (it.local, it.remote.ip());
+        let policy = judged.entry((local, from)).or_insert_with(|| {
+            let judge = |tables| judge_source(tables, Protocol::Tcp, local, from);
+            newly_denied(judge(actual), judge(desired))
+        });
+        if let Some(policy) = policy {
+            let denied = by_policy.entry(*policy).or_default();
+            denied.add(|| DeniedConnection {
+                inbound: true,
+                from: Some(it.remote.to_string()),
+                to: local.to_string(),
+                cookie: it.cookie,
+                ..DeniedConnection::default()
+            });
+        }
+    }
 }
 
 /// The policy that refuses what is allowed now, or would if it were not in audit mode.
@@ -93,6 +173,7 @@ fn told(living: &Living, tables: &Tables, lineages: &BTreeMap<u64, Lineage>) -> 
     let service = connection.service;
     let service = service.and_then(|id| tables.name(Table::Services, id.index()));
     DeniedConnection {
+        inbound: false,
         from,
         to: service.unwrap_or_default(),
         original_destination: Some(asked.to_string()),
@@ -175,7 +256,42 @@ mod tests {
             open(&actual, BATCH, 2, Stage::default()),
             open(&actual, BATCH, 4, Stage::CLOSED),
         ];
-        denied([&actual, &desired], &after, &connections, &facts().1)
+        let standing = LiveConnections {
+            connections: &connections,
+            lineages: &facts().1,
+            accepted: &accepted(),
+        };
+        denied([&actual, &desired], &after, &standing)
+    }
+
+    fn accepted() -> Vec<Accepted> {
+        let standing = [
+            ("192.0.2.1:80", "10.0.0.1:40000"),
+            ("192.0.2.1:80", "10.1.0.1:40000"),
+            ("192.0.2.1:22", "10.1.0.1:40001"),
+        ];
+        let standing = standing.into_iter().zip(1..);
+        let accepted = standing.map(|((local, remote), cookie)| Accepted {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            cookie,
+        });
+        accepted.collect()
+    }
+
+    #[test]
+    fn what_has_arrived_is_judged_where_policies_say_from_where() {
+        let from =
+            "policies.web-from = { action = 'deny', services = ['web'], from = ['10.1.0.0/16'] }";
+        let denied = denials("", from);
+        let [denying] = &*denied else {
+            panic!("{denied:?}");
+        };
+        assert_eq!(denying.open_connections, 1, "{denying:?}");
+        let told = &denying.connections[0];
+        assert_eq!(told.from.as_deref(), Some("10.1.0.1:40000"));
+        assert_eq!((&*told.to, told.inbound), ("192.0.2.1:80", true));
+        assert_eq!(denials(from, from), []);
     }
 
     const CLOSED: &str =

@@ -27,7 +27,8 @@ fn outcomes() -> Vec<String> {
     let decided = SENT.into_iter().chain(refused);
     let decided = decided.map(|outcome| outcome.as_str().to_owned());
     let mut all: Vec<String> = Vec::new();
-    for word in events.chain(endings).chain(decided) {
+    let arrived = ["audited".to_owned()];
+    for word in events.chain(endings).chain(decided).chain(arrived) {
         // A connection that is `closed` may have been closed.
         if !all.contains(&word) {
             all.push(word);

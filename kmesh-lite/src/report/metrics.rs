@@ -138,16 +138,23 @@ impl Metrics {
             counter(&mut connects, &[("outcome", outcome.as_str())], count)?;
         }
         if !self.snapshot.tables.rows.authorizations.is_empty() {
-            let help = "Connects that an authorization policy refused; in audit mode those that it would have.";
+            let help = "Connects, and connections that arrived, that an authorization policy refused; in audit mode those that it would have.";
             let mut refused = family(to, "policy_refusals", None, MetricType::Counter, help)?;
             for (id, row) in &self.snapshot.tables.rows.authorizations {
-                let count = counters.connects.authorizations.get(id).copied();
-                let labels = [
-                    ("policy", row.name.to_string()),
-                    ("action", row.action.to_string()),
-                    ("mode", row.mode.to_string()),
+                let sides = [
+                    ("outbound", &counters.connects.authorizations),
+                    ("inbound", &counters.arrivals.authorizations),
                 ];
-                counter(&mut refused, &labels, count.unwrap_or_default())?;
+                for (direction, counts) in sides {
+                    let labels = [
+                        ("policy", row.name.to_string()),
+                        ("direction", direction.to_owned()),
+                        ("action", row.action.to_string()),
+                        ("mode", row.mode.to_string()),
+                    ];
+                    let count = counts.get(id).copied().unwrap_or_default();
+                    counter(&mut refused, &labels, count)?;
+                }
             }
         }
         if self.snapshot.tables.rows.services.is_empty() {

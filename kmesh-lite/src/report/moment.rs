@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use jiff::{SignedDuration, Timestamp};
 use kmesh_lite_common::{Ending, EndpointId, FrontendKey, Moment, MomentKind, Protocol, ServiceId};
 use kmesh_lite_ebpf::{Outcome, Refuse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -20,6 +20,8 @@ pub struct Names {
     /// Endpoints of the services that were asked for.
     titles: BTreeMap<ServiceId, BTreeMap<EndpointId, Titled>>,
     frontends: Option<BTreeMap<FrontendKey, ServiceId>>,
+    /// The names of guards by the destinations that lead to them.
+    destinations: Option<BTreeMap<FrontendKey, String>>,
 }
 
 /// Where and when a moment was, beside what it says itself.
@@ -38,12 +40,14 @@ impl Names {
             tables,
             titles: BTreeMap::new(),
             frontends: None,
+            destinations: None,
         }
     }
 
     fn service(&mut self, moment: &Moment) -> Option<String> {
         let id = match moment.kind {
             MomentKind::Rejected => self.asked_for(moment),
+            MomentKind::Denied => return self.guarded(moment),
             _ => moment.service,
         };
         self.tables.name(Table::Services, id?.index())
@@ -59,6 +63,24 @@ impl Names {
         });
         let key = FrontendKey::new(moment.address, moment.port, moment.protocol);
         frontends.get(&key).copied()
+    }
+
+    /// The service that an endpoint of this host belongs to, where policies are about that alone.
+    fn guarded(&mut self, moment: &Moment) -> Option<String> {
+        let rows = &self.tables.rows;
+        let names = self.destinations.get_or_insert_with(|| {
+            let services: BTreeSet<_> = rows.services.values().map(|row| row.name).collect();
+            let rows = rows.destinations.values().filter_map(|row| {
+                let guard = rows.guards.get(&row.guard?)?;
+                let name = services
+                    .contains(&guard.name)
+                    .then(|| guard.name.to_string());
+                Some((row.key, name?))
+            });
+            rows.collect()
+        });
+        let key = FrontendKey::new(moment.address, moment.port, moment.protocol);
+        names.get(&key).cloned()
     }
 
     fn endpoint(&mut self, moment: &Moment) -> Option<String> {
@@ -95,6 +117,7 @@ impl Names {
         if let Some(policy) = &policy {
             text += &match moment.kind {
                 MomentKind::Rejected => format!(" (policy {policy})"),
+                MomentKind::Denied if moment.detail == 1 => format!(" (policy {policy})"),
                 _ => format!("; policy {policy} would refuse it, and is in audit mode"),
             };
         }
@@ -106,7 +129,7 @@ impl Names {
             outcome,
             text,
             lost: None,
-            cookie: Some(moment.cookie),
+            cookie: (moment.cookie != 0).then_some(moment.cookie),
             protocol: Some(moment.protocol.as_str().into()),
             client: (own.port() != 0).then(|| own.to_string()),
             unit: told.cgroup.and_then(unit),
@@ -163,6 +186,13 @@ fn outcome(moment: &Moment, endpoint: Option<&str>, waypoint: Option<&str>) -> (
             )
         }
         MomentKind::Established => (None, "established".to_owned()),
+        MomentKind::Denied => match moment.detail {
+            1 => (
+                Some("denied".into()),
+                "denied where it arrived, before it stood".to_owned(),
+            ),
+            _ => (Some("audited".into()), "arrived".to_owned()),
+        },
         kind => {
             let ending = Ending(moment.detail);
             let text = ended(ending, kind == MomentKind::Closed);
@@ -196,7 +226,7 @@ fn command(bytes: &[u8]) -> Option<String> {
 /// and is a connection.
 pub fn is_logged(moment: &Moment) -> bool {
     let is_told = match moment.kind {
-        MomentKind::Rejected | MomentKind::Failed | MomentKind::Closed => true,
+        MomentKind::Rejected | MomentKind::Failed | MomentKind::Closed | MomentKind::Denied => true,
         MomentKind::Decided => moment.authorization.is_some(),
         _ => false,
     };

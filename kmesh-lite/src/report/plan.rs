@@ -1,27 +1,24 @@
 //! What a pass would do.
 
-use super::denied::denied;
+use super::denied::{LiveConnections, denied};
 use super::health::orders;
 use super::open::Open;
 use super::titles::titles;
 use crate::api::{Leaving, PlanText};
 use crate::health::Orders;
-use crate::host::Lineage;
-use crate::kernel::Living;
 use crate::model::{Facts, Mesh, OnRemove};
 use crate::reconcile::Change;
 use crate::tables::{Tables, departing};
 use kmesh_lite_common::Service;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// The change that `mesh` is, where these facts hold and these connections are open, of programs in the cgroups of
-/// `lineages`. `held` is the mesh before, if it
-/// is known, and `wanted` what the operator wants.
+/// The change that `mesh` is, where these facts hold and these connections stand. `held` is the mesh before, if it is
+/// known, and `wanted` what the operator wants.
 pub fn plan(
     change: &Change,
     (held, mesh): (Option<&Mesh>, &Mesh),
     facts: &Facts,
-    (connections, lineages): (&[Living], &BTreeMap<u64, Lineage>),
+    standing: &LiveConnections<'_>,
     wanted: &Orders,
 ) -> PlanText {
     let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired.tables);
@@ -30,7 +27,7 @@ pub fn plan(
         let mut services = services.filter_map(|mesh| mesh.services.get(name));
         services.next().map_or(mesh.on_remove, |it| it.on_remove)
     };
-    let open = Open::count(connections);
+    let open = Open::count(standing.connections);
     let mut leaving = drained(actual, desired, &open);
     leaving.extend(removed(actual, mesh, on_remove, &open));
     leaving.sort_by(|a, b| (&a.service, &a.endpoint).cmp(&(&b.service, &b.endpoint)));
@@ -41,7 +38,7 @@ pub fn plan(
         leaving,
         orders: orders(wanted, mesh),
         lockouts: Vec::new(),
-        denied: denied([actual, desired], mesh, connections, lineages),
+        denied: denied([actual, desired], mesh, standing),
     }
 }
 

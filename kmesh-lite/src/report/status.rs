@@ -74,11 +74,13 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
 /// Authorization policies, by name.
 fn policies(snapshot: &Snapshot) -> Vec<PolicyStatus> {
     let connects = &snapshot.counters.connects.authorizations;
+    let arrivals = &snapshot.counters.arrivals.authorizations;
     let policy = |(id, row): (&AuthorizationId, &Authorization)| PolicyStatus {
         name: row.name.to_string(),
         action: row.action.to_string(),
         mode: row.mode.to_string(),
         connects: connects.get(id).copied().unwrap_or_default(),
+        arrivals: arrivals.get(id).copied().unwrap_or_default(),
         last: None,
     };
     let rows = snapshot.tables.rows.authorizations.iter();

@@ -1,7 +1,7 @@
 //! Counts of connects, as values.
 
 use super::declared::{Declared, Each, Shape};
-use kmesh_lite_common::{EndpointId, ServiceId};
+use kmesh_lite_common::{AuthorizationId, EndpointId, ServiceId};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 
@@ -39,6 +39,15 @@ impl OpenConnections {
 }
 
 impl Counters {
+    /// What authorization policies refused, or would have: connects and what arrived.
+    pub fn refused(&self) -> BTreeMap<AuthorizationId, u64> {
+        let mut refused = self.connects.authorizations.clone();
+        for (id, count) in &self.arrivals.authorizations {
+            *refused.entry(*id).or_default() += count;
+        }
+        refused
+    }
+
     /// Connects that were sent to a service.
     pub fn service(&self, id: ServiceId) -> u64 {
         self.connects.services.get(&id).copied().unwrap_or_default()

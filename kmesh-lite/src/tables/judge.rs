@@ -5,7 +5,7 @@ use kmesh_lite_common::{
     Address, Destination, FrontendKey, Guard, GuardId, Judgement, Port, Protocol, Rule, RuleKey,
     ServiceId, Source, SourceKey,
 };
-use kmesh_lite_ebpf::{Rules, Sources, authorize, judge_arrival};
+use kmesh_lite_ebpf::{Rules, Sources, authorize, find_destination, judge_arrival};
 use std::net::{IpAddr, SocketAddr};
 
 /// Stands for a client that is not known.
@@ -34,6 +34,37 @@ pub fn judge_source(
 ) -> Judgement {
     let local = FrontendKey::new(local.ip().into(), Port::new(local.port()), protocol);
     judge_arrival(&Arriving(tables), &local, &from.into()).unwrap_or_default()
+}
+
+/// What was found on the way to what policies say of a connection that arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    pub destination: &'a Destination,
+    pub guard: &'a Guard,
+    /// The network that the client is in; none if policies name none around it.
+    pub source: Option<&'a Source>,
+    pub judgement: Judgement,
+}
+
+/// What policies say of a connection that arrives, with what it follows from. None where they say nothing.
+pub fn arrived<'a>(tables: &'a Tables, local: &FrontendKey, from: &Address) -> Option<Arrived<'a>> {
+    let tables_of_arrivals = Arriving(tables);
+    let judgement = judge_arrival(&tables_of_arrivals, local, from)?;
+    let destination = find_destination(&tables_of_arrivals, local)?;
+    let key = destination.key;
+    let destination = self::destination(tables, &key)?;
+    let guard = destination.guard?;
+    let (_, source) = tables_of_arrivals
+        .source(&SourceKey::new(guard, *from, 128))
+        .unzip();
+    let source = source.flatten().map(|row| row.key);
+    let mut sources = tables.rows.sources.values();
+    Some(Arrived {
+        destination,
+        guard: tables.rows.guards.get(&guard)?,
+        source: source.and_then(|key| sources.find(|row| row.key == key)),
+        judgement,
+    })
 }
 
 /// The destination at this key.

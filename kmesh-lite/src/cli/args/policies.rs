@@ -19,7 +19,11 @@ Clients are those that policies name, those that hold connections, those whose c
 (`[accounting]`), and anyone else. They are judged by the tables of the kernel, as a connect is. A unit is
 judged without its users and groups, unless a policy names users and it holds connections: then it has a line
 for each user. One that does not run is judged by the file. A table that is wider than the terminal, or than
-100 columns where there is none, becomes a list."
+100 columns where there is none, becomes a list.
+
+What may arrive is shown for each network, service and locality that policies name, before each target of which
+they say where connections may come from. A network stands for those of its addresses that are in none of the
+smaller ones; 512 sources are shown."
 )]
 pub struct Policies {
     #[command(subcommand)]
@@ -67,7 +71,13 @@ when it is asked; the file says since when. It keeps that over restarts, as long
 was counted before has no times, so `--since` leaves it out. It cannot name programs whose cgroup came and
 went between two looks: their connections are said to be covered by nothing. Without `[accounting]` it sees
 only connections that are open when it looks. Connects that a policy refuses, connects straight to the address of
-an endpoint, and programs that bypass the mesh are not seen. 16,384 pairs of a service and a client are kept.")]
+an endpoint, and programs that bypass the mesh are not seen. 16,384 pairs of a service and a client are kept.
+
+Where this host has endpoints itself, `from` has the sources of what arrived at them over TCP. Addresses of endpoints are
+counted (`[accounting]`), and become `service:NAME`; other addresses are known only of connections that stand when it
+looks, in the daemon's network namespace. More than 16 of them become networks where they crowd. How many connections
+came from such addresses is said, so that short ones are not forgotten. Other hosts see other clients and
+sources: run it on each, or allow on all what was seen on any.")]
 pub struct Suggest {
     /// Only from what was seen within this time: 30m or 24h
     #[arg(long, value_name = "TIME", value_parser = span)]

@@ -178,6 +178,11 @@ mod tests {
                         ..peer("/lxc/a \"b\"", 1)
                     },
                 ]),
+                from: Some(vec![
+                    peer("10.1.0.0/24", 9),
+                    peer("2001:db8::1", 1),
+                    peer("service:web.eu", 4),
+                ]),
                 ..SuggestedPolicy::default()
             }],
             unused: vec!["dns".to_owned()],
@@ -198,6 +203,11 @@ clients = [
   "shop.service", # 12 connections, seen from 2026-01-01T00:00:00.000Z to 2026-01-01T01:00:00.000Z
   'dev-disk-by\x2dlabel.mount', # 1 connection, seen from 2026-01-01T00:00:00.000Z to 2026-01-01T01:00:00.000Z
   '/lxc/a "b"', # 1 connection, before it was looked
+]
+from = [
+  "10.1.0.0/24", # 9 connections, seen from 2026-01-01T00:00:00.000Z to 2026-01-01T01:00:00.000Z
+  "2001:db8::1", # 1 connection, seen from 2026-01-01T00:00:00.000Z to 2026-01-01T01:00:00.000Z
+  "service:web.eu", # 4 connections, seen from 2026-01-01T00:00:00.000Z to 2026-01-01T01:00:00.000Z
 ]
 mode = "audit"
 
@@ -236,5 +246,6 @@ mode = "audit"
         let mesh = loaded.mesh.expect("a mesh");
         let policy = &mesh.policies["seen-web.eu"];
         assert_eq!(policy.clients.as_ref().map(|it| it.len()), Some(3));
+        assert_eq!(policy.from.as_ref().map(|it| it.len()), Some(3));
     }
 }

@@ -12,7 +12,7 @@ use crate::api::{
     Confirmed, Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered,
     PlanRequest, ReloadRequest, Reloaded, SimulateRequest,
 };
-use crate::control::{Filter, Request, Requests, Text, Trace, WARNING};
+use crate::control::{ExplainFor, Filter, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{Format, no_such_outcome};
 use axum::body::Body;
@@ -69,6 +69,8 @@ struct ExplainQuery {
     cgroup: Option<String>,
     pid: Option<u32>,
     user: Option<u32>,
+    group: Option<u32>,
+    from: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -155,12 +157,32 @@ async fn explain(
         Some("udp") => Protocol::Udp,
         Some(other) => return Err(bad(format!("`protocol` is not tcp or udp but {other:?}"))),
     };
+    let from = query.from.as_deref().map(|from| {
+        from.parse()
+            .map_err(|_| bad(format!("`from` is not an address but {from:?}")))
+    });
+    let of_program = query.cgroup.is_some()
+        || query.pid.is_some()
+        || query.user.is_some()
+        || query.group.is_some();
+    let whose = match from.transpose()? {
+        Some(_) if of_program => {
+            return Err(bad(
+                "`from` is an address, and no program of this host".to_owned()
+            ));
+        }
+        Some(from) => ExplainFor::Arrival(from),
+        None => ExplainFor::Program {
+            cgroup: query.cgroup.as_deref().map(CgroupRef::from),
+            pid: query.pid,
+            user: query.user,
+            group: query.group,
+        },
+    };
     let request = |reply| Request::Explain {
         address,
         protocol,
-        cgroup: query.cgroup.as_deref().map(CgroupRef::from),
-        pid: query.pid,
-        user: query.user,
+        whose,
         reply,
     };
     let turn = asker.turn(&peer, Length::Short).await?;

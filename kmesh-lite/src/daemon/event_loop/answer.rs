@@ -8,14 +8,14 @@ use crate::api::{
     Findings, PlanText, Reloaded, Session, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
-use crate::control::{Later, Text};
+use crate::control::{ExplainFor, Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
-use crate::model::{CgroupRef, Mesh, Protocol};
+use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Asked, Client, Format, Known, Metrics};
+use crate::report::{self, Asked, Client, Format, Known, LiveConnections, Metrics};
 use kmesh_lite_common::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,8 +32,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let facts = self.state.facts.clone();
         let known = self.known();
-        let refused = &snapshot.counters.connects.authorizations;
-        self.refusals.look(&snapshot.tables, refused, known.now);
+        let refused = snapshot.counters.refused();
+        self.refusals.look(&snapshot.tables, &refused, known.now);
         let refusals = self.refusals.clone();
         let state = &self.state;
         let problems = state.problems.clone();
@@ -161,11 +161,20 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let ids = connections.iter().filter(|_| has_policies);
                 let ids = ids.map(|it| it.connection.cgroup);
                 let lineages = self.units.cgroups().lineages(ids);
+                let accepted = match mesh.judges_arrivals() {
+                    true => self.datapath.accepted().map_err(failed::<D>)?,
+                    false => Vec::new(),
+                };
+                let live = LiveConnections {
+                    connections: &connections,
+                    lineages: &lineages,
+                    accepted: &accepted,
+                };
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
                 Ok(PlanText {
                     lockouts: report::lockouts(&lockouts),
-                    ..report::plan(&change, meshes, &facts, (&connections, &lineages), orders)
+                    ..report::plan(&change, meshes, &facts, &live, orders)
                 })
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
@@ -190,16 +199,33 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         &mut self,
         address: SocketAddr,
         protocol: Protocol,
-        cgroup: Option<&CgroupRef>,
-        (pid, user): (Option<u32>, Option<u32>),
+        whose: &ExplainFor,
     ) -> Result<Explanation, Failure> {
-        let mut client = Client::ANY;
-        if let Some(name) = cgroup {
-            client = Client::of(name, self.units.cgroups().lineage(name))?;
-        }
-        client.user = user;
-        client.is_daemon =
-            pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
+        let client = match whose {
+            ExplainFor::Arrival(from) => {
+                self.put_links_back();
+                let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+                return Ok(report::explain_arrival(&snapshot, address, protocol, *from));
+            }
+            ExplainFor::Program {
+                cgroup,
+                pid,
+                user,
+                group,
+            } => {
+                let client = match cgroup {
+                    Some(name) => Client::of(name, self.units.cgroups().lineage(name))?,
+                    None => Client::ANY,
+                };
+                let is_agent = pid.is_some() && *pid == self.state.agent;
+                Client {
+                    user: *user,
+                    group: *group,
+                    is_daemon: *pid == Some(std::process::id()) || is_agent,
+                    ..client
+                }
+            }
+        };
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());

@@ -121,7 +121,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         ports.insert(SSH);
         let mut standing = BTreeSet::new();
         for port in ports {
-            let ends = self.datapath.established(Some(port))?.into_iter();
+            let ends = self.datapath.established(port)?.into_iter();
             standing.extend(ends.filter(|it| port == SSH || sessions.contains(it)));
         }
         self.sessions

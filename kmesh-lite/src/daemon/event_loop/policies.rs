@@ -107,7 +107,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if served.is_empty() {
             return;
         }
-        let standing = self.datapath.established(None).unwrap_or_else(|error| {
+        let standing = self.datapath.accepted().unwrap_or_else(|error| {
             warn!(
                 "cannot look at what has arrived: {}",
                 crate::log::chain(&error)

@@ -48,13 +48,17 @@ impl KernelMaps {
         })
     }
 
-    /// Reads the counters of authorization policies alone.
+    /// Reads the counters of authorization policies alone: connects, and what arrived.
     pub fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, MapsError> {
-        let ids: Vec<_> = tables.rows.authorizations.keys().copied().collect();
-        match &self.tables.authorizations.connects {
-            Some(connects) => counted(connects, ids, |id| id.index()),
-            None => Ok(BTreeMap::new()),
+        let table = &self.tables.authorizations;
+        let mut refused = BTreeMap::new();
+        for counts in [&table.connects, &table.arrivals].into_iter().flatten() {
+            let ids = tables.rows.authorizations.keys().copied().collect();
+            for (id, count) in counted(counts, ids, AuthorizationId::index)? {
+                *refused.entry(id).or_default() += count;
+            }
         }
+        Ok(refused)
     }
 
     /// Hands over what is known by ids to the maps that replace these, before any program reads those: counts, and

@@ -12,7 +12,7 @@ const MOST: usize = 64;
 
 /// By name. Without a mesh there is only what the tables know.
 pub fn policies(snapshot: &Snapshot, mesh: Option<&Mesh>, facts: &Facts) -> Vec<AboutPolicy> {
-    let refused = &snapshot.counters.connects.authorizations;
+    let refused = &snapshot.counters.refused();
     let rows = snapshot.tables.rows.authorizations.iter();
     let policy = |(id, row): (&AuthorizationId, &kmesh_lite_common::Authorization)| {
         let name = row.name.to_string();

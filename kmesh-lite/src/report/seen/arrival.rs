@@ -1,6 +1,7 @@
 //! Where connections came from that arrived at endpoints on this host.
 
 use super::{Met, Seen, place};
+use crate::kernel::Accepted;
 use crate::model::{Mesh, Protocol};
 use kmesh_lite_common::ArrivalKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +51,7 @@ impl Seen {
         &mut self,
         served: &Served,
         counts: &BTreeMap<ArrivalKey, u64>,
-        standing: &[(SocketAddr, SocketAddr)],
+        standing: &[Accepted],
         now: u64,
     ) {
         let before = std::mem::take(&mut self.arrived);
@@ -76,7 +77,7 @@ impl Seen {
             }
         }
         let mut open: BTreeMap<(&str, IpAddr), u64> = BTreeMap::new();
-        for (local, remote) in standing {
+        for Accepted { local, remote, .. } in standing {
             for service in served.at(*local) {
                 *open.entry((service, remote.ip())).or_default() += 1;
             }

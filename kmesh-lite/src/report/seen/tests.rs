@@ -167,8 +167,8 @@ fn pairs_that_find_no_room_are_counted() {
 
 mod arrivals {
     use super::*;
+    use crate::kernel::Accepted;
     use kmesh_lite_common::ArrivalKey;
-    use std::net::SocketAddr;
 
     fn served() -> Served {
         let text = "services.web = { vips = ['10.96.0.10'], ports = ['80:8080'], endpoints = ['192.0.2.1', '192.0.2.2'] }";
@@ -190,8 +190,12 @@ mod arrivals {
         (key, count)
     }
 
-    fn standing(local: &str, remote: &str) -> (SocketAddr, SocketAddr) {
-        (local.parse().unwrap(), remote.parse().unwrap())
+    fn standing(local: &str, remote: &str) -> Accepted {
+        Accepted {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            cookie: 1,
+        }
     }
 
     fn met(seen: &Seen, from: &str) -> Option<Met> {
