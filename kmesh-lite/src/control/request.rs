@@ -1,9 +1,9 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
+    AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
     HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
-    Reloaded, Simulation, Status, Suggestion, TrafficSums,
+    ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -27,12 +27,20 @@ pub enum Request {
         reply: Reply<Later<Status>>,
     },
     Reload {
+        request: ReloadRequest,
         caller: Caller,
         reply: Reply<Reloaded>,
+    },
+    /// What was applied is to stay.
+    Confirm {
+        caller: Caller,
+        reply: Reply<Confirmed>,
     },
     Plan {
         /// In place of the daemon's own files.
         texts: Option<Vec<FileText>>,
+        /// The SSH connection of whoever asks.
+        session: Option<Session>,
         reply: Reply<PlanText>,
     },
     /// What would happen if something were down.

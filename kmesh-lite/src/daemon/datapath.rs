@@ -9,6 +9,7 @@ use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
@@ -71,6 +72,10 @@ pub trait Datapath {
     fn refused(&self, _tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, Self::Error> {
         Ok(BTreeMap::new())
     }
+
+    /// Connections over TCP that stand in the daemon's network namespace and have this port here, with their own address
+    /// first.
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error>;
 
     /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
     fn accepted(&self) -> Result<Vec<Accepted>, Self::Error> {

@@ -1,6 +1,7 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod belt;
 mod departures;
 mod duties;
 mod findings;
@@ -12,6 +13,7 @@ mod policies;
 mod reload;
 mod roster;
 mod state;
+mod trial;
 
 use super::DaemonError;
 use super::datapath::Datapath;
@@ -22,9 +24,11 @@ use super::last_findings::{LastFindings, Recalled};
 use super::last_seen::LastSeen;
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
+use super::refusal::RefusalBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
-use crate::api::{Failure, FailureKind};
+use super::trial_book::TrialBook;
+use crate::api::{Failure, FailureKind, Session};
 use crate::config::Loaded;
 use crate::control::{Filter, Later, Request, Trace};
 use crate::host::{self, Change, Units, WatchError, monotonic};
@@ -37,6 +41,7 @@ use kmesh_lite_common::Interest;
 use log::{info, warn};
 use policies::ServedOf;
 use state::LoopState;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +55,8 @@ pub struct Daemon<S, D, N> {
     last_findings: Option<LastFindings>,
     last_answers: Option<LastAnswers>,
     order_book: OrderBook,
+    trial_book: TrialBook,
+    refusal_book: RefusalBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -61,6 +68,8 @@ pub struct Daemon<S, D, N> {
     served: ServedOf,
     refusals: Refusals,
     last_seen: Option<LastSeen>,
+    /// The SSH connections of those who have asked for a reload, as far as they stand.
+    sessions: BTreeSet<Session>,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -73,6 +82,8 @@ pub enum Trigger {
     Signal,
     Request,
     Timer,
+    /// Nobody confirmed what was applied.
+    Unconfirmed,
 }
 
 impl Trigger {
@@ -85,6 +96,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Timer => "timer",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -94,7 +106,9 @@ impl Trigger {
     const fn extent(self) -> Extent {
         match self {
             Self::Source | Self::Cgroup | Self::Fact => Extent::Changes,
-            Self::Start | Self::Signal | Self::Request | Self::Timer => Extent::Everything,
+            Self::Start | Self::Signal | Self::Request | Self::Timer | Self::Unconfirmed => {
+                Extent::Everything
+            }
         }
     }
 }
@@ -110,6 +124,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_findings: None,
             last_answers: None,
             order_book: OrderBook::default(),
+            trial_book: TrialBook::default(),
+            refusal_book: RefusalBook::default(),
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
@@ -118,6 +134,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             served: ServedOf::default(),
             refusals: Refusals::default(),
             last_seen: None,
+            sessions: BTreeSet::new(),
         }
     }
 
@@ -147,6 +164,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(before) = before {
             self.state.hold(before);
         }
+        self.resume_trial(&loaded);
+        self.resume_refusal(&loaded);
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
@@ -170,6 +189,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Health) => self.tick(),
+                Event::Timer(Timer::Trial) => self.take_back(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -255,6 +275,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let next = self.state.health.next_step();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
         events.wake_in(left);
+        let trial = self.state.trial.as_ref();
+        events.take_back_in(trial.and_then(|trial| trial.left(monotonic())));
         events.next()
     }
 
@@ -262,13 +284,17 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         // The caller may have gone meanwhile: then the answer goes nowhere.
         match request {
             Request::Status { name, reply } => drop(reply.send(self.status(name))),
-            Request::Reload { caller, reply } => {
-                info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
-                self.listeners.reopen();
-                let outcome = self.announced(Trigger::Request);
-                drop(reply.send(self.reloaded(outcome)));
-            }
-            Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
+            Request::Reload {
+                request,
+                caller,
+                reply,
+            } => drop(reply.send(self.reload(&request, caller))),
+            Request::Confirm { caller, reply } => drop(reply.send(self.confirm(caller))),
+            Request::Plan {
+                texts,
+                session,
+                reply,
+            } => drop(reply.send(self.plan(texts, session))),
             Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
                 address,
@@ -330,6 +356,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Compares the kernel with what it should hold. The configuration is read again only if it may
     /// have changed without our notice.
     fn resync(&mut self) {
+        self.meshes.forget_earlier();
         // Ahead of the pass, which adds up what is of cgroups that are gone.
         self.look_at_clients();
         if self.meshes.source.may_have_changed() {

@@ -11,6 +11,7 @@ use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Datapath for Kernel {
@@ -67,6 +68,10 @@ impl Datapath for Kernel {
 
     fn refused(&self, tables: &Tables) -> Result<BTreeMap<AuthorizationId, u64>, KernelError> {
         Kernel::refused(self, tables)
+    }
+
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        Kernel::established(self, port)
     }
 
     fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
