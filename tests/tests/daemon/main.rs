@@ -24,6 +24,7 @@ mod socket;
 mod trace;
 mod trial;
 mod unattended;
+mod unit_begins;
 mod unit_restart;
 mod waypoint_down;
 
