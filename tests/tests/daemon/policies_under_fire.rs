@@ -294,3 +294,35 @@ fn policies_hold_while_the_daemon_is_away_and_when_it_comes_back() {
         }
     });
 }
+
+/// Every operation, every link and every descriptor is a place to crash at.
+#[test]
+fn a_crash_at_any_point_of_a_change_of_policies_lets_nobody_through_either() {
+    under_fire(|daemon, fire| {
+        let (mut number, mut place, mut survived) = (0, 0, 0);
+        // Some changes have more places than others.
+        while survived < POLICIES.len() {
+            daemon.signal(Signal::SIGKILL);
+            daemon.wait();
+            (number, place) = (number + 1, place + 1);
+            daemon.save(&mesh(number));
+            let at = place.to_string();
+            let ready = daemon.launch_again(&[("KMESH_LITE_CRASH_AT", &at)]);
+            daemon.wait_until("it is ready or crashes", |daemon| {
+                daemon.has_ended() || daemon.times_ready() > ready
+            });
+            fire.more();
+            if daemon.has_ended() {
+                survived = 0;
+                daemon.start_again(&[]);
+            } else {
+                survived += 1;
+            }
+            let expected = names(POLICIES[number % POLICIES.len()]);
+            assert_eq!(held(daemon), expected, "after a crash at {place}");
+        }
+        let crashes = place - POLICIES.len();
+        println!("crashes up to place {crashes}");
+        assert!(crashes > 20, "{crashes}");
+    });
+}
