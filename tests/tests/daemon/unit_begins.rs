@@ -21,6 +21,18 @@ struct Seen {
     after: Result<(), Errno>,
 }
 
+/// A service with a policy about programs in a cgroup.
+fn mesh(action: &str, client: &str) -> String {
+    format!(
+        "[services.web]\nvips = ['10.96.0.10']\nports = ['80:8080']\nendpoints = ['127.0.0.2']\n\
+         [policies.one]\naction = '{action}'\nservices = ['web']\nclients = ['{client}']\n"
+    )
+}
+
+fn connect() -> Result<(), Errno> {
+    call("10.96.0.10:80").map(drop)
+}
+
 /// Starts a unit again and again, or restarts it with no time in between, and tells how long each policy took to hold.
 fn rounds(action: &str, is_restart: bool, seen: Seen) {
     let Some(host) = Host::new() else { return };
@@ -28,12 +40,7 @@ fn rounds(action: &str, is_restart: bool, seen: Seen) {
     let slice = host.cgroup.child("system.slice").unwrap();
     // Names are searched for on the whole machine: this one must not meet another test's.
     let name = format!("{action}-{is_restart}-{}.service", std::process::id());
-    let mesh = format!(
-        "[services.web]\nvips = ['10.96.0.10']\nports = ['80:8080']\nendpoints = ['127.0.0.2']\n\
-         [policies.one]\naction = '{action}'\nservices = ['web']\nclients = ['{name}']\n"
-    );
-    let daemon = Daemon::start(PROGRAM, &host, Some(&limited(&mesh)));
-    let connect = || call("10.96.0.10:80").map(drop);
+    let daemon = Daemon::start(PROGRAM, &host, Some(&limited(&mesh(action, &name))));
     let begin = |unit: &Cgroup, round: usize| {
         let took = unit.run(|| {
             let begun = Instant::now();
@@ -102,5 +109,25 @@ fn a_unit_that_begins_is_denied_as_soon_as_its_cgroup_is_known() {
                 after: refused,
             },
         );
+    }
+}
+
+/// What OPERATING.md recommends to those who want no such time.
+#[test]
+fn a_slice_that_is_denied_by_its_path_is_denied_with_all_units_that_begin_in_it() {
+    let Some(host) = Host::new() else { return };
+    let _servers = Echo::brief("127.0.0.2:8080");
+    let slice = host.cgroup.child("batch.slice").unwrap();
+    let daemon = Daemon::start(
+        PROGRAM,
+        &host,
+        Some(&limited(&mesh("deny", slice.path().to_str().unwrap()))),
+    );
+    assert_eq!(daemon.state(), "routing");
+    assert_eq!(connect(), Ok(()), "somebody else");
+    for round in 0..ROUNDS {
+        let unit = slice.child("job.service").unwrap();
+        let outcome = unit.run(connect).unwrap();
+        assert_eq!(outcome, Err(Errno::EACCES), "round {round}");
     }
 }
