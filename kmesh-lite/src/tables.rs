@@ -23,6 +23,7 @@ mod guarded;
 mod id_map;
 mod ids;
 mod judge;
+mod judges;
 mod maglev;
 mod networks;
 mod next;
@@ -57,6 +58,7 @@ pub use guarded::{
 };
 pub use id_map::IdMap;
 pub use judge::{judge_client, judge_guarded, judge_source, longest};
+pub use judges::Judges;
 pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};

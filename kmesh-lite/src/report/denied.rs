@@ -5,11 +5,9 @@ use crate::api::{DeniedConnection, Denying};
 use crate::host::Lineage;
 use crate::kernel::{Accepted, Living};
 use crate::model::{Caller, Mesh, Mode, Table};
-use crate::tables::{Tables, Whose, judge_client, judge_source};
-use kmesh_lite_common::{
-    Address, AuthorizationId, FrontendKey, Judgement, Port, Protocol, ServiceId,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::tables::{Judges, Tables, Whose};
+use kmesh_lite_common::{AuthorizationId, Judgement, Protocol, ServiceId};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Connections of a policy that an answer has.
@@ -40,8 +38,16 @@ pub fn denied(
         return Vec::new();
     }
     let mut by_policy: BTreeMap<AuthorizationId, Denied> = BTreeMap::new();
-    outbound([actual, desired], connections, lineages, &mut by_policy);
-    inbound([actual, desired], accepted, &mut by_policy);
+    let (now, then) = (Judges::new(actual), Judges::new(desired));
+    let judges = [&now, &then];
+    outbound(
+        [actual, desired],
+        judges,
+        connections,
+        lineages,
+        &mut by_policy,
+    );
+    inbound(judges, accepted, &mut by_policy);
     let denying = by_policy.into_iter().filter_map(|(id, denied)| {
         let policy = desired.name(Table::Authorizations, id.index())?;
         let meant = mesh.policies.get(policy.as_str())?;
@@ -77,6 +83,7 @@ impl Denied {
 /// Those of programs of this host.
 fn outbound(
     [actual, desired]: [&Tables; 2],
+    judges: [&Judges<'_>; 2],
     connections: &[Living],
     lineages: &BTreeMap<u64, Lineage>,
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
@@ -98,8 +105,8 @@ fn outbound(
             let name = actual.name(Table::Services, id.index())?;
             let whose = whose(connection.cgroup, user, lineages);
             newly_denied(
-                judge_client(actual, id, &whose),
-                judge_client(desired, *services.get(&name)?, &whose),
+                judges[0].client(id, &whose),
+                judges[1].client(*services.get(&name)?, &whose),
             )
         });
         if let Some(policy) = policy {
@@ -111,26 +118,16 @@ fn outbound(
 
 /// Those that have arrived.
 fn inbound(
-    [actual, desired]: [&Tables; 2],
+    [actual, desired]: [&Judges<'_>; 2],
     accepted: &[Accepted],
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
 ) {
-    let destinations = desired.rows.destinations.values();
-    let destinations: BTreeSet<_> = destinations.map(|row| row.key).collect();
-    // Most ports are nobody's business, and judging one takes a look at all rows.
-    let is_meant = |local: &SocketAddr| {
-        let (address, port) = (local.ip().into(), Port::new(local.port()));
-        let places = [address, Address::EVERY].into_iter();
-        let mut keys = places.flat_map(|address| [(address, port), (address, Port::EVERY)]);
-        keys.any(|(address, port)| {
-            destinations.contains(&FrontendKey::new(address, port, Protocol::Tcp))
-        })
-    };
     let mut judged: BTreeMap<(SocketAddr, IpAddr), Option<AuthorizationId>> = BTreeMap::new();
-    for it in accepted.iter().filter(|it| is_meant(&it.local)) {
+    let is_meant = |it: &&Accepted| desired.is_meant(Protocol::Tcp, it.local);
+    for it in accepted.iter().filter(is_meant) {
         let (local, from) = (it.local, it.remote.ip());
         let policy = judged.entry((local, from)).or_insert_with(|| {
-            let judge = |tables| judge_source(tables, Protocol::Tcp, local, from);
+            let judge = |judges: &Judges<'_>| judges.source(Protocol::Tcp, local, from);
             newly_denied(judge(actual), judge(desired))
         });
         if let Some(policy) = policy {

@@ -14,7 +14,7 @@ use crate::config::{closest, either, meant, quote};
 use crate::host::Lineage;
 use crate::kernel::Snapshot;
 use crate::model::{Facts, Mesh, Table};
-use crate::tables::Tables;
+use crate::tables::{Judges, Tables};
 use client::Clients;
 use kmesh_lite_common::ServiceId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,8 @@ pub fn policies(
         }
         policies.retain(|it| it.name == name);
     }
-    let judge = Judge::new(snapshot, mesh, facts);
+    let judges = Judges::new(&snapshot.tables);
+    let judge = Judge::new(snapshot, &judges, mesh, facts);
     let clients = Clients::new(snapshot, mesh, facts, lineages);
     let guarded = guarded(&snapshot.tables, mesh, &judge, &clients);
     let mut outbound = Vec::new();
@@ -56,7 +57,7 @@ pub fn policies(
             }
         }
     }
-    let (mut inbound, beyond) = arrival::pairs(&snapshot.tables, mesh);
+    let (mut inbound, beyond) = arrival::pairs(&snapshot.tables, &judges, mesh);
     inbound.retain(|it| name.is_none() || it.policy.as_deref() == name);
     left_out += beyond;
     let open = services(&snapshot.tables);

@@ -4,13 +4,14 @@ use super::client::{Named, Present};
 use crate::api::Reach;
 use crate::kernel::Snapshot;
 use crate::model::{Action, Authorization, CgroupRef, Facts, Mesh, Mode, Principal, Table};
-use crate::tables::{Tables, Whose, judge_client};
+use crate::tables::{Judges, Tables, Whose};
 use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
 
 use std::collections::BTreeMap;
 
 pub struct Judge<'a> {
     tables: &'a Tables,
+    judges: &'a Judges<'a>,
     /// None without a daemon.
     mesh: Option<&'a Mesh>,
     facts: &'a Facts,
@@ -20,9 +21,15 @@ pub struct Judge<'a> {
 type Said = (&'static str, Option<String>);
 
 impl<'a> Judge<'a> {
-    pub fn new(snapshot: &'a Snapshot, mesh: Option<&'a Mesh>, facts: &'a Facts) -> Self {
+    pub fn new(
+        snapshot: &'a Snapshot,
+        judges: &'a Judges<'a>,
+        mesh: Option<&'a Mesh>,
+        facts: &'a Facts,
+    ) -> Self {
         Self {
             tables: &snapshot.tables,
+            judges,
             mesh,
             facts,
         }
@@ -30,7 +37,7 @@ impl<'a> Judge<'a> {
 
     /// Whether policies have anything against a client.
     pub fn says(&self, seen: Option<&Present>, service: ServiceId) -> bool {
-        seen.is_some_and(|it| judge_client(self.tables, service, &it.whose) != Judgement::default())
+        seen.is_some_and(|it| self.judges.client(service, &it.whose) != Judgement::default())
     }
 
     pub fn client(
@@ -56,7 +63,7 @@ impl<'a> Judge<'a> {
 
     /// As the programs would judge it now.
     fn present(&self, whose: &Whose, service: &str, id: ServiceId) -> Said {
-        let judgement = judge_client(self.tables, id, whose);
+        let judgement = self.judges.client(id, whose);
         let named = |id: AuthorizationId| self.tables.name(Table::Authorizations, id.index());
         match (judgement.denied, judgement.audited) {
             (Some(id), _) => ("denied", named(id)),
