@@ -13,7 +13,7 @@ mod seat;
 mod service;
 mod waypoint;
 
-pub use arrival::{NESTED, judge_arrival};
+pub use arrival::{NESTED, find_destination, judge_arrival};
 pub use authorize::{LEVELS, add, authorize, judged};
 pub use client::{at_address, mixed};
 pub use held::{find_at, hold, take_held};

@@ -69,9 +69,9 @@ pub trait Rules {
     /// The id of the cgroup of the process that is connecting, or of the one above that, at this depth below the root; 0
     /// where there is none.
     fn cgroup(&self, level: u32) -> u64;
-    /// Its effective user.
+    /// Its real user: the kernel tells no other.
     fn user(&self) -> u32;
-    /// Its effective group.
+    /// Its real group.
     fn group(&self) -> u32;
     /// [`crate::add`] over these tables.
     fn add(&self, key: &RuleKey, found: &mut Matching)

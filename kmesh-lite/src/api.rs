@@ -18,6 +18,7 @@ mod order;
 mod path;
 mod plan;
 mod policies;
+mod reload;
 mod simulate;
 mod status;
 mod suggestion;
@@ -44,6 +45,7 @@ pub use names::{
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
+pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,

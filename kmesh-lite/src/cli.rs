@@ -5,6 +5,7 @@ mod args;
 mod ask;
 mod check;
 mod completions;
+mod confirm;
 mod connections;
 mod doctor;
 mod dump;
@@ -17,6 +18,7 @@ mod policies;
 mod reload;
 mod run;
 mod schema;
+mod session;
 mod simulate;
 mod status;
 mod table;
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args, &mut output),
         Verb::Plan(args) => plan::run(args, &mut output),
         Verb::Reload(args) => reload::run(args, &mut output),
+        Verb::Confirm(args) => confirm::run(args, &mut output),
         Verb::Status(args) => status::run(args, &mut output),
         Verb::Drain(args) => order::drain(args, &mut output),
         Verb::Maintenance(args) => order::change(args, Change::Maintenance, &mut output),

@@ -7,5 +7,7 @@ mod server;
 
 pub use client::{Client, ClientError, process, request};
 pub use lock::{Lock, LockError, holder_of as lock_holder, make_folder};
-pub use request::{Caller, Filter, Later, Lines, Reply, Request, Requests, Text, Trace, WARNING};
+pub use request::{
+    Caller, ExplainFor, Filter, Later, Lines, Reply, Request, Requests, Text, Trace, WARNING,
+};
 pub use server::{Control, ControlError, Stalling};

@@ -8,6 +8,7 @@
 //! because then `systemctl start` should fail with the reason.
 
 mod access_log;
+mod book;
 mod datapath;
 mod departures;
 mod event;
@@ -25,19 +26,24 @@ mod last_good;
 mod last_seen;
 mod listeners;
 mod order_book;
+mod refusal;
 mod remembered;
+mod replace;
 mod settle;
 mod signals;
 mod source;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod trial;
+mod trial_book;
 
 pub use datapath::{Blame, Datapath};
 pub use headers::Headers;
 pub use remembered::Remembered;
 pub use source::Source;
 pub use supervisor::Systemd;
+pub use trial::LONGEST;
 
 use crate::config::Origin;
 use crate::control::{Control, ControlError, Lock, LockError, Request, Requests, make_folder};
@@ -48,12 +54,14 @@ use crate::tables::room_for;
 use event::{Event, Events, Found};
 use event_loop::Daemon;
 use order_book::OrderBook;
+use refusal::RefusalBook;
 use source::MeshSource;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
+use trial_book::TrialBook;
 
 /// Where the control socket is unless told otherwise.
 pub const SOCKET: &str = "/run/kmesh-lite/control.sock";
@@ -147,6 +155,8 @@ pub fn run<S: Source, D: Datapath>(
     let mut events = Events::new(queue, options.resync, Systemd::watchdog());
     let mut daemon = Daemon::new(meshes, datapath, units, Systemd);
     daemon.obey(OrderBook::new(&options.state));
+    daemon.go_on_with(TrialBook::new(&options.state));
+    daemon.still_refuse(RefusalBook::new(&options.state));
     daemon.remember(remembered.last_findings, remembered.findings);
     daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);

@@ -12,9 +12,9 @@ word!(
     PrincipalKind: u32 {
         /// By the id of a cgroup that it is in or below.
         Cgroup = 1 "cgroup",
-        /// By its effective user.
+        /// By its real user.
         User = 2 "user",
-        /// By its effective group.
+        /// By its real group.
         Group = 3 "group",
     }
 );

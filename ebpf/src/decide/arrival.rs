@@ -38,7 +38,7 @@ pub fn judge_arrival<S: Sources>(
 
 /// The destination that counts for a port of this host.
 #[inline(always)]
-fn find_destination<'a, S: Sources>(
+pub fn find_destination<'a, S: Sources>(
     sources: &'a S,
     local: &FrontendKey,
 ) -> Option<&'a Destination> {

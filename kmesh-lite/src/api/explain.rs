@@ -10,6 +10,9 @@ pub struct Explanation {
     pub address: String,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// The address that it was asked for as one that connects to this host; none where a program of this host connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     pub verdict: VerdictKind,
     /// Name of the counter that such a connect adds to; none for what is not ours.
     pub outcome: Option<String>,
@@ -68,7 +71,8 @@ pub enum VerdictKind {
 /// One step of the decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The table or rule: `address`, `frontend`, `service`, `client`, `endpoint`, `backend`, `waypoint`.
+    /// The table or rule: `address`, `frontend`, `service`, `client`, `endpoint`, `backend`, `waypoint`,
+    /// `authorization`; `destination` and `source` of what arrives.
     pub name: String,
     pub text: String,
     /// What was found there.

@@ -1,6 +1,6 @@
 //! What applying would change, and what a reload has changed.
 
-use super::{EndpointOrder, Findings};
+use super::{EndpointOrder, Findings, LockoutStatus, Session, TrialStatus};
 use serde::{Deserialize, Serialize};
 
 /// What `POST /v1/plan` is asked about. The daemon opens nothing that a caller names: whoever asks
@@ -11,6 +11,9 @@ pub struct PlanRequest {
     /// The main file first, then its drop-ins by name. None: the daemon's own files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<FileText>>,
+    /// The SSH connection that whoever asks is at the end of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 /// A file of a configuration.
@@ -38,6 +41,9 @@ pub struct PlanText {
     /// What the operator wants of endpoints, beside what the file says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<EndpointOrder>,
+    /// Policies because of which a reload would refuse it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lockouts: Vec<LockoutStatus>,
     /// Open connections that would be refused if they were made after the change, and are not now; by policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<Denying>,
@@ -103,6 +109,9 @@ pub struct Reloaded {
     pub absent: Vec<String>,
     /// Reading the kernel's tables, planning and applying.
     pub took_ms: f64,
+    /// Where it has to be confirmed, or something before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
     /// Warnings and notes on the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problems: Option<Findings>,

@@ -1,7 +1,8 @@
 //! How the mesh is.
 
 use super::{
-    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LogStatus, NameStatus,
+    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LockoutStatus, LogStatus,
+    NameStatus, TrialStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +21,12 @@ pub struct Status {
     pub config: Option<ConfigStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reload: Option<LastReload>,
+    /// What waits to be confirmed, or was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
+    /// Policies because of which the file is not applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lockouts: Vec<LockoutStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pass: Option<LastPass>,
     pub datapath: DatapathStatus,
@@ -50,7 +57,7 @@ pub enum State {
     Routing,
     /// No usable file so far.
     Waiting,
-    /// The file is missing or has errors; the last good state stays.
+    /// The file is missing or has errors, would lock somebody out or was not confirmed; the last good state stays.
     Keeping,
     /// The file is fine but could not be applied; it is tried again.
     Failing,
@@ -79,7 +86,7 @@ pub struct ConfigStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastReload {
     pub at: String,
-    /// `start`, `file`, `signal`, `request` or `timer`.
+    /// `start`, `file`, `signal`, `request`, `timer`, or `unconfirmed` where it was taken back.
     pub trigger: String,
     pub applied: bool,
     /// What changed, or why it was not applied.

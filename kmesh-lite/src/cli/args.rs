@@ -9,7 +9,7 @@ mod simulate;
 mod values;
 mod views;
 
-pub use files::{Check, Plan, Reload};
+pub use files::{Check, Confirm, Plan, Reload};
 pub use order::{Drain, Of, Weight};
 pub use policies::{Policies, PoliciesVerb, Suggest};
 pub use processes::{Agent, HeaderKind, Run, Waypoint};
@@ -30,6 +30,7 @@ Examples:
   kmesh-lite check                        is /etc/kmesh/mesh.toml valid?
   kmesh-lite plan                         what would applying it change?
   kmesh-lite reload                       apply it now and wait for the outcome
+  kmesh-lite reload --confirm 60s         and go back in a minute, unless `kmesh-lite confirm` comes
   kmesh-lite status payments              one service, endpoint by endpoint
   kmesh-lite explain 10.96.0.10:80        where would a connect go, and why?
   kmesh-lite doctor                       it does not work: what is in the way?
@@ -59,6 +60,8 @@ pub enum Verb {
     Plan(Plan),
     /// Apply the file now, wait, and print the outcome
     Reload(Reload),
+    /// Keep what a reload on trial applied: without this, the state before comes back
+    Confirm(Confirm),
     /// Show how the mesh is
     Status(Status),
     /// Give an endpoint no new connections, and leave those that it has
@@ -123,6 +126,7 @@ impl Verb {
             Self::Check(args) => args.format.json,
             Self::Plan(args) => args.format.json,
             Self::Reload(args) => args.format.json,
+            Self::Confirm(args) => args.format.json,
             Self::Status(args) => args.format.json,
             Self::Drain(args) => args.format.json,
             Self::Maintenance(args) | Self::Ready(args) => args.format.json,
@@ -187,6 +191,21 @@ mod tests {
         let one = parse("kmesh-lite waypoint --listen [::]:15008 --accept tlv --allow 10.0.0.0/8");
         assert_eq!(one.accept, [HeaderKind::Tlv]);
         assert_eq!(one.allow, ["10.0.0.0/8".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_confirmation_is_waited_for_from_a_second_to_an_hour() {
+        let parse = |time: &str| {
+            let line = ["kmesh-lite", "reload", "--confirm", time];
+            match Args::try_parse_from(line).map(|args| args.verb) {
+                Ok(Verb::Reload(reload)) => Some(reload.confirm.unwrap()),
+                _ => None,
+            }
+        };
+        let times = ["1s", "60s", "5m", "1h", "90"].map(parse);
+        assert_eq!(times, [1, 60, 300, 3_600, 90].map(Some));
+        let wrong = ["0s", "61m", "2h", "-1s", "soon", ""].map(parse);
+        assert_eq!(wrong, [None; 6]);
     }
 
     #[test]

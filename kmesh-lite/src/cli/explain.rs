@@ -29,17 +29,31 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
         (Some(user), _) => Some(user),
         (None, pid) => pid.and_then(user_of),
     };
+    let group = match (user, args.client.pid) {
+        (_, Some(pid)) if args.user.is_none() => number_of(pid, "Gid:"),
+        (user, _) => user.and_then(group_of),
+    };
     let number = user.map(|user| user.to_string());
     query.extend(number.as_deref().map(|user| ("user", user)));
+    let of_group = group.map(|group| group.to_string());
+    query.extend(of_group.as_deref().map(|group| ("group", group)));
+    let from = args.from.map(|from| from.to_string());
+    query.extend(from.as_deref().map(|from| ("from", from)));
     let explanation: Explanation = ask(
         args.socket.path,
         |daemon| daemon.get("explain", &query),
         |kernel, _| {
+            if let Some(from) = args.from {
+                let snapshot = kernel.snapshot().map_err(failed)?;
+                let arrival = report::explain_arrival(&snapshot, args.address, meant, from);
+                return Ok(arrival);
+            }
             let mut client = Client::ANY;
             if let Some(name) = &cgroup {
                 client = Client::of(name, Cgroups::find().map_err(failed)?.lineage(name))?;
             }
             client.user = user;
+            client.group = group;
             let asked = Asked {
                 client,
                 address: args.address,
@@ -94,12 +108,23 @@ fn of_process(pid: u32) -> Result<CgroupRef, Failure> {
     Ok(CgroupRef::Path(path.into()))
 }
 
-/// The user of a process by which services tell it from others: the real one, from the line `Uid:` of proc(5).
+/// The user of a process by which services tell it from others, and policies know it.
 fn user_of(pid: u32) -> Option<u32> {
+    number_of(pid, "Uid:")
+}
+
+/// The first number, which is the real one, of a line of `/proc/PID/status`: it is what the kernel tells programs of ours.
+fn number_of(pid: u32, line: &str) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let mut lines = status.lines();
-    let users = lines.find_map(|line| line.strip_prefix("Uid:"))?;
-    users.split_whitespace().next()?.parse().ok()
+    let numbers = lines.find_map(|it| it.strip_prefix(line))?;
+    numbers.split_whitespace().next()?.parse().ok()
+}
+
+/// The first group of a user.
+fn group_of(user: u32) -> Option<u32> {
+    let user = nix::unistd::User::from_uid(user.into()).ok()??;
+    Some(user.gid.as_raw())
 }
 
 fn text(explanation: &Explanation) -> String {
@@ -109,8 +134,10 @@ fn text(explanation: &Explanation) -> String {
         VerdictKind::Pass => WARN,
         VerdictKind::Refuse => ERROR,
     };
+    let from = explanation.from.as_ref();
+    let from = from.map_or_else(String::new, |from| format!(" from {from}"));
     let mut text = format!(
-        "{} {}: {style}{}{style:#}\n",
+        "{} {}{from}: {style}{}{style:#}\n",
         explanation.address, explanation.protocol, explanation.text
     );
     if !explanation.steps.is_empty() {

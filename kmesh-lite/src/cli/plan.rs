@@ -3,7 +3,8 @@
 use super::check::{read, warn_or_fail};
 use super::connections::or_dash;
 use super::order::wanted;
-use super::output::{BOLD, FAINT, Output};
+use super::output::{BOLD, ERROR, FAINT, Output};
+use super::session::session;
 use super::{CliError, Exit, VerbResult, args};
 use crate::api::{Denying, FileText, PlanRequest, PlanText};
 use crate::control::Client;
@@ -14,9 +15,12 @@ use std::path::Path;
 
 pub fn run(args: args::Plan, output: &mut Output) -> VerbResult {
     let json = args.format.json;
-    let request = args.path.as_deref().map(|path| request(path, json));
-    let request = request.transpose()?;
-    let plan: PlanText = Client::new(args.socket.path).post("plan", request.as_ref())?;
+    let files = args.path.as_deref().map(|path| files(path, json));
+    let request = PlanRequest {
+        files: files.transpose()?,
+        session: session(),
+    };
+    let plan: PlanText = Client::new(args.socket.path).post("plan", Some(&request))?;
     if args.format.json {
         output.json(&plan)?;
     } else {
@@ -27,16 +31,14 @@ pub fn run(args: args::Plan, output: &mut Output) -> VerbResult {
 }
 
 /// What a file and its drop-ins say. They are read here, because the daemon may not be allowed to.
-fn request(path: &Path, json: bool) -> Result<PlanRequest, CliError> {
+fn files(path: &Path, json: bool) -> Result<Vec<FileText>, CliError> {
     let (fragments, loaded) = read(path)?;
     warn_or_fail(&path.display().to_string(), &loaded.problems, json)?;
     let texts = fragments.iter().map(|fragment| FileText {
         path: fragment.origin().as_path().to_string_lossy().into_owned(),
         text: fragment.text().to_owned(),
     });
-    Ok(PlanRequest {
-        files: Some(texts.collect()),
-    })
+    Ok(texts.collect())
 }
 
 fn text(plan: &PlanText) -> String {
@@ -47,6 +49,13 @@ fn text(plan: &PlanText) -> String {
         _ => format!("{BOLD}{count} operations to do{BOLD:#}\n"),
     };
     // Writing to a String cannot fail.
+    for lockout in &plan.lockouts {
+        let _ = writeln!(
+            text,
+            "  {ERROR}a reload would refuse this{ERROR:#}: {}",
+            lockout.text
+        );
+    }
     for line in &plan.summary {
         let _ = writeln!(text, "  {line}");
     }

@@ -1,14 +1,19 @@
 //! `reload`: apply the file now.
 
 use super::output::{GOOD, Output, WARN, complain};
+use super::session::session;
 use super::{Exit, VerbResult, args};
-use crate::api::Reloaded;
+use crate::api::{ReloadRequest, Reloaded, TrialStatus};
 use crate::control::Client;
-use crate::report::first_few;
+use crate::report::{count, first_few};
 use std::fmt::Write;
 
 pub fn run(args: args::Reload, output: &mut Output) -> VerbResult {
-    let reloaded: Reloaded = Client::new(args.socket.path).post("reload", None::<&()>)?;
+    let request = ReloadRequest {
+        confirm_s: args.confirm,
+        session: session(),
+    };
+    let reloaded: Reloaded = Client::new(args.socket.path).post("reload", Some(&request))?;
     if args.format.json {
         output.json(&reloaded)?;
         return Ok(Exit::Fine);
@@ -40,5 +45,17 @@ fn text(reloaded: &Reloaded) -> String {
     for line in first_few(&reloaded.drift) {
         let _ = writeln!(text, "  {WARN}drift{WARN:#} {line}");
     }
+    if let Some(pending) = reloaded.trial.as_ref().and_then(pending) {
+        let _ = writeln!(text, "{pending}");
+    }
     text
+}
+
+/// That something is on trial, and how long it still is.
+pub fn pending(trial: &TrialStatus) -> Option<String> {
+    let left = usize::try_from(trial.left_s?).unwrap_or(usize::MAX);
+    Some(format!(
+        "{WARN}on trial{WARN:#}: the state before comes back in {}, unless `kmesh-lite confirm` comes before",
+        count(left, "second")
+    ))
 }

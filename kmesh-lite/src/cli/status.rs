@@ -5,6 +5,7 @@ mod unused;
 use super::ask::{ask, failed};
 use super::order::{wanted, words};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
+use super::reload::pending;
 use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
@@ -193,6 +194,9 @@ fn text(status: &Status, one: bool) -> String {
     });
     let down = down(status);
     let mut text = format!("{style}{}{down}{style:#}{below}\n", status.verdict);
+    if let Some(pending) = status.trial.as_ref().and_then(pending) {
+        let _ = writeln!(text, "{pending}");
+    }
     if !one {
         text += &problems;
     }

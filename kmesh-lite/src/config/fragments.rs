@@ -34,6 +34,17 @@ impl Fragments {
         self.list.iter()
     }
 
+    /// Whether another source, or the same one at another time, had the same text at the same origins.
+    pub fn say_the_same_as(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Fragment>, &Arc<Fragment>)| {
+            // What did not change is shared.
+            Arc::ptr_eq(a, b) || (a.origin() == b.origin() && a.text() == b.text())
+        };
+        self.origins == other.origins
+            && self.list.len() == other.list.len()
+            && self.list.iter().zip(&other.list).all(same)
+    }
+
     /// In the order in which they were added.
     pub fn origins(&self) -> &[Origin] {
         &self.origins

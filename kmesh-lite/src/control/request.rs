@@ -1,15 +1,15 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
+    AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
     HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
-    Reloaded, Simulation, Status, Suggestion, TrafficSums,
+    ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion, TrafficSums,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -27,12 +27,20 @@ pub enum Request {
         reply: Reply<Later<Status>>,
     },
     Reload {
+        request: ReloadRequest,
         caller: Caller,
         reply: Reply<Reloaded>,
+    },
+    /// What was applied is to stay.
+    Confirm {
+        caller: Caller,
+        reply: Reply<Confirmed>,
     },
     Plan {
         /// In place of the daemon's own files.
         texts: Option<Vec<FileText>>,
+        /// The SSH connection of whoever asks.
+        session: Option<Session>,
         reply: Reply<PlanText>,
     },
     /// What would happen if something were down.
@@ -43,12 +51,7 @@ pub enum Request {
     Explain {
         address: SocketAddr,
         protocol: Protocol,
-        /// The cgroup of the program that connects; any that is captured if none.
-        cgroup: Option<CgroupRef>,
-        /// The program's process, if one is meant.
-        pid: Option<u32>,
-        /// The number of its user, if one is meant.
-        user: Option<u32>,
+        whose: ExplainFor,
         reply: Reply<Explanation>,
     },
     Connections {
@@ -123,6 +126,24 @@ pub enum Request {
         report: NamesReport,
         reply: Reply<()>,
     },
+}
+
+/// Who connects, where it is asked what becomes of that.
+#[derive(Debug)]
+pub enum ExplainFor {
+    /// A program of this host.
+    Program {
+        /// Its cgroup; any that is captured if none.
+        cgroup: Option<CgroupRef>,
+        /// Its process, if one is meant.
+        pid: Option<u32>,
+        /// The number of its user, if one is meant.
+        user: Option<u32>,
+        /// The number of its group, if one is meant.
+        group: Option<u32>,
+    },
+    /// Something at this address, to a port of this host.
+    Arrival(IpAddr),
 }
 
 /// Which events a reader wants; those that agree with everything that is set.

@@ -7,8 +7,9 @@ use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes the kernel do what a mesh says. Dropping it lets go of every kernel object it holds.
@@ -72,6 +73,10 @@ pub trait Datapath {
         Ok(BTreeMap::new())
     }
 
+    /// Connections over TCP that stand in the daemon's network namespace and have this port here, with their own address
+    /// first.
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, Self::Error>;
+
     /// Connections over TCP that have arrived in the daemon's network namespace, and stand.
     fn accepted(&self) -> Result<Vec<Accepted>, Self::Error> {
         Ok(Vec::new())
@@ -80,6 +85,16 @@ pub trait Datapath {
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {
         Ok(Ended::default())
+    }
+
+    /// Ends the sockets with these cookies: connections that programs hold, and some that have arrived. Gives the
+    /// cookies of those that it ended.
+    fn end_sockets(
+        &mut self,
+        _outbound: &BTreeSet<u64>,
+        _inbound: &BTreeSet<u64>,
+    ) -> Result<BTreeSet<u64>, Self::Error> {
+        Ok(BTreeSet::new())
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

@@ -44,6 +44,8 @@ pub enum Timer {
     Watchdog,
     /// Endpoints that come back get more of their share.
     Health,
+    /// Nobody confirmed what was applied.
+    Trial,
 }
 
 /// The queue of events, with the timers that turn into events when they are due.
@@ -55,6 +57,8 @@ pub struct Events {
     resync: Periodic,
     /// When [`Timer::Health`] is due.
     health: Option<Instant>,
+    /// When [`Timer::Trial`] is due.
+    trial: Option<Instant>,
     watchdog: Option<Periodic>,
     /// While there are some.
     departures: Option<Periodic>,
@@ -76,6 +80,7 @@ impl Events {
             settle: Settle::default(),
             resync: Periodic::new(resync),
             health: None,
+            trial: None,
             watchdog: watchdog.map(Periodic::new),
             departures: None,
         }
@@ -101,6 +106,10 @@ impl Events {
             {
                 return Some(Event::Timer(Timer::Watchdog));
             }
+            // Before a change that came at the same time: what is taken back is what had its time.
+            if self.trial.take_if(|due| *due <= now).is_some() {
+                return Some(Event::Timer(Timer::Trial));
+            }
             if self.settle.expire(now) {
                 return Some(Event::SourceChanged(Completion::Complete));
             }
@@ -121,6 +130,7 @@ impl Events {
                 self.watchdog.as_ref().map(|watchdog| watchdog.due),
                 self.settle.due(),
                 self.health,
+                self.trial,
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             let event = match self.next.take() {
@@ -144,6 +154,11 @@ impl Events {
     /// From now on [`Timer::Health`] is due in so long a time, or never.
     pub fn wake_in(&mut self, time: Option<Duration>) {
         self.health = time.map(|time| Instant::now() + time);
+    }
+
+    /// From now on [`Timer::Trial`] is due in so long a time, or never.
+    pub fn take_back_in(&mut self, time: Option<Duration>) {
+        self.trial = time.map(|time| Instant::now() + time);
     }
 
     /// Findings with those that came in meanwhile: one pass is for all of them.

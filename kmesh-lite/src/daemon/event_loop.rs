@@ -1,16 +1,19 @@
 //! The loop: what happens on each event.
 
 mod answer;
+mod belt;
 mod departures;
 mod duties;
 mod findings;
 mod kill;
 mod names;
 mod order;
+mod outlawed;
 mod policies;
 mod reload;
 mod roster;
 mod state;
+mod trial;
 
 use super::DaemonError;
 use super::datapath::Datapath;
@@ -21,9 +24,11 @@ use super::last_findings::{LastFindings, Recalled};
 use super::last_seen::LastSeen;
 use super::listeners::Listeners;
 use super::order_book::OrderBook;
+use super::refusal::RefusalBook;
 use super::source::{MeshSource, Source};
 use super::supervisor::{News, Supervisor};
-use crate::api::{Failure, FailureKind};
+use super::trial_book::TrialBook;
+use crate::api::{Failure, FailureKind, Session};
 use crate::config::Loaded;
 use crate::control::{Filter, Later, Request, Trace};
 use crate::host::{self, Change, Units, WatchError, monotonic};
@@ -31,10 +36,12 @@ use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
 use crate::report::{self, Refusals, Seen};
+use crate::tables::Tables;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use policies::ServedOf;
 use state::LoopState;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,15 +55,21 @@ pub struct Daemon<S, D, N> {
     last_findings: Option<LastFindings>,
     last_answers: Option<LastAnswers>,
     order_book: OrderBook,
+    trial_book: TrialBook,
+    refusal_book: RefusalBook,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
+    /// The tables by which connections that stand were judged last, while policies end some.
+    judged: Option<Tables>,
     /// Who has connected to what.
     seen: Seen,
     served: ServedOf,
     refusals: Refusals,
     last_seen: Option<LastSeen>,
+    /// The SSH connections of those who have asked for a reload, as far as they stand.
+    sessions: BTreeSet<Session>,
 }
 
 /// What made the daemon look at its file or at the kernel.
@@ -69,6 +82,8 @@ pub enum Trigger {
     Signal,
     Request,
     Timer,
+    /// Nobody confirmed what was applied.
+    Unconfirmed,
 }
 
 impl Trigger {
@@ -81,6 +96,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Timer => "timer",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -90,7 +106,9 @@ impl Trigger {
     const fn extent(self) -> Extent {
         match self {
             Self::Source | Self::Cgroup | Self::Fact => Extent::Changes,
-            Self::Start | Self::Signal | Self::Request | Self::Timer => Extent::Everything,
+            Self::Start | Self::Signal | Self::Request | Self::Timer | Self::Unconfirmed => {
+                Extent::Everything
+            }
         }
     }
 }
@@ -106,13 +124,17 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             last_findings: None,
             last_answers: None,
             order_book: OrderBook::default(),
+            trial_book: TrialBook::default(),
+            refusal_book: RefusalBook::default(),
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
+            judged: None,
             seen: Seen::default(),
             served: ServedOf::default(),
             refusals: Refusals::default(),
             last_seen: None,
+            sessions: BTreeSet::new(),
         }
     }
 
@@ -142,6 +164,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         if let Some(before) = before {
             self.state.hold(before);
         }
+        self.resume_trial(&loaded);
+        self.resume_refusal(&loaded);
         let outcome = self.follow(loaded, Trigger::Start);
         if let Err(reload::Stopped::Host(source)) = outcome {
             return Err(DaemonError::FirstPass {
@@ -165,6 +189,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Timer(Timer::Resync) => self.resync(),
                 Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Health) => self.tick(),
+                Event::Timer(Timer::Trial) => self.take_back(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -250,6 +275,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let next = self.state.health.next_step();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
         events.wake_in(left);
+        let trial = self.state.trial.as_ref();
+        events.take_back_in(trial.and_then(|trial| trial.left(monotonic())));
         events.next()
     }
 
@@ -257,25 +284,24 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         // The caller may have gone meanwhile: then the answer goes nowhere.
         match request {
             Request::Status { name, reply } => drop(reply.send(self.status(name))),
-            Request::Reload { caller, reply } => {
-                info!(uid = caller.uid, pid = caller.pid.unwrap_or_default(); "reloading on request");
-                self.listeners.reopen();
-                let outcome = self.announced(Trigger::Request);
-                drop(reply.send(self.reloaded(outcome)));
-            }
-            Request::Plan { texts, reply } => drop(reply.send(self.plan(texts))),
+            Request::Reload {
+                request,
+                caller,
+                reply,
+            } => drop(reply.send(self.reload(&request, caller))),
+            Request::Confirm { caller, reply } => drop(reply.send(self.confirm(caller))),
+            Request::Plan {
+                texts,
+                session,
+                reply,
+            } => drop(reply.send(self.plan(texts, session))),
             Request::Simulate { down, reply } => drop(reply.send(self.simulate(down))),
             Request::Explain {
                 address,
                 protocol,
-                cgroup,
-                pid,
-                user,
+                whose,
                 reply,
-            } => {
-                let explained = self.explain(address, protocol, cgroup.as_ref(), (pid, user));
-                drop(reply.send(explained));
-            }
+            } => drop(reply.send(self.explain(address, protocol, &whose))),
             Request::Connections { name, reply } => drop(reply.send(self.connections(name))),
             Request::Suggest { within, reply } => drop(reply.send(self.suggest(within))),
             Request::Policies { name, reply } => drop(reply.send(self.policies(name))),
@@ -330,6 +356,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Compares the kernel with what it should hold. The configuration is read again only if it may
     /// have changed without our notice.
     fn resync(&mut self) {
+        self.meshes.forget_earlier();
         // Ahead of the pass, which adds up what is of cgroups that are gone.
         self.look_at_clients();
         if self.meshes.source.may_have_changed() {

@@ -14,6 +14,7 @@ use crate::tables::{Actual, Counters, Targets};
 use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -39,6 +40,8 @@ pub struct Inside {
     pub drift: Vec<String>,
     /// The endpoints whose connections were to end, each time.
     pub ended: Vec<Targets>,
+    /// Connections to this host that stand: both ends of each, its own first.
+    pub established: Vec<(SocketAddr, SocketAddr)>,
     pub dropped: bool,
     /// Whether somebody detached the programs since the last pass.
     pub detached: bool,
@@ -137,6 +140,12 @@ impl Datapath for FakeDatapath {
 
     fn connections(&self) -> Result<Vec<Living>, Broken> {
         Ok(Vec::new())
+    }
+
+    fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, Broken> {
+        let mut all = self.0.inside().established.clone();
+        all.retain(|(local, _)| local.port() == port);
+        Ok(all)
     }
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, Broken> {

@@ -48,6 +48,13 @@ impl LastGood {
         (this, fragments)
     }
 
+    /// Keeps fragments that need not be of the source: their revisions say nothing.
+    pub fn keep_again(&mut self, fragments: &Fragments) {
+        self.revisions.clear();
+        self.keep(fragments);
+        self.revisions.clear();
+    }
+
     /// Keeps these fragments in place of those before.
     pub fn keep(&mut self, fragments: &Fragments) {
         let revisions = fragments.iter();

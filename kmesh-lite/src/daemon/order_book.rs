@@ -1,10 +1,11 @@
 //! What the operator wants of endpoints, written down: it counts until it is changed, whatever is restarted.
 
+use super::replace::replace;
 use crate::health::{Addressee, Order, Orders};
 use crate::model::{Membership, Name, OperatorState, PortMapping, Protocol};
 use log::{error, warn};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -107,23 +108,12 @@ impl OrderBook {
             source,
         };
         let lines: Vec<_> = orders.iter().map(Line::new).collect();
-        replace(path, &lines).map_err(failed)
+        let written = replace(path, |file| {
+            serde_json::to_writer_pretty(&mut *file, &lines)?;
+            file.write_all(b"\n")
+        });
+        written.map_err(failed)
     }
-}
-
-/// Puts another file in the place of one, so that there is always one of the two.
-fn replace(path: &Path, lines: &[Line]) -> io::Result<()> {
-    let next = path.with_extension("json.new");
-    let mut file = File::create(&next)?;
-    serde_json::to_writer_pretty(&mut file, lines)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    // The name, too, is to be there after the power went.
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 impl Line {

@@ -6,6 +6,11 @@ use crate::host::{WatchError, look_again};
 use crate::memory::give_back;
 use crate::model::{CgroupRef, Mesh};
 use crate::sources::{Completion, Files};
+use std::time::{Duration, Instant};
+
+/// For so long what was applied before a change counts as the state before it: editors and scripts write the file, and
+/// the operator asks for a reload that has to be confirmed a moment later.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Has the fragments of a configuration, and tells when they may have changed.
 pub trait Source {
@@ -70,6 +75,10 @@ pub struct MeshSource<S> {
     /// What was read last.
     fragments: Fragments,
     last_good: LastGood,
+    /// What was applied last, by this process or the one before.
+    applied: Option<Fragments>,
+    /// What was applied before, and until when.
+    earlier: Option<(Fragments, Instant)>,
     /// Attach to these instead of what the configuration says; none: what it says.
     cgroups: Vec<CgroupRef>,
     /// The unit of the agent, where it is one.
@@ -84,6 +93,8 @@ impl<S: Source> MeshSource<S> {
             source,
             fragments: Fragments::default(),
             last_good,
+            applied: None,
+            earlier: None,
             host: Host::default(),
             loader: Loader::default(),
             cgroups,
@@ -116,6 +127,7 @@ impl<S: Source> MeshSource<S> {
         let origins = recalled.as_ref().map(Fragments::origins);
         self.source.expect(origins.unwrap_or_default());
         let loaded = self.load();
+        self.applied.clone_from(&recalled);
         let is_enough = |mesh: &Mesh| !mesh.services.is_empty() || mesh.allow_empty;
         let recalled = recalled.filter(|_| !loaded.mesh.as_ref().is_some_and(is_enough));
         let before = recalled.and_then(|fragments| self.load_other(&fragments).mesh);
@@ -125,6 +137,59 @@ impl<S: Source> MeshSource<S> {
     /// What was loaded last is good: the process after this one is to know it.
     pub fn keep(&mut self) {
         self.last_good.keep(&self.fragments);
+        let applied = self.applied.replace(self.fragments.clone());
+        self.forget_earlier();
+        if let Some(applied) = applied
+            && self.earlier.is_none()
+            && !applied.say_the_same_as(&self.fragments)
+        {
+            self.earlier = Some((applied, Instant::now()));
+        }
+    }
+
+    /// The same of what was applied before.
+    pub fn keep_again(&mut self, before: &Fragments) {
+        self.last_good.keep_again(before);
+        self.applied = Some(before.clone());
+        self.earlier = None;
+    }
+
+    /// Of what was applied before, what is too long ago.
+    pub fn forget_earlier(&mut self) {
+        self.earlier.take_if(|(_, until)| until.elapsed() >= RECENT);
+    }
+
+    /// What to go back to from what was loaded last: what was applied before it, or a moment ago.
+    pub fn before(&mut self) -> Option<&Fragments> {
+        self.forget_earlier();
+        let earlier = self.earlier.as_ref().map(|(fragments, _)| fragments);
+        earlier.or(self.applied.as_ref())
+    }
+
+    /// From now on what is applied is the state before what comes.
+    pub fn settle(&mut self) {
+        self.earlier = None;
+    }
+
+    /// What was read last.
+    pub const fn fragments(&self) -> &Fragments {
+        &self.fragments
+    }
+
+    pub const fn applied(&self) -> Option<&Fragments> {
+        self.applied.as_ref()
+    }
+
+    /// Whether what was read last is what is applied.
+    pub fn is_applied(&self) -> bool {
+        let applied = self.applied.as_ref();
+        applied.is_some_and(|it| it.say_the_same_as(&self.fragments))
+    }
+
+    /// What that means which is applied.
+    pub fn load_applied(&mut self) -> Option<Mesh> {
+        let applied = self.applied.clone()?;
+        self.load_other(&applied).mesh
     }
 
     /// Gives back to the system what reading and applying took for a while.

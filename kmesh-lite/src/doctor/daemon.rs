@@ -115,6 +115,8 @@ pub mod tests {
             config: None,
             last_reload: None,
             last_pass: None,
+            trial: None,
+            lockouts: Vec::new(),
             departed: Vec::new(),
             orders: Vec::new(),
             names: Vec::new(),

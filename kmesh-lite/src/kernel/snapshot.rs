@@ -9,6 +9,7 @@ use crate::model::Limits;
 use crate::tables::{Actual, Counters, Remembered, Tables};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,6 +97,13 @@ impl Kernel {
     pub fn accounts_so_far(&self) -> Result<Accounts, KernelError> {
         let accounts = self.object.maps.accounts();
         accounts.map_err(KernelError::Connections)
+    }
+
+    /// Connections over TCP that stand in the daemon's network namespace and have this port here, with their own address
+    /// first.
+    pub fn established(&self, port: u16) -> Result<Vec<(SocketAddr, SocketAddr)>, KernelError> {
+        let established = SockDiag::open().and_then(|mut diag| diag.established(port));
+        established.map_err(KernelError::Connections)
     }
 
     /// Connections over TCP that have arrived in the daemon's network namespace, and stand.

@@ -19,6 +19,9 @@ const OWN: usize = 4;
 const PEER: usize = 20;
 const COOKIE: usize = 40;
 const EVERY_STATE: u32 = u32::MAX;
+/// States of linux/tcp_states.h, as bits.
+const ESTABLISHED: u32 = 1 << 1;
+const LISTEN: u32 = 1 << 10;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
 /// by now, or another cookie, is another one.
@@ -103,25 +106,29 @@ impl SockDiag {
     /// connected is not among them.
     pub fn find(&mut self, protocol: Protocol, cookies: &BTreeSet<u64>) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
-        self.dump(protocol, EVERY_STATE, |listed| {
+        self.dump(protocol, EVERY_STATE, None, |listed| {
             found.extend(cookies.contains(&listed.cookie()).then_some(listed));
         })?;
         Ok(found)
     }
 
-    /// Hands on the sockets of a protocol that are in one of these states.
+    /// Hands on the sockets of a protocol that are in one of these states, at one port of this host or at all.
     fn dump(
         &mut self,
         protocol: Protocol,
         states: u32,
+        port: Option<u16>,
         mut hand_on: impl FnMut(Listed),
     ) -> io::Result<()> {
+        let mut identity = [0; IDENTITY];
+        // The kernel compares it, where it is not 0.
+        identity[..2].copy_from_slice(&port.unwrap_or(0).to_be_bytes());
         for family in [libc::AF_INET, libc::AF_INET6] {
             let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
             let asked = Listed {
                 family: family as u8,
                 protocol,
-                identity: [0; IDENTITY],
+                identity,
             };
             self.send(SOCK_DIAG_BY_FAMILY, flags, &asked, states)?;
             while self.receive(|kind, body| {
@@ -141,20 +148,26 @@ impl SockDiag {
         Ok(())
     }
 
+    /// Connections over TCP that stand, of both families, and have this port here: their own address, and that of the peer.
+    pub fn established(&mut self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+        let mut found = Vec::new();
+        self.dump(Protocol::Tcp, ESTABLISHED, Some(port), |listed| {
+            found.push((listed.local(), listed.remote()));
+        })?;
+        Ok(found)
+    }
+
     /// Connections over TCP that stand, of both families, at ports at which somebody listens: they have arrived.
     pub fn accepted(&mut self) -> io::Result<Vec<Accepted>> {
-        /// States of linux/tcp_states.h, as bits.
-        const ESTABLISHED: u32 = 1 << 1;
-        const LISTEN: u32 = 1 << 10;
         let mut listening = BTreeSet::new();
-        self.dump(Protocol::Tcp, LISTEN, |listed| {
+        self.dump(Protocol::Tcp, LISTEN, None, |listed| {
             listening.insert(listed.local().port());
         })?;
         let mut found = Vec::new();
         if listening.is_empty() {
             return Ok(found);
         }
-        self.dump(Protocol::Tcp, ESTABLISHED, |listed| {
+        self.dump(Protocol::Tcp, ESTABLISHED, None, |listed| {
             let local = listed.local();
             found.extend(listening.contains(&local.port()).then(|| Accepted {
                 local,
@@ -255,6 +268,27 @@ fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn connections_that_stand_are_listed_by_their_port_on_this_host() {
+        for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let mut kernel = SockDiag::open().unwrap();
+            // One that listens does not count.
+            assert_eq!(kernel.established(port).unwrap(), []);
+            let to = match listen {
+                "[::1]:0" => SocketAddr::new(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), port),
+                _ => SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
+            };
+            let client = TcpStream::connect(to).unwrap();
+            let _accepted = listener.accept().unwrap();
+            let ends = (to, client.local_addr().unwrap());
+            assert_eq!(kernel.established(port).unwrap(), [ends], "{listen}");
+            let other = ends.1.port();
+            assert_eq!(kernel.established(other).unwrap(), [(ends.1, to)]);
+        }
+    }
 
     #[test]
     fn what_was_accepted_is_told_and_not_what_was_made_from_here() {

@@ -67,9 +67,9 @@ pub enum Principal {
     Anyone,
     /// Those in a cgroup, and below it.
     Cgroup(CgroupRef),
-    /// Those of an effective user, by its name or its number.
+    /// Those of a user (the real one of the process), by its name or its number.
     User(String),
-    /// Those of an effective group, by its name or its number.
+    /// Those of a group (the real one of the process), by its name or its number.
     Group(String),
 }
 

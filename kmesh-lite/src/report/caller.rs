@@ -13,6 +13,8 @@ pub struct Client {
     pub lineage: Option<Lineage>,
     /// The number of its user; none if any may be meant.
     pub user: Option<u32>,
+    /// The number of its group; none if any may be meant.
+    pub group: Option<u32>,
     /// Whether it is the daemon itself, whose connects are left alone.
     pub is_daemon: bool,
 }
@@ -22,6 +24,7 @@ impl Client {
     pub const ANY: Self = Self {
         lineage: None,
         user: None,
+        group: None,
         is_daemon: false,
     };
 
@@ -70,7 +73,7 @@ impl Client {
             cgroup: lineage.and_then(|lineage| lineage.ids.last().copied()),
             lineage: lineage.map_or_else(Vec::new, |lineage| lineage.ids.clone()),
             user: self.user,
-            group: None,
+            group: self.group,
         }
     }
 

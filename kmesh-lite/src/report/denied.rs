@@ -5,9 +5,11 @@ use crate::api::{DeniedConnection, Denying};
 use crate::host::Lineage;
 use crate::kernel::{Accepted, Living};
 use crate::model::{Caller, Mesh, Mode, Table};
-use crate::tables::{Judges, Tables, Whose};
-use kmesh_lite_common::{AuthorizationId, Judgement, Protocol, ServiceId};
-use std::collections::BTreeMap;
+use crate::tables::{Judge, Tables, Whose};
+use kmesh_lite_common::{
+    Address, AuthorizationId, FrontendKey, Judgement, Port, Protocol, ServiceId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// Connections of a policy that an answer has.
@@ -38,16 +40,8 @@ pub fn denied(
         return Vec::new();
     }
     let mut by_policy: BTreeMap<AuthorizationId, Denied> = BTreeMap::new();
-    let (now, then) = (Judges::new(actual), Judges::new(desired));
-    let judges = [&now, &then];
-    outbound(
-        [actual, desired],
-        judges,
-        connections,
-        lineages,
-        &mut by_policy,
-    );
-    inbound(judges, accepted, &mut by_policy);
+    outbound([actual, desired], connections, lineages, &mut by_policy);
+    inbound([actual, desired], accepted, &mut by_policy);
     let denying = by_policy.into_iter().filter_map(|(id, denied)| {
         let policy = desired.name(Table::Authorizations, id.index())?;
         let meant = mesh.policies.get(policy.as_str())?;
@@ -83,7 +77,6 @@ impl Denied {
 /// Those of programs of this host.
 fn outbound(
     [actual, desired]: [&Tables; 2],
-    judges: [&Judges<'_>; 2],
     connections: &[Living],
     lineages: &BTreeMap<u64, Lineage>,
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
@@ -92,6 +85,7 @@ fn outbound(
     let services =
         services.filter_map(|id| Some((desired.name(Table::Services, id.index())?, *id)));
     let services: BTreeMap<String, ServiceId> = services.collect();
+    let (before, after) = (Judge::of(actual), Judge::of(desired));
     let mut judged: BTreeMap<(ServiceId, u64, u32), Option<AuthorizationId>> = BTreeMap::new();
     let mut oldest_first: Vec<_> = connections.iter().filter(|it| !it.is_over()).collect();
     oldest_first.sort_by_key(|it| (it.connection.since, it.cookie));
@@ -105,8 +99,8 @@ fn outbound(
             let name = actual.name(Table::Services, id.index())?;
             let whose = whose(connection.cgroup, user, lineages);
             newly_denied(
-                judges[0].client(id, &whose),
-                judges[1].client(*services.get(&name)?, &whose),
+                before.client(id, &whose),
+                after.client(*services.get(&name)?, &whose),
             )
         });
         if let Some(policy) = policy {
@@ -118,17 +112,28 @@ fn outbound(
 
 /// Those that have arrived.
 fn inbound(
-    [actual, desired]: [&Judges<'_>; 2],
+    [actual, desired]: [&Tables; 2],
     accepted: &[Accepted],
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
 ) {
+    let (before, after) = (Judge::of(actual), Judge::of(desired));
+    let destinations = desired.rows.destinations.values();
+    let destinations: BTreeSet<_> = destinations.map(|row| row.key).collect();
+    // Most ports are nobody's business, and judging one takes a look at all rows.
+    let is_meant = |local: &SocketAddr| {
+        let (address, port) = (local.ip().into(), Port::new(local.port()));
+        let places = [address, Address::EVERY].into_iter();
+        let mut keys = places.flat_map(|address| [(address, port), (address, Port::EVERY)]);
+        keys.any(|(address, port)| {
+            destinations.contains(&FrontendKey::new(address, port, Protocol::Tcp))
+        })
+    };
     let mut judged: BTreeMap<(SocketAddr, IpAddr), Option<AuthorizationId>> = BTreeMap::new();
-    let is_meant = |it: &&Accepted| desired.is_meant(Protocol::Tcp, it.local);
-    for it in accepted.iter().filter(is_meant) {
+    for it in accepted.iter().filter(|it| is_meant(&it.local)) {
         let (local, from) = (it.local, it.remote.ip());
         let policy = judged.entry((local, from)).or_insert_with(|| {
-            let judge = |judges: &Judges<'_>| judges.source(Protocol::Tcp, local, from);
-            newly_denied(judge(actual), judge(desired))
+            let judge = |by: &Judge<'_>| by.arrival(Protocol::Tcp, local, from);
+            newly_denied(judge(&before), judge(&after))
         });
         if let Some(policy) = policy {
             let denied = by_policy.entry(*policy).or_default();

@@ -1,6 +1,9 @@
 //! The decision of one connect, step by step.
 
+mod arrival;
 mod step;
+
+pub use arrival::explain_arrival;
 
 use super::caller::Client;
 use super::candidates::{Choice, WhyDown};
@@ -66,6 +69,7 @@ pub fn explain(
         return Explanation {
             address: asked.address.to_string(),
             protocol: asked.protocol.to_string(),
+            from: None,
             verdict: VerdictKind::Pass,
             outcome: None,
             outcome_count: None,
@@ -98,6 +102,7 @@ pub fn explain(
     Explanation {
         address: asked.address.to_string(),
         protocol: asked.protocol.to_string(),
+        from: None,
         verdict: match verdict {
             Verdict::Pass(_) => VerdictKind::Pass,
             Verdict::Redirect(_) => VerdictKind::Redirect,

@@ -37,6 +37,7 @@ pub fn plan(
         operations: change.operations(),
         leaving,
         orders: orders(wanted, mesh),
+        lockouts: Vec::new(),
         denied: denied([actual, desired], mesh, standing),
     }
 }

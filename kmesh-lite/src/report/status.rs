@@ -59,6 +59,8 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         config: None,
         last_reload: None,
         last_pass: None,
+        trial: None,
+        lockouts: Vec::new(),
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),

@@ -26,7 +26,7 @@ impl Noun for Sources {
     fn name(key: &SourceKey) -> String {
         let guard = key.guard.map(|id| id.to_string());
         let guard = guard.as_deref().unwrap_or("nothing");
-        format!("{} to guard {guard}", network(key))
+        format!("{} to guard {guard}", Self::network(key))
     }
 
     fn describe(row: &Source, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +40,7 @@ impl Noun for Sources {
         let guard = row.key.guard.map(|id| (Table::Guards, id.index()));
         let mut fields = vec![
             ("guard", Field::Reference(guard)),
-            ("network", Field::Text(network(&row.key))),
+            ("network", Field::Text(Self::network(&row.key))),
         ];
         fields.extend(policy_fields(of(&row.judgement).into_iter()));
         fields
@@ -54,11 +54,13 @@ fn of(judgement: &Judgement) -> [(&'static str, Option<AuthorizationId>); 2] {
     ]
 }
 
-/// The network of a key, as operators write it.
-fn network(key: &SourceKey) -> String {
-    let bits = key.bits.saturating_sub(SourceKey::OF_GUARD);
-    match key.address.family() {
-        Family::V4 if bits >= 96 => format!("{}/{}", key.address, bits - 96),
-        _ => format!("{}/{bits}", key.address),
+impl Sources {
+    /// The network of a key, as operators write it.
+    pub fn network(key: &SourceKey) -> String {
+        let bits = key.bits.saturating_sub(SourceKey::OF_GUARD);
+        match key.address.family() {
+            Family::V4 if bits >= 96 => format!("{}/{}", key.address, bits - 96),
+            _ => format!("{}/{bits}", key.address),
+        }
     }
 }

@@ -40,6 +40,28 @@ const ACCESS_LOG: &[&str] = &[
      RateLimitBurst in `journald.conf`(5).",
 ];
 
+const TRIALS: &[&str] = &[
+    "`kmesh-lite reload --confirm 60s` applies the file on trial and returns at once. The state before comes back after that \
+     time, as one pass, unless `kmesh-lite confirm` comes before. It does so as well where the daemon was killed or \
+     restarted meanwhile; where the host was, the next start goes back at once. The state before is the one that counted \
+     a minute ago, if something was applied since: a file is applied as soon as it is saved.",
+    "While a trial is pending, `status` shows how long it waits. What is saved in this time belongs to it. Another \
+     `reload --confirm` gives it more time, and still goes back to where it began; a reload without it applies the file and \
+     confirms nothing.",
+    "What was taken back is still in the file, which is not touched. It is not applied until the file says something else or \
+     somebody asks for a reload; SIGHUP does not ask for that. `status` and the log say so.",
+];
+
+const LOCKOUTS: &[&str] = &[
+    "A configuration is not applied where one of its policies would refuse a connection to port 22 of this host that stands, \
+     the SSH connection of somebody who has asked for a reload (by SSH_CONNECTION, at whatever port), or the probes of an \
+     endpoint that is on this host. The last good state stays; `status`, `reload`, `plan` and the log name the policy and both \
+     ends, and the exit status of `reload` is 3.",
+    "`force = true` in the policy overrides this; policies with `mode = \"audit\"` refuse nobody. What was refused stays so \
+     until the file says something else or somebody asks for a reload, also when the connection has ended. The daemon looks \
+     at connections of its own network namespace.",
+];
+
 const FIELDS: &[(&str, &str)] = &[
     ("time", "When it was, as RFC 3339 in UTC."),
     (
@@ -89,6 +111,10 @@ const FILES: &[(&str, &str)] = &[
         "Drop-ins of the same format, one for each tool or team.",
     ),
     (
+        "/var/lib/kmesh-lite",
+        "What outlives the daemon: what the operator wants of endpoints, a reload on trial, and what was refused.",
+    ),
+    (
         "/run/kmesh-lite/control.sock",
         "The control socket: HTTP with JSON. What `--json` prints is what it answers.",
     ),
@@ -127,6 +153,14 @@ pub fn page() -> Text {
     }
     text.section("THE SERVICE");
     for paragraph in SERVICE {
+        text.paragraph(paragraph);
+    }
+    text.section("RELOADS ON TRIAL");
+    for paragraph in TRIALS {
+        text.paragraph(paragraph);
+    }
+    text.section("POLICIES THAT LOCK OUT");
+    for paragraph in LOCKOUTS {
         text.paragraph(paragraph);
     }
     text.section("THE ACCESS LOG");

@@ -8,6 +8,7 @@ mod faults;
 mod golden;
 mod growth;
 mod hearsay;
+mod lockouts;
 mod names;
 mod packaging;
 mod plan_prefixes;

@@ -1,6 +1,6 @@
 //! Verbs about the file, and its way into the kernel.
 
-use super::values::drop_in;
+use super::values::{drop_in, trial};
 use super::{CONFIG, Format, Socket};
 use std::path::PathBuf;
 
@@ -46,8 +46,40 @@ pub struct Plan {
     pub format: Format,
 }
 
+const TRIAL: &str = "\
+With --confirm, what is applied is on trial: the state before comes back unless `kmesh-lite confirm` comes in time, in one
+pass, and also where the daemon was killed or the host restarted meanwhile. The file is not touched. It is applied again
+when it changes, or by `kmesh-lite reload`; until then `status` says why it is not. The state before is the one of a
+minute ago at most, so a file that was saved, and applied by the daemon, a moment before is on trial, too. Changes of the
+file while a trial is pending belong to it. Another `reload --confirm` gives it more time, and still goes back to where it
+began; a `reload` without it applies the file, and confirms nothing.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = TRIAL, after_help = "\
+Examples:
+  kmesh-lite reload                       apply the file now, and repair what something else changed
+  kmesh-lite reload --confirm 60s         and go back to the state before, unless within a minute comes:
+  kmesh-lite confirm
+
+Exit codes: 0 applied, 1 failed, 3 the file is not valid, or a policy would lock you out.")]
 pub struct Reload {
+    /// Go back to the state before after this time, unless it is confirmed: 30s, 5m, 1h at most
+    #[arg(long, value_name = "TIME", value_parser = trial)]
+    pub confirm: Option<u64>,
+    #[command(flatten)]
+    pub socket: Socket,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kmesh-lite reload --confirm 60s         apply the file for a minute
+  kmesh-lite confirm                      it stays
+
+Exit codes: 0 confirmed, 1 there is nothing to confirm, or not any more.")]
+pub struct Confirm {
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use super::values::{address, user};
 use super::{Format, Socket};
 use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -29,9 +29,12 @@ pub struct Explain {
     pub protocol: Protocol,
     #[command(flatten)]
     pub client: Client,
-    /// As this user, for services whose clients are told apart by user: a name, or the number that the host has for it
+    /// As this user with its first group, for services whose clients are told apart by user, and for policies: a name, or the number that the host has for it
     #[arg(long, value_name = "NAME|UID", value_parser = user)]
     pub user: Option<u32>,
+    /// As a connection that arrives at this host from this address
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["unit", "cgroup", "pid", "user"])]
+    pub from: Option<IpAddr>,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! Values of arguments: from text to what is meant, or what is expected.
 
+use crate::daemon::LONGEST;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 use std::net::SocketAddr;
@@ -52,6 +53,18 @@ pub fn span(text: &str) -> Result<u64, String> {
     let span = parsed.and_then(|number| number.checked_mul(seconds));
     span.filter(|span| *span <= 31_536_000)
         .ok_or_else(|| "expected a time such as 30s, 5m or 1h".to_owned())
+}
+
+/// Seconds of a time for which a confirmation is waited for.
+pub fn trial(text: &str) -> Result<u64, String> {
+    let longest = LONGEST.as_secs();
+    match span(text)? {
+        0 => Err("nobody could confirm it in time; expected 1s to 1h".to_owned()),
+        seconds if seconds > longest => {
+            Err("nobody waits that long for a confirmation; expected 1s to 1h".to_owned())
+        }
+        seconds => Ok(seconds),
+    }
 }
 
 /// The number of a user.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::{
     About, CallerStatus, ConfigStatus, Counter, EndpointHealth, EndpointStatus, Findings,
-    OrderStatus, PriorityStatus, TableUse, TrafficStatus,
+    OrderStatus, PriorityStatus, TableUse, TrafficStatus, TrialState, TrialStatus,
 };
 
 fn status() -> Status {
@@ -28,6 +28,8 @@ fn status() -> Status {
         }),
         last_reload: None,
         last_pass: None,
+        trial: None,
+        lockouts: Vec::new(),
         departed: Vec::new(),
         orders: Vec::new(),
         names: Vec::new(),
@@ -335,4 +337,24 @@ fn those_that_are_down_and_used_nevertheless_are_told_beside_those_that_are_not(
         both.ends_with(", and 1 other service is no better"),
         "{both}"
     );
+}
+
+#[test]
+fn a_trial_says_how_long_it_waits_below_the_verdict() {
+    let mut status = status();
+    let mut trial = TrialStatus {
+        state: TrialState::Pending,
+        begun: "2026-01-01T00:00:00.000Z".to_owned(),
+        until: "2026-01-01T00:01:00.000Z".to_owned(),
+        left_s: Some(43),
+        taken_back: None,
+    };
+    status.trial = Some(trial.clone());
+    let expected = "routing 1 service over 2 endpoints\n\
+                    on trial: the state before comes back in 43 seconds, unless `kmesh-lite confirm` comes before\n";
+    assert!(plain(&status, false).starts_with(expected));
+    trial.left_s = None;
+    trial.state = TrialState::TakenBack;
+    status.trial = Some(trial);
+    assert!(!plain(&status, false).contains("on trial"));
 }

@@ -9,10 +9,10 @@ use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{
-    Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered, PlanRequest,
-    Reloaded, SimulateRequest,
+    Confirmed, Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered,
+    PlanRequest, ReloadRequest, Reloaded, SimulateRequest,
 };
-use crate::control::{Filter, Request, Requests, Text, Trace, WARNING};
+use crate::control::{ExplainFor, Filter, Request, Requests, Text, Trace, WARNING};
 use crate::model::{CgroupRef, Protocol};
 use crate::report::{Format, no_such_outcome};
 use axum::body::Body;
@@ -53,6 +53,7 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/plan", post(plan))
         .route("/v1/simulate", post(simulate))
         .route("/v1/reload", post(reload))
+        .route("/v1/confirm", post(confirm))
         .route("/v1/order", post(order))
         .route("/v1/kill", post(kill))
         .fallback(unknown)
@@ -68,6 +69,8 @@ struct ExplainQuery {
     cgroup: Option<String>,
     pid: Option<u32>,
     user: Option<u32>,
+    group: Option<u32>,
+    from: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -154,12 +157,32 @@ async fn explain(
         Some("udp") => Protocol::Udp,
         Some(other) => return Err(bad(format!("`protocol` is not tcp or udp but {other:?}"))),
     };
+    let from = query.from.as_deref().map(|from| {
+        from.parse()
+            .map_err(|_| bad(format!("`from` is not an address but {from:?}")))
+    });
+    let of_program = query.cgroup.is_some()
+        || query.pid.is_some()
+        || query.user.is_some()
+        || query.group.is_some();
+    let whose = match from.transpose()? {
+        Some(_) if of_program => {
+            return Err(bad(
+                "`from` is an address, and no program of this host".to_owned()
+            ));
+        }
+        Some(from) => ExplainFor::Arrival(from),
+        None => ExplainFor::Program {
+            cgroup: query.cgroup.as_deref().map(CgroupRef::from),
+            pid: query.pid,
+            user: query.user,
+            group: query.group,
+        },
+    };
     let request = |reply| Request::Explain {
         address,
         protocol,
-        cgroup: query.cgroup.as_deref().map(CgroupRef::from),
-        pid: query.pid,
-        user: query.user,
+        whose,
         reply,
     };
     let turn = asker.turn(&peer, Length::Short).await?;
@@ -332,11 +355,20 @@ async fn plan(State(asker): State<Asker>, Extension(peer): Extension<Peer>, body
         })?
     };
     drop(body);
-    let texts = request.files;
+    let PlanRequest {
+        files: texts,
+        session,
+    } = request;
     if texts.as_ref().is_some_and(Vec::is_empty) {
         return Err(bad("`files` is empty: leave it out for the daemon's own"));
     }
-    let plan = asker.ask(|reply| Request::Plan { texts, reply }).await?;
+    let plan = asker
+        .ask(|reply| Request::Plan {
+            texts,
+            session,
+            reply,
+        })
+        .await?;
     json(&plan, turn)
 }
 
@@ -360,10 +392,31 @@ async fn simulate(
 async fn reload(
     State(asker): State<Asker>,
     Extension(peer): Extension<Peer>,
+    body: Body,
 ) -> Result<Json<Reloaded>, Failure> {
     allow(peer, Right::Change)?;
+    let body = receive(body, REPORT_BYTES).await?;
+    let request = match body.as_slice() {
+        [] => ReloadRequest::default(),
+        body => serde_json::from_slice(body)
+            .map_err(|error| bad(format!("the body is not {{\"confirm_s\": 60}}: {error}")))?,
+    };
     let caller = peer.caller;
-    let request = |reply| Request::Reload { caller, reply };
+    let request = |reply| Request::Reload {
+        request,
+        caller,
+        reply,
+    };
+    asker.ask(request).await.map(Json)
+}
+
+async fn confirm(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<Confirmed>, Failure> {
+    allow(peer, Right::Change)?;
+    let caller = peer.caller;
+    let request = |reply| Request::Confirm { caller, reply };
     asker.ask(request).await.map(Json)
 }
 
@@ -412,13 +465,13 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
-        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/order" | "/v1/kill"
+        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/confirm" | "/v1/order" | "/v1/kill"
         | "/v1/agent/health" | "/v1/agent/names" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
@@ -481,8 +534,10 @@ mod tests {
             run(agent(requests(), peer(Right::Report), report())),
             passed
         );
-        assert_eq!(run(reload(requests(), peer(Right::Report))), refused);
-        assert_eq!(run(reload(requests(), peer(Right::Read))), refused);
-        assert_eq!(run(reload(requests(), peer(Right::Change))), passed);
+        assert_eq!(run(reload(requests(), peer(Right::Report), own())), refused);
+        assert_eq!(run(reload(requests(), peer(Right::Read), own())), refused);
+        assert_eq!(run(reload(requests(), peer(Right::Change), own())), passed);
+        assert_eq!(run(confirm(requests(), peer(Right::Read))), refused);
+        assert_eq!(run(confirm(requests(), peer(Right::Change))), passed);
     }
 }

@@ -5,15 +5,15 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Simulation, Status, TrafficSums,
+    Findings, PlanText, Reloaded, Session, Simulation, Status, TrafficSums,
 };
 use crate::config::{Fragments, Origin};
-use crate::control::{Later, Text};
+use crate::control::{ExplainFor, Later, Text};
 use crate::daemon::datapath::{Blame, Datapath};
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
-use crate::model::{CgroupRef, Mesh, Protocol};
+use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Asked, Client, Format, Known, LiveConnections, Metrics};
 use kmesh_lite_common::Port;
@@ -50,6 +50,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             config: None,
             last_reload: state.last_reload.clone(),
             last_pass: state.last_pass.clone(),
+            trial: state.trial.as_ref().map(|it| it.status(monotonic())),
+            lockouts: match (state.unusable, &state.refusal) {
+                (Some(Unusable::LocksOut), Some(it)) => it.lockouts.clone(),
+                _ => Vec::new(),
+            },
             departed: self.departures.status(),
             orders: Vec::new(),
             names: Vec::new(),
@@ -97,6 +102,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 drift: pass.drift,
                 absent: self.state.absent(),
                 took_ms: took.as_secs_f64() * 1e3,
+                trial: self.state.trial.as_ref().map(|it| it.status(monotonic())),
                 problems: self.findings(),
             }),
             Err(Stopped::Unusable(Unusable::Invalid)) => {
@@ -113,7 +119,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         (!problems.is_empty()).then(|| findings(problems, false))
     }
 
-    pub(super) fn plan(&mut self, texts: Option<Vec<FileText>>) -> Result<PlanText, Failure> {
+    pub(super) fn plan(
+        &mut self,
+        texts: Option<Vec<FileText>>,
+        session: Option<Session>,
+    ) -> Result<PlanText, Failure> {
         let mut name = self.state.name.clone();
         let loaded = match texts {
             None => self.meshes.load(),
@@ -133,6 +143,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 emptied(&name),
             )),
             Some(written) => {
+                let lockouts = self.lockouts(&written, session);
                 // What is known of names stays known.
                 let mut names = self.state.names.clone();
                 let applied = self.state.applied.as_deref();
@@ -161,7 +172,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 };
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
-                Ok(report::plan(&change, meshes, &facts, &live, orders))
+                Ok(PlanText {
+                    lockouts: report::lockouts(&lockouts),
+                    ..report::plan(&change, meshes, &facts, &live, orders)
+                })
             }
             None if loaded.present => Err(invalid(name, &loaded.problems, false)),
             None => Err(Failure::new(
@@ -185,16 +199,33 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         &mut self,
         address: SocketAddr,
         protocol: Protocol,
-        cgroup: Option<&CgroupRef>,
-        (pid, user): (Option<u32>, Option<u32>),
+        whose: &ExplainFor,
     ) -> Result<Explanation, Failure> {
-        let mut client = Client::ANY;
-        if let Some(name) = cgroup {
-            client = Client::of(name, self.units.cgroups().lineage(name))?;
-        }
-        client.user = user;
-        client.is_daemon =
-            pid == Some(std::process::id()) || (pid.is_some() && pid == self.state.agent);
+        let client = match whose {
+            ExplainFor::Arrival(from) => {
+                self.put_links_back();
+                let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
+                return Ok(report::explain_arrival(&snapshot, address, protocol, *from));
+            }
+            ExplainFor::Program {
+                cgroup,
+                pid,
+                user,
+                group,
+            } => {
+                let client = match cgroup {
+                    Some(name) => Client::of(name, self.units.cgroups().lineage(name))?,
+                    None => Client::ANY,
+                };
+                let is_agent = pid.is_some() && *pid == self.state.agent;
+                Client {
+                    user: *user,
+                    group: *group,
+                    is_daemon: *pid == Some(std::process::id()) || is_agent,
+                    ..client
+                }
+            }
+        };
         self.put_links_back();
         let snapshot = self.datapath.snapshot().map_err(failed::<D>)?;
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());

@@ -50,8 +50,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     /// Applies what was loaded if it can be used, otherwise leaves everything as it is.
     pub(super) fn follow(&mut self, loaded: Loaded, trigger: Trigger) -> ReloadOutcome<D::Error> {
         warn_once(self.meshes.source.blind(), &mut self.state.blind);
-        self.state.take(loaded);
-        let is_asked = matches!(trigger, Trigger::Start | Trigger::Signal | Trigger::Request);
+        let against = self.against(&loaded, trigger);
+        self.state.take(loaded, against);
+        let is_asked = matches!(
+            trigger,
+            Trigger::Start | Trigger::Signal | Trigger::Request | Trigger::Unconfirmed
+        );
         if self.state.unusable.is_some() && is_asked {
             // A caller that asks for a reload wants the kernel compared as well, even if the file has errors.
             drop(self.pass(trigger));
@@ -69,8 +73,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
             Some(why) => {
                 let level = match why {
-                    Unusable::Absent => Level::Warn,
-                    Unusable::Invalid | Unusable::Emptied => Level::Error,
+                    Unusable::Absent | Unusable::Unconfirmed => Level::Warn,
+                    Unusable::Invalid | Unusable::Emptied | Unusable::LocksOut => Level::Error,
                 };
                 self.log_problems(level, &self.state.verdict());
                 Err(Stopped::Unusable(why))
@@ -117,6 +121,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.state.applied = Some(mesh);
                 self.passed(&applied, trigger);
                 self.settle_departures();
+                self.end_outlawed();
                 Ok(applied)
             }
             Err(failure) => {

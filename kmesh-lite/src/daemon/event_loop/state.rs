@@ -5,12 +5,14 @@ use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::daemon::last_answers::RecalledNames;
 use crate::daemon::last_findings::Recalled;
+use crate::daemon::refusal::Refusal;
+use crate::daemon::trial::Trial;
 use crate::health::Health;
 use crate::hooks::captured;
 use crate::host::monotonic;
 use crate::model::{Facts, Mesh};
 use crate::names::Answers;
-use crate::report::{History, absent, count};
+use crate::report::{History, absent, count, first_few};
 use std::sync::Arc;
 
 /// The last good mesh, and how reading and applying went.
@@ -43,6 +45,10 @@ pub struct LoopState {
     pub problems: Problems,
     /// Why the file as last read is not what `mesh` holds.
     pub unusable: Option<Unusable>,
+    /// What was asked for to be confirmed, and is not yet, or was not.
+    pub trial: Option<Trial>,
+    /// What was refused because it would cut off somebody.
+    pub refusal: Option<Refusal>,
     /// Why the last pass failed.
     pub failure: Option<String>,
     pub last_reload: Option<LastReload>,
@@ -72,6 +78,10 @@ pub enum Unusable {
     Invalid,
     /// It takes every service away, and does not say that this is meant.
     Emptied,
+    /// Nobody confirmed it.
+    Unconfirmed,
+    /// A policy would cut off the operator or the agent, and does not say that this is meant.
+    LocksOut,
 }
 
 impl LoopState {
@@ -92,6 +102,8 @@ impl LoopState {
             origins: Vec::new(),
             problems: Problems::default(),
             unusable: None,
+            trial: None,
+            refusal: None,
             failure: None,
             last_reload: None,
             last_pass: None,
@@ -141,12 +153,13 @@ impl LoopState {
         self.mesh = Some(Arc::new(mesh));
     }
 
-    /// Takes over what was read. The mesh only changes if it can be used.
-    pub fn take(&mut self, loaded: Loaded) {
+    /// Takes over what was read. The mesh only changes if it can be used, and nothing speaks against it.
+    pub fn take(&mut self, loaded: Loaded, against: Option<Unusable>) {
         self.problems = loaded.problems;
         self.present = loaded.present;
         self.origins = loaded.origins;
         self.unusable = match loaded.mesh {
+            Some(_) if against.is_some() => against,
             Some(mesh) if self.is_emptied_by(&mesh) => Some(Unusable::Emptied),
             Some(mesh) => {
                 self.hold(mesh);
@@ -169,6 +182,10 @@ impl LoopState {
         match &self.mesh {
             None if self.inherited => Kind::Keeping,
             None => Kind::Waiting,
+            // It is not the state before that the kernel holds, then.
+            Some(_) if self.unusable == Some(Unusable::Unconfirmed) && self.failure.is_some() => {
+                Kind::Failing
+            }
             Some(_) if self.unusable.is_some() => Kind::Keeping,
             Some(_) if self.failure.is_some() => Kind::Failing,
             Some(mesh) if mesh.services.is_empty() => Kind::Empty,
@@ -179,6 +196,12 @@ impl LoopState {
 
     /// How it goes, in one line.
     pub fn verdict(&self) -> String {
+        let pending = self.trial.as_ref().filter(|it| it.taken_back.is_none());
+        let pending = pending.map(|it| format!("; on trial until {}", it.until_at));
+        self.verdict_alone() + &pending.unwrap_or_default()
+    }
+
+    fn verdict_alone(&self) -> String {
         let name = &self.name;
         let held = match self.applied {
             Some(_) => "keeping the last good state",
@@ -187,6 +210,11 @@ impl LoopState {
         };
         match self.kind() {
             Kind::Waiting | Kind::Keeping => format!("{held}: {}", self.trouble()),
+            Kind::Failing if self.unusable.is_some() => format!(
+                "{}, but the state before cannot be applied: {}",
+                self.trouble(),
+                self.failure.as_deref().unwrap_or_default()
+            ),
             Kind::Failing => format!(
                 "{held}: {name} cannot be applied: {}",
                 self.failure.as_deref().unwrap_or_default()
@@ -216,6 +244,22 @@ impl LoopState {
             Some(Unusable::Invalid) => {
                 let errors = self.problems.count(Severity::Error);
                 format!("{name} has {}", count(errors, "error"))
+            }
+            Some(Unusable::LocksOut) => {
+                let lockouts = self.refusal.as_ref();
+                let lockouts = lockouts.iter().flat_map(|refusal| &refusal.lockouts);
+                let lockouts: Vec<_> = lockouts.map(|it| it.text.clone()).collect();
+                format!("{name} is not applied: {}", first_few(&lockouts).join("; "))
+            }
+            Some(Unusable::Unconfirmed) => {
+                let trial = self.trial.as_ref();
+                let back = trial.and_then(|trial| trial.taken_back.as_ref());
+                format!(
+                    "{name} was taken back at {}, because nobody confirmed it within {} s; it is applied when it \
+                     changes, or by `kmesh-lite reload`",
+                    back.map_or("its end", |back| &back.at),
+                    trial.map_or(0, Trial::seconds)
+                )
             }
             Some(Unusable::Absent) | None => format!("{name} does not exist"),
         }

@@ -1,13 +1,17 @@
+mod belt;
 mod cgroups;
 mod departures;
 mod file;
 mod findings;
 mod names;
 mod passes;
+mod trial;
 
 use super::super::fake::{self, Broken, FakeDatapath, FakeSource, FakeSupervisor, Kernel};
 use super::*;
-use crate::api::{Failure, FailureKind, Reloaded, State as Kind, Status};
+use crate::api::{
+    Confirmed, Failure, FailureKind, ReloadRequest, Reloaded, State as Kind, Status, TrialState,
+};
 use crate::config::{Fragments, Origin};
 use crate::control::{Caller, Reply};
 use crate::daemon::last_good::LastGood;
@@ -27,7 +31,7 @@ struct Fixture {
     supervisor: FakeSupervisor,
     events: Sender<Event>,
     thread: Option<JoinHandle<()>>,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Fixture {
@@ -46,7 +50,16 @@ impl Fixture {
         text: Option<&str>,
         kernel: Kernel,
     ) -> Result<Self, DaemonError> {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), before, text, kernel)
+    }
+
+    /// The same, where earlier processes of this folder wrote something down.
+    fn start_in(
+        folder: Arc<tempfile::TempDir>,
+        before: Option<&str>,
+        text: Option<&str>,
+        kernel: Kernel,
+    ) -> Result<Self, DaemonError> {
         let (events, queue) = mpsc::channel();
         let source = FakeSource::default();
         if let Some(text) = text {
@@ -69,6 +82,8 @@ impl Fixture {
         let datapath = FakeDatapath(kernel.clone());
         let mut queue = Events::new(queue, Duration::from_secs(3600), None);
         let mut daemon = Daemon::new(meshes, datapath, units, supervisor.clone());
+        daemon.go_on_with(TrialBook::new(folder.path()));
+        daemon.still_refuse(RefusalBook::new(folder.path()));
         daemon.start(loaded, before)?;
         Ok(Self {
             source,
@@ -92,8 +107,16 @@ impl Fixture {
     }
 
     fn reload(&self) -> Result<Reloaded, Failure> {
+        self.reload_with(ReloadRequest::default())
+    }
+
+    fn reload_with(&self, request: ReloadRequest) -> Result<Reloaded, Failure> {
         let caller = Caller { uid: 0, pid: None };
-        self.ask(|reply| Request::Reload { caller, reply })
+        self.ask(|reply| Request::Reload {
+            request,
+            caller,
+            reply,
+        })
     }
 
     fn write(&self, text: &str) {
@@ -107,6 +130,13 @@ impl Fixture {
             assert!(Instant::now() < deadline, "never came: {what}");
             thread::yield_now();
         }
+    }
+}
+
+impl Fixture {
+    /// Its folder, once it has stopped.
+    fn stop(self) -> Arc<tempfile::TempDir> {
+        Arc::clone(&self.folder)
     }
 }
 

@@ -7,7 +7,8 @@ use crate::report::candidates::Choice;
 use crate::report::rate::Rate;
 use crate::tables::{LookedUp, Tables};
 use kmesh_lite_common::{
-    AddressRow, Backend, Balance, Endpoint, Frontend, Judgement, Service, ServiceId, Waypoint,
+    Action, AddressRow, Backend, Balance, Endpoint, Frontend, Judgement, Service, ServiceId,
+    Waypoint,
 };
 use kmesh_lite_ebpf::{Connect, Refuse, Verdict};
 use serde_json::json;
@@ -283,19 +284,30 @@ fn waypoint(id: &str, row: Option<&Waypoint>) -> Step {
     }
 }
 
-fn authorization(tables: &Tables, judgement: &Judgement) -> Step {
-    let named = |id| {
+pub fn authorization(tables: &Tables, judgement: &Judgement) -> Step {
+    let policy = |id| {
         let row = tables.rows.authorizations.get(&id);
-        row.map_or_else(|| id.to_string(), |row| row.name.to_string())
+        let name = row.map_or_else(|| format!("{id}"), |row| row.name.to_string());
+        let allows_others = row.is_some_and(|row| row.action == Action::Allow);
+        (name, allows_others)
     };
     let (text, by, verdict) = match (judgement.denied, judgement.audited) {
         (Some(id), _) => {
-            let name = named(id);
-            (format!("policy {name} refuses it"), Some(name), "denied")
+            let (name, allows_others) = policy(id);
+            let text = match allows_others {
+                true => format!("policy {name} allows others, and none allows this one"),
+                false => format!("policy {name} denies it"),
+            };
+            (text, Some(name), "denied")
         }
         (None, Some(id)) => {
-            let name = named(id);
-            let text = format!("policy {name} would refuse it, and is in audit mode");
+            let (name, allows_others) = policy(id);
+            let text = match allows_others {
+                true => format!(
+                    "policy {name}, which is in audit mode, allows others, and none allows this one"
+                ),
+                false => format!("policy {name}, which is in audit mode, would deny it"),
+            };
             (text, Some(name), "audited")
         }
         (None, None) => ("the policies about it allow it".to_owned(), None, "allowed"),

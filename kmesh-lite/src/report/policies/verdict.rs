@@ -4,14 +4,14 @@ use super::client::{Named, Present};
 use crate::api::Reach;
 use crate::kernel::Snapshot;
 use crate::model::{Action, Authorization, CgroupRef, Facts, Mesh, Mode, Principal, Table};
-use crate::tables::{Judges, Tables, Whose};
+use crate::tables::{Judge, Tables, Whose};
 use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
 
 use std::collections::BTreeMap;
 
-pub struct Judge<'a> {
+pub struct Verdicts<'a> {
     tables: &'a Tables,
-    judges: &'a Judges<'a>,
+    judge: &'a Judge<'a>,
     /// None without a daemon.
     mesh: Option<&'a Mesh>,
     facts: &'a Facts,
@@ -20,16 +20,16 @@ pub struct Judge<'a> {
 /// A verdict, and the policy that decides.
 type Said = (&'static str, Option<String>);
 
-impl<'a> Judge<'a> {
+impl<'a> Verdicts<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
-        judges: &'a Judges<'a>,
+        judge: &'a Judge<'a>,
         mesh: Option<&'a Mesh>,
         facts: &'a Facts,
     ) -> Self {
         Self {
             tables: &snapshot.tables,
-            judges,
+            judge,
             mesh,
             facts,
         }
@@ -37,7 +37,7 @@ impl<'a> Judge<'a> {
 
     /// Whether policies have anything against a client.
     pub fn says(&self, seen: Option<&Present>, service: ServiceId) -> bool {
-        seen.is_some_and(|it| self.judges.client(service, &it.whose) != Judgement::default())
+        seen.is_some_and(|it| self.judge.client(service, &it.whose) != Judgement::default())
     }
 
     pub fn client(
@@ -63,7 +63,7 @@ impl<'a> Judge<'a> {
 
     /// As the programs would judge it now.
     fn present(&self, whose: &Whose, service: &str, id: ServiceId) -> Said {
-        let judgement = self.judges.client(id, whose);
+        let judgement = self.judge.client(id, whose);
         let named = |id: AuthorizationId| self.tables.name(Table::Authorizations, id.index());
         match (judgement.denied, judgement.audited) {
             (Some(id), _) => ("denied", named(id)),

@@ -71,7 +71,11 @@ fn a_change_that_takes_every_service_away_must_say_that_it_is_meant() {
         let failure = fixture.reload().unwrap_err();
         assert_eq!(failure.kind, FailureKind::InvalidConfiguration);
         assert!(failure.error.contains("allow_empty"), "{}", failure.error);
-        let planned = fixture.ask(|reply| Request::Plan { texts: None, reply });
+        let planned = fixture.ask(|reply| Request::Plan {
+            texts: None,
+            session: None,
+            reply,
+        });
         assert_eq!(planned.unwrap_err().kind, FailureKind::InvalidConfiguration);
         let status = fixture.status();
         assert_eq!(status.state, Kind::Keeping);
@@ -162,7 +166,11 @@ fn a_plan_changes_nothing() {
                 text: fake::toml(text),
             }]
         });
-        fixture.ask(|reply| Request::Plan { texts, reply })
+        fixture.ask(|reply| Request::Plan {
+            texts,
+            session: None,
+            reply,
+        })
     };
     let operations = plan(Some("b")).unwrap().operations;
     assert_eq!(operations.last().unwrap(), "free service #1 a");
