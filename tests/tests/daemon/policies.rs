@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Output;
 
 const WEB: &str = "10.96.0.10:80";
@@ -290,4 +291,66 @@ fn what_a_policy_refuses_or_would_is_in_the_log_and_can_be_chosen() {
         assert_eq!(policy["connects"], 1, "{policy:#}");
         assert!(policy["last"].is_string(), "{policy:#}");
     }
+}
+
+/// A connection from an address of this host.
+fn connect_from(source: &str, to: &str) -> Result<Client, Errno> {
+    let client = Client::tcp4();
+    let source: SocketAddr = format!("{source}:0").parse().expect("an address");
+    client
+        .socket()
+        .bind(&source.into())
+        .expect("its own address");
+    client.connect(to).map(|()| client)
+}
+
+#[test]
+fn a_closed_mesh_lets_in_what_was_seen_to_arrive() {
+    let Some(host) = Host::new() else { return };
+    let _servers = Echo::everywhere(&[8080]);
+    host.add(&["10.9.0.1", "10.9.0.2", "10.9.0.3"]);
+    // The first address is that of an endpoint, and stands for its service.
+    let near =
+        "[services.near]\nvips = ['10.96.0.13']\nports = ['80:8080']\nendpoints = ['10.9.0.1']\n";
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&limited(&format!("{MESH}{near}"))));
+    daemon.wait_until("it is ready", |daemon| daemon.times_ready() > 0);
+    let seen = [("10.9.0.1", WEB), ("10.9.0.2", WEB), ("10.9.0.2", DB)];
+    let stay = seen.map(|(source, to)| connect_from(source, to).expect("a server"));
+    let said = daemon.json(&["policies", "suggest"]);
+    let policies = said["policies"].as_array().expect("policies").iter();
+    let of_web = policies.filter(|it| it["services"][0] == "web");
+    let of_web: Vec<_> = of_web
+        .flat_map(|it| it["from"].as_array().expect("sources"))
+        .collect();
+    let names: Vec<_> = of_web
+        .iter()
+        .map(|it| it["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["10.9.0.2", "service:near"], "{said:#}");
+    drop(stay);
+    let enforced = text(&daemon.verb(&["policies", "suggest", "--enforce"]));
+    fs::create_dir(daemon.path("mesh.d")).expect("a folder");
+    fs::write(daemon.path("mesh.d/90-seen.toml"), &enforced).expect("a drop-in");
+    let reloaded = daemon.verb(&["reload"]);
+    assert!(
+        reloaded.status.success(),
+        "{}{enforced}",
+        complaint(&reloaded)
+    );
+    for source in ["10.9.0.1", "10.9.0.2", "10.9.0.3"] {
+        for to in [WEB, DB] {
+            let reached = connect_from(source, to).map(|_| ());
+            match seen.contains(&(source, to)) {
+                true => assert_eq!(reached, Ok(()), "{source} to {to}"),
+                false => assert_eq!(reached, Err(Errno::ECONNREFUSED), "{source} to {to}"),
+            }
+        }
+    }
+    let said = daemon.json(&["policies"]);
+    let inbound = said["inbound"].as_array().expect("pairs").iter();
+    let of_db = inbound.filter(|it| it["from"] == "service:near" && it["to"] == "db");
+    let verdicts: Vec<_> = of_db
+        .map(|it| it["verdict"].as_str().expect("a verdict"))
+        .collect();
+    assert_eq!(verdicts, ["denied"], "{said:#}");
 }
