@@ -324,6 +324,17 @@ impl Kernel {
         self.object.maps.end(targets).map_err(KernelError::End)
     }
 
+    /// Ends the sockets with these cookies: connections that programs hold, and some that have arrived. Gives the
+    /// cookies of those that it ended.
+    pub fn end_sockets(
+        &self,
+        outbound: &BTreeSet<u64>,
+        inbound: &BTreeSet<u64>,
+    ) -> Result<BTreeSet<u64>, KernelError> {
+        let ended = self.object.maps.end_sockets(outbound, inbound);
+        ended.map_err(KernelError::End)
+    }
+
     fn release_superseded(&mut self) {
         for name in std::mem::take(&mut self.superseded) {
             store::release(&*self.options.store, &name);

@@ -57,7 +57,7 @@ pub use guarded::{
     Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
 };
 pub use id_map::IdMap;
-pub use judge::{Arrived, arrived, judge_client, judge_guarded, judge_source, longest};
+pub use judge::{Arrived, Judge, arrived, judge_client, judge_guarded, judge_source, longest};
 pub use lockout::{Lockout, Way, can_lock_out, lockouts, probes};
 pub use picking::words as picking_words;
 pub use remembered::Remembered;
@@ -115,6 +115,22 @@ impl Leftovers {
 }
 
 impl Tables {
+    /// Whether policies say the same of every connection.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let (one, other) = (&self.rows, &other.rows);
+        let services = one.services.differing(&other.services).into_iter();
+        let mut services = services.map(|id| {
+            let guard = |rows: &Each<ById>| rows.services.get(&id).and_then(|row| row.guard);
+            (guard(one), guard(other))
+        });
+        one.authorizations == other.authorizations
+            && one.guards == other.guards
+            && one.rules == other.rules
+            && one.destinations == other.destinations
+            && one.sources == other.sources
+            && services.all(|(one, other)| one == other)
+    }
+
     /// Number of rows in `table`.
     pub fn count(&self, table: Table) -> usize {
         let ranges = || self.endpoints.values().map(|rows| rows.len()).sum();

@@ -54,15 +54,16 @@ type Services = OrdMap<Name, Arc<Service>>;
 #[derive(Debug, Default)]
 pub struct Kept {
     surroundings: Surroundings,
-    sources: KeptSources,
     pub last: LastMesh,
 }
 
-/// Services and backends of the last mesh that was valid. The next mesh is made by editing them.
+/// Services, backends and addresses in policies of the last mesh that was valid. The next mesh is made by editing
+/// them.
 #[derive(Debug, Default)]
 pub struct LastMesh {
     services: Services,
     backends: Backends,
+    sources: KeptSources,
 }
 
 /// Lowers what was parsed. The mesh is valid if there is no error among the problems. `whole` is
@@ -142,14 +143,14 @@ pub fn lower(
     dns::check_number(&merged, &questions, &mut report);
     dns::check_resolvers(&merged, &services, &vip_ranges, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
-    let policies = policy::lower(
+    let (policies, sources) = policy::lower(
         &merged,
         &policy::Context {
             host,
             node: &node,
             services: &edited.services,
         },
-        &mut kept.sources,
+        &kept.last.sources,
         &mut report,
     );
     let mesh = Mesh {
@@ -178,7 +179,8 @@ pub fn lower(
     if report.whole && is_clean(&report.problems) && said.all(|it| is_clean(it)) {
         room::check(&merged, &services, &mesh, &mut report);
     }
-    (mesh, report.problems, edited)
+    let last = LastMesh { sources, ..edited };
+    (mesh, report.problems, last)
 }
 
 fn is_clean(problems: &[Problem]) -> bool {
@@ -197,6 +199,7 @@ impl LastMesh {
                 .map(|it| (it.name().clone(), Arc::clone(&it.model)))
                 .collect(),
             backends,
+            sources: KeptSources::default(),
         }
     }
 
@@ -226,7 +229,11 @@ impl LastMesh {
             services.remove(gone);
         }
         backends.capture(at_addresses);
-        Self { services, backends }
+        Self {
+            services,
+            backends,
+            sources: KeptSources::default(),
+        }
     }
 }
 

@@ -9,48 +9,48 @@ use super::suggest::quote;
 use crate::model::{Action, CgroupRef, Mode, OnError, Principal};
 
 text! {
-    /// Who may connect to what: see AUTHORIZATION. A policy has one side or two. `clients` are programs of this host, and
-    /// are judged when they connect to `services`, before any packet. `from` are addresses, and are judged where
-    /// connections arrive at this host: at endpoints of `services`, and at `ports`. A policy says nothing of a side that it lacks. It
-    /// needs one of `services` and `ports`, and one of `clients` and `from`.
+    /// Who may connect to what: see AUTHORIZATION. A policy has one side or two. `clients` are programs of this host. They
+    /// are judged when they connect to `services`, before any packet. `from` are addresses. Their connections are judged
+    /// where they arrive at this host: at endpoints of `services`, and at `ports`. A policy says nothing of a side that it
+    /// lacks. Each policy needs `services` or `ports`, and `clients` or `from`.
     PolicyText "a table with `action`, what it is about, and whom it matches" {
         /// What it does with those whom it matches.
         action: Required<At<Choice<Action>>>,
-        /// The services that it is about. To clients a service is one, whichever address or endpoint of it they
-        /// connect to; connections that arrive are to a service if they arrive at the address and port of one of its endpoints.
+        /// The services that it is about. A program connects to a service at any of its addresses. A connection
+        /// arrives at a service if it arrives at the address and port of one of its endpoints.
         services: Option<List<NameText>>,
-        /// Ports of this host that it is about, whatever listens there: see `from`, which it needs. They are an
-        /// integer, or text: `"8000-8099"` is a range, `"53/udp"` one of UDP, `"10.0.0.5:5432"` and `"[fd00::1]:443"` are at one
-        /// address of this host, `"*"` is every port of TCP, and `"*/udp"` of UDP. Ports that no policy names, and at
-        /// which no endpoint of its services is, are never touched.
+        /// Ports of this host that it is about, whatever program listens there. They need `from`. An item is an integer,
+        /// or text: `"8000-8099"` is a range, `"53/udp"` a port of UDP, `"10.0.0.5:5432"` and `"[fd00::1]:443"` are at one
+        /// address of this host, `"*"` is every port of TCP, and `"*/udp"` every port of UDP. Ports that no policy names are
+        /// never touched, unless an endpoint of its services is there.
         ports: Option<List<LocalPortText>>,
         /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
         /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the real user and group of the process,
-        /// also by number, and `*` for all. They need `services`. With `[]` an allow policy closes its services to
+        /// also by number, and `*` for all. They need `services`. An allow policy with `[]` closes its services to all
         /// programs of this host. Default: it says nothing of programs.
         clients: Option<List<PrincipalText>>,
-        /// The addresses that it matches, where their connections arrive: networks like `10.1.0.0/16`, addresses, `service:NAME`
-        /// for those of the endpoints of a service, `locality:NAME` for those of the endpoints that are in an entry of
-        /// `[localities]`, `locality:REGION`, `locality:REGION/ZONE` and `locality:REGION/ZONE/SUBZONE` for those that are there, and `group:NAME` for an
-        /// entry of `[groups]`. With `[]` an allow policy closes what it is about to everybody who connects
-        /// to this host. Default: it says nothing of connections that arrive.
+        /// The addresses that it matches when their connections arrive. An item is a network like `10.1.0.0/16`, an
+        /// address, `service:NAME` for the endpoints of a service, `locality:NAME` for the endpoints in an entry of `[localities]`,
+        /// `locality:REGION`, `locality:REGION/ZONE` or `locality:REGION/ZONE/SUBZONE` for the endpoints there, or `group:NAME`
+        /// for an entry of `[groups]`. An allow policy with `[]` closes what it is about to everybody who connects to this host.
+        /// Default: it says nothing of connections that arrive.
         from: Option<List<SourceText>>,
         /// Whether it counts. Default: `enforce`.
         mode: Option<At<Choice<Mode>>>,
         /// What holds while it is not known whom `from` matches. Default: names of endpoints that are not resolved
         /// match nobody, and a kernel that cannot judge connections that arrive is an error.
         on_error: Option<At<Choice<OnError>>>,
-        /// Whether it also ends connections that stand and that it does not allow, when it begins to count. How many is
-        /// said. Default: false, it is for new connections.
+        /// Whether it also ends standing connections that are no longer allowed. The reload says how many. Default: false:
+        /// only new connections are judged.
         enforce_existing: Option<At<Flag>>,
-        /// Whether it counts even though it would cut off the operator: a policy that refuses a connection over which
-        /// this host is administered, or one of the mesh itself, is not applied otherwise. Default: false.
+        /// Whether it counts even if it would cut off the operator. A policy that refuses a connection over which this host
+        /// is administered, or one of the mesh itself, is an error otherwise. Default: false.
         force: Option<At<Flag>>,
     }
 }
 
 text! {
-    /// Addresses under one name, for `from` of policies and of other groups.
+    /// Addresses under one name. Policies and other groups name it in `from`.
     GroupText "a table with `from`" {
         /// The addresses, written as in `from` of a policy. A group may have others, and none may contain itself.
         from: Required<List<SourceText>>,

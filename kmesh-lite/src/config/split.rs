@@ -117,7 +117,8 @@ impl<'t> Part<'t> {
 fn joins(part: &Part<'_>, last: Header<'_>, header: Header<'_>, start: usize) -> bool {
     match header {
         Header::Entry(..) if header == last => true,
-        Header::Entry("services", _) => false,
+        // A group may have a hundred thousand networks, which need not be read again with what stands before them.
+        Header::Entry("services" | "groups", _) => false,
         _ => !part.is_service && start - part.range.start < LARGE,
     }
 }
@@ -191,6 +192,20 @@ mod tests {
         assert_eq!(parts[0].tables, ["node", "limits"]);
         assert_eq!(parts[3].tables, ["localities"]);
         assert!(parts[4].is_service && !parts[3].is_service);
+    }
+
+    #[test]
+    fn a_group_is_not_read_with_what_stands_before_it() {
+        let text = "[policies.a]\n[policies.b]\n[groups.g]\nfrom = []\n[groups.h]\n[policies.c]\n";
+        assert_eq!(
+            texts(text).unwrap(),
+            [
+                "[policies.a]\n[policies.b]\n",
+                "[groups.g]\nfrom = []\n",
+                "[groups.h]\n[policies.c]\n",
+            ]
+        );
+        assert!(!split(text).unwrap()[1].is_service);
     }
 
     #[test]

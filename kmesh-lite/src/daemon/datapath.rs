@@ -7,7 +7,7 @@ use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -85,6 +85,16 @@ pub trait Datapath {
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {
         Ok(Ended::default())
+    }
+
+    /// Ends the sockets with these cookies: connections that programs hold, and some that have arrived. Gives the
+    /// cookies of those that it ended.
+    fn end_sockets(
+        &mut self,
+        _outbound: &BTreeSet<u64>,
+        _inbound: &BTreeSet<u64>,
+    ) -> Result<BTreeSet<u64>, Self::Error> {
+        Ok(BTreeSet::new())
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

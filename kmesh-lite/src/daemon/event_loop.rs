@@ -8,6 +8,7 @@ mod findings;
 mod kill;
 mod names;
 mod order;
+mod outlawed;
 mod policies;
 mod reload;
 mod roster;
@@ -35,6 +36,7 @@ use crate::kernel::MomentsReader;
 use crate::model::{Facts, Mesh};
 use crate::reconcile::Extent;
 use crate::report::{self, Refusals, Seen};
+use crate::tables::Tables;
 use kmesh_lite_common::Interest;
 use log::{info, warn};
 use policies::ServedOf;
@@ -59,6 +61,8 @@ pub struct Daemon<S, D, N> {
     moments: Option<MomentsReader>,
     listeners: Listeners,
     departures: Departures,
+    /// The tables by which connections that stand were judged last, while policies end some.
+    judged: Option<Tables>,
     /// Who has connected to what.
     seen: Seen,
     served: ServedOf,
@@ -125,6 +129,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
+            judged: None,
             seen: Seen::default(),
             served: ServedOf::default(),
             refusals: Refusals::default(),

@@ -10,7 +10,7 @@ use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
 use crate::tables::{Actual, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -80,6 +80,14 @@ impl Datapath for Kernel {
 
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {
         Kernel::end(self, targets)
+    }
+
+    fn end_sockets(
+        &mut self,
+        outbound: &BTreeSet<u64>,
+        inbound: &BTreeSet<u64>,
+    ) -> Result<BTreeSet<u64>, KernelError> {
+        Kernel::end_sockets(self, outbound, inbound)
     }
 
     fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {

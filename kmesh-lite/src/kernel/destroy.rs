@@ -75,6 +75,45 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
     Ok(ended)
 }
 
+/// Ends the connections with these cookies: those of the table, and others that have arrived. Gives the cookies of
+/// those that it ended.
+pub fn end_sockets(
+    table: Option<&ConnectionTable>,
+    outbound: &BTreeSet<u64>,
+    inbound: &BTreeSet<u64>,
+) -> io::Result<BTreeSet<u64>> {
+    let mut ended = BTreeSet::new();
+    let mut kernel = SockDiag::open()?;
+    for socket in kernel.find(Protocol::Tcp, inbound)? {
+        if kernel.destroy(&socket)? {
+            ended.insert(socket.cookie());
+        }
+    }
+    let Some(table) = table.filter(|_| !outbound.is_empty()) else {
+        return Ok(ended);
+    };
+    let marker = table.marker()?;
+    let mut left: BTreeMap<_, _> = table
+        .list()?
+        .into_iter()
+        .filter(|it| outbound.contains(&it.cookie) && !it.is_over())
+        .map(|it| (it.cookie, it))
+        .collect();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for socket in kernel.find(protocol, outbound)? {
+            if let Some(living) = left.remove(&socket.cookie())
+                && kill(&marker, &living, || kernel.destroy(&socket))?
+            {
+                ended.insert(living.cookie);
+            }
+        }
+    }
+    let left: Vec<_> = left.into_values().collect();
+    let mut elsewhere_too = Ended::default();
+    ended.extend(elsewhere(&marker, &left, &mut elsewhere_too)?);
+    Ok(ended)
+}
+
 /// Whether a connection goes where its endpoint is. Rows that are older than the tables may name another one.
 fn has_peer(targets: &Targets, living: &Living, peer: IpAddr) -> bool {
     let endpoint = living.connection.endpoint;
@@ -82,8 +121,9 @@ fn has_peer(targets: &Targets, living: &Living, peer: IpAddr) -> bool {
     peers.is_some_and(|peers| peers.contains(&peer))
 }
 
-/// Those that are not to be found in our own network namespace.
-fn elsewhere(marker: &Marker, left: &[Living], ended: &mut Ended) -> io::Result<()> {
+/// Those that are not to be found in our own network namespace. Gives the cookies of those that it ended.
+fn elsewhere(marker: &Marker, left: &[Living], ended: &mut Ended) -> io::Result<BTreeSet<u64>> {
+    let mut killed = BTreeSet::new();
     let mut by_process: BTreeMap<u32, BTreeMap<u64, &Living>> = BTreeMap::new();
     for living in left {
         let process = by_process.entry(living.connection.process).or_default();
@@ -97,7 +137,10 @@ fn elsewhere(marker: &Marker, left: &[Living], ended: &mut Ended) -> io::Result<
                 for (cookie, socket) in sockets {
                     let living = wanted.remove(&cookie).expect("asked for");
                     match kill(marker, living, || socket.end(&living.connection)) {
-                        Ok(true) => count(&mut ended.killed, living),
+                        Ok(true) => {
+                            killed.insert(cookie);
+                            count(&mut ended.killed, living);
+                        }
                         // It was over.
                         Ok(false) => {}
                         Err(error) => {
@@ -113,7 +156,7 @@ fn elsewhere(marker: &Marker, left: &[Living], ended: &mut Ended) -> io::Result<
             count(&mut ended.out_of_reach, living);
         }
     }
-    Ok(())
+    Ok(killed)
 }
 
 /// Ends one, if the table still has it. It is marked before, so that programs know why it ends.

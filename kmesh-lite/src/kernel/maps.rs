@@ -247,6 +247,16 @@ impl KernelMaps {
         Ok(ended.transpose()?.unwrap_or_default())
     }
 
+    /// Ends the sockets with these cookies: connections of the table, and some that have arrived. Gives the cookies of
+    /// those that it ended.
+    pub fn end_sockets(
+        &self,
+        outbound: &BTreeSet<u64>,
+        inbound: &BTreeSet<u64>,
+    ) -> io::Result<BTreeSet<u64>> {
+        destroy::end_sockets(self.connections.as_ref(), outbound, inbound)
+    }
+
     /// What became of connects to endpoints.
     pub fn fates(&self) -> io::Result<BTreeMap<EndpointId, Fates>> {
         let read = self.traffic.as_ref().map(TrafficMaps::fates);

@@ -5,7 +5,7 @@ use crate::api::{DeniedConnection, Denying};
 use crate::host::Lineage;
 use crate::kernel::{Accepted, Living};
 use crate::model::{Caller, Mesh, Mode, Table};
-use crate::tables::{Tables, Whose, judge_client, judge_source};
+use crate::tables::{Judge, Tables, Whose};
 use kmesh_lite_common::{
     Address, AuthorizationId, FrontendKey, Judgement, Port, Protocol, ServiceId,
 };
@@ -85,6 +85,7 @@ fn outbound(
     let services =
         services.filter_map(|id| Some((desired.name(Table::Services, id.index())?, *id)));
     let services: BTreeMap<String, ServiceId> = services.collect();
+    let (before, after) = (Judge::of(actual), Judge::of(desired));
     let mut judged: BTreeMap<(ServiceId, u64, u32), Option<AuthorizationId>> = BTreeMap::new();
     let mut oldest_first: Vec<_> = connections.iter().filter(|it| !it.is_over()).collect();
     oldest_first.sort_by_key(|it| (it.connection.since, it.cookie));
@@ -98,8 +99,8 @@ fn outbound(
             let name = actual.name(Table::Services, id.index())?;
             let whose = whose(connection.cgroup, user, lineages);
             newly_denied(
-                judge_client(actual, id, &whose),
-                judge_client(desired, *services.get(&name)?, &whose),
+                before.client(id, &whose),
+                after.client(*services.get(&name)?, &whose),
             )
         });
         if let Some(policy) = policy {
@@ -115,6 +116,7 @@ fn inbound(
     accepted: &[Accepted],
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
 ) {
+    let (before, after) = (Judge::of(actual), Judge::of(desired));
     let destinations = desired.rows.destinations.values();
     let destinations: BTreeSet<_> = destinations.map(|row| row.key).collect();
     // Most ports are nobody's business, and judging one takes a look at all rows.
@@ -130,8 +132,8 @@ fn inbound(
     for it in accepted.iter().filter(|it| is_meant(&it.local)) {
         let (local, from) = (it.local, it.remote.ip());
         let policy = judged.entry((local, from)).or_insert_with(|| {
-            let judge = |tables| judge_source(tables, Protocol::Tcp, local, from);
-            newly_denied(judge(actual), judge(desired))
+            let judge = |by: &Judge<'_>| by.arrival(Protocol::Tcp, local, from);
+            newly_denied(judge(&before), judge(&after))
         });
         if let Some(policy) = policy {
             let denied = by_policy.entry(*policy).or_default();

@@ -6,23 +6,74 @@ use kmesh_lite_common::{
     ServiceId, Source, SourceKey,
 };
 use kmesh_lite_ebpf::{Rules, Sources, authorize, find_destination, judge_arrival};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Stands for a client that is not known.
 const NOBODY: u64 = 0;
 
+/// Tables, with what a question of authorization looks for in them. It takes a look at all rows to make one.
+pub struct Judge<'a> {
+    tables: &'a Tables,
+    rules: HashMap<RuleKey, &'a Rule>,
+    destinations: HashMap<FrontendKey, &'a Destination>,
+    sources: HashMap<SourceKey, &'a Source>,
+    /// How many bits sources have, the most first.
+    lengths: Vec<u32>,
+}
+
+impl<'a> Judge<'a> {
+    pub fn of(tables: &'a Tables) -> Self {
+        let sources = &tables.rows.sources;
+        let lengths: BTreeSet<_> = sources.values().map(|row| row.key.bits).collect();
+        Self {
+            tables,
+            rules: tables
+                .rows
+                .rules
+                .values()
+                .map(|row| (row.key, row))
+                .collect(),
+            destinations: tables
+                .rows
+                .destinations
+                .values()
+                .map(|row| (row.key, row))
+                .collect(),
+            sources: sources.values().map(|row| (row.key, row)).collect(),
+            lengths: lengths.into_iter().rev().collect(),
+        }
+    }
+
+    /// What policies say of a client that connects to a service.
+    pub fn client(&self, service: ServiceId, whose: &Whose) -> Judgement {
+        let row = self.tables.rows.services.get(&service);
+        match row.and_then(|row| row.guard) {
+            Some(guard) => self.guarded(guard, whose),
+            None => Judgement::default(),
+        }
+    }
+
+    /// What policies say of a client that connects to what has this guard.
+    pub fn guarded(&self, guard: GuardId, whose: &Whose) -> Judgement {
+        authorize(&Client { judge: self, whose }, guard)
+    }
+
+    /// What policies say of a connection that arrives at an address of this host.
+    pub fn arrival(&self, protocol: Protocol, local: SocketAddr, from: IpAddr) -> Judgement {
+        let local = FrontendKey::new(local.ip().into(), Port::new(local.port()), protocol);
+        judge_arrival(self, &local, &from.into()).unwrap_or_default()
+    }
+}
+
 /// What policies say of a client that connects to a service.
 pub fn judge_client(tables: &Tables, service: ServiceId, whose: &Whose) -> Judgement {
-    let row = tables.rows.services.get(&service);
-    match row.and_then(|row| row.guard) {
-        Some(guard) => judge_guarded(tables, guard, whose),
-        None => Judgement::default(),
-    }
+    Judge::of(tables).client(service, whose)
 }
 
 /// What policies say of a client that connects to what has this guard.
 pub fn judge_guarded(tables: &Tables, guard: GuardId, whose: &Whose) -> Judgement {
-    authorize(&Client { tables, whose }, guard)
+    Judge::of(tables).guarded(guard, whose)
 }
 
 /// What policies say of a connection that arrives at an address of this host.
@@ -32,8 +83,7 @@ pub fn judge_source(
     local: SocketAddr,
     from: IpAddr,
 ) -> Judgement {
-    let local = FrontendKey::new(local.ip().into(), Port::new(local.port()), protocol);
-    judge_arrival(&Arriving(tables), &local, &from.into()).unwrap_or_default()
+    Judge::of(tables).arrival(protocol, local, from)
 }
 
 /// What was found on the way to what policies say of a connection that arrives.
@@ -48,15 +98,13 @@ pub struct Arrived<'a> {
 
 /// What policies say of a connection that arrives, with what it follows from. None where they say nothing.
 pub fn arrived<'a>(tables: &'a Tables, local: &FrontendKey, from: &Address) -> Option<Arrived<'a>> {
-    let tables_of_arrivals = Arriving(tables);
-    let judgement = judge_arrival(&tables_of_arrivals, local, from)?;
-    let destination = find_destination(&tables_of_arrivals, local)?;
+    let judge = Judge::of(tables);
+    let judgement = judge_arrival(&judge, local, from)?;
+    let destination = find_destination(&judge, local)?;
     let key = destination.key;
     let destination = self::destination(tables, &key)?;
     let guard = destination.guard?;
-    let (_, source) = tables_of_arrivals
-        .source(&SourceKey::new(guard, *from, 128))
-        .unzip();
+    let (_, source) = judge.source(&SourceKey::new(guard, *from, 128)).unzip();
     let source = source.flatten().map(|row| row.key);
     let mut sources = tables.rows.sources.values();
     Some(Arrived {
@@ -75,18 +123,17 @@ pub fn destination<'a>(tables: &'a Tables, key: &FrontendKey) -> Option<&'a Dest
 
 /// The rules, as a client sees them.
 struct Client<'a> {
-    tables: &'a Tables,
+    judge: &'a Judge<'a>,
     whose: &'a Whose,
 }
 
 impl Rules for Client<'_> {
     fn guard(&self, id: GuardId) -> Option<&Guard> {
-        self.tables.rows.guards.get(&id)
+        self.judge.tables.rows.guards.get(&id)
     }
 
     fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        let mut rules = self.tables.rows.rules.values();
-        rules.find(|rule| rule.key == *key)
+        self.judge.rules.get(key).copied()
     }
 
     fn cgroup(&self, level: u32) -> u64 {
@@ -103,23 +150,38 @@ impl Rules for Client<'_> {
     }
 }
 
-/// The sources, as a connection that arrives sees them.
-struct Arriving<'a>(&'a Tables);
-
-impl Sources for Arriving<'_> {
+impl Sources for Judge<'_> {
     fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
-        destination(self.0, key)
+        self.destinations.get(key).copied()
     }
 
     fn guard(&self, id: GuardId) -> Option<&Guard> {
-        self.0.rows.guards.get(&id)
+        self.tables.rows.guards.get(&id)
     }
 
     fn source(&self, key: &SourceKey) -> Option<(u32, Option<&Source>)> {
-        let sources = &self.0.rows.sources;
-        let found = longest(sources.values().map(|source| &source.key), key)?;
-        let row = sources.values().find(|source| source.key == *found);
-        Some((found.bits, row))
+        let mut lengths = self.lengths.iter().filter(|bits| **bits <= key.bits);
+        let found = lengths.find_map(|bits| {
+            let bits_of_address = bits.saturating_sub(SourceKey::OF_GUARD);
+            let address = beginning(&key.address, bits_of_address);
+            let guard = key.guard?;
+            self.sources
+                .get(&SourceKey::new(guard, address, bits_of_address))
+        })?;
+        Some((found.key.bits, Some(found)))
+    }
+}
+
+/// An address of which only so many bits are left.
+fn beginning(address: &Address, bits: u32) -> Address {
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    IpAddr::from(Ipv6Addr::from(number(address) & mask)).into()
+}
+
+fn number(address: &Address) -> u128 {
+    match IpAddr::from(*address) {
+        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
+        IpAddr::V6(v6) => u128::from(v6),
     }
 }
 
@@ -138,10 +200,6 @@ pub fn longest<'a>(
 
 /// Whether two addresses are the same in as many bits as follow those of a guard.
 fn same_bits(one: &Address, other: &Address, bits: u32) -> bool {
-    let number = |address: &Address| match IpAddr::from(*address) {
-        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
-        IpAddr::V6(v6) => u128::from(v6),
-    };
     let shift = 128 - bits.saturating_sub(SourceKey::OF_GUARD).min(128);
     (number(one) ^ number(other))
         .checked_shr(shift)

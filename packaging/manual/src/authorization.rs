@@ -30,30 +30,30 @@ const STEPS: &str = "\
 /// The section.
 pub fn section(text: &mut Text) {
     text.section("AUTHORIZATION").paragraph(
-        "Policies (`[policies.NAME]`) say who may connect to what. Each connection is judged on up to two sides, \
-         and both have to allow it: by the program that connects, on its own host, and by the address that it comes from, on \
-         the host where it arrives. The sides know nothing of each other.",
+        "Policies (`[policies.NAME]`) say who may connect to what. A connection is judged twice: by the program that \
+         connects, on the host of the client, and by the address that it comes from, on the host of the server. Both \
+         sides have to allow it, and neither knows of the other.",
     );
     text.lines(SIDES);
     text.paragraph(
-        "On each side the same steps are taken, and the first that applies decides. The order of policies in the files never \
+        "Each side takes the same steps, and the first that applies decides. The order of policies in the files never \
          matters.",
     );
     text.lines(STEPS);
     text.paragraph(
-        "The steps are taken with the policies whose `mode` is `enforce`. If they allow the connection, they are taken once \
-         more with all policies: if the connection would be refused then, a policy in `audit` mode is counted and told, and the \
+        "Policies with `mode = \"enforce\"` are asked first. If they allow the connection, the steps are taken once more with \
+         all policies. If the connection would be refused then, a policy in `audit` mode is counted and told, and the \
          connection goes on.",
     );
     text.paragraph(
-        "So a service that no `allow` policy is about is open to everybody whom no policy denies, and the first `allow` \
-         policy closes it to everybody else, on the sides that the policy has. A policy with `clients` alone leaves open who \
-         connects from other hosts, and one with `from` alone leaves open which programs of this host connect. `clients = []` and `from = []` \
-         match nobody: an `allow` policy with one of them closes that side.",
+        "A service that no `allow` policy is about is open to everybody whom no policy denies. The first `allow` policy \
+         closes it to everybody else, on each side that the policy has. A policy with only `clients` leaves open who \
+         connects from other hosts. A policy with only `from` leaves open which programs of this host connect. An empty list \
+         matches nobody: an `allow` policy with `clients = []` or `from = []` closes that side.",
     );
     text.paragraph(
-        "Only new connections are judged, unless a policy has `enforce_existing`. A UDP server that is not connected is judged \
-         at each datagram. Where nothing is known of a name that `from` depends on, `on_error` decides: `open` and `closed` make the \
-         policy refuse nobody or everybody, and without it a name that is not resolved matches nobody.",
+        "Only new connections are judged, unless a policy has `enforce_existing`. Datagrams to a UDP server that is not \
+         connected are judged one by one. A policy whose `from` depends on a DNS name that is not resolved goes by \
+         `on_error`: with `open` it refuses nobody, with `closed` everybody, and without it the name matches nobody.",
     );
 }

@@ -38,24 +38,23 @@ struct LoweredPolicy<'a> {
     has_all_sources: bool,
 }
 
+/// The policies, and what to keep for the next time.
 pub fn lower(
     merged: &Merged<'_>,
     context: &Context<'_>,
-    kept: &mut KeptSources,
+    before: &KeptSources,
     report: &mut Diagnostics,
-) -> BTreeMap<Name, Authorization> {
-    let mut sources = Sources::new(merged, context, kept);
+) -> (BTreeMap<Name, Authorization>, KeptSources) {
+    let mut sources = Sources::new(merged, context, before);
     groups::resolve(&mut sources, report);
     let mut lowered = Vec::new();
     for entry in merged.policies.values() {
         lowered.extend(lower_one(entry, merged, context.host, &mut sources, report));
     }
     contradiction::check(&lowered, &sources, report);
-    *kept = sources.kept();
     let policies = lowered.into_iter();
-    policies
-        .map(|policy| (policy.entry.name.value.clone(), policy.model))
-        .collect()
+    let policies = policies.map(|policy| (policy.entry.name.value.clone(), policy.model));
+    (policies.collect(), sources.kept())
 }
 
 /// None if it is not known what it does, or it has no use.

@@ -121,6 +121,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.state.applied = Some(mesh);
                 self.passed(&applied, trigger);
                 self.settle_departures();
+                self.end_outlawed();
                 Ok(applied)
             }
             Err(failure) => {

@@ -123,16 +123,17 @@ impl<'a> Sources<'a> {
         report: &mut Diagnostics,
     ) -> (OrdSet<Source>, Matched) {
         let mut whole = written.whole;
-        let mut own = Vec::new();
+        let mut networks = Vec::new();
+        let mut others = Vec::new();
         let mut groups = Vec::new();
         for item in &written.items {
             let spot = at(item.span);
             match &item.value.0 {
-                SourceRef::Network(network) => own.push(Source::Network(*network)),
+                SourceRef::Network(network) => networks.push(*network),
                 SourceRef::Service(name) => {
                     let services = &self.merged.services;
                     if services.contains_key(name.as_str()) {
-                        own.push(Source::Service(name.clone()));
+                        others.push(Source::Service(name.clone()));
                     } else {
                         whole = false;
                         report.unknown(spot, "service", "services", name.as_str(), services);
@@ -153,14 +154,19 @@ impl<'a> Sources<'a> {
                     }
                 },
                 SourceRef::Locality(text) => match self.locality(spot, text, report) {
-                    Some(locality) => own.push(Source::Locality(locality)),
+                    Some(locality) => others.push(Source::Locality(locality)),
                     None => whole = false,
                 },
             }
         }
-        let count = own.len();
-        own.sort_unstable();
-        own.dedup();
+        // By themselves, because they are small: there may be a million.
+        let count = networks.len() + others.len();
+        networks.sort_unstable();
+        networks.dedup();
+        others.sort_unstable();
+        others.dedup();
+        let own = networks.into_iter().map(Source::Network).chain(others);
+        let own: Vec<_> = own.collect();
         if own.len() < count || written.items.len() > count {
             let name = |source: &SourceRef| source.to_string();
             repeated::check(at, written, |it| &it.0, name, report);
