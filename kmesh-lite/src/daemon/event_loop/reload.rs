@@ -110,6 +110,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
 
     /// The same with the facts of the last look.
     pub(super) fn pass_with_facts(&mut self, trigger: Trigger) -> ReloadOutcome<D::Error> {
+        // Whatever the pass is for, it forgets them as well.
+        self.state.vacated = None;
         let Some(mesh) = self.state.mesh.clone() else {
             return Err(Stopped::Unusable(Unusable::Absent));
         };
