@@ -27,7 +27,9 @@ text! {
         /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
         /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the real user and group of the process,
         /// also by number, and `*` for all. They need `services`. An allow policy with `[]` closes its services to all
-        /// programs of this host. Default: it says nothing of programs.
+        /// programs of this host. A unit that starts has a new cgroup, which is known some milliseconds later: until then an allow
+        /// policy that names it refuses it, and a deny policy lets it through. A slice by its path, a user and a group are
+        /// known all the time. Default: it says nothing of programs.
         clients: Option<List<PrincipalText>>,
         /// The addresses that it matches when their connections arrive. An item is a network like `10.1.0.0/16`, an
         /// address, `service:NAME` for the endpoints of a service, `locality:NAME` for the endpoints in an entry of `[localities]`,

@@ -46,6 +46,8 @@ pub enum Timer {
     Health,
     /// Nobody confirmed what was applied.
     Trial,
+    /// Nothing of the cgroups that went has come back.
+    Vacated,
 }
 
 /// The queue of events, with the timers that turn into events when they are due.
@@ -59,6 +61,8 @@ pub struct Events {
     health: Option<Instant>,
     /// When [`Timer::Trial`] is due.
     trial: Option<Instant>,
+    /// When [`Timer::Vacated`] is due.
+    vacated: Option<Instant>,
     watchdog: Option<Periodic>,
     /// While there are some.
     departures: Option<Periodic>,
@@ -81,6 +85,7 @@ impl Events {
             resync: Periodic::new(resync),
             health: None,
             trial: None,
+            vacated: None,
             watchdog: watchdog.map(Periodic::new),
             departures: None,
         }
@@ -113,6 +118,9 @@ impl Events {
             if self.settle.expire(now) {
                 return Some(Event::SourceChanged(Completion::Complete));
             }
+            if self.vacated.take_if(|due| *due <= now).is_some() {
+                return Some(Event::Timer(Timer::Vacated));
+            }
             if self.resync.expire(now) {
                 return Some(Event::Timer(Timer::Resync));
             }
@@ -131,6 +139,7 @@ impl Events {
                 self.settle.due(),
                 self.health,
                 self.trial,
+                self.vacated,
             ];
             let due = due.into_iter().flatten().min().unwrap_or(now);
             let event = match self.next.take() {
@@ -159,6 +168,11 @@ impl Events {
     /// From now on [`Timer::Trial`] is due in so long a time, or never.
     pub fn take_back_in(&mut self, time: Option<Duration>) {
         self.trial = time.map(|time| Instant::now() + time);
+    }
+
+    /// From now on [`Timer::Vacated`] is due in so long a time, or never.
+    pub fn vacate_in(&mut self, time: Option<Duration>) {
+        self.vacated = time.map(|time| Instant::now() + time);
     }
 
     /// Findings with those that came in meanwhile: one pass is for all of them.

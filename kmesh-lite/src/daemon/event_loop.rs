@@ -72,6 +72,19 @@ pub struct Daemon<S, D, N> {
     sessions: BTreeSet<Session>,
 }
 
+/// After so long a time it is forgotten that a cgroup which went was special: longer than a unit takes to be restarted.
+const VACATED: Duration = Duration::from_millis(500);
+
+/// What became of the cgroups that the mesh names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moved {
+    Nothing,
+    /// Some are gone that programs were in.
+    Gone,
+    /// Some are new, or routing ends or begins with them.
+    Begun,
+}
+
 /// What made the daemon look at its file or at the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -190,6 +203,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Event::Timer(Timer::Departures) => self.look_after_departures(),
                 Event::Timer(Timer::Health) => self.tick(),
                 Event::Timer(Timer::Trial) => self.take_back(),
+                Event::Timer(Timer::Vacated) => self.vacate(),
                 Event::Timer(Timer::Watchdog) => self.supervisor.tell(News::Alive),
                 Event::Signal(Signal::Reload) => {
                     info!("reloading on SIGHUP");
@@ -275,6 +289,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let next = self.state.health.next_step();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(monotonic())));
         events.wake_in(left);
+        let vacated = self.state.vacated;
+        let left = vacated.map(|due| Duration::from_nanos(due.saturating_sub(monotonic())));
+        events.vacate_in(left);
         let trial = self.state.trial.as_ref();
         events.take_back_in(trial.and_then(|trial| trial.left(monotonic())));
         events.next()
@@ -369,8 +386,16 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 
     /// A pass if what the mesh names is elsewhere now. The file has nothing to do with it.
+    ///
+    /// Nobody is in a cgroup that went, so that is in no hurry. A unit that is restarted has another one at once, which
+    /// would have to wait for the end of the pass otherwise.
     fn cgroups_changed(&mut self) {
-        if self.look() {
+        let moved = self.look();
+        if moved == Moved::Gone {
+            let due = monotonic().saturating_add(VACATED.as_nanos() as u64);
+            self.state.vacated.get_or_insert(due);
+        }
+        if moved == Moved::Begun {
             if let Some(held) = &self.state.applied
                 && let Err(error) = self.datapath.greet(held, &self.state.facts)
             {
@@ -379,18 +404,24 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                     crate::log::chain(&error)
                 );
             }
-            drop(self.pass_with_facts(Trigger::Cgroup));
-            self.tell_status();
+            self.vacate();
         }
     }
 
-    /// Gathers the facts, with the addresses that loading has seen. Tells whether cgroups that the mesh names came or went since the last look;
+    /// A pass that forgets the cgroups that went.
+    fn vacate(&mut self) {
+        drop(self.pass_with_facts(Trigger::Cgroup));
+        self.tell_status();
+    }
+
+    /// Gathers the facts, with the addresses that loading has seen. Tells what became of cgroups that the mesh names since the last look;
     /// from now on that is an event. Both meshes count, where the last one could not be applied.
-    fn look(&mut self) -> bool {
+    fn look(&mut self) -> Moved {
         let meshes = self.state.mesh.iter().chain(&self.state.applied);
         let meshes: Vec<_> = meshes.map(Arc::clone).collect();
         let named = meshes.iter().map(|mesh| &**mesh);
         let sight = host::look(&self.meshes.host, &mut self.units, named);
+        let mut moved = Moved::Nothing;
         for change in &sight.changed {
             let named = |named: &dyn Fn(&Mesh) -> bool| meshes.iter().any(|mesh| named(mesh));
             let role = if named(&|mesh| mesh.callers().any(|(it, _)| *it == change.name)) {
@@ -401,6 +432,10 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Role::Client
             };
             log_change(change, role);
+            moved = moved.max(match role {
+                Role::Special | Role::Client if !change.has_begun => Moved::Gone,
+                _ => Moved::Begun,
+            });
         }
         self.state.facts = Facts {
             // The host does not show it.
@@ -409,7 +444,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             ..sight.facts
         };
         warn_once(&sight.blind, &mut self.state.blind_units);
-        !sight.changed.is_empty()
+        moved
     }
 
     fn tell_status(&mut self) {

@@ -97,6 +97,8 @@ pub struct Change {
     pub name: CgroupRef,
     /// Whether it was known before.
     pub before: bool,
+    /// Whether a cgroup has come, rather than only gone.
+    pub has_begun: bool,
     pub found: Vec<Cgroup>,
 }
 
@@ -168,6 +170,9 @@ impl Units {
             (old != Some(found)).then(|| Change {
                 name: name.clone(),
                 before: old.is_some(),
+                has_begun: found
+                    .iter()
+                    .any(|it| old.is_none_or(|old| !old.contains(it))),
                 found: found.clone(),
             })
         });

@@ -21,7 +21,7 @@ use kmesh_lite_tests::netns::NetNs;
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::Instant;
 
 const FEW: u32 = 10;
@@ -128,12 +128,13 @@ fn network(address: Ipv4Addr, prefix: u8) -> IpNetwork {
 fn with_sources(port: u16, networks: u32) -> Mesh {
     let mut mesh = Mesh::default();
     let policy = Authorization {
-        ports: [LocalPorts {
-            address: None,
-            protocol: Protocol::Tcp,
-            range: Some((port, port)),
-        }]
-        .into(),
+        ports: [Protocol::Tcp, Protocol::Udp]
+            .map(|protocol| LocalPorts {
+                address: None,
+                protocol,
+                range: Some((port, port)),
+            })
+            .into(),
         from: Some(self::networks(networks).map(Source::Network).collect()),
         ..policy()
     };
@@ -147,6 +148,8 @@ struct Site {
     namespace: File,
     listener: Listener,
     echo: (TcpStream, TcpStream),
+    /// A client that is connected, and a server that is not: each datagram to it looks for a socket.
+    datagrams: (UdpSocket, UdpSocket),
     _kernel: Option<Kernel>,
 }
 
@@ -160,11 +163,15 @@ impl Site {
         for end in [&client, &server] {
             end.set_nodelay(true)?;
         }
+        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, listener.port))?;
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        sender.connect(receiver.local_addr()?)?;
         let kernel = mesh(listener.port).map(|mesh| follow(&mesh, cgroup));
         Ok(Self {
             namespace: File::open("/proc/thread-self/ns/net")?,
             listener,
             echo: (client, server),
+            datagrams: (sender, receiver),
             _kernel: kernel.transpose()?,
         })
     }
@@ -193,6 +200,24 @@ impl Site {
                 server.read_exact(&mut bytes)?;
                 server.write_all(&bytes)?;
                 client.read_exact(&mut bytes)?;
+                durations.push(begin.elapsed().as_nanos() as f64);
+            }
+            Ok(quantile(&durations, 0.5))
+        })
+    }
+}
+
+impl Site {
+    /// A datagram of 64 bytes, to a server that is not connected.
+    fn sends(&self) -> Batch<'_> {
+        Box::new(move || {
+            let (sender, receiver) = &self.datagrams;
+            let mut bytes = [0; 64];
+            let mut durations = Vec::with_capacity(200);
+            for _ in 0..200 {
+                let begin = Instant::now();
+                sender.send(&bytes)?;
+                receiver.recv(&mut bytes)?;
                 durations.push(begin.elapsed().as_nanos() as f64);
             }
             Ok(quantile(&durations, 0.5))
@@ -250,6 +275,25 @@ fn inbound(effort: Effort, report: &mut Report) -> Result<(), Error> {
         more("more than without, another port", other),
         more("more than without, 10 networks", few),
         more("more than without, 100,000 networks", many),
+    ]);
+    let mut batches: Vec<_> = sites.iter().map(Site::sends).collect();
+    let values = interleave(effort.pick(10, 200), &mut batches)?;
+    let row = |what: &str, place: usize| {
+        let goal = Goal::None;
+        Row::compared(
+            "datagrams in",
+            what,
+            Unit::Nanoseconds,
+            &values[place],
+            &values[0],
+            goal,
+        )
+    };
+    report.add(vec![
+        row("no policy", 0),
+        row("policies about another port", 2),
+        row("10 networks", 3),
+        row("100,000 networks", 4),
     ]);
     let mut batches: Vec<_> = sites.iter().map(Site::exchanges).collect();
     let values = interleave(effort.pick(10, 200), &mut batches)?;

@@ -4,7 +4,7 @@ use kmesh_lite_tests::client::{Client, address};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, Running};
 use nix::errno::Errno;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -159,6 +159,67 @@ fn a_connection_that_stands_goes_on_when_a_policy_comes() {
     assert_eq!(connect("10.9.1.1", SERVER), REFUSED);
     assert_eq!(connect("fd09:1::1", SERVER6), Ok(()));
     client.exchange("still here");
+}
+
+/// Servers are read by the test itself, which sees all that was delivered: on loopback, it is there when send() returns.
+#[test]
+fn datagrams_to_a_server_that_is_not_connected_are_judged_one_by_one() {
+    let policies = "[policies.names]\naction = 'deny'\nports = ['5353/udp']\nfrom = ['10.9.1.0/24', 'fd09:1::/32']\n";
+    let Some(mut site) = Site::new(policies) else {
+        return;
+    };
+    let listen = |at| {
+        let server = UdpSocket::bind(at).unwrap();
+        server.set_nonblocking(true).unwrap();
+        server
+    };
+    let (guarded, other) = (listen("[::]:5353"), listen("[::]:5354"));
+    let delivered = |server: &UdpSocket| {
+        let mut got = Vec::new();
+        while let Ok((_, from)) = server.recv_from(&mut [0; 16]) {
+            got.push(from.ip().to_canonical().to_string());
+        }
+        got
+    };
+    let clients = ["10.9.1.1", "10.9.2.1", "fd09:1::1", "fd09:2::1"];
+    let send = |from: &str, port: u16| {
+        let own: IpAddr = from.parse().unwrap();
+        let to: IpAddr = if own.is_ipv4() { "10.9.0.1" } else { "fd09::1" }
+            .parse()
+            .unwrap();
+        let client = UdpSocket::bind((own, 0)).unwrap();
+        client.send_to(b"who?", (to, port)).unwrap();
+        // The next one of a socket that sends again, too.
+        client.send_to(b"who?", (to, port)).unwrap();
+    };
+    for from in clients {
+        send(from, 5353);
+        send(from, 5354);
+    }
+    let twice = |all: &[&str]| -> Vec<String> {
+        all.iter()
+            .flat_map(|it| [it.to_string(), it.to_string()])
+            .collect()
+    };
+    assert_eq!(delivered(&guarded), twice(&["10.9.2.1", "fd09:2::1"]));
+    assert_eq!(delivered(&other), twice(&clients));
+    assert_eq!(site.refusals(), [4]);
+    // A socket that is connected to its peer is found before policies are asked.
+    let peer = UdpSocket::bind("10.9.1.2:0").unwrap();
+    let connected = listen("10.9.0.1:5355");
+    connected.connect(peer.local_addr().unwrap()).unwrap();
+    site.reload("[policies.names]\naction = 'deny'\nports = ['*/udp']\nfrom = ['10.9.1.0/24', 'fd09:1::/32']\n");
+    peer.send_to(b"who?", "10.9.0.1:5355").unwrap();
+    assert_eq!(delivered(&connected), ["10.9.1.2"]);
+    for from in clients {
+        send(from, 5354);
+    }
+    assert_eq!(delivered(&other), twice(&["10.9.2.1", "fd09:2::1"]));
+    // The same port of TCP is another one.
+    assert_eq!(connect("10.9.1.1", SERVER), Ok(()));
+    site.reload("");
+    send("10.9.1.1", 5353);
+    assert_eq!(delivered(&guarded), twice(&["10.9.1.1"]));
 }
 
 /// A network that is about to come, or about to go, must not hide the one around it.

@@ -27,6 +27,8 @@ pub struct LoopState {
     pub applied: Option<Arc<Mesh>>,
     /// What was true of the host at the last look.
     pub facts: Facts,
+    /// When the cgroups that went since the last pass are to be forgotten, by CLOCK_MONOTONIC.
+    pub vacated: Option<u64>,
     /// What is known of endpoints. How they stand for it is among the facts.
     pub health: Health,
     /// By which its times are told.
@@ -92,6 +94,7 @@ impl LoopState {
             endpoints: 0,
             applied: None,
             facts: Facts::default(),
+            vacated: None,
             health: Health::default(),
             base: TimeBase::new(monotonic()),
             recalled: Recalled::default(),
