@@ -151,10 +151,13 @@ struct Site {
     /// A client that is connected, and a server that is not: each datagram to it looks for a socket.
     datagrams: (UdpSocket, UdpSocket),
     _kernel: Option<Kernel>,
+    /// What the mesh captures. Clients are elsewhere: what they do on their way out is not measured.
+    _cgroup: Cgroup,
 }
 
 impl Site {
-    fn new(cgroup: &Cgroup, mesh: impl FnOnce(u16) -> Option<Mesh>) -> Result<Self, Error> {
+    fn new(name: &str, mesh: impl FnOnce(u16) -> Option<Mesh>) -> Result<Self, Error> {
+        let cgroup = Cgroup::new(name)?;
         let _inside = NetNs::enter()?;
         let listener = Listener::new()?;
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -166,13 +169,14 @@ impl Site {
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, listener.port))?;
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         sender.connect(receiver.local_addr()?)?;
-        let kernel = mesh(listener.port).map(|mesh| follow(&mesh, cgroup));
+        let kernel = mesh(listener.port).map(|mesh| follow(&mesh, &cgroup));
         Ok(Self {
             namespace: File::open("/proc/thread-self/ns/net")?,
             listener,
             echo: (client, server),
             datagrams: (sender, receiver),
             _kernel: kernel.transpose()?,
+            _cgroup: cgroup,
         })
     }
 
@@ -229,11 +233,11 @@ fn inbound(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let cgroup = Cgroup::new("arrivals")?;
     let home = File::open("/proc/thread-self/ns/net")?;
     let sites = [
-        Site::new(&cgroup, |_| None)?,
-        Site::new(&cgroup, |_| None)?,
-        Site::new(&cgroup, |port| Some(with_sources(port ^ 1, FEW)))?,
-        Site::new(&cgroup, |port| Some(with_sources(port, FEW)))?,
-        Site::new(&cgroup, |port| Some(with_sources(port, MANY)))?,
+        Site::new("without", |_| None)?,
+        Site::new("again", |_| None)?,
+        Site::new("other", |port| Some(with_sources(port ^ 1, FEW)))?,
+        Site::new("few", |port| Some(with_sources(port, FEW)))?,
+        Site::new("many", |port| Some(with_sources(port, MANY)))?,
     ];
     let mut batches: Vec<_> = sites
         .iter()
