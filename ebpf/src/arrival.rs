@@ -6,7 +6,7 @@ use kmesh_lite_common::{Destination, FrontendKey, Guard, GuardId, Source, Source
 use kmesh_lite_ebpf::Sources;
 
 /// The tables of one generation.
-pub struct AtGeneration(pub u64);
+pub struct SourcesAt(pub u64);
 
 #[inline(always)]
 pub fn find_destination(key: &FrontendKey, generation: u64) -> Option<&'static Destination> {
@@ -15,7 +15,7 @@ pub fn find_destination(key: &FrontendKey, generation: u64) -> Option<&'static D
     row(&DESTINATIONS, id.index(), generation)
 }
 
-impl Sources for AtGeneration {
+impl Sources for SourcesAt {
     #[inline(always)]
     fn destination(&self, key: &FrontendKey) -> Option<&Destination> {
         find_destination(key, self.0)

@@ -14,7 +14,7 @@ pub extern "C" fn judge_client(guard: u64, generation: u64) -> u64 {
     let Some(guard) = GuardId::from_index(guard as u32) else {
         return 0;
     };
-    let judgement = authorize(&AtGeneration(generation), guard);
+    let judgement = authorize(&RulesAt(generation), guard);
     if let Some(id) = judgement.denied.or(judgement.audited) {
         counters::count_authorization(id);
     }
@@ -37,9 +37,9 @@ fn number(id: Option<AuthorizationId>) -> u64 {
 }
 
 /// The rules of one generation.
-struct AtGeneration(u64);
+struct RulesAt(u64);
 
-impl Rules for AtGeneration {
+impl Rules for RulesAt {
     #[inline(always)]
     fn guard(&self, id: GuardId) -> Option<&Guard> {
         row(&GUARDS, id.index(), self.0)

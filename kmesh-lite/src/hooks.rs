@@ -233,4 +233,6 @@ pub struct Wanted {
     pub datagrams: bool,
     /// Network namespaces in which policies say from where connections may arrive.
     pub namespaces: Vec<Namespace>,
+    /// Whether such policies hold without the program that judges them (`on_error = "open"`).
+    pub fails_open: bool,
 }

@@ -25,6 +25,7 @@ mod ids;
 mod judge;
 mod lockout;
 mod maglev;
+mod matched;
 mod networks;
 mod next;
 mod picking;
@@ -35,7 +36,7 @@ mod rule;
 mod service;
 mod size;
 mod source;
-mod sources_of;
+
 mod space;
 mod spread;
 mod taken;
@@ -53,9 +54,7 @@ pub(crate) use declared::{each, for_each_table, on_key, on_row, on_table};
 pub use departing::{Departing, Targets, departing};
 pub use endpoint::{EndpointKey, Listed, length, own_ports, ranges, title};
 pub use fields::{Field, Fields};
-pub use guarded::{
-    Guarded, GuardedRows, Guards as GuardedTargets, guarded_rows, policies as policies_at,
-};
+pub use guarded::{Guarded, GuardedRows, GuardedTargets, guarded_rows, policies as policies_at};
 pub use id_map::IdMap;
 pub use judge::{Arrived, Judge, arrived, judge_client, judge_guarded, judge_source, longest};
 pub use lockout::{Lockout, Way, can_lock_out, lockouts, probes};

@@ -1,7 +1,7 @@
 //! What arrives in a network namespace: the first segment of a connection, and datagrams to sockets that are not
 //! connected. Nothing of a connection that stands comes by here.
 
-use crate::arrival::AtGeneration;
+use crate::arrival::SourcesAt;
 use crate::maps::SETTINGS;
 use crate::{counters, moments};
 use aya_ebpf::bindings::bpf_sk_lookup;
@@ -32,7 +32,7 @@ pub fn inbound(ctx: &SkLookupContext) -> u32 {
     // SAFETY: inside the row. Volatile: the daemon stores the next one at any time.
     let generation = unsafe { read_volatile(addr_of!((*settings).generation)) };
     let arrival = arrival(ctx.lookup);
-    let judged = judge_arrival(&AtGeneration(generation), &arrival.local, &arrival.from);
+    let judged = judge_arrival(&SourcesAt(generation), &arrival.local, &arrival.from);
     let Some(judgement) = judged else {
         return SK_PASS;
     };

@@ -2,6 +2,7 @@
 
 use super::{EndpointOrder, Findings, LockoutStatus, Session, TrialStatus};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What `POST /v1/plan` is asked about. The daemon opens nothing that a caller names: whoever asks
 /// sends what it has read.
@@ -102,6 +103,9 @@ pub struct Reloaded {
     /// Number of operations; 0 if the kernel held all of it already.
     pub operations: usize,
     pub summary: Vec<String>,
+    /// How many connections that stood were ended because policies with `enforce_existing` allow them no more, by policy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<String, u64>,
     /// What differed from what the daemon had last written, before this pass.
     pub drift: Vec<String>,
     /// Names of `[capture] cgroups` that mean no cgroup now; they are attached to when they do.

@@ -36,6 +36,13 @@ fn text(reloaded: &Reloaded) -> String {
     for line in first_few(&reloaded.summary) {
         let _ = writeln!(text, "  {line}");
     }
+    for (policy, ended) in &reloaded.ended {
+        let ended = count(usize::try_from(*ended).unwrap_or(usize::MAX), "connection");
+        let _ = writeln!(
+            text,
+            "  policy {policy}: ended {ended} that it allows no more"
+        );
+    }
     for name in &reloaded.absent {
         let _ = writeln!(
             text,

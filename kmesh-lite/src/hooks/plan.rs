@@ -20,8 +20,8 @@ pub enum HookOp {
     Attach(&'static Hook, Cgroup),
     /// Make a program run on what pending sockets send.
     AttachToSockets(&'static Hook),
-    /// Make a program judge what arrives in a network namespace.
-    AttachToNamespace(&'static Hook, Namespace),
+    /// Make a program judge what arrives in a network namespace. Whether the rest goes on without it if that fails.
+    AttachToNamespace(&'static Hook, Namespace, bool),
     /// Make a link that is there run the current program, for a cgroup of the mesh.
     Switch(Link),
     /// Keep a link that runs the current program for a cgroup of the mesh; the kernel is not asked.
@@ -87,6 +87,7 @@ impl Wanted {
                 true => facts.namespaces.clone(),
                 false => Vec::new(),
             },
+            fails_open: mesh.arrivals_fail_open(),
         }
     }
 
@@ -148,9 +149,12 @@ pub fn plan(attached: &Attached, wanted: &Wanted) -> HookPlan {
                     used.insert(link.id);
                     plan.make.extend(taking_over(link));
                 }
-                None => plan
-                    .make
-                    .push(HookOp::AttachToNamespace(hook, namespace.clone())),
+                None => plan.make.push(HookOp::AttachToNamespace(
+                    hook,
+                    namespace.clone(),
+                    // Others may vanish, and are not in our hands.
+                    wanted.fails_open || !namespace.is_own,
+                )),
             }
         }
     }
@@ -277,7 +281,7 @@ impl fmt::Display for HookOp {
                     hook.name
                 )
             }
-            Self::AttachToNamespace(hook, namespace) => write!(
+            Self::AttachToNamespace(hook, namespace, _) => write!(
                 f,
                 "attach {} to network namespace {}",
                 hook.name,

@@ -3,7 +3,8 @@
 use super::namespaces::namespaces;
 use super::{Cgroups, Change, Units, WatchError};
 use crate::config::Host;
-use crate::model::{CgroupRef, Facts, Mesh, Principal};
+use crate::model::{Cgroup, CgroupRef, Facts, Mesh, Namespace, Principal};
+use std::collections::BTreeMap;
 
 /// What looking at the host has shown.
 #[derive(Debug)]
@@ -22,14 +23,16 @@ pub fn look<'a>(
     units: &mut Units,
     meshes: impl IntoIterator<Item = &'a Mesh>,
 ) -> Sight {
-    let looked = units.look(meshes.into_iter().flat_map(names));
+    let meshes: Vec<_> = meshes.into_iter().collect();
+    let looked = units.look(meshes.iter().copied().flat_map(names));
+    let namespaces = namespaces_for(&meshes, &looked.found);
     Sight {
         facts: Facts {
             own_addresses: host.own_addresses.clone(),
             cgroups: looked.found,
             users: host.users.clone(),
             groups: host.groups.clone(),
-            namespaces: namespaces(),
+            namespaces,
             ..Facts::default()
         },
         changed: looked.changed,
@@ -39,14 +42,28 @@ pub fn look<'a>(
 
 /// The facts for one mesh, without watching anything.
 pub fn facts(host: &Host, cgroups: &Cgroups, mesh: &Mesh) -> Facts {
+    let found = cgroups.search(&names(mesh).collect(), |_| ());
     Facts {
         own_addresses: host.own_addresses.clone(),
         users: host.users.clone(),
         groups: host.groups.clone(),
-        cgroups: cgroups.search(&names(mesh).collect(), |_| ()),
-        namespaces: namespaces(),
+        namespaces: namespaces_for(&[mesh], &found),
+        cgroups: found,
         ..Facts::default()
     }
+}
+
+/// The network namespaces of captured programs, if a mesh says from where connections may arrive.
+fn namespaces_for(meshes: &[&Mesh], found: &BTreeMap<CgroupRef, Vec<Cgroup>>) -> Vec<Namespace> {
+    let judging = meshes.iter().filter(|mesh| mesh.judges_arrivals());
+    let mut judging = judging.peekable();
+    if judging.peek().is_none() {
+        return Vec::new();
+    }
+    let captured = judging.flat_map(|mesh| &mesh.capture.cgroups);
+    let captured = captured.filter_map(|name| found.get(name)).flatten();
+    let captured: Vec<_> = captured.map(|cgroup| cgroup.path.as_path()).collect();
+    namespaces(&captured)
 }
 
 /// The cgroups that a mesh names: of special callers, those that are captured, and those of authorization policies.

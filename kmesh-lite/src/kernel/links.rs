@@ -66,6 +66,8 @@ pub struct Links {
     links: BTreeMap<u32, HeldLink>,
     /// Open for their locks, by id.
     claims: BTreeMap<u64, File>,
+    /// Network namespaces in which what arrives is not judged although it should be.
+    unjudged: BTreeSet<u64>,
     store: Arc<dyn Store>,
 }
 
@@ -93,6 +95,7 @@ impl Links {
         Self {
             links: BTreeMap::new(),
             claims: BTreeMap::new(),
+            unjudged: BTreeSet::new(),
             store,
         }
     }
@@ -249,9 +252,20 @@ impl Links {
                     .attach(hook, cgroup, object)
                     .map(|link| made.push(link)),
                 HookOp::AttachToSockets(_) => Ok(object.push_headers()?),
-                HookOp::AttachToNamespace(hook, namespace) => self
-                    .attach_to_namespace(hook, namespace, object)
-                    .map(|link| made.push(link)),
+                HookOp::AttachToNamespace(hook, namespace, may_fail) => {
+                    match self.attach_to_namespace(hook, namespace, object) {
+                        Ok(link) => {
+                            self.unjudged.remove(&namespace.id);
+                            made.push(link);
+                            Ok(())
+                        }
+                        Err(error) if *may_fail => {
+                            self.leave_unjudged(namespace, &error);
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
                 HookOp::Switch(link) => self.switch(link.id, object),
                 HookOp::Hold(link) => {
                     self.hold(link.id);
@@ -357,6 +371,17 @@ impl Links {
         let there = File::open(&namespace.path).map_err(attach)?;
         let fd = bpf::link_create(program, there.as_fd(), hook.attach_type).map_err(attach)?;
         self.keep(hook, fd, &namespace.path).map_err(attach)
+    }
+
+    /// Says once that nothing is judged in a network namespace.
+    fn leave_unjudged(&mut self, namespace: &Namespace, error: &HookError) {
+        if self.unjudged.insert(namespace.id) {
+            log::warn!(
+                "policies do not hold for what arrives in network namespace {}: {}",
+                namespace.path.display(),
+                crate::log::chain(error)
+            );
+        }
     }
 
     /// Holds a link that was just made, for this process and the next one. Gives its number.

@@ -166,6 +166,8 @@ pub struct Namespace {
     pub id: u64,
     /// A file that stands for it.
     pub path: PathBuf,
+    /// Whether it is that of the daemon.
+    pub is_own: bool,
 }
 
 impl Facts {

@@ -2,8 +2,8 @@
 
 use super::{
     AccessLog, Authorization, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits,
-    Name, NamedEndpoints, OnRemove, Place, Principal, Protocol, Question, Service, Vip, Waypoint,
-    dns_name,
+    Name, NamedEndpoints, OnError, OnRemove, Place, Principal, Protocol, Question, Service, Vip,
+    Waypoint, dns_name,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -208,6 +208,12 @@ impl Mesh {
     /// Whether any authorization policy says from where connections may arrive.
     pub fn judges_arrivals(&self) -> bool {
         self.policies.values().any(|policy| policy.from.is_some())
+    }
+
+    /// Whether all of these policies refuse nobody where the kernel cannot judge.
+    pub fn arrivals_fail_open(&self) -> bool {
+        let mut judging = self.policies.values().filter(|it| it.from.is_some());
+        judging.all(|policy| policy.on_error == Some(OnError::Open))
     }
 
     /// Whom authorization policies are about.

@@ -115,7 +115,11 @@ pub fn explain(
         kept: choice.and_then(|choice| choice.kept_endpoint(base)),
         candidates,
         uses_all,
-        left_out: choice.map_or_else(Vec::new, |choice| choice.left_out(why_down)),
+        left_out: match verdict {
+            // No endpoint has anything to do with it.
+            Verdict::Refuse(Refuse::Denied) => Vec::new(),
+            _ => choice.map_or_else(Vec::new, |choice| choice.left_out(why_down)),
+        },
     }
 }
 

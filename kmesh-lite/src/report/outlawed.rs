@@ -21,11 +21,11 @@ impl Outlawed {
     }
 
     /// How many there are of each policy, of those that `counts` names.
-    pub fn by_policy(&self, counts: &BTreeSet<u64>) -> BTreeMap<&str, u64> {
+    pub fn by_policy(&self, counts: &BTreeSet<u64>) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for (cookie, policy) in self.outbound.iter().chain(&self.inbound) {
             if counts.contains(cookie) {
-                *sums.entry(policy.as_str()).or_default() += 1;
+                *sums.entry(policy.clone()).or_default() += 1;
             }
         }
         sums

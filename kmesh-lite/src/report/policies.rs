@@ -14,11 +14,11 @@ use crate::config::{closest, either, meant, quote};
 use crate::host::Lineage;
 use crate::kernel::Snapshot;
 use crate::model::{Facts, Mesh, Table};
-use crate::tables::Tables;
+use crate::tables::{Judge, Tables};
 use client::Clients;
 use kmesh_lite_common::ServiceId;
 use std::collections::{BTreeMap, BTreeSet};
-use verdict::Judge;
+use verdict::Verdicts;
 
 /// Pairs that an answer may have.
 const MOST: usize = 16_384;
@@ -39,14 +39,15 @@ pub fn policies(
         }
         policies.retain(|it| it.name == name);
     }
-    let judge = Judge::new(snapshot, mesh, facts);
+    let judge = Judge::of(&snapshot.tables);
+    let verdicts = Verdicts::new(snapshot, &judge, mesh, facts);
     let clients = Clients::new(snapshot, mesh, facts, lineages);
-    let guarded = guarded(&snapshot.tables, mesh, &judge, &clients);
+    let guarded = guarded(&snapshot.tables, mesh, &verdicts, &clients);
     let mut outbound = Vec::new();
     let mut left_out = 0;
     for (client, whose) in &clients.all {
         for (service, id) in &guarded {
-            let reach = judge.client(client, whose.as_ref(), service, *id);
+            let reach = verdicts.client(client, whose.as_ref(), service, *id);
             if name.is_some() && reach.policy.as_deref() != name {
                 continue;
             }
@@ -56,7 +57,7 @@ pub fn policies(
             }
         }
     }
-    let (mut inbound, beyond) = arrival::pairs(&snapshot.tables, mesh);
+    let (mut inbound, beyond) = arrival::pairs(&snapshot.tables, &judge, mesh);
     inbound.retain(|it| name.is_none() || it.policy.as_deref() == name);
     left_out += beyond;
     let open = services(&snapshot.tables);
@@ -84,12 +85,17 @@ fn services(tables: &Tables) -> BTreeMap<String, ServiceId> {
 fn guarded(
     tables: &Tables,
     mesh: Option<&Mesh>,
-    judge: &Judge<'_>,
+    verdicts: &Verdicts<'_>,
     clients: &Clients,
 ) -> BTreeMap<String, ServiceId> {
     let mut services = services(tables);
     let Some(mesh) = mesh else {
-        services.retain(|_, id| clients.all.values().any(|it| judge.says(it.as_ref(), *id)));
+        services.retain(|_, id| {
+            clients
+                .all
+                .values()
+                .any(|it| verdicts.says(it.as_ref(), *id))
+        });
         return services;
     };
     let policies = mesh.policies.values();

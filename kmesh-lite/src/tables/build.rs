@@ -101,11 +101,9 @@ fn all(
     }
     let captured = mesh.backends.iter();
     let captured = captured.filter(|(_, backend)| backend.waypoint.is_some());
-    let captured: Vec<_> = captured.map(|(ip, _)| *ip).collect();
-    for ip in captured
-        .into_iter()
-        .chain(builder.guarded.clone().iter().copied())
-    {
+    let mut addresses: BTreeSet<_> = captured.map(|(ip, _)| *ip).collect();
+    addresses.extend(builder.guarded.iter().copied());
+    for ip in addresses {
         builder.address(ip);
     }
     Ok(builder.finish(vips))

@@ -2,13 +2,13 @@
 
 use super::auto::Vips;
 use super::build::{Builder, ID};
-use super::declared::{Declared, Destinations, Guards as GuardTable, Noun, Rules, Sources};
+use super::declared::{Declared, Destinations, Guards, Noun, Rules, Sources};
 use super::fields::{Field, Fields};
-use super::guarded::{self, Guarded, Guards, guarded_rows};
+use super::guarded::{self, Guarded, GuardedTargets, guarded_rows};
 use super::ids::Ids;
+use super::matched::matched_networks;
 use super::networks::{Network, Said, Sort};
 use super::rule::{self, Standing};
-use super::sources_of::networks_of;
 use crate::model::{Action, Authorization, Mesh, Mode, Name};
 use kmesh_lite_common::{
     AuthorizationId, Closed, Destination, Guard, GuardId, Judgement, Matching, Name as RowName,
@@ -18,7 +18,7 @@ use kmesh_lite_ebpf::judged;
 use std::collections::BTreeSet;
 use std::fmt;
 
-impl Noun for GuardTable {
+impl Noun for Guards {
     type Row = Guard;
     type Key = RowName;
 
@@ -107,8 +107,8 @@ impl Builder<'_> {
     pub(super) fn guards(&mut self) {
         let mesh = self.mesh;
         let guards = match mesh.policies.is_empty() {
-            true => Guards::default(),
-            false => Guards::of(mesh),
+            true => GuardedTargets::default(),
+            false => GuardedTargets::of(mesh),
         };
         let mut rows = Vec::with_capacity(guards.by_name.len());
         let mut rules = Vec::new();
@@ -149,7 +149,7 @@ impl Builder<'_> {
             (*key, Destination { key: *key, guard })
         });
         let destinations: Vec<_> = destinations.collect();
-        self.settle::<GuardTable>(rows);
+        self.settle::<Guards>(rows);
         self.settle::<Rules>(rules);
         self.settle::<Destinations>(destinations);
         self.settle::<Sources>(sources);
@@ -178,7 +178,7 @@ impl Builder<'_> {
                 (_, Action::Allow) => Sort::Allow,
                 (_, _) => Sort::Deny,
             };
-            for network in networks_of(self.mesh, it.policy) {
+            for network in matched_networks(self.mesh, it.policy) {
                 said.add(network, sort, number as u32);
             }
         }

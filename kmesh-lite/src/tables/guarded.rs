@@ -3,7 +3,7 @@
 //! In: the mesh. Out: the guards by name, each with what it is for, and the destinations that lead to them.
 
 use super::build::guarded_addresses;
-use super::sources_of::networks_of;
+use super::matched::matched_networks;
 use crate::model::{Authorization, LocalPorts, Mesh, Name, Principal};
 use kmesh_lite_common::{Address, FrontendKey, Name as RowName, Port};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +19,14 @@ pub enum Guarded<'a> {
 
 /// Everything that policies are about.
 #[derive(Debug, Default)]
-pub struct Guards<'a> {
+pub struct GuardedTargets<'a> {
     /// What each guard is for. Several things are guarded together where they are at the same address and port.
     pub by_name: BTreeMap<RowName, BTreeSet<Guarded<'a>>>,
     /// The guard of each destination.
     pub destinations: BTreeMap<FrontendKey, RowName>,
 }
 
-impl<'a> Guards<'a> {
+impl<'a> GuardedTargets<'a> {
     pub fn of(mesh: &'a Mesh) -> Self {
         let mut there: BTreeMap<FrontendKey, BTreeSet<Guarded<'a>>> = BTreeMap::new();
         let mut guards = Self::default();
@@ -173,12 +173,12 @@ pub fn guarded_rows(mesh: &Mesh) -> GuardedRows {
     if mesh.policies.is_empty() {
         return GuardedRows::default();
     }
-    let guards = Guards::of(mesh);
+    let guards = GuardedTargets::of(mesh);
     let sources = guards.by_name.values().map(|guarded| {
         let policies = policies(mesh, guarded);
         let networks = policies
             .iter()
-            .map(|(_, policy, _)| networks_of(mesh, policy));
+            .map(|(_, policy, _)| matched_networks(mesh, policy));
         match networks.collect::<Vec<_>>().as_slice() {
             [] => 0,
             // All IPv4 addresses may need one of their own.

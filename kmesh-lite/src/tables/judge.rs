@@ -56,7 +56,7 @@ impl<'a> Judge<'a> {
 
     /// What policies say of a client that connects to what has this guard.
     pub fn guarded(&self, guard: GuardId, whose: &Whose) -> Judgement {
-        authorize(&Client { judge: self, whose }, guard)
+        authorize(&Connecting { judge: self, whose }, guard)
     }
 
     /// What policies say of a connection that arrives at an address of this host.
@@ -122,12 +122,12 @@ pub fn destination<'a>(tables: &'a Tables, key: &FrontendKey) -> Option<&'a Dest
 }
 
 /// The rules, as a client sees them.
-struct Client<'a> {
+struct Connecting<'a> {
     judge: &'a Judge<'a>,
     whose: &'a Whose,
 }
 
-impl Rules for Client<'_> {
+impl Rules for Connecting<'_> {
     fn guard(&self, id: GuardId) -> Option<&Guard> {
         self.judge.tables.rows.guards.get(&id)
     }

@@ -14,6 +14,7 @@ mod machine;
 mod mesh;
 mod million;
 mod passes;
+mod policies;
 mod process;
 mod programs;
 mod proxies;
@@ -45,13 +46,14 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("programs", programs::measure),
     Part::on_all_cores("cores", cores::measure),
     Part::on_one_core("exchange", exchange::measure),
     Part::on_one_core("accounting", accounting::measure),
     Part::on_one_core("headers", headers::measure),
+    Part::on_one_core("policies", policies::measure),
     Part::on_all_cores("distance", distance::measure),
     Part::on_all_cores("passes", passes::measure),
     Part::on_all_cores("reload", reload::measure),

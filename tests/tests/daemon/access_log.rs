@@ -32,6 +32,8 @@ fn logging(name: &str, more: &str) -> Option<(Host, Vec<Echo>, Daemon, PathBuf)>
     let path = daemon.path(name);
     daemon.save(&mesh(&path, more));
     daemon.wait_until("the log is there", |_| path.exists());
+    // Answered when the pass is over, and programs tell.
+    let _status = daemon.json(&["status"]);
     Some((host, servers, daemon, path))
 }
 

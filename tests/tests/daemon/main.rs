@@ -7,6 +7,7 @@ mod check;
 mod clock_jumps;
 mod closed_mesh;
 mod doctor;
+mod enforce_existing;
 mod explain;
 mod health;
 mod hitless;

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Output;
 
 const WEB: &str = "10.96.0.10:80";
@@ -75,10 +76,10 @@ fn a_closed_mesh_is_made_of_what_was_seen() {
     let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&limited(MESH)));
     daemon.wait_until("it is ready", |daemon| daemon.times_ready() > 0);
     let names = [
-        "shop.service",
-        "job@1.service",
-        "job@2.service",
-        "batch.service",
+        "seen-shop.service",
+        "seen-job@1.service",
+        "seen-job@2.service",
+        "seen-batch.service",
     ];
     let units = Units::of(&host, &names);
     let seen = [(0, WEB), (0, DB), (1, WEB), (2, WEB), (3, DB)];
@@ -115,8 +116,14 @@ fn a_closed_mesh_is_made_of_what_was_seen() {
             .map(ToString::to_string)
             .collect::<BTreeSet<_>>()
     };
-    assert_eq!(clients("web"), set(&["shop.service", "job@*.service"]));
-    assert_eq!(clients("db"), set(&["shop.service", "batch.service"]));
+    assert_eq!(
+        clients("web"),
+        set(&["seen-shop.service", "seen-job@*.service"])
+    );
+    assert_eq!(
+        clients("db"),
+        set(&["seen-shop.service", "seen-batch.service"])
+    );
     assert_eq!(said["unused"], serde_json::json!(["unused"]));
     // As it is, beside the file.
     let enforced = text(&daemon.verb(&["policies", "suggest", "--enforce"]));
@@ -145,7 +152,7 @@ fn a_closed_mesh_is_made_of_what_was_seen() {
     assert_eq!(call(WEB), Err(Errno::EACCES), "somebody else");
     assert_eq!(call("10.96.0.12:80"), Ok(address("127.0.0.4:8080")));
     // Instances that are to come, too.
-    let next = Units::of(&host, &["job@3.service"]);
+    let next = Units::of(&host, &["seen-job@3.service"]);
     daemon.wait_until("the next instance counts", |_| next.call(0, WEB).is_ok());
 }
 
@@ -153,16 +160,16 @@ fn a_closed_mesh_is_made_of_what_was_seen() {
 fn who_may_reach_what_is_told_as_the_kernel_decides_it() {
     let Some(host) = Host::new() else { return };
     let _servers = Echo::everywhere(&[8080]);
-    let units = Units::of(&host, &["shop.service", "batch.service"]);
+    let units = Units::of(&host, &["who-shop.service", "who-batch.service"]);
     let policies = r#"
         [policies.web-in]
         action = "allow"
         services = ["web"]
-        clients = ["shop.service", "later.service"]
+        clients = ["who-shop.service", "who-later.service"]
         [policies.no-batch]
         action = "deny"
         services = ["db"]
-        clients = ["batch.service"]
+        clients = ["who-batch.service"]
         mode = "audit"
     "#;
     let daemon = Daemon::start(
@@ -176,12 +183,12 @@ fn who_may_reach_what_is_told_as_the_kernel_decides_it() {
     let expected = [
         "* -> db allowed -",
         "* -> web denied web-in",
-        "batch.service -> db audited no-batch",
-        "batch.service -> web denied web-in",
-        "later.service -> db allowed -",
-        "later.service -> web allowed web-in",
-        "shop.service -> db allowed -",
-        "shop.service -> web allowed web-in",
+        "who-batch.service -> db audited no-batch",
+        "who-batch.service -> web denied web-in",
+        "who-later.service -> db allowed -",
+        "who-later.service -> web allowed web-in",
+        "who-shop.service -> db allowed -",
+        "who-shop.service -> web allowed web-in",
     ];
     let said = daemon.json(&["policies"]);
     let expected: BTreeSet<_> = expected.map(str::to_owned).into();
@@ -221,7 +228,7 @@ fn without_a_daemon_the_kernel_tells_of_policies() {
 fn a_plan_tells_which_open_connections_a_change_would_refuse() {
     let Some(host) = Host::new() else { return };
     let _servers = Echo::everywhere(&[8080]);
-    let units = Units::of(&host, &["shop.service", "batch.service"]);
+    let units = Units::of(&host, &["plan-shop.service", "plan-batch.service"]);
     let daemon = Daemon::start(PROGRAM, &host, Some(&limited(MESH)));
     let open = |unit: usize| {
         let client = Client::tcp4();
@@ -231,8 +238,7 @@ fn a_plan_tells_which_open_connections_a_change_would_refuse() {
     };
     // The socket was made outside, but who connects is whoever calls connect().
     let _stay = [open(0), open(1), open(1)];
-    let policy =
-        "policies.web-in = { action = 'allow', services = ['web'], clients = ['shop.service'] }\n";
+    let policy = "policies.web-in = { action = 'allow', services = ['web'], clients = ['plan-shop.service'] }\n";
     // Beside the daemon's own file, which it would follow.
     let next = daemon.path("next.toml");
     fs::write(&next, format!("{policy}{}", limited(MESH))).expect("a file");
@@ -242,7 +248,7 @@ fn a_plan_tells_which_open_connections_a_change_would_refuse() {
     assert_eq!(denied.len(), 1, "{plan:#}");
     assert_eq!(denied[0]["policy"], "web-in");
     assert_eq!(denied[0]["open_connections"], 2);
-    assert_eq!(denied[0]["connections"][0]["from"], "batch.service");
+    assert_eq!(denied[0]["connections"][0]["from"], "plan-batch.service");
     let words = text(&daemon.verb(&["plan", &next]));
     let expected = "policy web-in would refuse 2 open connections of now, which go on";
     assert!(words.contains(expected), "{words}");
@@ -290,4 +296,66 @@ fn what_a_policy_refuses_or_would_is_in_the_log_and_can_be_chosen() {
         assert_eq!(policy["connects"], 1, "{policy:#}");
         assert!(policy["last"].is_string(), "{policy:#}");
     }
+}
+
+/// A connection from an address of this host.
+fn connect_from(source: &str, to: &str) -> Result<Client, Errno> {
+    let client = Client::tcp4();
+    let source: SocketAddr = format!("{source}:0").parse().expect("an address");
+    client
+        .socket()
+        .bind(&source.into())
+        .expect("its own address");
+    client.connect(to).map(|()| client)
+}
+
+#[test]
+fn a_closed_mesh_lets_in_what_was_seen_to_arrive() {
+    let Some(host) = Host::new() else { return };
+    let _servers = Echo::everywhere(&[8080]);
+    host.add(&["10.9.0.1", "10.9.0.2", "10.9.0.3"]);
+    // The first address is that of an endpoint, and stands for its service.
+    let near =
+        "[services.near]\nvips = ['10.96.0.13']\nports = ['80:8080']\nendpoints = ['10.9.0.1']\n";
+    let mut daemon = Daemon::supervised(PROGRAM, &host, Some(&limited(&format!("{MESH}{near}"))));
+    daemon.wait_until("it is ready", |daemon| daemon.times_ready() > 0);
+    let seen = [("10.9.0.1", WEB), ("10.9.0.2", WEB), ("10.9.0.2", DB)];
+    let stay = seen.map(|(source, to)| connect_from(source, to).expect("a server"));
+    let said = daemon.json(&["policies", "suggest"]);
+    let policies = said["policies"].as_array().expect("policies").iter();
+    let of_web = policies.filter(|it| it["services"][0] == "web");
+    let of_web: Vec<_> = of_web
+        .flat_map(|it| it["from"].as_array().expect("sources"))
+        .collect();
+    let names: Vec<_> = of_web
+        .iter()
+        .map(|it| it["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["10.9.0.2", "service:near"], "{said:#}");
+    drop(stay);
+    let enforced = text(&daemon.verb(&["policies", "suggest", "--enforce"]));
+    fs::create_dir(daemon.path("mesh.d")).expect("a folder");
+    fs::write(daemon.path("mesh.d/90-seen.toml"), &enforced).expect("a drop-in");
+    let reloaded = daemon.verb(&["reload"]);
+    assert!(
+        reloaded.status.success(),
+        "{}{enforced}",
+        complaint(&reloaded)
+    );
+    for source in ["10.9.0.1", "10.9.0.2", "10.9.0.3"] {
+        for to in [WEB, DB] {
+            let reached = connect_from(source, to).map(|_| ());
+            match seen.contains(&(source, to)) {
+                true => assert_eq!(reached, Ok(()), "{source} to {to}"),
+                false => assert_eq!(reached, Err(Errno::ECONNREFUSED), "{source} to {to}"),
+            }
+        }
+    }
+    let said = daemon.json(&["policies"]);
+    let inbound = said["inbound"].as_array().expect("pairs").iter();
+    let of_db = inbound.filter(|it| it["from"] == "service:near" && it["to"] == "db");
+    let verdicts: Vec<_> = of_db
+        .map(|it| it["verdict"].as_str().expect("a verdict"))
+        .collect();
+    assert_eq!(verdicts, ["denied"], "{said:#}");
 }

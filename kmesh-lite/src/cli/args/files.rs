@@ -58,7 +58,7 @@ began; a `reload` without it applies the file, and confirms nothing.";
 #[command(after_long_help = TRIAL, after_help = "\
 Examples:
   kmesh-lite reload                       apply the file now, and repair what something else changed
-  kmesh-lite reload --confirm 60s         and go back to the state before, unless within a minute comes:
+  kmesh-lite reload --confirm 60s         and go back to the state before, unless this comes within a minute:
   kmesh-lite confirm
 
 Exit codes: 0 applied, 1 failed, 3 the file is not valid, or a policy would lock you out.")]

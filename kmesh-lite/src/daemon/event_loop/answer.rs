@@ -96,8 +96,9 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub(super) fn reloaded(&self, outcome: ReloadOutcome<D::Error>) -> Result<Reloaded, Failure> {
         let invalid = || Failure::new(FailureKind::InvalidConfiguration, self.state.verdict());
         match outcome {
-            Ok(Applied { pass, took }) => Ok(Reloaded {
+            Ok(Applied { pass, took, ended }) => Ok(Reloaded {
                 operations: pass.operations,
+                ended,
                 summary: pass.summary,
                 drift: pass.drift,
                 absent: self.state.absent(),

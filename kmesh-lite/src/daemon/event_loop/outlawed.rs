@@ -4,33 +4,46 @@ use super::Daemon;
 use crate::daemon::datapath::Datapath;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
+use crate::model::Mesh;
 use crate::report::{LiveConnections, ends_any, outlawed};
 use crate::tables::Tables;
 use log::{info, warn};
+use std::collections::BTreeMap;
 
 impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
-    /// After a pass: ends the connections that policies with `enforce_existing` allow no more.
-    pub(super) fn end_outlawed(&mut self) {
+    /// After a pass: ends the connections that policies with `enforce_existing` allow no more. Gives how many, by policy.
+    pub(super) fn end_outlawed(&mut self) -> BTreeMap<String, u64> {
         let Some(mesh) = self.state.applied.clone().filter(|mesh| ends_any(mesh)) else {
             self.judged = None;
-            return;
+            return BTreeMap::new();
         };
-        let Some(tables) = self.tables() else { return };
+        let Some(tables) = self.tables() else {
+            return BTreeMap::new();
+        };
         let is_judged = |before: &Tables| before.says_the_same(&tables);
         if self.judged.as_ref().is_some_and(is_judged) {
-            return;
+            return BTreeMap::new();
         }
-        let ended = self.end_those(&mesh, &tables);
-        match ended {
-            Ok(()) => self.judged = Some(tables),
-            Err(error) => warn!(
-                "cannot end the connections that policies allow no more: {}",
-                crate::log::chain(&error)
-            ),
+        match self.end_those(&mesh, &tables) {
+            Ok(ended) => {
+                self.judged = Some(tables);
+                ended
+            }
+            Err(error) => {
+                warn!(
+                    "cannot end the connections that policies allow no more: {}",
+                    crate::log::chain(&error)
+                );
+                BTreeMap::new()
+            }
         }
     }
 
-    fn end_those(&mut self, mesh: &crate::model::Mesh, tables: &Tables) -> Result<(), D::Error> {
+    fn end_those(
+        &mut self,
+        mesh: &Mesh,
+        tables: &Tables,
+    ) -> Result<BTreeMap<String, u64>, D::Error> {
         let connections = self.datapath.connections()?;
         let ids = connections.iter().map(|it| it.connection.cgroup);
         let lineages = self.units.cgroups().lineages(ids);
@@ -45,13 +58,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         };
         let outlawed = outlawed(tables, mesh, &live);
         if outlawed.is_empty() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let outbound = outlawed.outbound.keys().copied().collect();
         let inbound = outlawed.inbound.keys().copied().collect();
         let ended = self.datapath.end_sockets(&outbound, &inbound)?;
-        for (policy, count) in outlawed.by_policy(&ended) {
-            info!("policy {policy} allows {count} connections no more that stood: they were ended");
+        let by_policy = outlawed.by_policy(&ended);
+        for (policy, count) in &by_policy {
+            info!("policy {policy}: ended {count} connections that it allows no more");
         }
         let all = outlawed.outbound.len() + outlawed.inbound.len();
         if all > ended.len() {
@@ -61,6 +75,6 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             );
         }
         self.state.history.killed += ended.len() as u64;
-        Ok(())
+        Ok(by_policy)
     }
 }

@@ -13,6 +13,7 @@ use crate::reconcile::{Extent, Pass};
 use crate::report::problems::{render, summary};
 use crate::report::{FEW, first_few};
 use log::{Level, debug, error, info, log, warn};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ pub type ReloadOutcome<E> = Result<Applied, Stopped<E>>;
 pub struct Applied {
     pub pass: Pass,
     pub took: Duration,
+    /// How many connections that stood were ended because policies allow them no more, by policy.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// Why the kernel does not do what the file says now.
@@ -113,7 +116,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             return Err(Stopped::Unusable(Unusable::Absent));
         };
         match self.reconcile(&mesh, trigger.extent()) {
-            Ok(applied) => {
+            Ok(mut applied) => {
                 if self.state.failure.take().is_some() {
                     info!("the failure is over");
                 }
@@ -123,7 +126,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.state.applied = Some(mesh);
                 self.passed(&applied, trigger);
                 self.settle_departures();
-                self.end_outlawed();
+                applied.ended = self.end_outlawed();
                 Ok(applied)
             }
             Err(failure) => {
@@ -191,7 +194,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
             Err(_) => history.failed_passes += 1,
         }
-        Ok(Applied { pass: pass?, took })
+        Ok(Applied {
+            pass: pass?,
+            took,
+            ended: BTreeMap::new(),
+        })
     }
 
     fn passed(&mut self, applied: &Applied, trigger: Trigger) {
@@ -231,7 +238,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     }
 }
 
-fn log_pass(Applied { pass, took }: &Applied, trigger: Trigger) {
+fn log_pass(Applied { pass, took, .. }: &Applied, trigger: Trigger) {
     for line in first_few(&pass.drift) {
         warn!(trigger = trigger.as_str(); "drift: {line}");
     }

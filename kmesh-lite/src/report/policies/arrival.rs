@@ -5,7 +5,7 @@ use super::described::{addresses, ports, source};
 use super::verdict::allowing;
 use crate::api::Reach;
 use crate::model::{Authorization, Mesh, Source, Table};
-use crate::tables::{Guarded, GuardedTargets, Tables, judge_source, policies_at};
+use crate::tables::{Guarded, GuardedTargets, Judge, Tables, policies_at};
 use ipnetwork::IpNetwork;
 use kmesh_lite_common::{AuthorizationId, FrontendKey, GuardId, Judgement, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ struct Target<'a> {
 type Shown = (String, Option<IpAddr>);
 
 /// The pairs, and how many there are beyond them.
-pub fn pairs(tables: &Tables, mesh: Option<&Mesh>) -> (Vec<Reach>, u64) {
+pub fn pairs(tables: &Tables, judge: &Judge<'_>, mesh: Option<&Mesh>) -> (Vec<Reach>, u64) {
     let targets = targets(tables, mesh);
     if targets.is_empty() {
         return (Vec::new(), 0);
@@ -37,8 +37,8 @@ pub fn pairs(tables: &Tables, mesh: Option<&Mesh>) -> (Vec<Reach>, u64) {
     for policy in mesh.iter().flat_map(|mesh| mesh.policies.values()) {
         sources.extend(policy.from.iter().flatten());
     }
-    let left_out = sources.len().saturating_sub(MOST) * targets.len();
-    let shown = mesh.map_or_else(Vec::new, |mesh| shown(&sources, mesh, tables, &targets));
+    let mut left_out = sources.len().saturating_sub(MOST) * targets.len();
+    let shown = mesh.map_or_else(Vec::new, |mesh| shown(&sources, mesh, judge, &targets));
     let mut pairs = Vec::new();
     for (name, address) in shown {
         for target in &targets {
@@ -46,14 +46,17 @@ pub fn pairs(tables: &Tables, mesh: Option<&Mesh>) -> (Vec<Reach>, u64) {
             let (verdict, policy) = match address {
                 None => ("unjudged", None),
                 Some(from) => {
-                    let judgement = judge_source(tables, protocol, local, from);
+                    let judgement = judge.arrival(protocol, local, from);
                     said(tables, judgement, || {
                         let matches = |policy: &Authorization| matches(policy, from, mesh);
                         allowing(&target.policies, matches)
                     })
                 }
             };
-            pairs.push(reach(&name, target, verdict, policy, address.is_none()));
+            match pairs.len() < super::MOST {
+                true => pairs.push(reach(&name, target, verdict, policy, address.is_none())),
+                false => left_out += 1,
+            }
         }
     }
     for target in &targets {
@@ -156,7 +159,7 @@ fn said(
 fn shown(
     sources: &BTreeSet<&Source>,
     mesh: &Mesh,
-    tables: &Tables,
+    judge: &Judge<'_>,
     targets: &[Target<'_>],
 ) -> Vec<Shown> {
     let networks: Vec<IpNetwork> = sources
@@ -169,7 +172,7 @@ fn shown(
     let verdicts = |from: IpAddr| -> Vec<Judgement> {
         let judged = targets.iter().map(|target| {
             let (protocol, local) = target.at;
-            judge_source(tables, protocol, local, from)
+            judge.arrival(protocol, local, from)
         });
         judged.collect()
     };

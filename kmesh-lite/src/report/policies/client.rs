@@ -163,9 +163,11 @@ impl Clients {
         }
     }
 
+    /// One of several cgroups of a name stands for all: one whose connects are handled, if there is any.
     fn add(&mut self, named: Named, client: Option<Present>) {
         let there = self.all.entry(named).or_default();
-        if there.is_none() {
+        let is_judged = there.as_ref().is_some_and(|it| it.is_judged);
+        if !is_judged && (there.is_none() || client.as_ref().is_some_and(|it| it.is_judged)) {
             *there = client;
         }
     }

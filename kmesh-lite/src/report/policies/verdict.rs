@@ -4,13 +4,14 @@ use super::client::{Named, Present};
 use crate::api::Reach;
 use crate::kernel::Snapshot;
 use crate::model::{Action, Authorization, CgroupRef, Facts, Mesh, Mode, Principal, Table};
-use crate::tables::{Tables, Whose, judge_client};
+use crate::tables::{Judge, Tables, Whose};
 use kmesh_lite_common::{AuthorizationId, Judgement, ServiceId};
 
 use std::collections::BTreeMap;
 
-pub struct Judge<'a> {
+pub struct Verdicts<'a> {
     tables: &'a Tables,
+    judge: &'a Judge<'a>,
     /// None without a daemon.
     mesh: Option<&'a Mesh>,
     facts: &'a Facts,
@@ -19,10 +20,16 @@ pub struct Judge<'a> {
 /// A verdict, and the policy that decides.
 type Said = (&'static str, Option<String>);
 
-impl<'a> Judge<'a> {
-    pub fn new(snapshot: &'a Snapshot, mesh: Option<&'a Mesh>, facts: &'a Facts) -> Self {
+impl<'a> Verdicts<'a> {
+    pub fn new(
+        snapshot: &'a Snapshot,
+        judge: &'a Judge<'a>,
+        mesh: Option<&'a Mesh>,
+        facts: &'a Facts,
+    ) -> Self {
         Self {
             tables: &snapshot.tables,
+            judge,
             mesh,
             facts,
         }
@@ -30,7 +37,7 @@ impl<'a> Judge<'a> {
 
     /// Whether policies have anything against a client.
     pub fn says(&self, seen: Option<&Present>, service: ServiceId) -> bool {
-        seen.is_some_and(|it| judge_client(self.tables, service, &it.whose) != Judgement::default())
+        seen.is_some_and(|it| self.judge.client(service, &it.whose) != Judgement::default())
     }
 
     pub fn client(
@@ -56,7 +63,7 @@ impl<'a> Judge<'a> {
 
     /// As the programs would judge it now.
     fn present(&self, whose: &Whose, service: &str, id: ServiceId) -> Said {
-        let judgement = judge_client(self.tables, id, whose);
+        let judgement = self.judge.client(id, whose);
         let named = |id: AuthorizationId| self.tables.name(Table::Authorizations, id.index());
         match (judgement.denied, judgement.audited) {
             (Some(id), _) => ("denied", named(id)),

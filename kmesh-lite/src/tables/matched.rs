@@ -5,7 +5,7 @@ use crate::model::{Action, Authorization, Mesh, Name, NamedEndpoints, OnError, S
 use std::net::IpAddr;
 
 /// The networks that a policy matches. None where it says nothing of addresses.
-pub fn networks_of(mesh: &Mesh, policy: &Authorization) -> Vec<Network> {
+pub fn matched_networks(mesh: &Mesh, policy: &Authorization) -> Vec<Network> {
     let Some(from) = &policy.from else {
         return Vec::new();
     };
