@@ -9,7 +9,7 @@ use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{Batch, Values, interleave, quantile};
 use crate::{Effort, Error};
 use ipnetwork::{IpNetwork, Ipv4Network};
-use kmesh_lite::config::{Fragments, Host, Loader, Origin};
+use kmesh_lite::config::{Fragments, Host, Loader, Origin, fragment};
 use kmesh_lite::host::{self, Cgroups};
 use kmesh_lite::kernel::{Kernel, KernelOptions};
 use kmesh_lite::model::{
@@ -326,8 +326,12 @@ fn change(effort: Effort, report: &mut Report) -> Result<(), Error> {
         )
     };
     let mut loader = Loader::default();
+    let mut revision = 0;
     let mut load = |text: String| {
-        let fragments: Fragments = [(Origin::new("mesh.toml"), text)].into_iter().collect();
+        revision += 1;
+        let mut fragments = Fragments::default();
+        let text = text.into_bytes();
+        fragments.push(fragment(Origin::new("mesh.toml"), revision, text));
         let begin = Instant::now();
         let loaded = loader.load(&fragments, &Host::default());
         let took = begin.elapsed().as_secs_f64() * 1e3;
