@@ -197,12 +197,15 @@ impl Builder<'_> {
             .map(|(key, row)| (T::id(ids.index(key)).expect(ID), row))
             .collect();
         if !rows.is_empty() {
-            let stay: BTreeSet<_> = wanted.iter().map(|(id, _)| *id).collect();
-            let gone: Vec<_> = rows
-                .keys()
-                .filter(|id| !stay.contains(id))
-                .copied()
-                .collect();
+            let mut stay = Vec::new();
+            for index in wanted.iter().map(|(id, _)| T::index(*id) as usize) {
+                if stay.len() <= index {
+                    stay.resize(index + 1, false);
+                }
+                stay[index] = true;
+            }
+            let goes = |id: &&T::Id| stay.get(T::index(**id) as usize) != Some(&true);
+            let gone: Vec<_> = rows.keys().filter(goes).copied().collect();
             for id in gone {
                 rows.remove(&id);
             }

@@ -3,7 +3,6 @@
 use ipnetwork::IpNetwork;
 use kmesh_lite_common::{Address, AuthorizationId, Closed, Judgement, Matching};
 use kmesh_lite_ebpf::judged;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// A network among the IPv6 addresses, with IPv4 ones in their mapped form: bits that do not count are 0.
@@ -110,29 +109,42 @@ impl First {
     }
 }
 
-/// What policies say of networks, each for itself.
+/// What policies say of networks, each for itself, in no order.
 #[derive(Debug, Default)]
-pub struct Said(BTreeMap<Network, First>);
+pub struct Said(Vec<(Network, Sort, u32)>);
 
 impl Said {
     /// The policy with this number, in the order of names, matches a network.
     pub fn add(&mut self, network: Network, sort: Sort, policy: u32) {
-        self.0.entry(network).or_default().add(sort, policy);
+        self.0.push((network, sort, policy));
     }
 
-    /// What holds in each network, where it is not what holds around it. Outside of all, `elsewhere` holds. `ids` are those
-    /// of the policies, by number.
+    /// What holds in each network, where it is not what holds around it, in order for each family. Outside of all,
+    /// `elsewhere` holds. `ids` are those of the policies, by number.
     pub fn judged(
-        &self,
+        mut self,
         ids: &[AuthorizationId],
         closed: &Closed,
         elsewhere: Judgement,
     ) -> Vec<(Network, Judgement)> {
-        let (v4, v6): (Vec<_>, Vec<_>) = self.0.iter().partition(|(network, _)| network.is_v4());
-        let mut found = flattened(v6, ids, closed, elsewhere);
+        // One that a policy names is in order already, and then this is a look at each.
+        self.0.sort_by_key(|(network, ..)| *network);
+        let mut v4 = Flattening::new(ids, closed, elsewhere);
+        let mut v6 = Flattening::new(ids, closed, elsewhere);
+        for same in self.0.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let mut own = First::default();
+            for (_, sort, policy) in same {
+                own.add(*sort, *policy);
+            }
+            let network = same[0].0;
+            match network.is_v4() {
+                true => v4.add(network, own),
+                false => v6.add(network, own),
+            }
+        }
+        let (mut found, v4) = (v6.found, v4.found);
         // A network of IPv6 addresses is not about IPv4 ones, although they look as if they were in it.
         let is_covered = found.iter().any(|(network, _)| network.holds(&MAPPED));
-        let v4 = flattened(v4, ids, closed, elsewhere);
         let has_root = v4.first().is_some_and(|(network, _)| *network == MAPPED);
         if is_covered && !has_root {
             found.push((MAPPED, elsewhere));
@@ -142,26 +154,42 @@ impl Said {
     }
 }
 
-fn flattened(
-    said: Vec<(&Network, &First)>,
-    ids: &[AuthorizationId],
-    closed: &Closed,
+/// The networks of one family, each after those around it.
+struct Flattening<'a> {
+    ids: &'a [AuthorizationId],
+    closed: &'a Closed,
     elsewhere: Judgement,
-) -> Vec<(Network, Judgement)> {
-    let mut found = Vec::with_capacity(said.len());
-    let mut around: Vec<(Network, First, Judgement)> = Vec::new();
-    for (network, own) in said {
-        while around.pop_if(|(outer, ..)| !outer.holds(network)).is_some() {}
+    /// Those around the last one, the outermost first.
+    around: Vec<(Network, First, Judgement)>,
+    found: Vec<(Network, Judgement)>,
+}
+
+impl<'a> Flattening<'a> {
+    fn new(ids: &'a [AuthorizationId], closed: &'a Closed, elsewhere: Judgement) -> Self {
+        Self {
+            ids,
+            closed,
+            elsewhere,
+            around: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, network: Network, own: First) {
+        let around = &mut self.around;
+        while around
+            .pop_if(|(outer, ..)| !outer.holds(&network))
+            .is_some()
+        {}
         let (outer, holds_there) = match around.last() {
             Some((_, first, judgement)) => (*first, *judgement),
-            None => (First::default(), elsewhere),
+            None => (First::default(), self.elsewhere),
         };
-        let first = outer.with(own);
-        let judgement = first.judged(ids, closed);
+        let first = outer.with(&own);
+        let judgement = first.judged(self.ids, self.closed);
         if judgement != holds_there {
-            found.push((*network, judgement));
+            self.found.push((network, judgement));
         }
-        around.push((*network, first, judgement));
+        around.push((network, first, judgement));
     }
-    found
 }
