@@ -295,16 +295,18 @@ fn policies_hold_while_the_daemon_is_away_and_when_it_comes_back() {
     });
 }
 
-/// Every operation, every link and every descriptor is a place to crash at.
+/// Every operation, every link and every descriptor is a place to crash at. Each of them takes some seconds, so every third
+/// one is tried.
 #[test]
 fn a_crash_at_any_point_of_a_change_of_policies_lets_nobody_through_either() {
+    const STEP: usize = 3;
     under_fire(|daemon, fire| {
         let (mut number, mut place, mut survived) = (0, 0, 0);
         // Some changes have more places than others.
         while survived < POLICIES.len() {
             daemon.signal(Signal::SIGKILL);
             daemon.wait();
-            (number, place) = (number + 1, place + 1);
+            (number, place) = (number + 1, place + STEP);
             daemon.save(&mesh(number));
             let at = place.to_string();
             let ready = daemon.launch_again(&[("KMESH_LITE_CRASH_AT", &at)]);
@@ -321,8 +323,8 @@ fn a_crash_at_any_point_of_a_change_of_policies_lets_nobody_through_either() {
             let expected = names(POLICIES[number % POLICIES.len()]);
             assert_eq!(held(daemon), expected, "after a crash at {place}");
         }
-        let crashes = place - POLICIES.len();
-        println!("crashes up to place {crashes}");
-        assert!(crashes > 20, "{crashes}");
+        let crashes = place / STEP - POLICIES.len();
+        println!("{crashes} crashes, the last one before place {place}");
+        assert!(crashes > 7, "{crashes}");
     });
 }
