@@ -23,13 +23,16 @@ text! {
         /// or text: `"8000-8099"` is a range, `"53/udp"` a port of UDP, `"10.0.0.5:5432"` and `"[fd00::1]:443"` are at one
         /// address of this host, `"*"` is every port of TCP, and `"*/udp"` every port of UDP. Ports that no policy names are
         /// never touched, unless an endpoint of its services is there.
+        /// Of UDP, datagrams to sockets that are not connected are judged, each of them, the answers to questions of this
+        /// host among them (`"*/udp"`, and ranges that its own ports are in); broadcast and multicast are not.
         ports: Option<List<LocalPortText>>,
         /// The programs of this host that it matches: systemd units like `shop.service` or `shop-*.service`, cgroup paths like
         /// `/user.slice`, each with all that is below it, `user:NAME` and `group:NAME` for the real user and group of the process,
         /// also by number, and `*` for all. They need `services`. An allow policy with `[]` closes its services to all
         /// programs of this host. A unit that starts has a new cgroup, which is known some milliseconds later: until then an allow
         /// policy that names it refuses it, and a deny policy lets it through. A slice by its path, a user and a group are
-        /// known all the time. Default: it says nothing of programs.
+        /// known all the time. Of UDP, sockets that call connect() are judged, and others are not. Default: it says nothing of
+        /// programs.
         clients: Option<List<PrincipalText>>,
         /// The addresses that it matches when their connections arrive. An item is a network like `10.1.0.0/16`, an
         /// address, `service:NAME` for the endpoints of a service, `locality:NAME` for the endpoints in an entry of `[localities]`,
@@ -42,8 +45,9 @@ text! {
         /// What holds while it is not known whom `from` matches. Default: names of endpoints that are not resolved
         /// match nobody, and a kernel that cannot judge connections that arrive is an error.
         on_error: Option<At<Choice<OnError>>>,
-        /// Whether it also ends standing connections that are no longer allowed. The reload says how many. Default: false:
-        /// only new connections are judged.
+        /// Whether it also ends standing connections that are no longer allowed: those to services, and those that arrived;
+        /// not those that a program of this host made straight to an endpoint's own address. The reload says how many.
+        /// Default: false: only new connections are judged.
         enforce_existing: Option<At<Flag>>,
         /// Whether it counts even if it would cut off the operator. A policy that refuses a connection over which this host
         /// is administered, or one of the mesh itself, is an error otherwise. Default: false.

@@ -18,12 +18,21 @@ pub fn explain_arrival(
 ) -> Explanation {
     let tables = &snapshot.tables;
     let key = FrontendKey::new(local.ip().into(), Port::new(local.port()), protocol);
-    let arrived = arrived(tables, &key, &Address::from(from));
+    let is_for_many = match local.ip() {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
+    };
+    // The kernel looks for no socket then, but hands it to all.
+    let arrived = arrived(tables, &key, &Address::from(from)).filter(|_| !is_for_many);
     let named = |id| {
         let row = tables.rows.authorizations.get(&id);
         row.map_or_else(String::new, |row| row.name.to_string())
     };
     let (verdict, text) = match &arrived {
+        None if is_for_many => (
+            VerdictKind::Pass,
+            "let in: broadcast and multicast are not judged".to_owned(),
+        ),
         None => (
             VerdictKind::Pass,
             "let in: no policy is about this address and port".to_owned(),
