@@ -132,7 +132,8 @@ pub struct PolicyStatus {
     pub mode: String,
     /// Connects of programs of this host that it refused; in audit mode those that it would have.
     pub connects: u64,
-    /// The same of what arrived: connections, and datagrams to sockets that are not connected.
+    /// The same of what arrived: connections, and datagrams to sockets that are not connected. A segment that is sent again,
+    /// or that comes after its connection is over, counts again.
     #[serde(default)]
     pub arrivals: u64,
     /// When it was seen that it had refused one; not known before the daemon's first look, and without a daemon.

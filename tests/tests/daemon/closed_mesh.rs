@@ -207,5 +207,7 @@ fn whoever_was_seen_talks_and_all_others_are_refused_on_their_side_over_both_fam
     let status = daemon.json(&["status"]);
     let counted = status["datapath"]["policies"].as_array().expect("policies");
     let sum = |what: &str| -> u64 { counted.iter().filter_map(|it| it[what].as_u64()).sum() };
-    assert_eq!([sum("connects"), sum("arrivals")], [4, 12], "{status:#}");
+    assert_eq!(sum("connects"), 4, "{status:#}");
+    // A segment that is sent again, or that comes late, is judged again.
+    assert!(sum("arrivals") >= 12, "{status:#}");
 }
