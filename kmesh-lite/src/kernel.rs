@@ -28,6 +28,7 @@ mod rows;
 mod server_first;
 mod snapshot;
 mod sock_diag;
+mod standing;
 mod store;
 mod sweep;
 mod traffic;
@@ -46,7 +47,7 @@ pub use probe::{
 pub use records::{Reader, Records};
 pub use server_first::{NotHelped, Sink};
 pub use snapshot::{Runs, Snapshot};
-pub use sock_diag::Accepted;
+pub use standing::{Accepted, Made};
 pub use store::{NoStore, Store};
 pub use traffic::Accounts;
 
@@ -328,10 +329,10 @@ impl Kernel {
     /// cookies of those that it ended.
     pub fn end_sockets(
         &self,
-        outbound: &BTreeSet<u64>,
-        inbound: &BTreeSet<u64>,
+        listed: &BTreeSet<u64>,
+        others: &BTreeSet<u64>,
     ) -> Result<BTreeSet<u64>, KernelError> {
-        let ended = self.object.maps.end_sockets(outbound, inbound);
+        let ended = self.object.maps.end_sockets(listed, others);
         ended.map_err(KernelError::End)
     }
 

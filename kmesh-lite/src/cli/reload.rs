@@ -38,10 +38,7 @@ fn text(reloaded: &Reloaded) -> String {
     }
     for (policy, ended) in &reloaded.ended {
         let ended = count(usize::try_from(*ended).unwrap_or(usize::MAX), "connection");
-        let _ = writeln!(
-            text,
-            "  policy {policy}: ended {ended} that it allows no more"
-        );
+        let _ = writeln!(text, "  policy {policy}: ended {ended} that it refuses now");
     }
     for name in &reloaded.absent {
         let _ = writeln!(

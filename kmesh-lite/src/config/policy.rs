@@ -137,6 +137,13 @@ pub fn principal(text: &str) -> Result<Principal, Wrong> {
         name if name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':') => Err(
             Wrong::new(format!("{} is not the name of a {kind}", quote(name))),
         ),
+        // The last number means nobody.
+        name if name.bytes().all(|c| c.is_ascii_digit())
+            && name.parse().unwrap_or(u32::MAX) == u32::MAX =>
+        {
+            let wrong = Wrong::new(format!("{} is not the number of a {kind}", quote(name)));
+            Err(wrong.expected("a number from 0 to 4294967294"))
+        }
         name => Ok(name.to_owned()),
     };
     match text.split_once(':') {
@@ -152,6 +159,14 @@ pub fn principal(text: &str) -> Result<Principal, Wrong> {
             })?;
             Ok(Principal::Cgroup(CgroupRef::Units(text.to_owned())))
         }
+        _ if text.contains('*') => Err(Wrong::new(format!(
+            "{} is not a cgroup path: it has `*`",
+            quote(text)
+        ))
+        .help(
+            "a path stands for all cgroups below it, and units may have `*`: `shop-*.service`"
+                .to_owned(),
+        )),
         _ => cgroup_ref(text).map(Principal::Cgroup),
     }
 }

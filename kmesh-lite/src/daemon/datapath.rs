@@ -2,7 +2,7 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accepted, Accounts, Ended, Living, MomentsReader, Snapshot};
+use crate::kernel::{Accepted, Accounts, Ended, Living, Made, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Remembered, Tables, Targets};
@@ -82,17 +82,23 @@ pub trait Datapath {
         Ok(Vec::new())
     }
 
+    /// Connections that programs of this host made in the daemon's network namespace, and datagram sockets that are
+    /// connected.
+    fn made(&self) -> Result<Vec<Made>, Self::Error> {
+        Ok(Vec::new())
+    }
+
     /// Ends every connection of these endpoints, which nothing may choose any more.
     fn end(&mut self, _targets: &Targets) -> Result<Ended, Self::Error> {
         Ok(Ended::default())
     }
 
-    /// Ends the sockets with these cookies: connections that programs hold, and some that have arrived. Gives the
-    /// cookies of those that it ended.
+    /// Ends the sockets with these cookies: connections of the table, and others of the daemon's network namespace. Gives
+    /// the cookies of those that it ended.
     fn end_sockets(
         &mut self,
-        _outbound: &BTreeSet<u64>,
-        _inbound: &BTreeSet<u64>,
+        _listed: &BTreeSet<u64>,
+        _others: &BTreeSet<u64>,
     ) -> Result<BTreeSet<u64>, Self::Error> {
         Ok(BTreeSet::new())
     }

@@ -6,6 +6,7 @@ mod departures;
 mod duties;
 mod findings;
 mod kill;
+mod live;
 mod names;
 mod order;
 mod outlawed;

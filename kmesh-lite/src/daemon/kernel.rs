@@ -4,7 +4,7 @@ use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
 use crate::kernel::{
-    Accepted, Accounts, Ended, Kernel, KernelError, Living, MomentsReader, Snapshot,
+    Accepted, Accounts, Ended, Kernel, KernelError, Living, Made, MomentsReader, Snapshot,
 };
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
@@ -78,16 +78,20 @@ impl Datapath for Kernel {
         Kernel::accepted(self)
     }
 
+    fn made(&self) -> Result<Vec<Made>, KernelError> {
+        Kernel::made(self)
+    }
+
     fn end(&mut self, targets: &Targets) -> Result<Ended, KernelError> {
         Kernel::end(self, targets)
     }
 
     fn end_sockets(
         &mut self,
-        outbound: &BTreeSet<u64>,
-        inbound: &BTreeSet<u64>,
+        listed: &BTreeSet<u64>,
+        others: &BTreeSet<u64>,
     ) -> Result<BTreeSet<u64>, KernelError> {
-        Kernel::end_sockets(self, outbound, inbound)
+        Kernel::end_sockets(self, listed, others)
     }
 
     fn listen(&self, listeners: Listeners) -> Result<Option<MomentsReader>, KernelError> {

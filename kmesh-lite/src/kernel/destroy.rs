@@ -75,32 +75,35 @@ pub fn end(table: &ConnectionTable, targets: &Targets) -> io::Result<Ended> {
     Ok(ended)
 }
 
-/// Ends the connections with these cookies: those of the table, and others that have arrived. Gives the cookies of
+/// Ends the connections with these cookies: those of the table, and others of this network namespace. Gives the cookies of
 /// those that it ended.
 pub fn end_sockets(
     table: Option<&ConnectionTable>,
-    outbound: &BTreeSet<u64>,
-    inbound: &BTreeSet<u64>,
+    listed: &BTreeSet<u64>,
+    others: &BTreeSet<u64>,
 ) -> io::Result<BTreeSet<u64>> {
     let mut ended = BTreeSet::new();
     let mut kernel = SockDiag::open()?;
-    for socket in kernel.find(Protocol::Tcp, inbound)? {
-        if kernel.destroy(&socket)? {
-            ended.insert(socket.cookie());
+    let protocols = [Protocol::Tcp, Protocol::Udp];
+    for protocol in protocols.into_iter().filter(|_| !others.is_empty()) {
+        for socket in kernel.find(protocol, others)? {
+            if kernel.destroy(&socket)? {
+                ended.insert(socket.cookie());
+            }
         }
     }
-    let Some(table) = table.filter(|_| !outbound.is_empty()) else {
+    let Some(table) = table.filter(|_| !listed.is_empty()) else {
         return Ok(ended);
     };
     let marker = table.marker()?;
     let mut left: BTreeMap<_, _> = table
         .list()?
         .into_iter()
-        .filter(|it| outbound.contains(&it.cookie) && !it.is_over())
+        .filter(|it| listed.contains(&it.cookie) && !it.is_over())
         .map(|it| (it.cookie, it))
         .collect();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for socket in kernel.find(protocol, outbound)? {
+    for protocol in protocols {
+        for socket in kernel.find(protocol, listed)? {
             if let Some(living) = left.remove(&socket.cookie())
                 && kill(&marker, &living, || kernel.destroy(&socket))?
             {

@@ -1,7 +1,8 @@
 //! What the kernel holds at a moment, as values.
 
 use super::connections::Living;
-use super::sock_diag::{Accepted, SockDiag};
+use super::sock_diag::SockDiag;
+use super::standing::{Accepted, Made};
 use super::traffic::Accounts;
 use super::{Kernel, KernelError};
 use crate::health::Fates;
@@ -110,6 +111,13 @@ impl Kernel {
     pub fn accepted(&self) -> Result<Vec<Accepted>, KernelError> {
         let accepted = SockDiag::open().and_then(|mut diag| diag.accepted());
         accepted.map_err(KernelError::Connections)
+    }
+
+    /// Connections that programs of this host made in the daemon's network namespace, and datagram sockets that are
+    /// connected.
+    pub fn made(&self) -> Result<Vec<Made>, KernelError> {
+        let made = SockDiag::open().and_then(|mut diag| diag.made());
+        made.map_err(KernelError::Connections)
     }
 
     /// What became of connects to endpoints so far, without those through waypoints.

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 /// The lengths of `struct nlmsghdr`, and of the parts of `struct inet_diag_req_v2` and `struct inet_diag_msg` before
-/// the identity of the socket, which both have. The rest of the latter is not looked at.
+/// the identity of the socket, which both have. What follows it in the latter is for who asks.
 const HEADER: usize = 16;
 const BEFORE_IDENTITY: [usize; 2] = [8, 4];
 /// `struct inet_diag_sockid`: ports, addresses, interface, and the cookie at its end.
@@ -21,7 +21,6 @@ const COOKIE: usize = 40;
 const EVERY_STATE: u32 = u32::MAX;
 /// States of linux/tcp_states.h, as bits.
 const ESTABLISHED: u32 = 1 << 1;
-const LISTEN: u32 = 1 << 10;
 
 /// A socket as the kernel lists it: its addresses, its interface and its cookie. A socket that has another address
 /// by now, or another cookie, is another one.
@@ -71,16 +70,6 @@ impl Listed {
     }
 }
 
-/// A connection that has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    pub local: SocketAddr,
-    /// Where it came from.
-    pub remote: SocketAddr,
-    /// SO_COOKIE of the socket.
-    pub cookie: u64,
-}
-
 /// Asks the kernel about sockets.
 pub struct SockDiag {
     netlink: OwnedFd,
@@ -106,19 +95,20 @@ impl SockDiag {
     /// connected is not among them.
     pub fn find(&mut self, protocol: Protocol, cookies: &BTreeSet<u64>) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
-        self.dump(protocol, EVERY_STATE, None, |listed| {
+        self.dump(protocol, EVERY_STATE, None, |listed, _| {
             found.extend(cookies.contains(&listed.cookie()).then_some(listed));
         })?;
         Ok(found)
     }
 
-    /// Hands on the sockets of a protocol that are in one of these states, at one port of this host or at all.
-    fn dump(
+    /// Hands on the sockets of a protocol that are in one of these states, at one port of this host or at all, each with
+    /// what the kernel says of it behind its identity.
+    pub(super) fn dump(
         &mut self,
         protocol: Protocol,
         states: u32,
         port: Option<u16>,
-        mut hand_on: impl FnMut(Listed),
+        mut hand_on: impl FnMut(Listed, &[u8]),
     ) -> io::Result<()> {
         let mut identity = [0; IDENTITY];
         // The kernel compares it, where it is not 0.
@@ -133,15 +123,15 @@ impl SockDiag {
             self.send(SOCK_DIAG_BY_FAMILY, flags, &asked, states)?;
             while self.receive(|kind, body| {
                 if kind == SOCK_DIAG_BY_FAMILY
-                    && let Some(identity) = body.get(BEFORE_IDENTITY[1]..)
-                    && let Some(identity) = identity.first_chunk()
+                    && let Some(rest) = body.get(BEFORE_IDENTITY[1]..)
+                    && let Some((identity, rest)) = rest.split_first_chunk()
                 {
                     let listed = Listed {
                         family: body[0],
                         identity: *identity,
                         ..asked
                     };
-                    hand_on(listed);
+                    hand_on(listed, rest);
                 }
             })? {}
         }
@@ -151,29 +141,8 @@ impl SockDiag {
     /// Connections over TCP that stand, of both families, and have this port here: their own address, and that of the peer.
     pub fn established(&mut self, port: u16) -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
         let mut found = Vec::new();
-        self.dump(Protocol::Tcp, ESTABLISHED, Some(port), |listed| {
+        self.dump(Protocol::Tcp, ESTABLISHED, Some(port), |listed, _| {
             found.push((listed.local(), listed.remote()));
-        })?;
-        Ok(found)
-    }
-
-    /// Connections over TCP that stand, of both families, at ports at which somebody listens: they have arrived.
-    pub fn accepted(&mut self) -> io::Result<Vec<Accepted>> {
-        let mut listening = BTreeSet::new();
-        self.dump(Protocol::Tcp, LISTEN, None, |listed| {
-            listening.insert(listed.local().port());
-        })?;
-        let mut found = Vec::new();
-        if listening.is_empty() {
-            return Ok(found);
-        }
-        self.dump(Protocol::Tcp, ESTABLISHED, None, |listed| {
-            let local = listed.local();
-            found.extend(listening.contains(&local.port()).then(|| Accepted {
-                local,
-                remote: listed.remote(),
-                cookie: listed.cookie(),
-            }));
         })?;
         Ok(found)
     }
@@ -287,25 +256,6 @@ mod tests {
             assert_eq!(kernel.established(port).unwrap(), [ends], "{listen}");
             let other = ends.1.port();
             assert_eq!(kernel.established(other).unwrap(), [(ends.1, to)]);
-        }
-    }
-
-    #[test]
-    fn what_was_accepted_is_told_and_not_what_was_made_from_here() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(address) else {
-                eprintln!("skipped: no {address} on this host");
-                continue;
-            };
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, remote) = listener.accept().unwrap();
-            let local = server.local_addr().unwrap();
-            let accepted = SockDiag::open().unwrap().accepted().unwrap();
-            let here = accepted.iter().filter(|it| it.local == local);
-            let here: Vec<_> = here.map(|it| it.remote).collect();
-            assert_eq!(here, [remote]);
-            let made = client.local_addr().unwrap();
-            assert!(accepted.iter().all(|it| it.local != made), "{accepted:?}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Open connections that a change of the policies would refuse.
 
 use super::connections::unit;
+use super::live::LiveConnections;
 use crate::api::{DeniedConnection, Denying};
 use crate::host::Lineage;
 use crate::kernel::{Accepted, Living};
-use crate::model::{Caller, Mesh, Mode, Table};
-use crate::tables::{Judge, Tables, Whose};
+use crate::model::{Mesh, Mode, Table};
+use crate::tables::{Judge, Tables};
 use kmesh_lite_common::{
     Address, AuthorizationId, FrontendKey, Judgement, Port, Protocol, ServiceId,
 };
@@ -15,33 +16,20 @@ use std::net::{IpAddr, SocketAddr};
 /// Connections of a policy that an answer has.
 const MOST: usize = 1_000;
 
-/// What there is at the moment.
-pub struct LiveConnections<'a> {
-    /// Connections of this host's programs.
-    pub connections: &'a [Living],
-    /// Where these programs run.
-    pub lineages: &'a BTreeMap<u64, Lineage>,
-    /// What has arrived.
-    pub accepted: &'a [Accepted],
-}
-
 /// By policy, those that `desired` tables refuse and `actual` ones do not, or would if it were not for audit mode. Who
 /// connected is told by cgroup and user: groups are not known of connections that stand.
 pub fn denied(
     [actual, desired]: [&Tables; 2],
     mesh: &Mesh,
-    LiveConnections {
-        connections,
-        lineages,
-        accepted,
-    }: &LiveConnections<'_>,
+    live: &LiveConnections,
 ) -> Vec<Denying> {
     if desired.rows.authorizations.is_empty() {
         return Vec::new();
     }
     let mut by_policy: BTreeMap<AuthorizationId, Denied> = BTreeMap::new();
-    outbound([actual, desired], connections, lineages, &mut by_policy);
-    inbound([actual, desired], accepted, &mut by_policy);
+    outbound([actual, desired], live, &mut by_policy);
+    direct([actual, desired], live, &mut by_policy);
+    inbound([actual, desired], &live.accepted, &mut by_policy);
     let denying = by_policy.into_iter().filter_map(|(id, denied)| {
         let policy = desired.name(Table::Authorizations, id.index())?;
         let meant = mesh.policies.get(policy.as_str())?;
@@ -74,11 +62,10 @@ impl Denied {
     }
 }
 
-/// Those of programs of this host.
+/// Those of programs of this host to services.
 fn outbound(
     [actual, desired]: [&Tables; 2],
-    connections: &[Living],
-    lineages: &BTreeMap<u64, Lineage>,
+    live: &LiveConnections,
     by_policy: &mut BTreeMap<AuthorizationId, Denied>,
 ) {
     let services = desired.rows.services.keys();
@@ -87,7 +74,7 @@ fn outbound(
     let services: BTreeMap<String, ServiceId> = services.collect();
     let (before, after) = (Judge::of(actual), Judge::of(desired));
     let mut judged: BTreeMap<(ServiceId, u64, u32), Option<AuthorizationId>> = BTreeMap::new();
-    let mut oldest_first: Vec<_> = connections.iter().filter(|it| !it.is_over()).collect();
+    let mut oldest_first: Vec<_> = live.listed.iter().filter(|it| !it.is_over()).collect();
     oldest_first.sort_by_key(|it| (it.connection.since, it.cookie));
     for living in oldest_first {
         let connection = &living.connection;
@@ -97,7 +84,7 @@ fn outbound(
         let key = (id, connection.cgroup, user);
         let policy = judged.entry(key).or_insert_with(|| {
             let name = actual.name(Table::Services, id.index())?;
-            let whose = whose(connection.cgroup, user, lineages);
+            let whose = live.whose(desired, connection.cgroup, user)?;
             newly_denied(
                 before.client(id, &whose),
                 after.client(*services.get(&name)?, &whose),
@@ -105,7 +92,32 @@ fn outbound(
         });
         if let Some(policy) = policy {
             let denied = by_policy.entry(*policy).or_default();
-            denied.add(|| told(living, actual, lineages));
+            denied.add(|| told(living, actual, &live.lineages));
+        }
+    }
+}
+
+/// Those of programs of this host straight to endpoints.
+fn direct(
+    [actual, desired]: [&Tables; 2],
+    live: &LiveConnections,
+    by_policy: &mut BTreeMap<AuthorizationId, Denied>,
+) {
+    let (before, after) = (Judge::of(actual), Judge::of(desired));
+    for (made, cgroup) in live.direct() {
+        let Some(whose) = live.whose(desired, cgroup, made.user) else {
+            continue;
+        };
+        let judge = |by: &Judge<'_>| by.direct(made.protocol, made.remote, &whose);
+        if let Some(policy) = newly_denied(judge(&before), judge(&after)) {
+            let denied = by_policy.entry(policy).or_default();
+            denied.add(|| DeniedConnection {
+                from: live.lineages.get(&cgroup).map(client),
+                to: made.remote.to_string(),
+                cookie: made.cookie,
+                uid: Some(made.user),
+                ..DeniedConnection::default()
+            });
         }
     }
 }
@@ -157,21 +169,15 @@ fn newly_denied(now: Judgement, then: Judgement) -> Option<AuthorizationId> {
     }
 }
 
-fn whose(cgroup: u64, user: u32, lineages: &BTreeMap<u64, Lineage>) -> Whose {
-    let lineage = lineages.get(&cgroup);
-    Whose {
-        cgroup: Some(cgroup),
-        lineage: lineage.map_or_else(Vec::new, |it| it.ids.clone()),
-        user: Some(user),
-        ..Whose::any(Caller::Ordinary)
-    }
+/// The unit of a client, or its cgroup.
+fn client(lineage: &Lineage) -> String {
+    unit(&lineage.path).unwrap_or_else(|| lineage.path.display().to_string())
 }
 
 fn told(living: &Living, tables: &Tables, lineages: &BTreeMap<u64, Lineage>) -> DeniedConnection {
     let connection = &living.connection;
     let asked = SocketAddr::new(connection.address.into(), connection.port.get());
-    let path = lineages.get(&connection.cgroup).map(|it| &it.path);
-    let from = path.map(|path| unit(path).unwrap_or_else(|| path.display().to_string()));
+    let from = lineages.get(&connection.cgroup).map(client);
     let service = connection.service;
     let service = service.and_then(|id| tables.name(Table::Services, id.index()));
     DeniedConnection {
@@ -189,6 +195,7 @@ fn told(living: &Living, tables: &Tables, lineages: &BTreeMap<u64, Lineage>) -> 
 mod tests {
     use super::*;
     use crate::config::{Fragments, Host, Loader, Origin};
+    use crate::kernel::Made;
     use crate::model::{Cgroup, CgroupRef, Facts};
     use crate::tables::{Actual, build};
     use kmesh_lite_common::{Address, Connection, Port, Protocol, Stage};
@@ -196,6 +203,8 @@ mod tests {
 
     const SHOP: u64 = 3;
     const BATCH: u64 = 4;
+    /// Outside of what is captured.
+    const ELSEWHERE: u64 = 9;
 
     fn facts() -> (Facts, BTreeMap<u64, Lineage>) {
         let (mut facts, mut lineages) = (Facts::default(), BTreeMap::new());
@@ -210,6 +219,11 @@ mod tests {
             let ids = vec![1, 2, id];
             lineages.insert(id, Lineage { path, ids });
         }
+        let elsewhere = Lineage {
+            path: "/other.slice".into(),
+            ids: vec![7, ELSEWHERE],
+        };
+        lineages.insert(ELSEWHERE, elsewhere);
         (facts, lineages)
     }
 
@@ -259,11 +273,32 @@ mod tests {
             open(&actual, BATCH, 4, Stage::CLOSED),
         ];
         let standing = LiveConnections {
-            connections: &connections,
-            lineages: &facts().1,
-            accepted: &accepted(),
+            listed: connections.into(),
+            made: made(),
+            accepted: accepted(),
+            lineages: facts().1,
+            captured: BTreeSet::from([1]),
         };
         denied([&actual, &desired], &after, &standing)
+    }
+
+    /// Straight to the endpoint and to another port there, from both units, and one that is in a row.
+    fn made() -> Vec<Made> {
+        let standing = [
+            ("192.0.2.1:80", SHOP, 10),
+            ("192.0.2.1:80", BATCH, 11),
+            ("192.0.2.1:81", BATCH, 12),
+            ("192.0.2.1:80", BATCH, 2),
+            ("192.0.2.1:80", ELSEWHERE, 13),
+        ];
+        let made = standing.map(|(remote, cgroup, cookie)| Made {
+            protocol: Protocol::Tcp,
+            remote: remote.parse().unwrap(),
+            cookie,
+            cgroup: Some(cgroup),
+            user: 0,
+        });
+        made.into()
     }
 
     fn accepted() -> Vec<Accepted> {
@@ -305,13 +340,17 @@ mod tests {
         let [denying] = &*denied else {
             panic!("{denied:?}");
         };
-        assert_eq!((&*denying.policy, denying.open_connections), ("web-in", 2));
+        assert_eq!((&*denying.policy, denying.open_connections), ("web-in", 3));
         assert_eq!((&*denying.mode, denying.ends), ("enforce", false));
         let told: Vec<_> = denying.connections.iter().map(|it| it.cookie).collect();
-        assert_eq!(told, [2, 3]);
+        assert_eq!(told, [2, 3, 11]);
         let first = &denying.connections[0];
         assert_eq!(first.from.as_deref(), Some("batch.service"));
         assert_eq!(first.to, "web");
+        // Straight to an endpoint, and in no row.
+        let straight = &denying.connections[2];
+        assert_eq!(straight.from.as_deref(), Some("batch.service"));
+        assert_eq!(straight.to, "192.0.2.1:80");
     }
 
     #[test]
@@ -320,7 +359,7 @@ mod tests {
         let audited = CLOSED.replace(" }", ", mode = 'audit' }");
         let denied = denials("", &audited);
         assert_eq!(denied[0].mode, "audit");
-        assert_eq!(denied[0].open_connections, 2);
+        assert_eq!(denied[0].open_connections, 3);
         // Audit mode ends, and what it told of comes true.
         assert_eq!(denials(&audited, CLOSED)[0].mode, "enforce");
     }

@@ -1,7 +1,8 @@
 //! What a pass would do.
 
-use super::denied::{LiveConnections, denied};
+use super::denied::denied;
 use super::health::orders;
+use super::live::LiveConnections;
 use super::open::Open;
 use super::titles::titles;
 use crate::api::{Leaving, PlanText};
@@ -18,7 +19,7 @@ pub fn plan(
     change: &Change,
     (held, mesh): (Option<&Mesh>, &Mesh),
     facts: &Facts,
-    standing: &LiveConnections<'_>,
+    standing: &LiveConnections,
     wanted: &Orders,
 ) -> PlanText {
     let (actual, desired) = (&change.tables.actual.tables, &change.tables.desired.tables);
@@ -27,7 +28,7 @@ pub fn plan(
         let mut services = services.filter_map(|mesh| mesh.services.get(name));
         services.next().map_or(mesh.on_remove, |it| it.on_remove)
     };
-    let open = Open::count(standing.connections);
+    let open = Open::count(&standing.listed);
     let mut leaving = drained(actual, desired, &open);
     leaving.extend(removed(actual, mesh, on_remove, &open));
     leaving.sort_by(|a, b| (&a.service, &a.endpoint).cmp(&(&b.service, &b.endpoint)));

@@ -2,11 +2,12 @@
 
 use super::{Tables, Whose};
 use kmesh_lite_common::{
-    Address, Destination, FrontendKey, Guard, GuardId, Judgement, Port, Protocol, Rule, RuleKey,
-    ServiceId, Source, SourceKey,
+    Address, AddressKind, Destination, FrontendKey, Guard, GuardId, Judgement, Port, Protocol,
+    Rule, RuleKey, ServiceId, Source, SourceKey,
 };
 use kmesh_lite_ebpf::{Rules, Sources, authorize, find_destination, judge_arrival};
-use std::collections::{BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Stands for a client that is not known.
@@ -20,6 +21,8 @@ pub struct Judge<'a> {
     sources: HashMap<SourceKey, &'a Source>,
     /// How many bits sources have, the most first.
     lengths: Vec<u32>,
+    /// Addresses of endpoints at which clients are judged; found when it is asked for.
+    guarded: OnceCell<HashSet<Address>>,
 }
 
 impl<'a> Judge<'a> {
@@ -42,6 +45,7 @@ impl<'a> Judge<'a> {
                 .collect(),
             sources: sources.values().map(|row| (row.key, row)).collect(),
             lengths: lengths.into_iter().rev().collect(),
+            guarded: OnceCell::new(),
         }
     }
 
@@ -57,6 +61,24 @@ impl<'a> Judge<'a> {
     /// What policies say of a client that connects to what has this guard.
     pub fn guarded(&self, guard: GuardId, whose: &Whose) -> Judgement {
         authorize(&Connecting { judge: self, whose }, guard)
+    }
+
+    /// What policies say of a client that connects straight to the address of an endpoint.
+    pub fn direct(&self, protocol: Protocol, to: SocketAddr, whose: &Whose) -> Judgement {
+        let key = FrontendKey::new(to.ip().into(), Port::new(to.port()), protocol);
+        let guarded = self.guarded.get_or_init(|| {
+            let rows = self.tables.rows.addresses.values();
+            let guarded = rows.filter(|row| row.guarded != 0 && row.kind == AddressKind::Real);
+            guarded.map(|row| row.address).collect()
+        });
+        let destination = self
+            .destinations
+            .get(&key)
+            .filter(|_| guarded.contains(&key.address));
+        match destination.and_then(|row| row.guard) {
+            Some(guard) => self.guarded(guard, whose),
+            None => Judgement::default(),
+        }
     }
 
     /// What policies say of a connection that arrives at an address of this host.

@@ -5,6 +5,7 @@ use kmesh_lite_tests::client::Client;
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::{Host, limited};
+use std::fs;
 use std::io::Read;
 
 const MESH: &str = r#"
@@ -43,7 +44,11 @@ fn connections_that_are_allowed_no_more_are_ended_where_a_policy_says_so_and_cou
     let out = batch
         .run(|| connected("10.9.1.1", "10.96.0.10:80"))
         .unwrap();
+    let straight = batch
+        .run(|| connected("10.9.1.1", "10.9.0.1:8080"))
+        .unwrap();
     let kept_out = connected("10.9.1.1", "10.96.0.10:80");
+    let kept_straight = connected("10.9.1.1", "10.9.0.1:8080");
     let arrived = connected("10.9.2.1", "10.9.0.1:8081");
     let kept = connected("10.9.1.1", "10.9.0.1:8081");
     let policies = |enforce_existing: bool| {
@@ -55,24 +60,29 @@ fn connections_that_are_allowed_no_more_are_ended_where_a_policy_says_so_and_cou
             batch.path().display()
         )
     };
+    let next = daemon.path("next.toml");
+    fs::write(&next, limited(&policies(false))).expect("a file");
+    let plan = daemon.json(&["plan", &next.display().to_string()]);
+    let open = |number: usize| plan["denied"][number]["open_connections"].as_u64();
+    assert_eq!([open(0), open(1)], [Some(2), Some(1)], "{plan}");
     daemon.save(&limited(&policies(false)));
     let reloaded = daemon.json(&["reload"]);
     assert!(reloaded["ended"].is_null(), "{reloaded}");
-    for client in [&out, &kept_out, &arrived, &kept] {
+    for client in [&out, &straight, &kept_out, &kept_straight, &arrived, &kept] {
         assert!(!is_over(client));
         client.exchange("still here");
     }
     daemon.save(&limited(&policies(true)));
     // Saving the file is as good as asking, so it is the log that says it in any case.
     daemon.verb(&["reload"]);
-    for policy in ["no-batch", "no-two"] {
-        let line = format!("policy {policy}: ended 1 connections that it allows no more");
+    for (policy, count) in [("no-batch", "2 connections"), ("no-two", "1 connection")] {
+        let line = format!("policy {policy}: ended {count} that it refuses now");
         daemon.wait_until("connections to be ended", |daemon| {
             daemon.log().contains(&line)
         });
     }
-    assert!(is_over(&out) && is_over(&arrived));
-    for client in [&kept_out, &kept] {
+    assert!(is_over(&out) && is_over(&straight) && is_over(&arrived));
+    for client in [&kept_out, &kept_straight, &kept] {
         client.exchange("still here");
     }
 }

@@ -101,6 +101,7 @@ fn lower_one<'a>(
     };
     sides::warn_of_nobody(entry, text, action, from.as_ref(), sources, report);
     sides::warn_of_no_effect(entry, text, &model, report);
+    ports::warn_of_answers(entry, text, &model, report);
     Some(LoweredPolicy {
         entry,
         text,

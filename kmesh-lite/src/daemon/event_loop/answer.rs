@@ -15,7 +15,7 @@ use crate::daemon::supervisor::Supervisor;
 use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
-use crate::report::{self, Asked, Client, Format, Known, LiveConnections, Metrics};
+use crate::report::{self, Asked, Client, Format, Known, Metrics};
 use kmesh_lite_common::Port;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -156,21 +156,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let mut health = self.state.health.clone();
                 health.follow(mesh, &mut facts.standings);
                 let change = self.datapath.change(mesh, &facts).map_err(failed::<D>)?;
-                let connections = self.datapath.connections().map_err(failed::<D>)?;
-                // Only policies ask where a program runs.
-                let has_policies = !mesh.policies.is_empty();
-                let ids = connections.iter().filter(|_| has_policies);
-                let ids = ids.map(|it| it.connection.cgroup);
-                let lineages = self.units.cgroups().lineages(ids);
-                let accepted = match mesh.judges_arrivals() {
-                    true => self.datapath.accepted().map_err(failed::<D>)?,
-                    false => Vec::new(),
-                };
-                let live = LiveConnections {
-                    connections: &connections,
-                    lineages: &lineages,
-                    accepted: &accepted,
-                };
+                let live = self.live(mesh, &facts).map_err(failed::<D>)?;
                 let meshes = (self.state.applied.as_deref(), mesh);
                 let orders = &self.state.health.orders;
                 Ok(PlanText {

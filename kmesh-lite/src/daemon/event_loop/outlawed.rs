@@ -5,7 +5,7 @@ use crate::daemon::datapath::Datapath;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::model::Mesh;
-use crate::report::{LiveConnections, ends_any, outlawed};
+use crate::report::{self, ends_any, outlawed};
 use crate::tables::Tables;
 use log::{info, warn};
 use std::collections::BTreeMap;
@@ -44,30 +44,20 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         mesh: &Mesh,
         tables: &Tables,
     ) -> Result<BTreeMap<String, u64>, D::Error> {
-        let connections = self.datapath.connections()?;
-        let ids = connections.iter().map(|it| it.connection.cgroup);
-        let lineages = self.units.cgroups().lineages(ids);
-        let accepted = match mesh.judges_arrivals() {
-            true => self.datapath.accepted()?,
-            false => Vec::new(),
-        };
-        let live = LiveConnections {
-            connections: &connections,
-            lineages: &lineages,
-            accepted: &accepted,
-        };
+        let live = self.live(mesh, &self.state.facts)?;
         let outlawed = outlawed(tables, mesh, &live);
         if outlawed.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let outbound = outlawed.outbound.keys().copied().collect();
-        let inbound = outlawed.inbound.keys().copied().collect();
-        let ended = self.datapath.end_sockets(&outbound, &inbound)?;
+        let listed = outlawed.listed.keys().copied().collect();
+        let others = outlawed.others.keys().copied().collect();
+        let ended = self.datapath.end_sockets(&listed, &others)?;
         let by_policy = outlawed.by_policy(&ended);
         for (policy, count) in &by_policy {
-            info!("policy {policy}: ended {count} connections that it allows no more");
+            let ended = report::count(*count as usize, "connection");
+            info!("policy {policy}: ended {ended} that it refuses now");
         }
-        let all = outlawed.outbound.len() + outlawed.inbound.len();
+        let all = outlawed.listed.len() + outlawed.others.len();
         if all > ended.len() {
             let left = all - ended.len();
             warn!(

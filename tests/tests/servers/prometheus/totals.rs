@@ -229,6 +229,15 @@ fn totals_are_those_of_clients_and_servers_across_a_restart_of_the_daemon() {
     let held = Client::tcp(address("10.96.1.0:80"));
     assert_eq!(held.connect("10.96.1.0:80"), Ok(()));
     let greeting = held.greeting().to_string();
+    // What the daemon has heard of and not yet written is lost when it is killed.
+    for (event, expected) in [("failed", &seen.failed), ("closed", &seen.ended)] {
+        let is_written = eventually(|| logged(&log, event) == *expected);
+        assert!(
+            is_written,
+            "{event}: {:?}, not {expected:?}",
+            logged(&log, event)
+        );
+    }
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
     assert!(is_up(0.0));
