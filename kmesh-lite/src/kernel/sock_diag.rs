@@ -121,7 +121,7 @@ impl SockDiag {
                 identity,
             };
             self.send(SOCK_DIAG_BY_FAMILY, flags, &asked, states)?;
-            while self.receive(|kind, body| {
+            let mut take = |kind, body: &[u8]| {
                 if kind == SOCK_DIAG_BY_FAMILY
                     && let Some(rest) = body.get(BEFORE_IDENTITY[1]..)
                     && let Some((identity, rest)) = rest.split_first_chunk()
@@ -133,7 +133,16 @@ impl SockDiag {
                     };
                     hand_on(listed, rest);
                 }
-            })? {}
+            };
+            loop {
+                match self.receive(&mut take) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // A kernel without udp_diag has no list of datagram sockets.
+                    Err(error) if protocol == Protocol::Udp && is_none(&error) => break,
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -206,8 +215,8 @@ impl SockDiag {
         let mut rest = &self.buffer[..length];
         while let Some((kind, body, after)) = split(rest) {
             match i32::from(kind) {
-                libc::NLMSG_DONE => return Ok(false),
-                libc::NLMSG_ERROR => {
+                // Both begin with what went wrong: a list also ends where it could not begin.
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => {
                     let code = body
                         .first_chunk()
                         .map_or(0, |code| i32::from_ne_bytes(*code));
@@ -222,6 +231,10 @@ impl SockDiag {
         }
         Ok(true)
     }
+}
+
+fn is_none(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOENT)
 }
 
 /// The first message: its kind and its body, and what follows it.
