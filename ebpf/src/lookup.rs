@@ -3,8 +3,8 @@
 use crate::Search;
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
-    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Matching, Range, Rule,
-    RuleKey, Service, ServiceId, Source, SourceKey, Waypoint, WaypointId,
+    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Matching, Member, Range,
+    Rule, RuleKey, Service, ServiceId, Source, SourceKey, Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -127,6 +127,10 @@ pub trait Lookup: Seats + Sized {
     fn is_client_due(&self, id: ServiceId) -> bool;
     /// Who is connecting, told apart from others in this way.
     fn client(&self, by: ClientsBy) -> u64;
+    /// The endpoint that a socket which is not connected keeps for what it sends to, if it is among these in use.
+    fn kept(&self, _in_use: &Range, _column: u16) -> Option<&Member> {
+        None
+    }
     /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
     /// Whether the socket that is connecting reaches IPv6 addresses alone.

@@ -15,6 +15,7 @@ mod clients;
 mod context;
 mod counters;
 mod events;
+mod flows;
 mod life;
 mod maps;
 mod moments;
@@ -36,6 +37,7 @@ mod programs {
     pub mod header;
     pub mod inbound;
     pub mod release;
+    pub mod send;
     pub mod sweep;
 }
 
@@ -47,6 +49,7 @@ use context::{V4, V6};
 use programs::connect::connect;
 use programs::datagram::received;
 use programs::getpeername::getpeername;
+use programs::send::sends;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -99,6 +102,16 @@ pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(recvmsg6)]
 pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
     received::<V6>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    sends::<V4>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    sends::<V6>(&ctx)
 }
 
 /// Judges what arrives in a network namespace, before any socket sees it.

@@ -10,7 +10,7 @@ use crate::maps::{
     FRONTENDS, SERVICES, SETTINGS, WAYPOINTS, counts, has_bit, process, random, row,
 };
 use crate::search::{
-    hold_client, is_client_due, packed, search_held, search_held_plain, search_seat,
+    find_kept, hold_client, is_client_due, packed, search_held, search_held_plain, search_seat,
     search_seat_plain, span,
 };
 use crate::{clients, open};
@@ -23,8 +23,8 @@ use core::cell::Cell;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
-    EndpointId, Frontend, FrontendKey, GuardId, Held, Interest, Judgement, Range, Row, Service,
-    ServiceId, Settings, Slot, Waypoint, WaypointId,
+    EndpointId, Frontend, FrontendKey, GuardId, Held, Interest, Judgement, Member, Range, Row,
+    Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, Search, Seats, at_address};
 
@@ -36,6 +36,13 @@ pub struct Maps<'a, const TABLE: bool> {
     ctx: &'a SockAddrContext,
     /// What authorization said, as a number.
     judged: Cell<u64>,
+    /// Whether it was asked.
+    is_judged: Cell<bool>,
+    /// Whether it is about a datagram of a socket that is not connected, and the endpoint that the socket keeps then.
+    is_datagram: bool,
+    keeps: Held,
+    /// Where that is in the column in use.
+    kept_at: Cell<u32>,
 }
 
 impl<'a, const TABLE: bool> Maps<'a, TABLE> {
@@ -49,7 +56,47 @@ impl<'a, const TABLE: bool> Maps<'a, TABLE> {
             generation: unsafe { read_volatile(addr_of!((*settings).generation)) },
             ctx,
             judged: Cell::new(0),
+            is_judged: Cell::new(false),
+            is_datagram: false,
+            keeps: Held::NONE,
+            kept_at: Cell::new(0),
         })
+    }
+
+    /// The same for a datagram that names where it goes.
+    #[inline(always)]
+    pub fn of_datagram(ctx: &'a SockAddrContext) -> Option<Self> {
+        let tables = Self::now(ctx)?;
+        Some(Self {
+            is_datagram: true,
+            ..tables
+        })
+    }
+
+    /// For a socket that keeps this endpoint.
+    #[inline(always)]
+    pub fn keeping(self, keeps: Held) -> Self {
+        Self { keeps, ..self }
+    }
+
+    /// An endpoint that was chosen, and where it is if it is the one that the socket keeps.
+    #[inline(always)]
+    pub fn held_by(&self, chosen: Option<EndpointId>) -> Held {
+        match chosen {
+            Some(endpoint) => Held::new(endpoint, self.kept_at.get()),
+            None => Held::NONE,
+        }
+    }
+
+    #[inline(always)]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether authorization policies were asked.
+    #[inline(always)]
+    pub fn is_judged(&self) -> bool {
+        self.is_judged.get()
     }
 
     /// What authorization policies said of this connect.
@@ -125,6 +172,7 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     fn authorize(&self, guard: GuardId) -> Judgement {
         let number = judge_client(guard.index().into(), self.generation);
         self.judged.set(number);
+        self.is_judged.set(true);
         judgement(number)
     }
 
@@ -257,7 +305,24 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
     }
 
     #[inline(always)]
+    fn kept(&self, in_use: &Range, column: u16) -> Option<&Member> {
+        if !self.is_datagram || self.keeps.endpoint.is_none() {
+            return None;
+        }
+        let first = in_use.column(column);
+        let held = u64::from(self.keeps.endpoint?.index()) | u64::from(self.keeps.at) << 32;
+        let found = find_kept(span(&Range { first, ..*in_use }), held);
+        if found == 0 {
+            return None;
+        }
+        let at = found as u32 - 1;
+        self.kept_at.set(at);
+        Some(&ENDPOINTS.get(first.wrapping_add(at))?.own)
+    }
+
+    #[inline(always)]
     fn is_for_v6_alone(&self) -> bool {
-        context::is_for_v6_alone(self.ctx)
+        // The kernel sends no datagram to an IPv4 address that named an IPv6 one.
+        self.is_datagram || context::is_for_v6_alone(self.ctx)
     }
 }

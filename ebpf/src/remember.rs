@@ -142,8 +142,9 @@ pub fn asked(ctx: &SockAddrContext) -> Option<(Address, Port)> {
     Some((original.address, original.port))
 }
 
+/// SO_COOKIE of the socket.
 #[inline(always)]
-fn cookie(ctx: &SockAddrContext) -> u64 {
-    // SAFETY: as in `end`.
+pub fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the context of a program that the helper takes.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }

@@ -11,7 +11,7 @@ use kmesh_lite_common::{
     Balance, ClientKey, ClientsBy, Endpoint, EndpointId, Family, Held, Range, Service, ServiceId,
 };
 use kmesh_lite_ebpf::{
-    Search, Seats, draw_seat, find_at, hold, take_at, take_held, take_seat, walk_seats,
+    Search, Seats, draw_seat, find_at, find_row, hold, take_at, take_held, take_seat, walk_seats,
 };
 
 /// Searches for a seat.
@@ -183,6 +183,21 @@ pub extern "C" fn find_held(place: u64, endpoint: u64, is_maglev: u64) -> u64 {
     let seats = InFunction::<false> { generation: 0 };
     let found = find_at(&seats, first, at, endpoint, is_maglev != 0);
     found.map_or(0, |number| u64::from(number) + 1)
+}
+
+/// Finds the endpoint that a socket keeps among the rows of a column: the first one, and in the high word how many there
+/// are. `held` is the endpoint, and in the high word where it was.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn find_kept(span: u64, held: u64) -> u64 {
+    let Some(endpoint) = EndpointId::from_index(held as u32) else {
+        return 0;
+    };
+    let (first, count) = (span as u32, (span >> 32) as u32);
+    let seats = InFunction::<false> { generation: 0 };
+    let held = Held::new(endpoint, (held >> 32) as u32);
+    let found = find_row(&seats, first, count, held);
+    found.map_or(0, |at| u64::from(at) + 1)
 }
 
 /// The first row of a column, and in the high word a number there.

@@ -50,13 +50,14 @@ pub enum Need {
     Arrivals,
 }
 
-/// Every hook. The order is that of attaching: connects come last, so that no socket is redirected that
+/// Every hook. The order is that of attaching: sends and connects come last, so that no socket is redirected that
 /// would lack its header, whose peer would have a wrong name, or whose end nobody would see.
-pub const HOOKS: [Hook; 10] = {
+pub const HOOKS: [Hook; 12] = {
     use aya_obj::generated::bpf_attach_type::{
         BPF_CGROUP_INET_SOCK_RELEASE, BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME,
         BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_SOCK_OPS,
-        BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP6_RECVMSG, BPF_SK_LOOKUP, BPF_SK_MSG_VERDICT,
+        BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_RECVMSG,
+        BPF_CGROUP_UDP6_SENDMSG, BPF_SK_LOOKUP, BPF_SK_MSG_VERDICT,
     };
     const fn of_cgroup(name: &'static str, attach_type: u32, need: Need, remembers: bool) -> Hook {
         Hook {
@@ -112,6 +113,18 @@ pub const HOOKS: [Hook; 10] = {
             BPF_CGROUP_INET_SOCK_RELEASE as u32,
             Need::Always,
             true,
+        ),
+        of_cgroup(
+            "sendmsg4",
+            BPF_CGROUP_UDP4_SENDMSG as u32,
+            Need::Datagrams,
+            false,
+        ),
+        of_cgroup(
+            "sendmsg6",
+            BPF_CGROUP_UDP6_SENDMSG as u32,
+            Need::Datagrams,
+            false,
         ),
         of_cgroup(
             "connect4",

@@ -81,6 +81,13 @@ pub struct Held {
 }
 
 impl Held {
+    /// No endpoint.
+    pub const NONE: Self = Self {
+        endpoint: None,
+        at: 0,
+        zero: 0,
+    };
+
     #[inline(always)]
     pub const fn new(endpoint: EndpointId, at: u32) -> Self {
         Self {

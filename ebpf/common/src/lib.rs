@@ -17,6 +17,7 @@ mod connection;
 mod endpoint;
 mod event;
 mod fields;
+mod flow;
 mod frontend;
 mod guard;
 mod moment;
@@ -46,6 +47,7 @@ pub use connection::{Bucket, Connection, Life, PLACES, Stage};
 pub use endpoint::{Endpoint, EndpointId, Member, Range, Seat};
 pub use event::{Event, EventKind, SINK};
 pub use fields::{Bit, SocketFields};
+pub use flow::{Asked, Flow, FlowKey};
 pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use guard::{Guard, GuardId};
 pub use moment::{Interest, Moment, MomentKind, Teller};
@@ -66,8 +68,8 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 pub const LAYOUT_VERSION: u32 = 12;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
-/// [`Original`], [`Connection`], [`Open`], [`ClientRow`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
-pub const SOCKETS_VERSION: u32 = 10;
+/// [`Original`], [`Connection`], [`Open`], [`ClientRow`], [`Flow`], [`Event`], [`Moment`], and the keys of sockets with a pending header.
+pub const SOCKETS_VERSION: u32 = 11;
 
 /// Declares the id of a table's rows. Ids start at 1 so that `Option<Id>` is one `u32` and zeroed
 /// memory refers to nothing; the row of id `n` is element `n - 1` of its array.

@@ -72,7 +72,9 @@ fn reach<L: Lookup>(
         return Verdict::Refuse(Refuse::NoEndpoint);
     }
     let picking = &frontend.picking;
-    let member = if picking.has_seats() {
+    let member = if let Some(kept) = tables.kept(&frontend.in_use, frontend.column) {
+        kept
+    } else if picking.has_seats() {
         let client = if picking.is_by_client() {
             tables.client(picking.clients_by())
         } else {

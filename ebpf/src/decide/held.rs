@@ -15,7 +15,7 @@ pub fn take_held<S: Seats>(seats: &S, search: &Search, in_use: &Range) -> Option
     let affinity = seats.service(search.service)?.clients.affinity;
     let held = seats.held(&search.key(), affinity)?;
     let first = in_use.column(search.column);
-    let at = find(seats, first, in_use.count, held)?;
+    let at = find_row(seats, first, in_use.count, held)?;
     let index = first.wrapping_add(at);
     take(seats, index, search)?.then_some(index)
 }
@@ -33,7 +33,7 @@ pub fn hold<S: Seats>(seats: &S, key: &ClientKey, index: u32, at: u32) {
 
 /// The number of a row of this endpoint in a column: the one where it was, if it is still there.
 #[inline(always)]
-fn find<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Option<u32> {
+pub fn find_row<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Option<u32> {
     if held.at < count {
         let row = seats.endpoint(first.wrapping_add(held.at))?;
         if row.own.endpoint == held.endpoint {

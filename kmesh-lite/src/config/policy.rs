@@ -31,7 +31,7 @@ text! {
         /// also by number, and `*` for all. They need `services`. An allow policy with `[]` closes its services to all
         /// programs of this host. A unit that starts has a new cgroup, which is known some milliseconds later: until then an allow
         /// policy that names it refuses it, and a deny policy lets it through. A slice by its path, a user and a group are
-        /// known all the time. Of UDP, sockets that call connect() are judged, and others are not. Default: it says nothing of
+        /// known all the time. Of UDP, connect() is judged, and each datagram that names its address. Default: it says nothing of
         /// programs.
         clients: Option<List<PrincipalText>>,
         /// The addresses that it matches when their connections arrive. An item is a network like `10.1.0.0/16`, an

@@ -155,7 +155,7 @@ text! {
 text! {
     /// How large a mesh may be: a larger one is an error, and changes nothing. The kernel's tables begin small
     /// and grow with the mesh, so a high limit takes no memory by itself. They become smaller again when the
-    /// service is stopped and started. Only the table of `connections` has its size from the start.
+    /// service is stopped and started. Only the tables of `connections` and `flows` have their sizes from the start.
     LimitsText "a table" {
         /// Virtual addresses, and endpoints whose own address is captured. Default: 65536.
         addresses: Option<At<Limit>>,
@@ -186,6 +186,10 @@ text! {
         /// Living connections that are listed and counted. More of them work as well, at a higher price.
         /// Counts after the service was stopped and started. Default: 65536.
         connections: Option<At<Limit>>,
+        /// Addresses of services to which sockets that are not connected send datagrams, counted in every socket. Of more of
+        /// them, those that were of no use for longest are forgotten: the next datagram may go to another endpoint. Each
+        /// takes some 350 bytes. Counts after the service was stopped and started. Default: 16384.
+        flows: Option<At<Limit>>,
     }
 }
 

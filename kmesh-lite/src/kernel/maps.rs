@@ -52,6 +52,8 @@ pub struct KernelMaps {
     pub open: Option<OpenTable>,
     /// None before it is known which map that is.
     pub clients: Option<ClientTable>,
+    /// How many flows of datagrams are remembered.
+    pub flows: u32,
     /// None of maps that are only looked at.
     pub traffic: Option<TrafficMaps>,
     /// What connections are to forget when the plan is over.
@@ -211,6 +213,7 @@ impl KernelMaps {
         Limits::each(
             |table| Table::room_of(self.capacity(table)),
             connections.map_or(0, ConnectionTable::limit),
+            self.flows,
         )
     }
 

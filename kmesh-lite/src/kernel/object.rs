@@ -14,8 +14,8 @@ pub use abilities::Abilities;
 pub use by_name::{ByName, Typed, adopt, client_table, kernel_maps};
 pub use load::Reuse;
 pub use names::{
-    ARRIVALS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, SERVICE_OPEN, SETTINGS,
-    SOCKETS, TABLES, TRAFFIC, UNCOUNTED,
+    ARRIVALS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN, FLOWS, SERVICE_OPEN,
+    SETTINGS, SOCKETS, TABLES, TRAFFIC, UNCOUNTED,
 };
 
 use super::Runs;
@@ -118,6 +118,7 @@ impl Object {
             let open = OpenTable::new(endpoints, services).map_err(map_error(ENDPOINT_OPEN))?;
             object.maps.open = Some(open);
         }
+        object.maps.flows = bpf::map_rows(object.socket_map(FLOWS)?).map_err(map_error(FLOWS))?;
         object.maps.clients = Some(client_table(object.socket_map(CLIENTS)?)?);
         object.maps.traffic = Some(TrafficMaps::new(
             object.socket_map(TRAFFIC)?,

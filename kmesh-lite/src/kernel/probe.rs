@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Loads the programs as the daemon does, and lets go of them.
 pub fn probe() -> Result<Abilities, LoadError> {
     // Without a label nobody takes these tables for a daemon's.
-    let next_to_nothing = Limits::each(|_| 1, 1);
+    let next_to_nothing = Limits::each(|_| 1, 1, 1);
     let object = Object::load(
         &next_to_nothing,
         &next_to_nothing,

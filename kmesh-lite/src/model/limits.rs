@@ -30,14 +30,18 @@ macro_rules! tables {
             /// Living connections that have a slot of the connection table. It belongs to no mesh, and
             /// has the size that it was made with.
             pub connections: u32,
+            /// Addresses that sockets which are not connected send to, counted in every socket: as many are
+            /// remembered. The table is as that of connections.
+            pub flows: u32,
         }
 
         impl Limits {
-            /// The limits that `limit` gives, for so many connections.
-            pub fn each(limit: impl Fn(Table) -> u32, connections: u32) -> Self {
+            /// The limits that `limit` gives, for so many connections and flows.
+            pub fn each(limit: impl Fn(Table) -> u32, connections: u32, flows: u32) -> Self {
                 Self {
                     $($key: limit(Table::$table),)+
                     connections,
+                    flows,
                 }
             }
 
@@ -54,6 +58,7 @@ macro_rules! tables {
                 Self {
                     $($key: $default,)+
                     connections: 65_536,
+                    flows: 16_384,
                 }
             }
         }
@@ -89,6 +94,7 @@ impl Limits {
         Self::each(
             |table| self.of(table).max(other.of(table)),
             self.connections.max(other.connections),
+            self.flows.max(other.flows),
         )
     }
 }

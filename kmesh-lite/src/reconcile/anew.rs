@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn it_says_which_tables_are_larger() {
-        let before = Limits::each(|_| 128, 1);
+        let before = Limits::each(|_| 128, 1, 1);
         let same = Anew {
             before,
             after: before,

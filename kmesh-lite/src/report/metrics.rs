@@ -206,6 +206,7 @@ impl Metrics {
             &[("table", "connections")],
             self.limits.connections,
         )?;
+        gauge(&mut limits, &[("table", "flows")], self.limits.flows)?;
         let help = "Cgroups whose connects are handled.";
         single_gauge(
             to,

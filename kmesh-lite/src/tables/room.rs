@@ -4,7 +4,7 @@ use super::Tables;
 use super::auto::{self, Vips};
 use super::declared::{Declared, Noun, for_each_table};
 use crate::model::{Family, Limits, Mesh, Name, Table};
-use kmesh_lite_common::{Bucket, Connection, Endpoint, PLACES, Slot};
+use kmesh_lite_common::{Asked, Bucket, Connection, Endpoint, Flow, FlowKey, PLACES, Slot};
 use std::fmt;
 
 /// Something that a valid mesh needs more of than it says there is.
@@ -55,7 +55,8 @@ pub fn least_bytes(limits: &Limits) -> u64 {
     let rows = |table: Table, size: usize| u64::from(limits.of(table)) * 2 * size as u64;
     let mut bytes = rows(Table::Endpoints, size_of::<Endpoint>());
     for_each_table!(T => { bytes += rows(T::TABLE, size_of::<Slot<<T as Noun>::Row>>()) });
-    bytes + u64::from(limits.connections) * 2 * SLOT
+    let flow = size_of::<Flow>() + size_of::<Asked>() + 2 * size_of::<FlowKey>();
+    bytes + u64::from(limits.connections) * 2 * SLOT + u64::from(limits.flows) * flow as u64
 }
 
 impl Shortage {

@@ -23,6 +23,7 @@ pub fn room_for(mesh: &Mesh) -> Limits {
     Limits::each(
         |table| roomy(need(table).unwrap_or_default(), limits.of(table)),
         limits.connections,
+        limits.flows,
     )
 }
 
@@ -46,7 +47,7 @@ pub fn larger(
         // A limit that was lowered takes nothing away from what is there.
         room.max(now).max(capped(need))
     };
-    Limits::each(of, now.connections)
+    Limits::each(of, now.connections, now.flows)
 }
 
 fn roomy(need: u64, limit: u32) -> u32 {
@@ -63,17 +64,19 @@ mod tests {
     use super::*;
 
     fn grown(now: u32, limit: u32, lacking: Option<Table>, rows: u64) -> u32 {
-        let each = |value| Limits::each(|_| value, 1);
+        let each = |value| Limits::each(|_| value, 1, 1);
         larger(each(now), &each(limit), lacking, |_| rows).endpoints
     }
 
     #[test]
     fn an_empty_mesh_gets_small_tables_and_the_connections_of_its_limits() {
         let room = room_for(&Mesh::default());
-        let connections = Limits::default().connections;
-        assert_eq!(room, Limits::each(|_| LEAST as u32, connections));
+        let Limits {
+            connections, flows, ..
+        } = Limits::default();
+        assert_eq!(room, Limits::each(|_| LEAST as u32, connections, flows));
         let few = Mesh {
-            limits: Limits::each(|_| 7, 1),
+            limits: Limits::each(|_| 7, 1, 1),
             ..Mesh::default()
         };
         assert_eq!(room_for(&few), few.limits);

@@ -7,6 +7,7 @@
 mod accounting;
 mod connect;
 mod cores;
+mod datagrams;
 mod distance;
 mod exchange;
 mod headers;
@@ -46,11 +47,12 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("programs", programs::measure),
     Part::on_all_cores("cores", cores::measure),
     Part::on_one_core("exchange", exchange::measure),
+    Part::on_one_core("datagrams", datagrams::measure),
     Part::on_one_core("accounting", accounting::measure),
     Part::on_one_core("headers", headers::measure),
     Part::on_one_core("policies", policies::measure),

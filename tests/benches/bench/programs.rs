@@ -10,8 +10,14 @@ use kmesh_lite_tests::cgroup::Cgroup;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-/// The programs that a connect over IPv4 meets.
-const NAMES: [&str; 3] = ["connect4", "connections", "released"];
+/// The programs that a connect or a datagram over IPv4 meets.
+const NAMES: [&str; 5] = [
+    "connect4",
+    "connections",
+    "released",
+    "sendmsg4",
+    "recvmsg4",
+];
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     report.begin("nanoseconds a run, as the kernel counts them");
@@ -48,7 +54,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
 }
 
 /// Nanoseconds and runs of each of our programs, whichever daemon's, by id.
-fn counted() -> Result<BTreeMap<u32, (String, f64, u64)>, Error> {
+pub fn counted() -> Result<BTreeMap<u32, (String, f64, u64)>, Error> {
     let mut counted = BTreeMap::new();
     for program in loaded_programs() {
         let program = program?;
@@ -62,7 +68,7 @@ fn counted() -> Result<BTreeMap<u32, (String, f64, u64)>, Error> {
 }
 
 /// A run of each program that ran most in between.
-fn took(
+pub fn took(
     before: &BTreeMap<u32, (String, f64, u64)>,
     after: &BTreeMap<u32, (String, f64, u64)>,
 ) -> BTreeMap<String, f64> {

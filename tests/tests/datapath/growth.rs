@@ -42,6 +42,7 @@ fn limits(of: u32) -> Limits {
         destinations: of,
         sources: of,
         connections: LIMITS.connections,
+        flows: LIMITS.flows,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod caddy;
 mod clients;
+mod datagrams;
 mod envoy;
 mod front;
 mod mail;

@@ -23,7 +23,7 @@ impl InMemory {
     /// Tables with hardly any room.
     fn new() -> Self {
         Self {
-            maps: unfailing(Memory::new(Limits::each(|_| 1, 1))),
+            maps: unfailing(Memory::new(Limits::each(|_| 1, 1, 1))),
             beside: usize::MAX,
             replaced: 0,
         }
@@ -59,7 +59,7 @@ impl Port for InMemory {
     }
 
     fn room(&self) -> Limits {
-        Limits::each(|table| Table::room_of(self.maps.capacity(table)), 1)
+        Limits::each(|table| Table::room_of(self.maps.capacity(table)), 1, 1)
     }
 
     fn can_go_on(&self) -> Result<bool, ReconcileError> {
@@ -113,7 +113,7 @@ fn steps() -> impl Strategy<Value = Vec<(Mesh, Facts)>> {
         let meshes = drafts.iter().map(Draft::mesh).zip(bits);
         let step = |(mesh, bits): (Mesh, u64)| {
             let limits = tight(&mesh);
-            let limits = Limits::each(|table| limits.of(table).max(1), 1);
+            let limits = Limits::each(|table| limits.of(table).max(1), 1, 1);
             let mesh = Mesh { limits, ..mesh };
             let facts = standings(&host, &mesh, bits);
             (mesh, facts)

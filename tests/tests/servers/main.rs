@@ -1,6 +1,7 @@
 //! Programs that people use, as clients, as servers and as waypoints of a mesh in the kernel.
 
 mod clients;
+mod datagrams;
 mod dying;
 mod forwarder;
 mod haproxy;

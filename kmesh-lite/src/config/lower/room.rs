@@ -126,7 +126,7 @@ fn warn_of_much(merged: &Merged<'_>, mesh: &Mesh, report: &mut Diagnostics) {
         );
         let problem = Spot::new(anchor, text.span).warning(message);
         report.push(problem.help(
-            "tables grow with the mesh up to these limits, and only the one of connections has its size from the \
+            "tables grow with the mesh up to these limits, and only those of connections and flows have their sizes from the \
              start; lower limits keep a mistake in a file from taking the host's memory",
         ));
     }

@@ -95,6 +95,7 @@ pub fn limits(merged: &Merged<'_>) -> Limits {
         (&mut limits.destinations, &text.destinations),
         (&mut limits.sources, &text.sources),
         (&mut limits.connections, &text.connections),
+        (&mut limits.flows, &text.flows),
     ];
     for (limit, written) in pairs {
         if let Some(written) = written {

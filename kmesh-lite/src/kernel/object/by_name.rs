@@ -44,6 +44,7 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         connections: None,
         open: None,
         clients: None,
+        flows: 0,
         traffic: None,
         gone: Gone::default(),
     })

@@ -5,11 +5,12 @@
 
 use super::by_name::{ByName, Typed, absent_map, adopt, data, map_error};
 use super::names::{
-    ADDRESS_BITS, ARRIVALS, BACKEND_BITS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS, ENDPOINT_OPEN,
-    LIVES, SERVICE_OPEN, SOCKETS, TABLES, TRAFFIC, sized_maps,
+    ADDRESS_BITS, ARRIVALS, ASKED, BACKEND_BITS, BUCKETS, CLIENTS, CONNECTIONS, DURATIONS,
+    ENDPOINT_OPEN, FLOWS, LIVES, SERVICE_OPEN, SOCKETS, TABLES, TRAFFIC, sized_maps,
 };
 use super::{Abilities, LoadError, SWEEP};
 use crate::hooks::{HOOKS, Hook};
+use crate::host::monotonic;
 use crate::kernel::fields::SOCKET_FIELDS;
 use crate::kernel::{bpf, connections, traffic};
 use crate::model::{Limits, Table};
@@ -119,6 +120,8 @@ fn load(
     };
     let address_bits = bits(ADDRESS_BITS, Table::Addresses)?;
     let backend_bits = bits(BACKEND_BITS, Table::Backends)?;
+    // Nothing is loaded twice in a nanosecond.
+    let epoch = monotonic();
     let types = Btf::from_sys_fs().ok();
     let mut loader = EbpfLoader::new();
     loader
@@ -127,6 +130,7 @@ fn load(
         .override_global("BACKEND_BIT_COUNT", &backend_bits, true)
         .override_global("SOCKET_FIELDS", &fields, true)
         .override_global("BUCKET_COUNT", &buckets, true)
+        .override_global("EPOCH", &epoch, true)
         .override_global("CHOOSE_ERRNO", &choose_errno, true)
         .override_global("KNOW_MPTCP", &know_mptcp, true);
     let of_tables = sized_maps().into_iter();
@@ -143,6 +147,8 @@ fn load(
         (ENDPOINT_OPEN, Table::Endpoints.rows(limits)),
         (SERVICE_OPEN, Table::Services.rows(limits)),
         (CLIENTS, ROWS_OF_CLIENTS),
+        (FLOWS, room.flows),
+        (ASKED, room.flows),
     ];
     for (name, rows) in of_tables.chain(others) {
         // A map that another one will replace can be small.

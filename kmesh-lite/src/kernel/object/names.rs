@@ -37,7 +37,7 @@ pub fn sized_maps() -> Vec<(&'static str, Table)> {
 
 /// Maps that outlive the tables: what sockets remember, by themselves and in the connection table,
 /// which of them have a header pending, and what is told about them.
-pub const SOCKETS: [&str; 16] = [
+pub const SOCKETS: [&str; 18] = [
     ORIGINALS,
     PENDING,
     EVENTS,
@@ -54,6 +54,8 @@ pub const SOCKETS: [&str; 16] = [
     ENDPOINT_OPEN,
     SERVICE_OPEN,
     CLIENTS,
+    FLOWS,
+    ASKED,
 ];
 pub const ORIGINALS: &str = "ORIGINALS";
 pub const PENDING: &str = "PENDING";
@@ -72,3 +74,6 @@ pub const ENDPOINT_OPEN: &str = "ENDPOINT_OPEN";
 pub const SERVICE_OPEN: &str = "SERVICE_OPEN";
 /// What is remembered of clients.
 pub const CLIENTS: &str = "CLIENTS";
+/// Where sockets that are not connected send, and whose answers they get.
+pub const FLOWS: &str = "FLOWS";
+pub const ASKED: &str = "ASKED";
