@@ -1,6 +1,6 @@
 //! The endpoint that a socket which is not connected keeps for an address, and when it gets another one.
 
-use kmesh_lite::model::{Down, EndpointFact, Standing};
+use kmesh_lite::model::{Down, EndpointFact, Limits, Standing};
 use kmesh_lite_ebpf::Outcome;
 use kmesh_lite_tests::client::{Client, address};
 use kmesh_lite_tests::echo::Echo;
@@ -141,12 +141,14 @@ fn a_socket_leaves_an_endpoint_that_is_down_or_drained_and_stays_where_it_went()
     for _ in 0..10 {
         assert_eq!(reached(&client), first);
     }
-    // Another port of the endpoint is where datagrams go at once.
+    // Another port is where the same endpoint is found at once.
+    let at = |it: &&str| Echo::udp(&format!("{it}:5999"));
+    let _others: Vec<_> = ENDPOINTS[..2].iter().map(at).collect();
+    let chosen = mesh.outcomes()[&Outcome::Endpoint];
     mesh.reload(&text.replace("53:5353", "53:5999"));
-    client.send_to(NAMES).unwrap();
-    let _other = ENDPOINTS[..2]
-        .iter()
-        .map(|it| Echo::udp(&format!("{it}:5999")));
+    let there = address(&format!("{first}:5999"));
+    assert_eq!(client.ask_at(NAMES), Ok(there));
+    assert_eq!(mesh.outcomes()[&Outcome::Endpoint], chosen);
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn larger_tables_and_another_process_leave_choices_as_they_are() {
     let first: Vec<_> = clients.iter().map(reached).collect();
     for services in [150, 400] {
         let mut mesh = self::mesh(&(names(&ENDPOINTS, "") + &more(services)));
-        mesh.limits = kmesh_lite::model::Limits {
+        mesh.limits = Limits {
             services: 2_000,
             frontends: 2_000,
             addresses: 2_000,
@@ -193,9 +195,14 @@ fn larger_tables_and_another_process_leave_choices_as_they_are() {
 #[test]
 fn more_flows_than_there_is_room_for_still_reach_endpoints() {
     let Some(host) = Host::new() else { return };
-    let mut mesh = host.run(&names(&ENDPOINTS, ""));
+    let few = Limits {
+        flows: 128,
+        ..LIMITS
+    };
+    let mut mesh = host.idle_in(few);
+    mesh.reload(&names(&ENDPOINTS, ""));
     let _backends = backends();
-    let clients: Vec<_> = (0..3 * LIMITS.flows).map(|_| Client::udp4()).collect();
+    let clients: Vec<_> = (0..4 * few.flows).map(|_| Client::udp4()).collect();
     let endpoints: BTreeSet<SocketAddr> = ENDPOINTS
         .iter()
         .map(|it| address(&format!("{it}:5353")))

@@ -241,11 +241,6 @@ impl<'a> One<'_, 'a> {
                 seen.insert(key(&port), item);
             }
         }
-        let udp = |item: &&At<PortText>| item.value.0.protocol == Protocol::Udp;
-        if let Some(first) = written.items.iter().find(udp) {
-            let message = "only UDP sockets that call connect() are routed in this version";
-            report.push(self.at(first).note(message));
-        }
         let mut ports: Vec<_> = written.items.iter().map(|item| item.value.0).collect();
         ports.sort();
         ports
