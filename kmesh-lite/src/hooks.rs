@@ -44,7 +44,7 @@ pub enum Need {
     /// little.
     Lives,
     /// From the first service with UDP on, for as long as the cgroup is captured: the hook costs every
-    /// datagram a little, and a socket that is connected to such a service may live for any time.
+    /// datagram a little, and a socket that is connected to such a service, or sends to it, may live for any time.
     Datagrams,
     /// While some authorization policy says from where connections may arrive.
     Arrivals,

@@ -227,14 +227,8 @@ impl Choices for OnRemove {
 impl Choices for Protocol {
     const NAME: &'static str = "Protocol";
     const WHAT: &'static str = "a protocol: `tcp` or `udp`";
-    const ALL: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Tcp, "tcp", "TCP"),
-        (
-            Self::Udp,
-            "udp",
-            "UDP; only sockets that call connect() are routed in this version",
-        ),
-    ];
+    const ALL: &'static [(Self, &'static str, &'static str)] =
+        &[(Self::Tcp, "tcp", "TCP"), (Self::Udp, "udp", "UDP")];
 }
 
 impl Choices for Scope {
