@@ -377,6 +377,8 @@ mod tests {
                 "attach getpeername4 to cgroup /a",
                 "attach getpeername6 to cgroup /a",
                 "attach released to cgroup /a",
+                "attach sendmsg4 to cgroup /a",
+                "attach sendmsg6 to cgroup /a",
                 "attach connect4 to cgroup /a",
                 "attach connect6 to cgroup /a",
             ]
