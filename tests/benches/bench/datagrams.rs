@@ -96,7 +96,9 @@ fn median(mut operation: impl FnMut() -> Result<(), Error>) -> Result<f64, Error
 /// Every service takes datagrams as well.
 fn with_datagrams(target: u16) -> Mesh {
     let mut mesh = LARGE.mesh(target);
-    for service in mesh.services.values_mut() {
+    let names: Vec<_> = mesh.services.keys().cloned().collect();
+    for name in names {
+        let service = mesh.services.get_mut(&name).expect("one of these");
         Arc::make_mut(service).ports.push(PortMapping {
             protocol: Protocol::Udp,
             port: PORT,

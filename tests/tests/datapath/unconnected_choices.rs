@@ -168,7 +168,7 @@ fn ports_and_addresses_of_a_service_are_chosen_for_each_by_itself() {
 }
 
 #[test]
-fn larger_tables_and_another_process_leave_choices_as_they_are() {
+fn larger_tables_leave_choices_as_they_are() {
     let Some(host) = Host::new() else { return };
     let mut running = host.run(&names(&ENDPOINTS, ""));
     let _backends = backends();
