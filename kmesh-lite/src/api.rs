@@ -24,6 +24,7 @@ mod status;
 mod suggestion;
 mod time;
 mod traffic;
+mod zone;
 
 pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
 pub use check::Checked;
@@ -55,3 +56,7 @@ pub use status::{
 pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
+pub use zone::{
+    DnsReport, QueryCount, QueryKind, QueryOutcome, Records, Serving, Srv, Transport,
+    UpstreamOrder, UpstreamReport, Zone,
+};

@@ -2,6 +2,7 @@
 
 use super::health::{Check, Target};
 use super::names::{Question, Resolving};
+use super::zone::Serving;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -24,6 +25,9 @@ pub struct Duties {
     /// How; where anything is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolving: Option<Resolving>,
+    /// How names of the mesh are served; none where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Serving>,
 }
 
 /// `POST /v1/agent`: how the agent gets on.
