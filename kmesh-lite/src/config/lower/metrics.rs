@@ -64,7 +64,7 @@ fn check(at: SocketAddr, spot: Spot<'_>, report: &mut Diagnostics) {
 }
 
 /// Whether nothing else that is written says the same. What stands twice counts where it stands first.
-fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> bool {
+pub fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> bool {
     let (at, spot) = written[place];
     if let Some((_, first)) = written[..place].iter().find(|(it, _)| *it == at) {
         let problem = spot.warning(format!("`{at}` stands twice in `listen`"));
@@ -93,7 +93,7 @@ fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> b
 }
 
 /// Whether who listens at `wider` gets what goes to another address as well.
-fn contains(wider: SocketAddr, at: SocketAddr) -> bool {
+pub fn contains(wider: SocketAddr, at: SocketAddr) -> bool {
     wider != at
         && wider.port() == at.port()
         && match wider.ip() {
