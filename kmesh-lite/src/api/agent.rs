@@ -68,7 +68,7 @@ pub struct AgentStatus {
     pub names: usize,
 }
 
-/// One address of `[metrics] listen`.
+/// One address of `[metrics] listen`, or of `[dns] listen`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
     pub listen: String,

@@ -2,9 +2,11 @@
 
 use super::agent::ListenerReport;
 use super::{Failure, FailureKind};
+use crate::{model, zone};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// How names are served, as the duties have it. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,4 +184,55 @@ pub enum QueryOutcome {
     Malformed,
     /// There was no room for it.
     Dropped,
+}
+
+impl From<&model::Serving> for Serving {
+    fn from(serving: &model::Serving) -> Self {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            listen: serving.listen.clone(),
+            domain: serving.domain.clone(),
+            ttl_ms: milliseconds(serving.ttl),
+            negative_ttl_ms: milliseconds(serving.negative_ttl),
+            upstreams: serving.upstreams.clone(),
+            order: match serving.order {
+                model::UpstreamOrder::InOrder => UpstreamOrder::InOrder,
+                model::UpstreamOrder::Race => UpstreamOrder::Race,
+            },
+            timeout_ms: milliseconds(serving.timeout),
+            attempts: serving.attempts,
+            cache: serving.cache as usize,
+        }
+    }
+}
+
+impl From<&zone::Extract> for Zone {
+    fn from(extract: &zone::Extract) -> Self {
+        let names = extract.names();
+        let names = names.map(|(name, records)| {
+            let records = records.map(|records| Records::from(&**records));
+            (name.to_string(), records)
+        });
+        Self {
+            revision: extract.revision,
+            since: extract.since,
+            names: names.collect(),
+        }
+    }
+}
+
+impl From<&zone::NameRecords> for Records {
+    fn from(records: &zone::NameRecords) -> Self {
+        let services = records.services.iter().map(|it| Srv {
+            priority: it.priority,
+            weight: it.weight,
+            port: it.port,
+            target: it.target.to_string(),
+        });
+        Self {
+            addresses: records.addresses.clone(),
+            services: services.collect(),
+            pointer: records.pointer.as_deref().map(str::to_owned),
+        }
+    }
 }
