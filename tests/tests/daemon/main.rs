@@ -28,6 +28,7 @@ mod unattended;
 mod unit_begins;
 mod unit_restart;
 mod waypoint_down;
+mod zone;
 
 /// The product, built beside the tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
