@@ -366,7 +366,7 @@ pub fn schema() -> Value {
     let either = |keys: [&str; 2]| json!({ "anyOf": keys.map(|key| json!({ "required": [key] })) });
     let policy = &mut schema["$defs"]["PolicyText"];
     policy["allOf"] = json!([either(["services", "ports"]), either(["clients", "from"])]);
-    // Beside a closed list of keys, which both of these have.
+    // A service has addresses, or is headless.
     let headless =
         json!({ "properties": { "headless": { "const": true } }, "required": ["headless"] });
     schema["$defs"]["ServiceText"]["anyOf"] = json!([{ "required": ["vips"] }, headless]);
