@@ -74,17 +74,15 @@ enum ExtractedNames {
 
 impl Extract {
     /// Each name; without records, it is gone.
-    pub fn names(&self) -> Box<dyn Iterator<Item = (&Arc<str>, Option<&Arc<NameRecords>>)> + '_> {
-        match &self.names {
-            ExtractedNames::All(names) => Box::new(
-                names
-                    .iter()
-                    .map(|(name, claims)| (name, Some(claims.winner()))),
-            ),
-            ExtractedNames::Some(names) => {
-                Box::new(names.iter().map(|(name, records)| (name, records.as_ref())))
-            }
-        }
+    pub fn names(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<NameRecords>>)> {
+        let (all, some) = match &self.names {
+            ExtractedNames::All(names) => (Some(names), None),
+            ExtractedNames::Some(names) => (None, Some(names)),
+        };
+        let all = all.into_iter().flat_map(|names| names.iter());
+        let all = all.map(|(name, claims)| (name, Some(claims.winner())));
+        let some = some.into_iter().flatten();
+        all.chain(some.map(|(name, records)| (name, records.as_ref())))
     }
 }
 
