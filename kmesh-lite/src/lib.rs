@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 mod control;
 pub mod daemon;
+pub mod dns;
 mod doctor;
 pub mod health;
 pub mod hooks;

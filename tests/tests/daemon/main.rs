@@ -6,6 +6,7 @@ mod agent;
 mod check;
 mod clock_jumps;
 mod closed_mesh;
+mod dns;
 mod doctor;
 mod enforce_existing;
 mod explain;
