@@ -117,8 +117,7 @@ text! {
     MetricsText "a table" {
         /// Addresses and ports of this host at which the agent answers `GET /metrics`, to everybody who
         /// reaches them: one, or several. `0.0.0.0` and `[::]` are every address. An address that is
-        /// taken or not there is tried again until it can be had. Ports below 1024 take a right that the agent
-        /// does not have, unless the host gives it to all (`net.ipv4.ip_unprivileged_port_start`). Default: none.
+        /// taken or not there is tried again until it can be had. Default: none.
         listen: Option<OneOrMore<SocketText>>,
     }
 }

@@ -7,6 +7,7 @@ use crate::api::{QueryKind, QueryOutcome, Transport};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, NS, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -231,13 +232,12 @@ fn of_targets(
     draw: &mut impl FnMut(usize) -> usize,
     message: &mut Message,
 ) {
-    let mut told: Vec<&Name> = Vec::new();
+    let mut told = HashSet::new();
     for srv in &held.services {
-        if told.contains(&&srv.target) {
-            continue;
-        }
-        told.push(&srv.target);
-        if let Found::Held(held) = tree.find(&key::of(&srv.target)) {
+        let key = key::of(&srv.target);
+        if let Found::Held(held) = tree.find(&key)
+            && told.insert(key)
+        {
             let mut data = Vec::new();
             of_addresses(held, true, true, draw, &mut data);
             let record = |data| Record::from_rdata(srv.target.clone(), terms.ttl, data);

@@ -256,7 +256,9 @@ fn the_top_of_the_domain_has_what_a_zone_has() {
 fn what_is_no_look_up_is_refused() {
     let refused = |message: &Message, code: ResponseCode| {
         let (answer, outcome, _) = reply(&tree(), message, Transport::Tcp);
-        assert_eq!(answer.metadata.response_code, code);
+        // BADVERS and BADSIG are one number.
+        let number = u16::from(answer.metadata.response_code);
+        assert_eq!(number, u16::from(code));
         assert_eq!(answer.metadata.id, 4711);
         assert!(answer.answers.is_empty());
         assert_eq!(outcome, QueryOutcome::Refused);
@@ -319,8 +321,8 @@ fn an_answer_that_is_too_long_is_cut_off_and_whole_by_tcp() {
     assert!(!is_cut && answers == 70);
     let (is_cut, answers, _) = told(80, &long, Transport::Udp);
     assert!(is_cut && answers == 0);
-    let (is_cut, answers, length) = told(4_000, &question, Transport::Tcp);
-    assert!(!is_cut && answers == 4_000 && length > 60_000);
+    let (is_cut, answers, length) = told(2_000, &question, Transport::Tcp);
+    assert!(!is_cut && answers == 2_000 && length > 32_000);
     // No message is longer.
     let (is_cut, answers, _) = told(5_000, &question, Transport::Tcp);
     assert!(!is_cut && answers == 2_500);
