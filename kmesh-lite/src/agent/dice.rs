@@ -22,7 +22,7 @@ impl Dice {
     /// A number below another one, which is not 0.
     pub fn index(&mut self, below: usize) -> usize {
         // The high half, times the number: nearly as even as can be.
-        ((self.next() >> 32) * below as u64 >> 32) as usize
+        (((self.next() >> 32) * below as u64) >> 32) as usize
     }
 
     /// Somewhere from zero to below `most`.

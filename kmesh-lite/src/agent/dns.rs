@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 /// Between reports, if there is nothing new.
 const REPORT: Duration = Duration::from_secs(30);
 /// What is new within this time is one report.
-const BATCH: Duration = Duration::from_millis(50);
+const BATCH: Duration = Duration::from_millis(200);
 /// Before something that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 

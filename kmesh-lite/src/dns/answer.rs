@@ -126,7 +126,7 @@ pub fn answer(
 
 /// Nothing but a head and a code.
 fn bare(head: &[u8], code: ResponseCode, outcome: QueryOutcome) -> Reply {
-    let flags = IS_ANSWER | head[2] & (OPCODE | RECURSION_DESIRED);
+    let flags = IS_ANSWER | (head[2] & (OPCODE | RECURSION_DESIRED));
     let mut bytes = vec![head[0], head[1], flags, code.low()];
     bytes.resize(HEAD, 0);
     Reply::Answer {

@@ -154,7 +154,7 @@ impl ForeignAnswer {
     /// Of one that has a code, and not even the question.
     fn code(head: &[u8], question: &[u8], code: u8) -> Self {
         let mut bytes = head[..HEAD].to_vec();
-        bytes[3] = bytes[3] & !CODE | code;
+        bytes[3] = (bytes[3] & !CODE) | code;
         bytes[4..].fill(0);
         bytes[5] = 1;
         bytes.extend_from_slice(question);
@@ -173,7 +173,7 @@ impl ForeignAnswer {
         self.lasts.map(|lasts| Duration::from_secs(lasts.into()))
     }
 
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.bytes.len()
     }
 
@@ -218,13 +218,13 @@ impl ForeignAnswer {
         } else {
             0
         };
-        bytes[2] = IS_ANSWER | bytes[2] & TRUNCATED | desired;
+        bytes[2] = IS_ANSWER | (bytes[2] & TRUNCATED) | desired;
         let disabled = if asked.checking_disabled {
             CHECKING_DISABLED
         } else {
             0
         };
-        bytes[3] = bytes[3] & (RECURSION_AVAILABLE | AUTHENTIC_DATA | CODE) | disabled;
+        bytes[3] = (bytes[3] & (RECURSION_AVAILABLE | AUTHENTIC_DATA | CODE)) | disabled;
         if asked.edns.is_some() {
             let flags = if asked.dnssec_ok() { 0x80 } else { 0 };
             let [size, rest] = PAYLOAD.to_be_bytes();

@@ -24,7 +24,9 @@ impl Key {
             asked.checking_disabled,
             asked.dnssec_ok(),
         ];
-        let flags = flags.iter().fold(0, |all, flag| all << 1 | u8::from(*flag));
+        let flags = flags
+            .iter()
+            .fold(0, |all, flag| (all << 1) | u8::from(*flag));
         key.push(flags);
         Self(key)
     }
@@ -77,7 +79,7 @@ impl Cache {
 
     pub fn put(&mut self, key: Key, answer: &Rc<ForeignAnswer>) {
         if let (Some(cache), Some(lasts)) = (&mut self.0, answer.lasts())
-            && answer.len() <= LONGEST
+            && answer.length() <= LONGEST
         {
             let entry = Entry {
                 answer: Rc::clone(answer),

@@ -87,6 +87,7 @@ impl Server {
         if let Some(tree) = &mut *self.tree.borrow_mut() {
             tree.change(zone);
         }
+        self.news.notify_one();
     }
 
     pub fn knows_names(&self) -> bool {
