@@ -7,7 +7,7 @@ APT := rustc-web libstd-rust-web-dev-bpf llvm-22-dev bpftool curl nginx-light li
 TOOLS := bpf-linker@0.13.0
 # What only `make test` needs: pages are read, a guest is installed that systemd boots in, packages are made, names
 # are looked up, and clocks are set.
-APT_TEST := mandoc man-db mmdebstrap systemd-container dnsmasq-base faketime
+APT_TEST := mandoc man-db mmdebstrap systemd-container dnsmasq-base bind9-dnsutils faketime
 # The same, unpacked below target/: it would be a service of this machine if it were installed.
 APT_PROMETHEUS := prometheus
 TOOLS_TEST := cargo-deb@3.8.0 cargo-generate-rpm@0.21.0

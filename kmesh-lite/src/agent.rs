@@ -8,6 +8,8 @@ mod absence;
 mod ask;
 mod companion;
 mod connections;
+mod dice;
+mod dns;
 mod end;
 mod health;
 mod listeners;
@@ -60,6 +62,7 @@ const END: Duration = Duration::from_secs(1);
 
 /// Follows the daemon on `socket` until a signal ends the process, or the daemon does whose child it is.
 pub fn run(socket: PathBuf, is_child: bool) -> Result<(), AgentError> {
+    rights::withhold_from_commands().map_err(AgentError::Rights)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -87,9 +90,10 @@ async fn follow(daemon: Arc<Client>) -> Infallible {
     let (checked, duties) = watch::channel(Arc::new(Duties::default()));
     // The agent has no other children than commands.
     let probes = Probes::new(Reaping::begin());
-    let asked = duties.clone();
+    let (asked, served) = (duties.clone(), duties.clone());
     tokio::spawn(health::run(duties, probes, Arc::clone(&daemon), room()));
     tokio::spawn(names::run(asked, Arc::clone(&daemon), RESOLV_CONF.into()));
+    tokio::spawn(dns::run(served, Arc::clone(&daemon), RESOLV_CONF.into()));
     let mut known = None;
     let mut pause = PAUSES.0;
     let mut absence = Absence::begun(Instant::now());

@@ -19,11 +19,13 @@ mod path;
 mod plan;
 mod policies;
 mod reload;
+mod served;
 mod simulate;
 mod status;
 mod suggestion;
 mod time;
 mod traffic;
+mod zone;
 
 pub use agent::{AgentReport, AgentStatus, Duties, ListenerReport, ListenerStatus};
 pub use check::Checked;
@@ -46,6 +48,7 @@ pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
 pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
+pub use served::{DnsStatus, NameExplanation, NamedExplanation, UpstreamStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,
@@ -55,3 +58,12 @@ pub use status::{
 pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
+pub use zone::{
+    DnsReport, QueryCount, QueryKind, QueryOutcome, Records, Serving, Transport, UpstreamReport,
+    Zone,
+};
+#[allow(
+    unused_imports,
+    reason = "the daemon makes them, and only the agent reads them"
+)]
+pub use zone::{Srv, UpstreamOrder};

@@ -57,7 +57,7 @@ use crate::maps::{Maps, MapsError};
 use crate::model::{Facts, Limits, Mesh};
 use crate::plan::Op;
 use crate::reconcile::{self, Change, Extent, Left, Pass, ReconcileError};
-use crate::tables::{self, Actual, IdMap, Services, Tables, Targets};
+use crate::tables::{self, Actual, Built, IdMap, Services, Tables, Targets};
 use inherited::Inherited;
 use kmesh_lite_common::{Interest, Service, ServiceId};
 use links::Links;
@@ -224,6 +224,11 @@ impl Kernel {
     /// What the last pass left in the tables.
     pub fn left(&self) -> Option<&Tables> {
         self.left.as_ref().map(Left::tables)
+    }
+
+    /// The same with what it was made of.
+    pub fn built(&self) -> Option<&Built> {
+        self.left.as_ref().map(Left::built)
     }
 
     /// Whether connects are handled by what an earlier process left.

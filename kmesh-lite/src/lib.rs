@@ -2,7 +2,7 @@
 //!
 //! The core does no I/O and imports in one direction: `model` <- `tables` <- `plan` <- `maps` <-
 //! `reconcile`, with `hooks` beside the tables, and `health` and
-//! `names` beside the mesh.
+//! `names` beside the mesh, and `zone` beside `reconcile`.
 //!
 //! The shell around it uses the core: `sources` and `config` make meshes, `host` gathers facts, `kernel`
 //! carries plans out, `report` puts into words what the kernel holds, `api` and `control` are the socket,
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 mod control;
 pub mod daemon;
+pub mod dns;
 mod doctor;
 pub mod health;
 pub mod hooks;
@@ -31,3 +32,4 @@ pub mod reconcile;
 pub mod report;
 pub mod sources;
 pub mod tables;
+pub mod zone;

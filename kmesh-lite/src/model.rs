@@ -17,6 +17,7 @@ mod mesh;
 mod name;
 mod on_remove;
 mod service;
+mod serving;
 mod slots;
 mod waypoint;
 
@@ -40,6 +41,7 @@ pub use mesh::{Mesh, NoSuchEndpoint, questions};
 pub use name::{Name, NameError};
 pub use on_remove::OnRemove;
 pub use service::{Columns, OnAllDown, PortMapping, Service, Vip};
+pub use serving::{Serving, UpstreamOrder};
 pub use slots::largest_slots;
 pub use waypoint::Waypoint;
 

@@ -42,6 +42,7 @@ mod spread;
 mod taken;
 mod waypoint;
 
+pub use auto::Vips;
 pub use build::{BuildError, Built, build, build_anew};
 pub use caller::callers;
 pub use check::{Dangling, check, check_since};

@@ -3,7 +3,9 @@
 use super::health::{Daemon, Taken};
 use super::listeners::States;
 use super::names;
-use crate::api::{AgentReport, Duties, FailureKind, HealthReport, ListenerReport, NamesReport};
+use crate::api::{
+    AgentReport, DnsReport, Duties, FailureKind, HealthReport, ListenerReport, NamesReport,
+};
 use crate::control::{Client, ClientError, request};
 use axum::http::{HeaderValue, Method, header};
 use hyper::Response;
@@ -26,6 +28,22 @@ pub async fn duties(daemon: &Client, known: Option<u64>) -> Result<Duties, Clien
     };
     let request = request(Method::GET, &path, Bytes::new())?;
     daemon.value(request, PATIENCE).await
+}
+
+/// The names of the mesh, in the words of the control socket: all of them, or what is other than in the revision that is `known`,
+/// for which it waits a while.
+pub async fn zone(daemon: &Client, known: Option<u64>) -> Result<Vec<u8>, ClientError> {
+    let path = match known {
+        Some(revision) => format!("/v1/agent/zone?since={revision}"),
+        None => "/v1/agent/zone".to_owned(),
+    };
+    let request = request(Method::GET, &path, Bytes::new())?;
+    daemon.text(request, PATIENCE).await
+}
+
+/// How serving names gets on.
+pub async fn tell_dns(daemon: &Client, report: &DnsReport) -> Result<(), ClientError> {
+    send(daemon, "/v1/agent/dns", report).await
 }
 
 /// The metrics in the format that `accept` asks for; the body is still to come.

@@ -4,7 +4,6 @@
 //! stays here until the daemon has it, the newest finding of each target, so an hour without a daemon takes
 //! no more memory than a second.
 
-mod dice;
 mod lag;
 mod punctuality;
 mod schedule;
@@ -13,9 +12,9 @@ mod verdict;
 
 pub use schedule::Room;
 
+use super::dice::Dice;
 use super::probe::{Outcome, Probing};
 use crate::api::{Check, Duties, HealthReport};
-use dice::Dice;
 use lag::Lag;
 use punctuality::Punctuality;
 use schedule::{Lane, Schedule};

@@ -14,7 +14,7 @@ use crate::api::{
     Duties, NameFinding, NamesReport, Question, Record, RecordKind, Resolving, TroubleKind,
 };
 use lookup::{Found, Lookup, Outcome};
-use servers::{ResolvConf, Servers};
+pub use servers::{ResolvConf, Servers};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use super::health::{Check, Target};
 use super::names::{Question, Resolving};
+use super::zone::Serving;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -24,6 +25,9 @@ pub struct Duties {
     /// How; where anything is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolving: Option<Resolving>,
+    /// How names of the mesh are served; none where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Serving>,
 }
 
 /// `POST /v1/agent`: how the agent gets on.
@@ -64,7 +68,7 @@ pub struct AgentStatus {
     pub names: usize,
 }
 
-/// One address of `[metrics] listen`.
+/// One address of `[metrics] listen`, or of `[dns] listen`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
     pub listen: String,

@@ -1,8 +1,8 @@
 //! How the mesh is.
 
 use super::{
-    AgentStatus, Departed, EndpointOrder, Failure, FailureKind, Findings, LockoutStatus, LogStatus,
-    NameStatus, TrialStatus,
+    AgentStatus, Departed, DnsStatus, EndpointOrder, Failure, FailureKind, Findings, LockoutStatus,
+    LogStatus, NameStatus, TrialStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +48,9 @@ pub struct Status {
     /// None if there is neither one nor anything for it to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentStatus>,
+    /// How the names of the mesh are served; none where they are not, or without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ pub use files::{Check, Confirm, Plan, Reload};
 pub use order::{Drain, Of, Weight};
 pub use policies::{Policies, PoliciesVerb, Suggest};
 pub use processes::{Agent, HeaderKind, Run, Waypoint};
-pub use questions::{Client, Doctor, Dump, Explain, Protocol};
+pub use questions::{Client, Doctor, Dump, Explain, Goal, Protocol};
 pub use simulate::Simulate;
 pub use views::{Connections, SortKey, Status, Top, Trace};
 

@@ -1,5 +1,7 @@
 //! `explain`: where would a connect go?
 
+mod name;
+
 use super::ask::{ask, failed};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN};
 use super::run::rooted;
@@ -12,9 +14,25 @@ use crate::report::{self, Asked, Client};
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddr;
 
 pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
-    let address = args.address.to_string();
+    let at = match &args.address {
+        args::Goal::Address(at) => *at,
+        args::Goal::Name(name, port) => return name::run(name, *port, &args, output),
+    };
+    let explanation = explanation(at, &args)?;
+    if args.format.json {
+        output.json(&explanation)?;
+    } else {
+        output.text(&text(&explanation))?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// What would become of a connect to an address.
+fn explanation(at: SocketAddr, args: &args::Explain) -> Result<Explanation, CliError> {
+    let address = at.to_string();
     let (protocol, meant) = match args.protocol {
         args::Protocol::Tcp => ("tcp", Protocol::Tcp),
         args::Protocol::Udp => ("udp", Protocol::Udp),
@@ -39,13 +57,13 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
     query.extend(of_group.as_deref().map(|group| ("group", group)));
     let from = args.from.map(|from| from.to_string());
     query.extend(from.as_deref().map(|from| ("from", from)));
-    let explanation: Explanation = ask(
-        args.socket.path,
+    ask(
+        args.socket.path.clone(),
         |daemon| daemon.get("explain", &query),
         |kernel, _| {
             if let Some(from) = args.from {
                 let snapshot = kernel.snapshot().map_err(failed)?;
-                let arrival = report::explain_arrival(&snapshot, args.address, meant, from);
+                let arrival = report::explain_arrival(&snapshot, at, meant, from);
                 return Ok(arrival);
             }
             let mut client = Client::ANY;
@@ -56,7 +74,7 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
             client.group = group;
             let asked = Asked {
                 client,
-                address: args.address,
+                address: at,
                 protocol: meant,
             };
             let snapshot = kernel.snapshot().map_err(failed)?;
@@ -72,13 +90,7 @@ pub fn run(args: args::Explain, output: &mut Output) -> VerbResult {
                 &|_, _, _| None,
             ))
         },
-    )?;
-    if args.format.json {
-        output.json(&explanation)?;
-    } else {
-        output.text(&text(&explanation))?;
-    }
-    Ok(Exit::Fine)
+    )
 }
 
 /// More endpoints than this are not shown.

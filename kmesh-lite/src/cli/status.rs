@@ -10,8 +10,8 @@ use super::table::Table;
 use super::watch::watch;
 use super::{CliError, Exit, Severity, VerbResult, args};
 use crate::api::{
-    AgentStatus, CallerStatus, DatapathStatus, Departed, EndpointOrder, NameStatus, PolicyStatus,
-    ServiceStatus, State, Status,
+    AgentStatus, CallerStatus, DatapathStatus, Departed, DnsStatus, EndpointOrder, NameStatus,
+    PolicyStatus, QueryOutcome, ServiceStatus, State, Status,
 };
 use crate::control::ClientError;
 use crate::log::chain;
@@ -529,6 +529,9 @@ fn facts(text: &mut String, status: &Status) {
         metrics(agent, &mut fact);
         probes(agent, &mut fact);
     }
+    if let Some(dns) = &status.dns {
+        names_served(dns, status.agent.as_ref(), &mut fact);
+    }
     if let Some(about) = &status.daemon {
         fact(
             "version",
@@ -562,6 +565,70 @@ fn metrics(agent: &AgentStatus, fact: &mut impl FnMut(&str, String)) {
         let _ = write!(places, ": {WARN}no agent answers{since}{WARN:#}");
     }
     fact("metrics", places);
+}
+
+/// Where names of the mesh are served, and who is asked for others.
+fn names_served(dns: &DnsStatus, agent: Option<&AgentStatus>, fact: &mut impl FnMut(&str, String)) {
+    let away = agent.is_none_or(|agent| agent.away);
+    let mut places = Vec::new();
+    for listener in &dns.listeners {
+        let place = &listener.listen;
+        places.push(match &listener.error {
+            None if listener.serving || away => place.clone(),
+            None => format!("{WARN}{place}: not yet{WARN:#}"),
+            Some(error) => format!("{WARN}{place}: {error}; it is tried again{WARN:#}"),
+        });
+    }
+    let names = report::count(dns.names, "name");
+    let behind = match (away, dns.behind) {
+        (true, _) => format!(": {WARN}no agent answers{WARN:#}"),
+        (false, true) => {
+            format!(", {WARN}and the agent has not taken over the last change{WARN:#}")
+        }
+        (false, false) => String::new(),
+    };
+    fact(
+        "dns",
+        format!(
+            "{names} of `{}` at {}{behind}",
+            dns.domain,
+            places.join(", ")
+        ),
+    );
+    let failing = dns.upstreams.iter().filter_map(|it| {
+        let (error, address) = (it.error.as_ref()?, &it.address);
+        let since = it.since.as_ref();
+        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+        Some(format!("{WARN}{address}: {error}{since}{WARN:#}"))
+    });
+    let well = dns.upstreams.iter().filter(|it| it.error.is_none());
+    let upstreams: Vec<_> = well.map(|it| it.address.clone()).chain(failing).collect();
+    if !upstreams.is_empty() {
+        fact("dns upstreams", upstreams.join(", "));
+    }
+    let total: u64 = dns.queries.iter().map(|it| it.count).sum();
+    if total > 0 {
+        let of = |outcomes: &[QueryOutcome]| -> u64 {
+            let queries = dns.queries.iter();
+            let queries = queries.filter(|it| outcomes.contains(&it.outcome));
+            queries.map(|it| it.count).sum()
+        };
+        let own = of(&[
+            QueryOutcome::Answered,
+            QueryOutcome::Nodata,
+            QueryOutcome::Nxdomain,
+        ]);
+        let others = of(&[QueryOutcome::Forwarded, QueryOutcome::Cached]);
+        let failed = of(&[QueryOutcome::Failed]);
+        let failed = match failed {
+            0 => String::new(),
+            failed => format!(", {failed} without an answer"),
+        };
+        fact(
+            "dns questions",
+            format!("{total}: {own} out of the mesh, {others} by upstreams{failed}"),
+        );
+    }
 }
 
 /// How much is probed and looked up, and whether anybody does it.

@@ -4,6 +4,7 @@ use super::read::{DocumentReader, Read, Value, Wrong};
 use super::suggest::{did_you_mean, either, quote};
 use crate::model::{
     Balance, ClientsBy, Header, OnAllDown, OnRemove, OperatorState, Policy, Protocol, Scope,
+    UpstreamOrder,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -222,6 +223,32 @@ impl Choices for OnRemove {
             "they are ended once no new one can begin; programs see ECONNABORTED",
         ),
     ];
+}
+
+impl Choices for UpstreamOrder {
+    const NAME: &'static str = "UpstreamOrder";
+    const WHAT: &'static str = "an order: `in-order` or `race`";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::InOrder,
+            "in-order",
+            "the first is asked, and each other one when those before it fail",
+        ),
+        (
+            Self::Race,
+            "race",
+            "all are asked at once, and the first good answer counts",
+        ),
+    ];
+
+    fn converted(word: &str) -> Option<&'static str> {
+        let plain = word.to_ascii_lowercase().replace(['-', '_'], "");
+        Some(match plain.as_str() {
+            "sequential" | "strict" | "strictorder" | "first" | "failover" => "`in-order`",
+            "parallel" | "all" | "allservers" | "fastest" => "`race`",
+            _ => return None,
+        })
+    }
 }
 
 impl Choices for Protocol {

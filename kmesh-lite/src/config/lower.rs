@@ -13,6 +13,7 @@ mod eject;
 mod endpoint;
 mod health;
 mod hidden;
+mod hostname;
 mod merge;
 mod metrics;
 mod nearness;
@@ -21,6 +22,7 @@ mod place;
 mod policy;
 mod room;
 mod service;
+mod serving;
 mod settings;
 mod slots;
 mod surroundings;
@@ -36,7 +38,7 @@ use super::problem::{Problem, Severity};
 use super::scalar::unresolved;
 use super::span::Span;
 use super::suggest::{did_you_mean, quote};
-use crate::model::{Mesh, Name, Service, questions};
+use crate::model::{Dns, Mesh, Name, Service, questions};
 use backend::{AtAddresses, Backends};
 use imbl::OrdMap;
 use policy::KeptSources;
@@ -125,6 +127,10 @@ pub fn lower(
     let edited = kept.last.edited(&services, &at_addresses);
     backend::check(&services, &shared, &edited.backends, &mut report);
     let listeners = metrics::written(&merged);
+    let names_at = serving::written(&merged);
+    let serving = serving::lower(&merged, host, (&names_at, &listeners), &mut report);
+    let is_served = serving::is_wanted(&merged, report.whole);
+    hostname::check(&services, serving::domain(&merged), is_served, &mut report);
     check::check(
         &check::Everything {
             host,
@@ -133,7 +139,7 @@ pub fn lower(
             shared: &shared,
             services: &services,
             backends: &edited.backends.all,
-            listeners: &listeners,
+            listeners: [&listeners, &names_at],
         },
         &mut report,
     );
@@ -169,7 +175,10 @@ pub fn lower(
         policies,
         endpoint_names: endpoint::names(&shared),
         dns_names: endpoint::dns_names(&shared),
-        dns: dns::settings(&merged, &mut report),
+        dns: Dns {
+            serving,
+            ..dns::settings(&merged, &mut report)
+        },
         questions,
         backends: edited.backends.all.clone(),
     };

@@ -2,7 +2,7 @@
 
 use super::choice::{Choice, choose};
 use super::read::{At, DocumentReader, Read, Required, Value, Wrong, text};
-use super::scalar::{PortNumber, integer};
+use super::scalar::{PortName, PortNumber, integer};
 use super::suggest::quote;
 use crate::model::{PortMapping, Protocol};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,19 +10,22 @@ use std::borrow::Cow;
 use std::fmt;
 use toml::de::DeValue;
 
-/// One port of a service.
+/// One port of a service, and what it is called in DNS.
 #[derive(Debug)]
-pub struct PortText(pub PortMapping);
+pub struct PortText(pub PortMapping, pub Option<Box<str>>);
 
 text! {
     /// A port of a service in its long form.
-    PortTable "a table with `port`, `target` and `protocol`" {
+    PortTable "a table with `port`, `target`, `protocol` and `name`" {
         /// What clients connect to.
         port: Required<PortNumber>,
         /// Port of the endpoints. Default: the same as `port`.
         target: Option<PortNumber>,
         /// Default: `tcp`.
         protocol: Option<Choice<Protocol>>,
+        /// What it is called in DNS: with `http`, SRV records are at `_http._tcp.NAME.DOMAIN`, as they are at
+        /// `_80._tcp.NAME.DOMAIN` in any case. Default: only its number.
+        name: Option<PortName>,
     }
 }
 
@@ -33,10 +36,11 @@ impl Read for PortText {
         match value.get_ref() {
             DeValue::Integer(_) => {
                 let port = integer(value, PortNumber::WHAT, 1, 65_535, reader)?;
-                mapping(port, port, Protocol::Tcp)
+                mapping(port, port, Protocol::Tcp).map(unnamed)
             }
             DeValue::String(text) => parse(text)
                 .map_err(|wrong| reader.wrong(value.span().into(), wrong))
+                .map(unnamed)
                 .ok(),
             DeValue::Table(_) => {
                 let table = PortTable::read(value, reader)?;
@@ -46,15 +50,19 @@ impl Read for PortText {
                 let port = table.port.0?.0;
                 let target = table.target.map_or(port, |target| target.0);
                 let protocol = table.protocol.map_or(Protocol::Tcp, |chosen| chosen.0);
-                mapping(port, target, protocol)
+                let name = table.name.map(|name| name.0);
+                Some(Self(mapping(port, target, protocol)?, name))
             }
             _ => {
                 reader.wrong_type(value, Self::WHAT);
                 None
             }
         }
-        .map(Self)
     }
+}
+
+fn unnamed(mapping: PortMapping) -> PortText {
+    PortText(mapping, None)
 }
 
 fn parse(text: &str) -> Result<PortMapping, Wrong> {

@@ -114,6 +114,15 @@ scalar! {
         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
         |text, _| hostname(text);
 
+    /// The DNS name of a service, or all names below one.
+    ServiceHostname(Box<str>): "a DNS name in lower case, like `payments.mesh`, or `*.payments.mesh` for all below it",
+        r"^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$",
+        |text, _| service_hostname(text);
+
+    /// What a port is called in DNS: the name of a service of RFC 6335.
+    PortName(Box<str>): "1 to 15 letters in lower case, digits and `-`, with a letter among them, like `http`",
+        "^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$", |text, _| port_name(text);
+
     /// A DNS name that is looked up. SRV records have names that begin with `_`.
     DnsName(Arc<str>): "a DNS name like `db.internal`",
         r"^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*\.?$",
@@ -366,7 +375,52 @@ fn hostname(text: &str) -> Result<Box<str>, Wrong> {
             Some("addresses belong in `vips`".to_owned()),
         );
     }
+    // No name ends in a number (RFC 3696): it would be an address with a slip in it.
+    let last = text.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return wrong("it ends with a number", None);
+    }
     Ok(text.into())
+}
+
+/// The same, or `*.` before one.
+fn service_hostname(text: &str) -> Result<Box<str>, Wrong> {
+    let Some(below) = text.strip_prefix("*.") else {
+        return hostname(text);
+    };
+    match hostname(below) {
+        Ok(_) if text.len() > 253 => {
+            let message = format!(
+                "{} is not a hostname: it has more than 253 characters",
+                quote(text)
+            );
+            Err(Wrong::new(message))
+        }
+        Ok(_) => Ok(text.into()),
+        Err(wrong) => Err(wrong),
+    }
+}
+
+/// As RFC 6335 has it (section 5.1).
+fn port_name(text: &str) -> Result<Box<str>, Wrong> {
+    let wrong = |why: &str| {
+        Err(Wrong::new(format!(
+            "{} is no name of a port: {why}",
+            quote(text)
+        )))
+    };
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if let Some(other) = text.chars().find(|c| !allowed(*c)) {
+        return wrong(&format!("{other:?} is not allowed"));
+    }
+    match text.len() {
+        0 => wrong("it is empty"),
+        16.. => wrong("it has more than 15 characters"),
+        _ if text.starts_with('-') || text.ends_with('-') => wrong("it begins or ends with `-`"),
+        _ if text.contains("--") => wrong("it has two `-` in a row"),
+        _ if !text.contains(|c: char| c.is_ascii_lowercase()) => wrong("it has no letter"),
+        _ => Ok(text.into()),
+    }
 }
 
 /// As names are known ([`model::dns_name`]).

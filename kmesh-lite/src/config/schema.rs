@@ -10,10 +10,11 @@ use super::policy::{GroupText, PolicyText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag, Hostname, Label, Limit,
-    LineRate, LocalityRef, LogTargetText, NameText, Overprovision, Share, Slots, SocketText,
+    Attempts, CacheSize, CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag, Hostname,
+    Label, Limit, LineRate, LocalityRef, LogTargetText, NameText, Overprovision, ServiceHostname,
+    Share, Slots, SocketText,
 };
-use crate::model::{Balance, ClientsBy, Header, OnAllDown, OnRemove, Policy, Scope};
+use crate::model::{Balance, ClientsBy, Header, OnAllDown, OnRemove, Policy, Scope, UpstreamOrder};
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -40,7 +41,7 @@ text! {
         access_log: Option<AccessLogText>,
         /// How endpoints are checked, where a service or an endpoint does not say otherwise. Default: not at all.
         health: Option<HealthText>,
-        /// How the names of endpoints are looked up.
+        /// How the names of endpoints are looked up, and how those of the mesh are served.
         dns: Option<DnsText>,
         /// How many rows each table of the kernel holds. Memory is set aside for them, and a mesh
         /// that needs more is refused before anything is changed.
@@ -116,8 +117,7 @@ text! {
     MetricsText "a table" {
         /// Addresses and ports of this host at which the agent answers `GET /metrics`, to everybody who
         /// reaches them: one, or several. `0.0.0.0` and `[::]` are every address. An address that is
-        /// taken or not there is tried again until it can be had. Ports below 1024 take a right that the agent
-        /// does not have, unless the host gives it to all (`net.ipv4.ip_unprivileged_port_start`). Default: none.
+        /// taken or not there is tried again until it can be had. Default: none.
         listen: Option<OneOrMore<SocketText>>,
     }
 }
@@ -139,7 +139,8 @@ text! {
 }
 
 text! {
-    /// How the names of endpoints are looked up (`dns` of an endpoint). The agent does that.
+    /// How the names of endpoints are looked up (`dns` of an endpoint), and how names of the mesh are served. The agent does
+    /// both.
     DnsText "a table" {
         /// Addresses and ports of the servers that are asked, one or several, the first that answers counts:
         /// `127.0.0.53:53`. Default: those of `/etc/resolv.conf`, which is read anew when it changes.
@@ -149,6 +150,29 @@ text! {
         ttl_min: Option<At<DurationText>>,
         /// And not later than this. Default: `5m`, or `ttl_min` if that is longer.
         ttl_max: Option<At<DurationText>>,
+        /// Addresses and ports at which the agent answers questions over UDP and TCP, one or several: `127.0.0.1:53`.
+        /// What is below `domain`, and every one of `hostnames`, is answered out of the mesh, and all else is asked of
+        /// `upstreams`. An address that is taken is tried again until it can be had. Default: none; then no names are
+        /// served, and the keys below have no effect.
+        listen: Option<OneOrMore<SocketText>>,
+        /// Every service is `NAME.DOMAIN`. Names below it are not asked of anybody else, whether there are such services or
+        /// not. Default: `mesh`.
+        domain: Option<At<Hostname>>,
+        /// For how long an answer out of the mesh may be remembered, in whole seconds. Default: `5s`.
+        ttl: Option<At<DurationText>>,
+        /// The same of the answer that there is no such name or record. Default: `5s`.
+        negative_ttl: Option<At<DurationText>>,
+        /// Addresses and ports of the servers that all other names are asked of, one or several. Default: those of
+        /// `/etc/resolv.conf`, which is read anew when it changes.
+        upstreams: Option<OneOrMore<SocketText>>,
+        /// Which of them is asked. Default: `in-order`.
+        order: Option<At<Choice<UpstreamOrder>>>,
+        /// How long one of them has to answer before it, or the next one, is asked again. Default: `2s`.
+        timeout: Option<At<DurationText>>,
+        /// How often each of them is asked one question at most. Default: 2.
+        attempts: Option<At<Attempts>>,
+        /// How many of their answers are remembered. 0 remembers none. Default: 10000.
+        cache: Option<At<CacheSize>>,
     }
 }
 
@@ -221,10 +245,15 @@ text! {
         /// Addresses that programs connect to: fixed ones of either family, or `auto` for one of
         /// each family from `[mesh] vip_ranges`, which stays the same across reloads and restarts.
         /// A loopback address or an address of this host is allowed: then only the ports declared
-        /// here are captured, and all others pass.
-        vips: Required<List<VipText>>,
-        /// DNS names of the service, in lower case. They do nothing yet: no DNS is answered here.
-        hostnames: Option<List<Hostname>>,
+        /// here are captured, and all others pass. A headless service may do without.
+        vips: Option<List<VipText>>,
+        /// More DNS names of the service, in lower case, beside `NAME.DOMAIN`: `payments.example`, or `*.shop.internal` for
+        /// all names below `shop.internal` that nothing else has. `[dns] listen` serves them; nobody else is asked for them
+        /// then.
+        hostnames: Option<List<ServiceHostname>>,
+        /// Whether its DNS names lead to the addresses of usable endpoints, the nearest first, in place of those of the service:
+        /// for programs that want to know all of them, and connect to them by themselves. Default: false.
+        headless: Option<At<Flag>>,
         /// Ports that programs connect to, with the endpoints' port after a colon if it differs.
         /// Other ports of a virtual address refuse connections.
         ports: Required<List<PortText>>,
@@ -340,6 +369,11 @@ pub fn schema() -> Value {
     let either = |keys: [&str; 2]| json!({ "anyOf": keys.map(|key| json!({ "required": [key] })) });
     let policy = &mut schema["$defs"]["PolicyText"];
     policy["allOf"] = json!([either(["services", "ports"]), either(["clients", "from"])]);
+    // A service has addresses, or is headless.
+    let headless =
+        json!({ "properties": { "headless": { "const": true } }, "required": ["headless"] });
+    schema["$defs"]["ServiceText"]["anyOf"] = json!([{ "required": ["vips"] }, headless]);
+    let policy = &mut schema["$defs"]["PolicyText"];
     policy["dependentRequired"] = json!({ "clients": ["services"], "ports": ["from"] });
     schema
 }

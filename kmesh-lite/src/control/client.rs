@@ -216,13 +216,23 @@ impl Client {
         request: Request<Full<Bytes>>,
         patience: Duration,
     ) -> Result<T, ClientError> {
+        let text = self.text(request, patience).await?;
+        serde_json::from_slice(&text).map_err(ClientError::Answer)
+    }
+
+    /// The same where the body is to be understood elsewhere.
+    pub async fn text(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, ClientError> {
         let (response, pid) = self.send(request, patience).await?;
         let mut body = response.into_body();
         let mut text = Vec::new();
         while let Some(piece) = self.piece(&mut body, pid).await? {
             text.extend_from_slice(&piece);
         }
-        serde_json::from_slice(&text).map_err(ClientError::Answer)
+        Ok(text)
     }
 
     /// The head of an answer, and who gives it.

@@ -1,9 +1,10 @@
 //! What can be asked of the daemon, with where the answer goes.
 
 use crate::api::{
-    AgentReport, Confirmed, ConnectionEvent, Connections, Duties, Explanation, Failure, FileText,
-    HealthReport, KillRequest, Killed, NamesReport, OrderRequest, Ordered, PlanText, Policies,
-    ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion, TrafficSums,
+    AgentReport, Confirmed, ConnectionEvent, Connections, DnsReport, Duties, Explanation, Failure,
+    FileText, HealthReport, KillRequest, Killed, NameExplanation, NamesReport, OrderRequest,
+    Ordered, PlanText, Policies, ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion,
+    TrafficSums, Zone,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -125,6 +126,24 @@ pub enum Request {
     Names {
         report: NamesReport,
         reply: Reply<()>,
+    },
+    /// The agent wants to know the names of the mesh.
+    Zone {
+        /// The revision that it knows.
+        since: Option<u64>,
+        /// Whether the answer waits for another one.
+        wait: bool,
+        reply: Reply<Later<Zone>>,
+    },
+    /// The agent says how serving names gets on.
+    Dns {
+        report: DnsReport,
+        reply: Reply<()>,
+    },
+    /// Where a name of the mesh leads.
+    Name {
+        name: String,
+        reply: Reply<NameExplanation>,
     },
 }
 

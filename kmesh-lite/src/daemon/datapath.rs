@@ -5,8 +5,9 @@ use crate::health::Fates;
 use crate::kernel::{Accepted, Accounts, Ended, Living, Made, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
-use crate::tables::{Actual, Remembered, Tables, Targets};
+use crate::tables::{Actual, Built, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -49,6 +50,11 @@ pub trait Datapath {
 
     /// The tables as the last pass left them; none where that is not known.
     fn left(&self) -> Option<Tables> {
+        None
+    }
+
+    /// What the last pass left, with what it was made of; none where that is not known.
+    fn built(&self) -> Option<Cow<'_, Built>> {
         None
     }
 

@@ -15,6 +15,7 @@ mod reload;
 mod roster;
 mod state;
 mod trial;
+mod zone;
 
 use super::DaemonError;
 use super::datapath::Datapath;
@@ -216,6 +217,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             }
         }
         self.state.roster.dismiss();
+        self.state.published.dismiss();
         self.supervisor.tell(News::Stopping);
         info!("stopping");
         let interest = self.listeners.interest_without_readers();
@@ -359,6 +361,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 reply,
             } => drop(reply.send(self.kill(&kill, caller))),
             Request::Names { report, reply } => drop(reply.send(self.learn_names(report))),
+            Request::Zone { since, wait, reply } => self.state.published.tell(since, wait, reply),
+            Request::Dns { report, reply } => {
+                self.state.published.hear(report);
+                drop(reply.send(Ok(())));
+            }
+            Request::Name { name, reply } => drop(reply.send(self.explain_name(&name))),
             Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
     }

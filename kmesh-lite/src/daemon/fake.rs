@@ -10,8 +10,9 @@ use crate::maps::{Maps, Memory};
 use crate::model::{Facts, Limits, Mesh};
 use crate::reconcile::{self, Change, Extent, Pass};
 use crate::sources::Completion;
-use crate::tables::{Actual, Counters, Targets};
+use crate::tables::{Actual, Built, Counters, Targets};
 use kmesh_lite_ebpf::Outcome;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -125,6 +126,14 @@ impl Datapath for FakeDatapath {
             return Err(broken);
         }
         Ok(self.tables().read().expect("memory does not fail"))
+    }
+
+    fn built(&self) -> Option<Cow<'_, Built>> {
+        let inside = self.0.inside();
+        let held = inside.held.as_ref()?;
+        let mut maps = Memory::new(Limits::default());
+        let prepared = reconcile::prepare(&mut maps, held, &inside.facts);
+        Some(Cow::Owned(prepared.expect("a small mesh fits").desired))
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, Broken> {

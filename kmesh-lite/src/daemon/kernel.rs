@@ -8,8 +8,9 @@ use crate::kernel::{
 };
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
-use crate::tables::{Actual, Remembered, Tables, Targets};
+use crate::tables::{Actual, Built, Remembered, Tables, Targets};
 use kmesh_lite_common::{AuthorizationId, ClientKey, EndpointId, Interest};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -113,6 +114,10 @@ impl Datapath for Kernel {
 
     fn left(&self) -> Option<Tables> {
         Kernel::left(self).cloned()
+    }
+
+    fn built(&self) -> Option<Cow<'_, Built>> {
+        Kernel::built(self).map(Cow::Borrowed)
     }
 
     fn blame(error: &KernelError) -> Blame {

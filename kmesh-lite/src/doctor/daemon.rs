@@ -123,6 +123,7 @@ pub mod tests {
             events: None,
             datapath: DatapathStatus::default(),
             agent: None,
+            dns: None,
             daemon: Some(About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 commit: env!("KMESH_LITE_COMMIT").to_owned(),

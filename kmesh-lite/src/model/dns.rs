@@ -1,6 +1,6 @@
 //! Endpoints by name: what is asked of DNS, and what it says.
 
-use super::Endpoint;
+use super::{Endpoint, Serving};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -100,6 +100,8 @@ pub struct Dns {
     pub ttl_min: Duration,
     /// And not later than this.
     pub ttl_max: Duration,
+    /// How names of the mesh are served, if they are.
+    pub serving: Option<Serving>,
 }
 
 impl Default for Dns {
@@ -108,6 +110,7 @@ impl Default for Dns {
             resolvers: Vec::new(),
             ttl_min: Duration::from_secs(5),
             ttl_max: Duration::from_secs(300),
+            serving: None,
         }
     }
 }

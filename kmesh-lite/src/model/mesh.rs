@@ -235,12 +235,13 @@ impl Mesh {
     }
 }
 
-/// Whether clients connect to an IPv6 address of a service.
+/// Whether clients connect to an IPv6 address of a service, or may be told those of its endpoints.
 fn has_v6_clients(service: &Service, vip_ranges: &[IpNetwork]) -> bool {
-    service.vips.iter().any(|vip| match vip {
-        Vip::Fixed(ip) => ip.is_ipv6(),
-        Vip::Auto => vip_ranges.iter().any(IpNetwork::is_ipv6),
-    })
+    service.headless
+        || service.vips.iter().any(|vip| match vip {
+            Vip::Fixed(ip) => ip.is_ipv6(),
+            Vip::Auto => vip_ranges.iter().any(IpNetwork::is_ipv6),
+        })
 }
 
 /// What has to be asked of DNS for services, with those that it is for.

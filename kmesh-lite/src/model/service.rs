@@ -14,8 +14,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub vips: Vec<Vip>,
+    /// DNS names, in lower case, without the dot at the end; `*.shop.internal` is every name below it.
     pub hostnames: Vec<String>,
+    /// Whether its DNS names lead to endpoints, and not to virtual addresses.
+    pub headless: bool,
     pub ports: Vec<PortMapping>,
+    /// What ports are called in DNS, where the file says that.
+    pub port_names: BTreeMap<(Protocol, u16), Box<str>>,
     pub policy: Policy,
     pub balance: Balance,
     /// How clients are told apart, where that matters.

@@ -42,6 +42,10 @@ impl Left {
         }
     }
 
+    pub fn built(&self) -> &Built {
+        &self.built
+    }
+
     pub fn tables(&self) -> &Tables {
         &self.built.tables
     }

@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod connections;
+mod dns;
 mod events;
 mod family;
 mod format;
@@ -24,7 +25,7 @@ pub use history::History;
 use super::Known;
 use super::arrivals::Arrived;
 use super::status::refusing;
-use crate::api::{LogStatus, State};
+use crate::api::{DnsStatus, LogStatus, State};
 use crate::host::Usage;
 use crate::kernel::Snapshot;
 use crate::model::{Limits, Mesh, Table};
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub cgroups: BTreeMap<u64, PathBuf>,
     /// The mesh that is held, and what is known of its endpoints; none without a daemon.
     pub endpoints: Option<(Arc<Mesh>, Known)>,
+    /// How names are served, if they are.
+    pub dns: Option<DnsStatus>,
     /// What arrived at endpoints on this host.
     pub arrived: BTreeMap<Arrived, u64>,
     /// What the mesh may have.
@@ -105,6 +108,9 @@ impl Collector for Metrics {
         if let Some((mesh, known)) = &self.endpoints {
             health::health(to, mesh, known)?;
             names::names(to, &known.names)?;
+        }
+        if let Some(dns) = &self.dns {
+            dns::dns(to, dns)?;
         }
         self.connections(to)?;
         arrivals::arrivals(to, &self.arrived)?;

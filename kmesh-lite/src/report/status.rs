@@ -68,6 +68,7 @@ pub fn unattended(snapshot: &Snapshot, why: &str, name: Option<&str>) -> Result<
         datapath,
         daemon: None,
         agent: None,
+        dns: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::Tables;
 use super::room::Shortage;
 use crate::model::{Family, Mesh, Name, Service, Vip};
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,18 @@ impl Vips {
 
     pub fn has(&self, ip: &IpAddr) -> bool {
         self.owners.contains_key(ip)
+    }
+
+    /// Services that have other addresses in `other`.
+    pub fn differing(&self, other: &Self) -> Vec<Name> {
+        let services = self
+            .by_service
+            .diff(&other.by_service)
+            .map(|item| match item {
+                DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.clone(),
+                DiffItem::Update { new: (name, _), .. } => name.clone(),
+            });
+        services.collect()
     }
 
     /// How many addresses there are.

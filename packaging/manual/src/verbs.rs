@@ -16,7 +16,7 @@ const SERVICE: &[&str] = &[
     "The daemon reads the file as its own user: /etc/kmesh and what is in it must be readable for \
      everybody, or for the group `kmesh`. Members of that group may read the status on the control \
      socket; only root and the daemon's user may reload.",
-    "`kmesh-lite-agent.service` runs beside it as the user `kmesh-agent`, without any capability, and is \
+    "`kmesh-lite-agent.service` runs beside it as the user `kmesh-agent`, with CAP_NET_BIND_SERVICE alone, and is \
      started, stopped and upgraded with it. The agent probes endpoints where `health` of the file says so, looks \
      up their DNS names, and serves metrics over TCP where `[metrics] listen` says so; the daemon itself never talks to the network. While the agent is \
      away, endpoints are what they were found to be, and names what they were.",

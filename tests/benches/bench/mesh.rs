@@ -115,6 +115,8 @@ fn service(number: u32, target: u16, endpoints: Vec<Endpoint>) -> Service {
     Service {
         vips: vec![Vip::Fixed(vip(number).ip().to_owned().into())],
         hostnames: Vec::new(),
+        headless: false,
+        port_names: BTreeMap::new(),
         ports: vec![PortMapping {
             protocol: Protocol::Tcp,
             port: PORT,

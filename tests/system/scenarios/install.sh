@@ -37,8 +37,9 @@ until_true scrape 127.0.0.1:9900
 has "$(scrape 127.0.0.1:9900)" 'kmesh_lite_service_connects_total{service="web"}'
 pid=$(agent_pid)
 is "$(ps -o user= -p "$pid" | tr -d ' ')" kmesh-agent
-is "$(sed -n 's/^CapEff:\t//p' "/proc/$pid/status")" 0000000000000000
-is "$(sed -n 's/^CapBnd:\t//p' "/proc/$pid/status")" 0000000000000000
+is "$(sed -n 's/^CapEff:\t//p' "/proc/$pid/status")" 0000000000000400
+is "$(sed -n 's/^CapAmb:\t//p' "/proc/$pid/status")" 0000000000000000
+is "$(sed -n 's/^CapBnd:\t//p' "/proc/$pid/status")" 0000000000000400
 until_true eval 'kmesh-lite status --json | grep -q "\"serving\": *true"'
 exits 0 systemd-analyze verify "$agent"
 is "$output" ""

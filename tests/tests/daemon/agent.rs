@@ -2,12 +2,12 @@
 
 use crate::PROGRAM;
 use kmesh_lite::host::agent_user;
+use kmesh_lite_tests::agent::Agent;
 use kmesh_lite_tests::client::address;
 use kmesh_lite_tests::daemon::Daemon;
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::scrape::{Scrape, ask, get};
-use kmesh_lite_tests::server::ends_with_us;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -17,8 +17,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread;
 
 fn listening(listen: &Value) -> String {
@@ -34,31 +33,6 @@ fn metrics(at: &str) -> Option<Scrape> {
 
 fn serves(at: &str) -> bool {
     metrics(at).is_some_and(|scrape| scrape.status == 200)
-}
-
-/// An agent of its own, as the unit would start it.
-struct Agent(Child);
-
-impl Agent {
-    fn start(daemon: &Daemon) -> Self {
-        let log = fs::File::create(daemon.path("agent.log")).unwrap();
-        let mut command = Command::new("/proc/self/fd/0");
-        // The program may lie where that user cannot get.
-        command.stdin(fs::File::open(PROGRAM).unwrap()).stderr(log);
-        command
-            .args(["agent", "--socket"])
-            .arg(daemon.path("socket"));
-        // The group of the socket here.
-        command.uid(agent_user()).gid(0);
-        Self(ends_with_us(&mut command).spawn().unwrap())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn field(pid: i64, name: &str) -> String {
@@ -79,7 +53,7 @@ fn agent_of(daemon: &Daemon) -> Value {
 }
 
 #[test]
-fn a_daemon_in_the_foreground_has_an_agent_without_any_right() {
+fn a_daemon_in_the_foreground_has_an_agent_with_one_right() {
     let Some(host) = Host::new() else { return };
     let text = listening(&json!("127.0.0.1:9900"));
     let mut daemon = Daemon::with_agent(PROGRAM, &host, &text);
@@ -92,8 +66,11 @@ fn a_daemon_in_the_foreground_has_an_agent_without_any_right() {
     assert!(!log.contains("the daemon is away"), "{log}");
     let pid = agent_of(&daemon)["pid"].as_i64().unwrap();
     assert_ne!(field(pid, "Uid:"), "0");
-    assert_eq!(field(pid, "CapEff:"), "0000000000000000");
-    assert_eq!(field(pid, "CapPrm:"), "0000000000000000");
+    // Ports below 1024, and nothing that a command would have as well.
+    assert_eq!(field(pid, "CapEff:"), "0000000000000400");
+    assert_eq!(field(pid, "CapPrm:"), "0000000000000400");
+    assert_eq!(field(pid, "CapInh:"), "0000000000000000");
+    assert_eq!(field(pid, "CapAmb:"), "0000000000000000");
     assert_eq!(field(pid, "NoNewPrivs:"), "1");
     assert_eq!(field(pid, "Groups:").len(), 0);
 
@@ -206,7 +183,7 @@ fn a_changed_file_is_followed_and_a_daemon_that_is_away_is_waited_for() {
     let Some(host) = Host::new() else { return };
     let mut daemon = Daemon::start(PROGRAM, &host, Some(&listening(&json!([]))));
     assert_eq!(agent_of(&daemon), Value::Null);
-    let _agent = Agent::start(&daemon);
+    let _agent = Agent::start(PROGRAM, &daemon);
     daemon.wait_until("the agent is there", |daemon| {
         agent_of(daemon)["pid"].is_i64()
     });
@@ -253,7 +230,7 @@ fn an_address_that_cannot_be_had_is_told_once_and_tried_again() {
     let taken = TcpListener::bind("127.0.0.1:9902").unwrap();
     let listen = json!(["127.0.0.1:9901", "127.0.0.1:9902", "192.0.2.1:9900"]);
     let mut daemon = Daemon::start(PROGRAM, &host, Some(&listening(&listen)));
-    let _agent = Agent::start(&daemon);
+    let _agent = Agent::start(PROGRAM, &daemon);
     daemon.wait_until("the first is served", |_| serves("127.0.0.1:9901"));
     let error = |daemon: &Daemon, number: usize| {
         let agent = agent_of(daemon);
@@ -305,7 +282,7 @@ fn many_services() -> String {
 fn scrapers_that_do_not_read_take_little_and_keep_nobody_out() {
     let Some(host) = Host::alone() else { return };
     let mut daemon = Daemon::start(PROGRAM, &host, Some(&many_services()));
-    let agent = Agent::start(&daemon);
+    let agent = Agent::start(PROGRAM, &daemon);
     daemon.wait_until("metrics are served", |_| serves("127.0.0.1:9900"));
     let slow: Vec<_> = (0..400)
         .filter_map(|number| {
@@ -324,7 +301,7 @@ fn scrapers_that_do_not_read_take_little_and_keep_nobody_out() {
     daemon.wait_until("a scraper that reads is served", |_| {
         serves("127.0.0.1:9900")
     });
-    let resident: u64 = field(agent.0.id().into(), "VmHWM:").parse().unwrap();
+    let resident: u64 = field(agent.pid().into(), "VmHWM:").parse().unwrap();
     assert!(resident < 48 * 1024, "{resident} kB");
     drop(slow);
 }
@@ -334,10 +311,10 @@ fn thousands_of_scrapes_leave_nothing_behind() {
     let Some(host) = Host::alone() else { return };
     let text = listening(&json!("127.0.0.1:9900"));
     let mut daemon = Daemon::start(PROGRAM, &host, Some(&text));
-    let agent = Agent::start(&daemon);
+    let agent = Agent::start(PROGRAM, &daemon);
     daemon.wait_until("metrics are served", |_| serves("127.0.0.1:9900"));
     let open = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let idle = |daemon: &Daemon| (open(daemon.pid()), open(agent.0.id()));
+    let idle = |daemon: &Daemon| (open(daemon.pid()), open(agent.pid()));
     let before = idle(&daemon);
     // Threads begin in the network of the test.
     let served: usize = thread::scope(|scope| {
@@ -352,7 +329,7 @@ fn thousands_of_scrapes_leave_nothing_behind() {
         let (daemon, agent) = idle(daemon);
         daemon <= before.0 && agent <= before.1
     });
-    let resident: u64 = field(agent.0.id().into(), "VmHWM:").parse().unwrap();
+    let resident: u64 = field(agent.pid().into(), "VmHWM:").parse().unwrap();
     assert!(resident < 48 * 1024, "{resident} kB");
     assert_eq!(daemon.state(), "routing");
 }

@@ -6,6 +6,7 @@ mod agent;
 mod check;
 mod clock_jumps;
 mod closed_mesh;
+mod dns;
 mod doctor;
 mod enforce_existing;
 mod explain;
@@ -28,6 +29,7 @@ mod unattended;
 mod unit_begins;
 mod unit_restart;
 mod waypoint_down;
+mod zone;
 
 /// The product, built beside the tests.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");

@@ -1,7 +1,7 @@
 //! Verbs that answer why something is as it is.
 
 use super::super::completions;
-use super::values::{address, user};
+use super::values::{goal, user};
 use super::{Format, Socket};
 use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
@@ -14,6 +14,8 @@ Examples:
   kmesh-lite explain 10.96.0.10:80
   kmesh-lite explain '[fd00:96::10]:80'
   kmesh-lite explain 10.96.0.53:53 --protocol udp
+  kmesh-lite explain payments.mesh:80     from a name of the mesh to the endpoint (`[dns] listen`)
+  kmesh-lite explain payments.mesh        what is answered for it
   kmesh-lite explain 10.96.0.10:80 --unit shop.service
                                           for this program: is it captured, does it bypass the mesh,
                                           which endpoint does it keep, may it connect now?
@@ -22,9 +24,9 @@ Examples:
 
 Nothing changes by looking: nobody keeps an endpoint for longer, and no connect is counted.")]
 pub struct Explain {
-    /// What a program would connect to
-    #[arg(value_name = "ADDR:PORT", value_parser = address, add = ArgValueCandidates::new(completions::frontends))]
-    pub address: SocketAddr,
+    /// What a program would connect to: an address, or a name of the mesh, which may be without a port
+    #[arg(value_name = "ADDR:PORT|NAME[:PORT]", value_parser = goal, add = ArgValueCandidates::new(completions::frontends))]
+    pub address: Goal,
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
     #[command(flatten)]
@@ -39,6 +41,14 @@ pub struct Explain {
     pub socket: Socket,
     #[command(flatten)]
     pub format: Format,
+}
+
+/// Where a program would connect to.
+#[derive(Clone, Debug)]
+pub enum Goal {
+    Address(SocketAddr),
+    /// A DNS name, and a port.
+    Name(String, Option<u16>),
 }
 
 /// The program that connects; one that is captured if none is named.

@@ -1,5 +1,6 @@
 //! Values of arguments: from text to what is meant, or what is expected.
 
+use super::Goal;
 use crate::daemon::LONGEST;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
@@ -83,4 +84,21 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an address and a port, such as 10.96.0.10:80 or [fd00:96::10]:80".to_owned()
     })
+}
+
+/// An address and a port, or a DNS name with a port or without.
+pub fn goal(text: &str) -> Result<Goal, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Goal::Address(address));
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port.parse().ok().filter(|port| *port != 0))),
+        None => (text, None),
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*');
+    let has_letters = name.contains(|c: char| c.is_ascii_alphabetic());
+    if name.chars().all(allowed) && has_letters && port != Some(None) {
+        return Ok(Goal::Name(name.to_owned(), port.flatten()));
+    }
+    Err("expected an address and a port, such as 10.96.0.10:80 or [fd00:96::10]:80, or a name such as payments.mesh:80".to_owned())
 }

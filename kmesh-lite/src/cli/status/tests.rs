@@ -102,6 +102,7 @@ fn status() -> Status {
             started: "2026-01-01T00:00:00.000Z".to_owned(),
         }),
         agent: None,
+        dns: None,
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Everything<'c, 'a> {
     pub shared: &'c SharedEndpoints<'a>,
     pub services: &'c [LoweredService<'a>],
     pub backends: &'c OrdMap<IpAddr, Backend>,
-    pub listeners: &'c Written<'a>,
+    /// Where the agent listens: for metrics, and for questions.
+    pub listeners: [&'c Written<'a>; 2],
 }
 
 pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
@@ -32,20 +33,6 @@ pub fn check(mesh: &Everything<'_, '_>, report: &mut Diagnostics) {
     listeners_at_vips(mesh, &frontends, report);
     endpoints_at_vips(mesh, &vips, report);
     waypoint_cycles(mesh, report);
-    hostnames(mesh.services, report);
-}
-
-/// Says once that names are kept for later.
-fn hostnames(services: &[LoweredService<'_>], report: &mut Diagnostics) {
-    let named = services.iter().find(|service| service.is_named);
-    let text = named.and_then(|service| service.entry.text()?.hostnames.as_ref());
-    if let (Some(service), Some(list)) = (named, text) {
-        let message = "`hostnames` do nothing yet: no DNS is answered here";
-        let problem = service.spot(list.span).note(message);
-        report.push(problem.help(
-            "programs use a virtual address, or a name that your own DNS or /etc/hosts leads there",
-        ));
-    }
 }
 
 /// A frontend: address, port, protocol.
@@ -169,8 +156,12 @@ fn listeners_at_vips(
     frontends: &Frontends<'_, '_>,
     report: &mut Diagnostics,
 ) {
-    for (at, spot) in mesh.listeners {
-        let Some(owner) = frontends.get(&(at.ip(), at.port(), Protocol::Tcp)) else {
+    let [metrics, names] = mesh.listeners;
+    let over_tcp = metrics.iter().chain(names);
+    let over_tcp = over_tcp.map(|listener| (listener, Protocol::Tcp));
+    let over_udp = names.iter().map(|listener| (listener, Protocol::Udp));
+    for ((at, spot), protocol) in over_tcp.chain(over_udp) {
+        let Some(owner) = frontends.get(&(at.ip(), at.port(), protocol)) else {
             continue;
         };
         let message = format!("`{at}` is a frontend of the service `{}`", owner.name());

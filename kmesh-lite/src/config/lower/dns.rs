@@ -35,6 +35,7 @@ impl Named {
     }
 }
 
+/// How names are resolved.
 pub fn settings(merged: &Merged<'_>, report: &mut Diagnostics) -> Dns {
     let default = Dns::default();
     let Some((anchor, text)) = merged.dns else {
@@ -81,6 +82,7 @@ pub fn settings(merged: &Merged<'_>, report: &mut Diagnostics) -> Dns {
         resolvers: asked,
         ttl_min: min.unwrap_or_else(|| default.ttl_min.min(max.unwrap_or(default.ttl_min))),
         ttl_max: max.unwrap_or_else(|| default.ttl_max.max(min.unwrap_or_default())),
+        serving: None,
     }
 }
 
@@ -147,7 +149,8 @@ pub fn check_resolvers(
     let Some((anchor, text)) = merged.dns else {
         return;
     };
-    for item in text.resolvers.iter().flat_map(|list| &list.items) {
+    let lists = [&text.resolvers, &text.upstreams].into_iter().flatten();
+    for item in lists.flat_map(|list| &list.items) {
         let ip = item.value.0.ip();
         let mut services = services.iter();
         let service = services.find(|it| it.model.vips.contains(&Vip::Fixed(ip)));

@@ -10,8 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 
 /// More listeners than anybody needs, so that the agent's answers stay small.
 const MOST: usize = 16;
-/// The first port that every program may listen at, unless the host says otherwise.
-const FIRST_FREE_PORT: u16 = 1_024;
 
 /// The addresses as they are written.
 pub type Written<'a> = Vec<(SocketAddr, Spot<'a>)>;
@@ -45,7 +43,7 @@ pub fn lower(written: &Written<'_>, report: &mut Diagnostics) -> Vec<SocketAddr>
 }
 
 fn check(at: SocketAddr, spot: Spot<'_>, report: &mut Diagnostics) {
-    let (ip, port) = (at.ip(), at.port());
+    let ip = at.ip();
     if !ip.is_unspecified()
         && let Some(what) = unusable(ip)
     {
@@ -54,17 +52,10 @@ fn check(at: SocketAddr, spot: Spot<'_>, report: &mut Diagnostics) {
             problem.expected("an address of this host, or `0.0.0.0` or `[::]` for all of them"),
         );
     }
-    if port < FIRST_FREE_PORT {
-        let message = format!("the agent has no right to listen at port {port}");
-        report.push(spot.warning(message).help(format!(
-            "take a port from {FIRST_FREE_PORT} on, or have the sysctl \
-             `net.ipv4.ip_unprivileged_port_start` be {port} or less on this host"
-        )));
-    }
 }
 
 /// Whether nothing else that is written says the same. What stands twice counts where it stands first.
-fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> bool {
+pub fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> bool {
     let (at, spot) = written[place];
     if let Some((_, first)) = written[..place].iter().find(|(it, _)| *it == at) {
         let problem = spot.warning(format!("`{at}` stands twice in `listen`"));
@@ -93,7 +84,7 @@ fn is_needed(written: &Written<'_>, place: usize, report: &mut Diagnostics) -> b
 }
 
 /// Whether who listens at `wider` gets what goes to another address as well.
-fn contains(wider: SocketAddr, at: SocketAddr) -> bool {
+pub fn contains(wider: SocketAddr, at: SocketAddr) -> bool {
     wider != at
         && wider.port() == at.port()
         && match wider.ip() {

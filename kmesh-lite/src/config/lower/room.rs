@@ -155,7 +155,7 @@ fn limit<'a>(merged: &Merged<'a>, table: Table) -> Option<Spot<'a>> {
 /// The `auto` of a service.
 fn auto<'a>(merged: &Merged<'a>, service: &Name) -> Option<Spot<'a>> {
     let entry = merged.services.get(service.as_str())?;
-    let mut vips = entry.text()?.vips.0.iter().flat_map(|list| &list.items);
+    let mut vips = entry.text()?.vips.iter().flat_map(|list| &list.items);
     let auto = vips.find(|item| matches!(item.value, VipText::Auto))?;
     Some(entry.at(auto.span))
 }

@@ -127,7 +127,10 @@ impl<'a> One<'_, 'a> {
         self.weights(&items, report);
         self.limits_of_endpoints(waypoint.as_ref(), report);
         if is_known {
-            self.families(&items, &vips, report);
+            // Those who are told of the endpoints of a headless service can use any.
+            if !self.is_headless() {
+                self.families(&items, &vips, report);
+            }
             if waypoint.is_none() {
                 self.none_usable(&items, policy, &prefer, report);
                 if policy == Policy::Failover {
@@ -151,7 +154,9 @@ impl<'a> One<'_, 'a> {
         let model = Service {
             vips: model_vips,
             hostnames: self.hostnames(report),
+            headless: self.is_headless(),
             ports,
+            port_names: self.port_names(report),
             policy,
             balance: self.balance(waypoint.as_ref(), report),
             clients_by: self.clients_by(report),
@@ -193,6 +198,10 @@ impl<'a> One<'_, 'a> {
             is_all_said: report.whole,
             whole,
         }
+    }
+
+    fn is_headless(&self) -> bool {
+        value(&self.text.headless, |it| it.0).unwrap_or_default()
     }
 
     /// Whether a DNS name is among the endpoints.
@@ -244,6 +253,27 @@ impl<'a> One<'_, 'a> {
         let mut ports: Vec<_> = written.items.iter().map(|item| item.value.0).collect();
         ports.sort();
         ports
+    }
+
+    /// What ports are called.
+    fn port_names(&self, report: &mut Diagnostics) -> BTreeMap<(Protocol, u16), Box<str>> {
+        let written = self.text.ports.0.iter().flat_map(|list| &list.items);
+        let mut first: BTreeMap<(Protocol, &str), &At<PortText>> = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for item in written {
+            let PortText(port, Some(name)) = &item.value else {
+                continue;
+            };
+            if let Some(first) = first.get(&(port.protocol, &**name)) {
+                let message = format!("two ports over {} are called `{name}`", port.protocol);
+                let problem = self.at(item).error(message);
+                report.push(problem.related(self.at(*first).place(), "the first one"));
+            } else {
+                first.insert((port.protocol, name), item);
+                names.insert((port.protocol, port.port), name.clone());
+            }
+        }
+        names
     }
 
     fn overprovision(&self, policy: Policy, report: &mut Diagnostics) -> Option<u32> {

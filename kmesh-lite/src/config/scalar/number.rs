@@ -211,6 +211,10 @@ integers! {
     ConnectRate: "an integer from 1 to 1000000", 1, 1_000_000;
     /// Slots of a service.
     Slots: "an integer from 1 to 1000000", 1, 1_000_000;
+    /// How often somebody is asked.
+    Attempts: "an integer from 1 to 10", 1, 10;
+    /// Answers that are remembered.
+    CacheSize: "an integer from 0 to 1000000", 0, 1_000_000;
     /// A port.
     PortNumber: "a port from 1 to 65535", 1, 65_535;
 }

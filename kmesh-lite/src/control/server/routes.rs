@@ -9,7 +9,7 @@ use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
 use super::stall::Patience;
 use crate::api::{
-    Confirmed, Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered,
+    Confirmed, DnsReport, Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered,
     PlanRequest, ReloadRequest, Reloaded, SimulateRequest,
 };
 use crate::control::{ExplainFor, Filter, Request, Requests, Text, Trace, WARNING};
@@ -49,6 +49,9 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/agent", get(duties).post(agent))
         .route("/v1/agent/health", post(health))
         .route("/v1/agent/names", post(names))
+        .route("/v1/agent/zone", get(zone))
+        .route("/v1/agent/dns", post(dns))
+        .route("/v1/name", get(name))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
         .route("/v1/simulate", post(simulate))
@@ -325,6 +328,60 @@ async fn names(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ZoneQuery {
+    since: Option<u64>,
+}
+
+/// Waits for a change, if the caller knows what there is. When nothing changes for long, it is told so.
+async fn zone(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<ZoneQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let since = parse(query)?.since;
+    let ask = |wait| asker.ask(move |reply| Request::Zone { since, wait, reply });
+    let later = match timeout(POLL, ask(true)).await {
+        Ok(answer) => answer?,
+        Err(_) => ask(false).await?,
+    };
+    let turn = asker.turn(&peer, Length::Long).await?;
+    elsewhere(move || json(&later.make()?, turn)).await
+}
+
+async fn dns(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    allow(peer, Right::Report)?;
+    let body = receive(body, DnsReport::BYTES).await?;
+    let report = DnsReport::read(&body)?;
+    drop(body);
+    asker.ask(|reply| Request::Dns { report, reply }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameOfMeshQuery {
+    name: String,
+}
+
+async fn name(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<NameOfMeshQuery>, QueryRejection>,
+) -> Answer {
+    allow(peer, Right::Read)?;
+    let name = parse(query)?.name;
+    let turn = asker.turn(&peer, Length::Short).await?;
+    let explanation = asker.ask(|reply| Request::Name { name, reply }).await?;
+    json(&explanation, turn)
+}
+
 /// Written while it is read: neither side ever holds all of it.
 fn streamed(text: Text, turn: Turn) -> Body {
     let (body, mut pieces) = body::streamed(turn);
@@ -465,14 +522,14 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/agent, /v1/agent/health, /v1/agent/names and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/name, /v1/agent, /v1/agent/health, /v1/agent/names, /v1/agent/zone, /v1/agent/dns and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
         "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/confirm" | "/v1/order" | "/v1/kill"
-        | "/v1/agent/health" | "/v1/agent/names" => "POST",
+        | "/v1/agent/health" | "/v1/agent/names" | "/v1/agent/dns" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };

@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections of root and the daemon's own user.
 const OWN: usize = 16;
-/// Connections of the agent: its scrapes, and the one on which it waits for a change.
-const AGENT: usize = 12;
+/// Connections of the agent: its scrapes, and those on which it waits for a change.
+const AGENT: usize = 14;
 /// Scrapes that are answered for it at a time.
 pub const SCRAPES: usize = 4;
 /// Connections of all other users together.

@@ -61,6 +61,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             events: Some(self.listeners.status()),
             datapath: DatapathStatus::default(),
             daemon: Some(state.about()),
+            dns: state.published.status(state.roster.is_away(), state.base),
             agent: state.roster.status(),
         };
         Ok(Later::new(move || {
@@ -269,6 +270,8 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let history = Some(self.state.history.clone());
         let events = Some(self.listeners.status());
         let known = self.known();
+        let away = self.state.roster.is_away();
+        let dns = self.state.published.status(away, known.base);
         Ok(Text::new(move |to| {
             let ids = snapshot.accounts.sums.keys().map(|key| key.cgroup);
             let cgroups = Cgroups::find().map_or_else(|_| BTreeMap::new(), |it| it.paths(ids));
@@ -276,6 +279,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             let arrived = mesh.as_ref().map(|mesh| report::arrivals(mesh, arrivals));
             let metrics = Metrics {
                 endpoints: mesh.map(|mesh| (mesh, known)),
+                dns,
                 arrived: arrived.unwrap_or_default(),
                 snapshot,
                 cgroups,

@@ -124,6 +124,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 let interest = self.listeners.interest();
                 self.tell_interest(interest);
                 self.state.applied = Some(mesh);
+                self.publish();
                 self.passed(&applied, trigger);
                 self.settle_departures();
                 applied.ended = self.end_outlawed();
@@ -168,6 +169,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         };
         match self.reconcile(&held, Extent::Everything) {
             Ok(applied) => {
+                self.publish();
                 self.passed(&applied, trigger);
                 self.settle_departures();
             }

@@ -1,7 +1,7 @@
 //! What the agent is to do, who waits to know of a change, and what the agent says of it.
 
 use super::duties;
-use crate::api::{self, AgentReport, AgentStatus, Duties, ListenerStatus, Resolving, now};
+use crate::api::{self, AgentReport, AgentStatus, Duties, ListenerStatus, Resolving, Serving, now};
 use crate::control::{Caller, Reply};
 use crate::daemon::hearsay::{Asked, AskedNames, REASON};
 use crate::health::{Health, Target};
@@ -75,6 +75,19 @@ impl Roster {
         self.duties.metrics.clone_from(&mesh.metrics);
         (self.duties.checks, self.duties.targets) = duties::of(&targets);
         self.targets = targets;
+        self.give(health);
+    }
+
+    /// Takes over how names are served.
+    pub fn serve(&mut self, serving: Option<&Serving>, health: &Health) {
+        if self.duties.dns.as_ref() != serving {
+            self.duties.dns = serving.cloned();
+            self.give(health);
+        }
+    }
+
+    /// Gives the duties, which are others than before, to all who wait.
+    fn give(&mut self, health: &Health) {
         self.duties.revision += 1;
         for reply in std::mem::take(&mut self.waiting) {
             drop(reply.send(Ok(self.duties(health))));
@@ -142,14 +155,21 @@ impl Roster {
         });
     }
 
+    /// Whether no agent has been heard of for so long that none can be there.
+    pub fn is_away(&self) -> bool {
+        let heard = self.heard.as_ref();
+        heard.is_none_or(|heard| heard.when.elapsed() > SILENCE)
+    }
+
     /// None where there is nothing to do for an agent, and none is there.
     pub fn status(&self) -> Option<AgentStatus> {
         let heard = self.heard.as_ref();
-        let is_idle = self.targets.is_empty() && self.questions.is_empty();
+        let is_idle =
+            self.targets.is_empty() && self.questions.is_empty() && self.duties.dns.is_none();
         if heard.is_none() && self.duties.metrics.is_empty() && is_idle {
             return None;
         }
-        let away = heard.is_none_or(|heard| heard.when.elapsed() > SILENCE);
+        let away = self.is_away();
         let listener = |at: &SocketAddr| {
             let told = heard.and_then(|heard| heard.metrics.get(at));
             ListenerStatus {

@@ -1,6 +1,7 @@
 //! What the daemon knows between two events.
 
 use super::roster::Roster;
+use super::zone::Published;
 use crate::api::{About, LastPass, LastReload, State as Kind, TimeBase, now};
 use crate::config::{Loaded, Origin, Problems, Severity};
 use crate::daemon::last_answers::RecalledNames;
@@ -56,6 +57,8 @@ pub struct LoopState {
     pub last_reload: Option<LastReload>,
     pub last_pass: Option<LastPass>,
     pub roster: Roster,
+    /// The names that the agent serves.
+    pub published: Published,
     /// The process of the agent, as the programs were told.
     pub agent: Option<u32>,
     /// What metrics tell of our work.
@@ -111,6 +114,7 @@ impl LoopState {
             last_reload: None,
             last_pass: None,
             roster: Roster::begun(),
+            published: Published::begun(),
             agent: None,
             history: History::begun(),
             logged: None,

@@ -14,6 +14,7 @@ fn written_of(snapshot: Snapshot, cgroups: BTreeMap<u64, PathBuf>, format: Forma
         snapshot,
         cgroups,
         endpoints: None,
+        dns: None,
         arrived: BTreeMap::new(),
         limits: Limits::default(),
         history: Some(History::begun()),

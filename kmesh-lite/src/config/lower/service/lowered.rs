@@ -59,7 +59,7 @@ impl<'a> LoweredService<'a> {
 
     /// Where its virtual addresses are written.
     pub fn vips(&self) -> impl Iterator<Item = &'a At<VipText>> + use<'a> {
-        let list = self.entry.text().and_then(|text| text.vips.0.as_ref());
+        let list = self.entry.text().and_then(|text| text.vips.as_ref());
         list.into_iter().flat_map(|list| &list.items)
     }
 

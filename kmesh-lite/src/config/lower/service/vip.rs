@@ -6,6 +6,7 @@ use crate::config::endpoint::VipText;
 use crate::config::lower::address::{Families, is_own, unusable};
 use crate::config::lower::endpoint::Item;
 use crate::config::lower::{Diagnostics, Spot};
+use crate::config::read::{List, Read};
 use crate::model::Vip;
 use std::net::IpAddr;
 
@@ -17,7 +18,14 @@ impl<'a> One<'_, 'a> {
         whole: bool,
         report: &mut Diagnostics,
     ) -> Vec<(Vip, Spot<'a>)> {
-        let Some(written) = &self.text.vips.0 else {
+        let Some(written) = &self.text.vips else {
+            if !self.is_headless() && self.text.sound && report.whole {
+                let spot = Spot::new(self.anchor, self.text.span);
+                let problem = spot.error("missing key `vips`");
+                report.push(problem.expected(<List<VipText> as Read>::what()).help(
+                    "a service that has no address, and names its endpoints alone, is `headless = true`",
+                ));
+            }
             return Vec::new();
         };
         self.not_empty(written, "`vips = [\"auto\"]` takes free ones", report);

@@ -1,4 +1,4 @@
-//! Chance, which keeps probes apart from each other. It is no secret.
+//! Chance, which keeps probes apart from each other, and spreads clients. It is no secret.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -17,6 +17,12 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A number below another one, which is not 0.
+    pub fn index(&mut self, below: usize) -> usize {
+        // The high half, times the number: nearly as even as can be.
+        (((self.next() >> 32) * below as u64) >> 32) as usize
     }
 
     /// Somewhere from zero to below `most`.
