@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
 fn main() {
-    let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
+    // A folder of the name of an option is nobody's wish.
+    let folder = env::args_os()
+        .nth(1)
+        .filter(|it| !it.as_encoded_bytes().starts_with(b"-"));
+    let Some(folder) = folder.map(PathBuf::from) else {
         eprintln!("usage: kmesh-lite-manual FOLDER");
         process::exit(2);
     };
