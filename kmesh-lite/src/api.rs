@@ -59,8 +59,8 @@ pub use suggestion::{SeenPeer, SuggestedPolicy, Suggestion, Uncovered};
 pub use time::{TimeBase, now};
 pub use traffic::{NamedTraffic, ServiceTraffic, TrafficSums};
 pub use zone::{
-    DnsReport, QueryCount, QueryKind, QueryOutcome, Records, Serving, Transport, UpstreamReport,
-    Zone,
+    DnsReport, QueryCount, QueryKind, QueryOutcome, Serving, Transport, UpstreamReport, Zone,
+    ZoneRecords,
 };
 #[allow(
     unused_imports,

@@ -2,7 +2,7 @@
 
 use super::agent::ListenerStatus;
 use super::explain::Explanation;
-use super::zone::{QueryCount, Records};
+use super::zone::{QueryCount, ZoneRecords};
 use serde::{Deserialize, Serialize};
 
 /// How the names of the mesh are served, as `status` has it. What the agent says is told as of its last report.
@@ -65,7 +65,7 @@ pub struct NameExplanation {
     /// Ports of the service: `80/tcp`.
     pub ports: Vec<String>,
     /// What is answered.
-    pub records: Records,
+    pub records: ZoneRecords,
     /// In words.
     pub text: String,
 }

@@ -53,12 +53,12 @@ pub struct Zone {
     pub since: Option<u64>,
     /// In lower case, without the dot at the end, in full: `payments.mesh`, `*.shop.internal`, `_http._tcp.payments.mesh`,
     /// `1.0.96.10.in-addr.arpa`. None of a name of a difference: it is gone.
-    pub names: BTreeMap<String, Option<Records>>,
+    pub names: BTreeMap<String, Option<ZoneRecords>>,
 }
 
 /// What a name has. One that has nothing exists all the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Records {
+pub struct ZoneRecords {
     /// A and AAAA. Those of one list are equally good, and are given in another order each time; lists stay in order: the first
     /// is nearest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -210,7 +210,7 @@ impl From<&zone::Extract> for Zone {
     fn from(extract: &zone::Extract) -> Self {
         let names = extract.names();
         let names = names.map(|(name, records)| {
-            let records = records.map(|records| Records::from(&**records));
+            let records = records.map(|records| ZoneRecords::from(&**records));
             (name.to_string(), records)
         });
         Self {
@@ -221,7 +221,7 @@ impl From<&zone::Extract> for Zone {
     }
 }
 
-impl From<&zone::NameRecords> for Records {
+impl From<&zone::NameRecords> for ZoneRecords {
     fn from(records: &zone::NameRecords) -> Self {
         let services = records.services.iter().map(|it| Srv {
             priority: it.priority,

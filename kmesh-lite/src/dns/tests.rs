@@ -2,7 +2,7 @@ use super::answer::{Reply, Terms, answer};
 use super::asked::Asked;
 use super::foreign::{Flaw, ForeignAnswer};
 use super::tree::Tree;
-use crate::api::{QueryOutcome, Records, Srv, Transport, Zone};
+use crate::api::{QueryOutcome, Srv, Transport, Zone, ZoneRecords};
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -16,23 +16,23 @@ const TERMS: Terms = Terms {
     negative_ttl: 2,
 };
 
-fn of(addresses: &[&[&str]]) -> Option<Records> {
+fn of(addresses: &[&[&str]]) -> Option<ZoneRecords> {
     let list = |list: &&[&str]| list.iter().map(|it| it.parse().unwrap()).collect();
-    Some(Records {
+    Some(ZoneRecords {
         addresses: addresses.iter().map(list).collect(),
-        ..Records::default()
+        ..ZoneRecords::default()
     })
 }
 
-fn srv(target: &str, port: u16) -> Option<Records> {
-    Some(Records {
+fn srv(target: &str, port: u16) -> Option<ZoneRecords> {
+    Some(ZoneRecords {
         services: vec![Srv {
             priority: 0,
             weight: 1,
             port,
             target: target.to_owned(),
         }],
-        ..Records::default()
+        ..ZoneRecords::default()
     })
 }
 
@@ -45,16 +45,16 @@ fn zone() -> Zone {
             "near.mesh",
             of(&[&["10.0.0.1", "10.0.0.2", "10.0.0.3"], &["10.9.0.1"]]),
         ),
-        ("nothing.mesh", Some(Records::default())),
+        ("nothing.mesh", Some(ZoneRecords::default())),
         ("_http._tcp.payments.mesh", srv("payments.mesh", 80)),
         ("pay.example", of(&[&["10.96.0.10"]])),
         ("*.shop.internal", of(&[&["10.96.0.11"]])),
         ("x.y.shop.internal", of(&[&["10.96.0.12"]])),
         (
             "10.0.96.10.in-addr.arpa",
-            Some(Records {
+            Some(ZoneRecords {
                 pointer,
-                ..Records::default()
+                ..ZoneRecords::default()
             }),
         ),
     ];
@@ -298,9 +298,9 @@ fn an_answer_that_is_too_long_is_cut_off_and_whole_by_tcp() {
         since: None,
         names: [(
             "many.mesh".to_owned(),
-            Some(Records {
+            Some(ZoneRecords {
                 addresses: vec![addresses.clone().take(count).collect()],
-                ..Records::default()
+                ..ZoneRecords::default()
             }),
         )]
         .into(),

@@ -1,7 +1,7 @@
 //! The names of the mesh, as they are searched.
 
 use super::key;
-use crate::api::{Records, Zone};
+use crate::api::{Zone, ZoneRecords};
 use hickory_proto::rr::Name;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -205,7 +205,7 @@ impl Tree {
 }
 
 impl Held {
-    fn new(records: Records) -> Result<Self, ()> {
+    fn new(records: ZoneRecords) -> Result<Self, ()> {
         let services = records.services.into_iter().map(|srv| {
             Ok(Srv {
                 priority: srv.priority,

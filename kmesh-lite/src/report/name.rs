@@ -1,6 +1,6 @@
 //! Where a name of the mesh leads, in words.
 
-use crate::api::{Failure, FailureKind, NameExplanation, Records};
+use crate::api::{Failure, FailureKind, NameExplanation, ZoneRecords};
 use crate::model::{Mesh, dns_name};
 use crate::zone::Zone;
 
@@ -27,7 +27,7 @@ pub fn explain_name(mesh: &Mesh, zone: &Zone, name: &str) -> Result<NameExplanat
     let headless = service.is_some_and(|service| service.headless);
     let ports = service.iter().flat_map(|service| &service.ports);
     let ports = ports.map(|port| format!("{}/{}", port.port, port.protocol));
-    let records = Records::from(records);
+    let records = ZoneRecords::from(records);
     Ok(NameExplanation {
         text: text(owner.as_str(), headless, (&name, matches), &records),
         matches: matches.to_owned(),
@@ -39,7 +39,12 @@ pub fn explain_name(mesh: &Mesh, zone: &Zone, name: &str) -> Result<NameExplanat
     })
 }
 
-fn text(service: &str, headless: bool, (name, matches): (&str, &str), records: &Records) -> String {
+fn text(
+    service: &str,
+    headless: bool,
+    (name, matches): (&str, &str),
+    records: &ZoneRecords,
+) -> String {
     let by = match name == matches {
         true => String::new(),
         false => format!(" by `{matches}`"),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{QueryOutcome, Records, UpstreamOrder, UpstreamReport};
+use crate::api::{QueryOutcome, UpstreamOrder, UpstreamReport, ZoneRecords};
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -101,10 +101,10 @@ async fn free(ip: &str) -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-fn records(address: &str) -> Option<Records> {
-    Some(Records {
+fn records(address: &str) -> Option<ZoneRecords> {
+    Some(ZoneRecords {
         addresses: vec![vec![address.parse().unwrap()]],
-        ..Records::default()
+        ..ZoneRecords::default()
     })
 }
 
