@@ -372,7 +372,8 @@ pub fn schema() -> Value {
     // A service has addresses, or is headless.
     let headless =
         json!({ "properties": { "headless": { "const": true } }, "required": ["headless"] });
-    schema["$defs"]["ServiceText"]["anyOf"] = json!([{ "required": ["vips"] }, headless]);
+    let service = &mut schema["$defs"]["ServiceText"];
+    service["allOf"] = json!([{ "anyOf": [{ "required": ["vips"] }, headless] }]);
     let policy = &mut schema["$defs"]["PolicyText"];
     policy["dependentRequired"] = json!({ "clients": ["services"], "ports": ["from"] });
     schema
