@@ -369,13 +369,12 @@ pub fn schema() -> Value {
     let either = |keys: [&str; 2]| json!({ "anyOf": keys.map(|key| json!({ "required": [key] })) });
     let policy = &mut schema["$defs"]["PolicyText"];
     policy["allOf"] = json!([either(["services", "ports"]), either(["clients", "from"])]);
+    policy["dependentRequired"] = json!({ "clients": ["services"], "ports": ["from"] });
     // A service has addresses, or is headless.
     let headless =
         json!({ "properties": { "headless": { "const": true } }, "required": ["headless"] });
     let service = &mut schema["$defs"]["ServiceText"];
     service["allOf"] = json!([{ "anyOf": [{ "required": ["vips"] }, headless] }]);
-    let policy = &mut schema["$defs"]["PolicyText"];
-    policy["dependentRequired"] = json!({ "clients": ["services"], "ports": ["from"] });
     schema
 }
 
