@@ -4,6 +4,7 @@ use kmesh_lite::model::{
     Backend, Balance, ClientsBy, Endpoint, Header, Limits, Mesh, Name, OnAllDown, OnRemove,
     OperatorState, Place, Policy, PortMapping, Protocol, Service, Speaker, Vip, Waypoint,
 };
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
