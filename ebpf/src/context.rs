@@ -10,10 +10,12 @@ use kmesh_lite_ebpf::{Connect, Refuse};
 
 /// Set by the loader where the kernel lets these hooks choose the error of `connect()` (6.1 and
 /// newer); without it an application sees EPERM.
+#[used]
 #[unsafe(no_mangle)]
 static CHOOSE_ERRNO: u8 = 1;
 
 /// Cleared by the loader where the kernel cannot tell sockets of MPTCP from others.
+#[used]
 #[unsafe(no_mangle)]
 static KNOW_MPTCP: u8 = 1;
 

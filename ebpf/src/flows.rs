@@ -20,6 +20,9 @@ static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(1, 0);
 static ASKED: LruHashMap<FlowKey, Asked> = LruHashMap::with_max_entries(1, 0);
 
 /// Set by the loader, another one each time: numbers of generations begin anew with other tables.
+// Used, as everything that the loader sets: else the compiler takes it for any other constant of the same value, such as the
+// zero that a count begins with, and that one would be set as well.
+#[used]
 #[unsafe(no_mangle)]
 static EPOCH: u64 = 0;
 

@@ -62,6 +62,7 @@ pub static SOURCE_IDS: LpmTrie<[u32; 5], Found> = LpmTrie::with_max_entries(1, 0
 pub static ADDRESS_BITS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Set by the loader: how many bits there are, a power of two.
+#[used]
 #[unsafe(no_mangle)]
 pub static ADDRESS_BIT_COUNT: u32 = u64::BITS;
 
@@ -71,6 +72,7 @@ pub static ADDRESS_BIT_COUNT: u32 = u64::BITS;
 static BACKEND_BITS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// As above.
+#[used]
 #[unsafe(no_mangle)]
 static BACKEND_BIT_COUNT: u32 = u64::BITS;
 

@@ -23,6 +23,7 @@ static LIVES: Array<Life> = Array::with_max_entries(PLACES, BPF_F_MMAPABLE);
 
 /// Set by the loader: how many buckets there are, a power of two; 0 where the kernel lacks something
 /// that the table needs.
+#[used]
 #[unsafe(no_mangle)]
 static BUCKET_COUNT: u32 = 0;
 

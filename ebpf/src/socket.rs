@@ -13,6 +13,7 @@ use core::ptr::{NonNull, addr_of, null_mut, read_volatile};
 use kmesh_lite_common::{Bit, SocketFields};
 
 /// Set by the loader.
+#[used]
 #[unsafe(no_mangle)]
 static SOCKET_FIELDS: SocketFields = SocketFields {
     zero_copy: NOWHERE,
