@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -184,13 +184,16 @@ impl Seen {
     }
 }
 
-/// Lines of the access log by service and outcome.
+/// Connections of the access log by service and outcome. What a daemon heard right before it was killed may be told by the
+/// next one as well.
 fn logged(log: &Path, event: &str) -> Counts {
     let text = fs::read_to_string(log).unwrap_or_default();
     let mut counts = Counts::new();
+    let mut told = BTreeSet::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
-        if line["event"] == event {
+        let cookie = || line["cookie"].as_u64().expect("a cookie");
+        if line["event"] == event && told.insert(cookie()) {
             let word = |field: &str| line[field].as_str().expect("a word").to_owned();
             add(&mut counts, &[&word("service"), &word("outcome")], 1);
         }
