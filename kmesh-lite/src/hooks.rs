@@ -50,6 +50,14 @@ pub enum Need {
     Arrivals,
 }
 
+impl Need {
+    /// Whether its programs are loaded when the first link to them is made, and not before: most meshes have no
+    /// need of them, and the verifier takes as long over them as over all others.
+    pub const fn is_rare(self) -> bool {
+        matches!(self, Need::Datagrams | Need::Arrivals)
+    }
+}
+
 /// Every hook. The order is that of attaching: sends and connects come last, so that no socket is redirected that
 /// would lack its header, whose peer would have a wrong name, or whose end nobody would see.
 pub const HOOKS: [Hook; 12] = {

@@ -176,7 +176,7 @@ impl Kernel {
         }
         if filled && familiar {
             // From now on they run what this version does, whatever the file is like.
-            links.switch_all(&object)?;
+            links.switch_all(&mut object)?;
         }
         for name in &left.foreign {
             store::release(&*store, name);
@@ -317,7 +317,7 @@ impl Kernel {
         let mut plan = hooks::plan(&attached, &Wanted::by(mesh, facts));
         let gone = self.links.claim(&self.cgroups, &plan.claims)?;
         plan.leave_out(&gone);
-        Ok(self.links.make(&plan.make, &self.object)?)
+        Ok(self.links.make(&plan.make, &mut self.object)?)
     }
 
     /// Reads all tables.

@@ -31,6 +31,20 @@ pub enum HookOp {
     Detach(Link),
 }
 
+impl HookOp {
+    /// The hook whose program it cannot do without.
+    pub fn needs(&self) -> Option<&'static Hook> {
+        match self {
+            Self::Attach(hook, _)
+            | Self::AttachToSockets(hook)
+            | Self::AttachToNamespace(hook, _, false) => Some(hook),
+            Self::Switch(link) => Some(link.hook),
+            // What a link runs already, and what may fail.
+            Self::Hold(_) | Self::Leave(_) | Self::Detach(_) | Self::AttachToNamespace(..) => None,
+        }
+    }
+}
+
 /// The way from the links that there are to those that a mesh wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookPlan {

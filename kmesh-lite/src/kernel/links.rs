@@ -177,7 +177,7 @@ impl Links {
                 target: link.target,
                 state: match there.target {
                     0 => LinkState::Detached,
-                    _ if there.program == current => LinkState::Current,
+                    _ if Some(there.program) == current => LinkState::Current,
                     _ => LinkState::Other,
                 },
                 role: match link.role {
@@ -244,7 +244,8 @@ impl Links {
     }
 
     /// Carries out the part of a plan that makes links: all of them, or none.
-    pub fn make(&mut self, ops: &[HookOp], object: &Object) -> Result<(), HookError> {
+    pub fn make(&mut self, ops: &[HookOp], object: &mut Object) -> Result<(), HookError> {
+        object.provide(ops.iter().filter_map(HookOp::needs))?;
         let mut made = Vec::new();
         for op in ops {
             let done = match op {
@@ -312,7 +313,9 @@ impl Links {
     }
 
     /// Makes every link run the programs of `object`. If one cannot, those before it do already.
-    pub fn switch_all(&self, object: &Object) -> Result<(), HookError> {
+    pub fn switch_all(&self, object: &mut Object) -> Result<(), HookError> {
+        object.provide(self.in_use().map(|link| link.hook))?;
+        let object = &*object;
         // Links of removed cgroups, and links that are no longer needed, keep their programs: both sets
         // of programs share what sockets remember.
         self.in_use().try_for_each(|link| link.switch(object))
@@ -360,13 +363,14 @@ impl Links {
         &mut self,
         hook: &'static Hook,
         namespace: &Namespace,
-        object: &Object,
+        object: &mut Object,
     ) -> Result<u32, HookError> {
         let attach = |source| HookError::AttachToNamespace {
             name: hook.name,
             namespace: namespace.path.clone(),
             source,
         };
+        object.provide([hook])?;
         let program = object.program(hook.name)?;
         let there = File::open(&namespace.path).map_err(attach)?;
         let fd = bpf::link_create(program, there.as_fd(), hook.attach_type).map_err(attach)?;

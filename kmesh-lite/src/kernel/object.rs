@@ -27,14 +27,14 @@ use super::moments::Moments;
 use super::open::OpenTable;
 use super::sweep::Sweep;
 use super::traffic::TrafficMaps;
-use crate::hooks::HOOKS;
+use crate::hooks::{HOOKS, Hook};
 use crate::model::Limits;
 use aya::Ebpf;
-use aya::maps::{MapData, MapError, RingBuf, SockHash};
+use aya::maps::{Map, MapData, MapError, RingBuf, SockHash};
 use aya::programs::{Program, ProgramError, ProgramInfo};
 use by_name::{absent_map, fds, map_error};
 use kmesh_lite_common::{SINK, Settings};
-use load::{OBJECT, load_what_works, undisturbed};
+use load::{LoadedObject, OBJECT, load_program, load_what_works, undisturbed};
 use names::{EVENTS, MOMENTS, MOMENTS_LOST, PENDING};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -81,9 +81,11 @@ const SWEEP: &str = "sweep";
 /// The program that sees what sockets with a pending header send.
 const PUSH_HEADER: &str = "push_header";
 
-/// Loaded programs with their maps.
+/// Loaded programs with their maps. Programs that few meshes need are loaded by [`Object::provide`].
 pub struct Object {
     ebpf: Ebpf,
+    /// Maps as programs know them that are not loaded yet.
+    _places: Vec<Map>,
     pub maps: KernelMaps,
     pub abilities: Abilities,
     /// None where the kernel cannot look at connections that go on.
@@ -94,7 +96,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads everything, with this room in tables that are not there yet. Open connections are counted of all that
+    /// Loads what every mesh needs, with this room in tables that are not there yet. Open connections are counted of all that
     /// there may be within `limits`.
     pub fn load(
         room: &Limits,
@@ -105,8 +107,9 @@ impl Object {
         if OBJECT.is_empty() {
             return Err(LoadError::Skipped);
         }
-        let (ebpf, maps, abilities) = undisturbed(|| load_what_works(room, limits, reuse))?;
-        let mut object = Self::open(ebpf, maps, abilities)?;
+        let loaded = undisturbed(|| load_what_works(room, limits, reuse))?;
+        let mut object = Self::open(loaded)?;
+        let abilities = object.abilities;
         if abilities.table_connections {
             let (buckets, rows) = (object.socket_map(BUCKETS)?, object.socket_map(CONNECTIONS)?);
             let table = ConnectionTable::new(buckets, rows).map_err(map_error(CONNECTIONS))?;
@@ -185,7 +188,7 @@ impl Object {
     /// Whether that program is in its place; `None` where the kernel does not tell.
     pub fn pushes_headers(&self) -> Option<bool> {
         let there = bpf::program_of_map(self.socket_map(PENDING).ok()?).ok()?;
-        Some(there == self.program_id(PUSH_HEADER).ok())
+        Some(there == self.program_id(PUSH_HEADER).ok().flatten())
     }
 
     /// Makes `socket` the one that swallows bytes nobody is to see.
@@ -225,12 +228,19 @@ impl Object {
         Counts::try_from(map).map_err(|error: MapError| map_error(MOMENTS_LOST)(io_error(error)))
     }
 
-    fn open(ebpf: Ebpf, mut all: Typed, abilities: Abilities) -> Result<Self, LoadError> {
+    fn open(loaded: LoadedObject) -> Result<Self, LoadError> {
+        let LoadedObject {
+            ebpf,
+            maps: mut all,
+            places,
+            abilities,
+        } = loaded;
         let tables = fds(&all, &TABLES)?;
         let sockets = fds(&all, &SOCKETS)?;
         let maps = kernel_maps(&mut all)?;
         Ok(Self {
             ebpf,
+            _places: places,
             maps,
             abilities,
             sweep: None,
@@ -239,41 +249,60 @@ impl Object {
         })
     }
 
-    /// The number of the program of a hook in the kernel.
-    pub fn program_id(&self, name: &'static str) -> Result<u32, LoadError> {
-        Ok(self.about(name)?.id())
+    /// Loads the programs of these hooks, as far as they are not loaded.
+    pub fn provide(
+        &mut self,
+        hooks: impl IntoIterator<Item = &'static Hook>,
+    ) -> Result<(), LoadError> {
+        let (ebpf, abilities) = (&mut self.ebpf, self.abilities);
+        let mut hooks = hooks.into_iter();
+        undisturbed(|| hooks.try_for_each(|hook| load_program(ebpf, abilities, hook)))
     }
 
-    /// How often the programs ran.
+    /// The number of the program of a hook in the kernel, if it is loaded.
+    pub fn program_id(&self, name: &'static str) -> Result<Option<u32>, LoadError> {
+        let about = self.is_loaded(name)?.then(|| self.about(name));
+        Ok(about.transpose()?.map(|about| about.id()))
+    }
+
+    /// How often the programs ran that are loaded.
     pub fn runs(&self) -> Result<Vec<Runs>, LoadError> {
         let sweep = self.sweep.is_some().then_some(SWEEP);
         let names = HOOKS.iter().map(|hook| hook.name).chain(sweep);
-        let runs = names.map(|name| {
+        let mut runs = Vec::new();
+        for name in names {
+            if !self.is_loaded(name)? {
+                continue;
+            }
             let about = self.about(name)?;
-            Ok(Runs {
+            runs.push(Runs {
                 program: name,
                 count: about.run_count(),
                 time: about.run_time(),
-            })
-        });
-        runs.collect()
+            });
+        }
+        Ok(runs)
     }
 
     fn about(&self, name: &'static str) -> Result<ProgramInfo, LoadError> {
-        let about = self.loaded(name)?.info();
+        let about = self.found(name)?.info();
         about.map_err(|source| LoadError::Program { name, source })
     }
 
     /// The program of a hook.
     pub fn program(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         let fd = self
-            .loaded(name)?
+            .found(name)?
             .fd()
             .map_err(|source| LoadError::Program { name, source })?;
         Ok(fd.as_fd())
     }
 
-    fn loaded(&self, name: &'static str) -> Result<&Program, LoadError> {
+    fn is_loaded(&self, name: &'static str) -> Result<bool, LoadError> {
+        Ok(self.found(name)?.fd().is_ok())
+    }
+
+    fn found(&self, name: &'static str) -> Result<&Program, LoadError> {
         let program = self.ebpf.program(self.abilities.program(name));
         program.ok_or(LoadError::Absent {
             kind: "program",

@@ -68,7 +68,7 @@ impl Port for Kernel {
     }
 
     fn make_links(&mut self, ops: &[HookOp]) -> Result<(), KernelError> {
-        Ok(self.links.make(ops, &self.object)?)
+        Ok(self.links.make(ops, &mut self.object)?)
     }
 
     fn drop_links(&mut self, ops: &[HookOp]) {
@@ -99,9 +99,9 @@ impl Port for Kernel {
             .hand_over(&mut object.maps, tables, &resumed)?;
         // A process that takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep_group(&*self.options.store, Group::Tables, object.tables());
-        if let Err(error) = self.links.switch_all(&object) {
+        if let Err(error) = self.links.switch_all(&mut object) {
             // Links that have gone ahead would go on with tables that nobody writes to.
-            self.links.switch_all(&self.object)?;
+            self.links.switch_all(&mut self.object)?;
             self.superseded.extend(kept);
             return Err(error.into());
         }

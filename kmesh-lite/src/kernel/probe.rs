@@ -4,7 +4,7 @@ use super::bpf;
 pub use super::bpf::{has_membarrier, is_there as has_bpf};
 use super::object::{Abilities, LoadError, Object, Reuse, SOCKETS, TABLES};
 use super::server_first::Sink;
-use crate::hooks::{Hook, Need, of_cgroups};
+use crate::hooks::{HOOKS, Hook, Need, of_cgroups};
 use crate::host::Cgroups;
 use crate::model::Limits;
 use aya::programs::{ProgramError, loaded_programs};
@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 pub fn probe() -> Result<Abilities, LoadError> {
     // Without a label nobody takes these tables for a daemon's.
     let next_to_nothing = Limits::each(|_| 1, 1, 1);
-    let object = Object::load(
+    let mut object = Object::load(
         &next_to_nothing,
         &next_to_nothing,
         Settings::default(),
         Reuse::default(),
     )?;
+    object.provide(&HOOKS)?;
     Ok(object.abilities)
 }
 

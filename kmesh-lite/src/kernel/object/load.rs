@@ -14,7 +14,7 @@ use crate::host::monotonic;
 use crate::kernel::fields::SOCKET_FIELDS;
 use crate::kernel::{bpf, connections, traffic};
 use crate::model::{Limits, Table};
-use aya::maps::{MapData, MapInfo};
+use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use kmesh_lite_common::{PLACES, SocketFields};
@@ -50,7 +50,14 @@ impl<'a> Reuse<'a> {
     }
 }
 
-pub type LoadedObject = (Ebpf, Typed, Abilities);
+/// What was loaded.
+pub struct LoadedObject {
+    pub ebpf: Ebpf,
+    pub maps: Typed,
+    /// The descriptors by which programs that are not loaded yet know their maps.
+    pub places: Vec<Map>,
+    pub abilities: Abilities,
+}
 
 /// Loads with everything that the kernel can do. A helper that it does not have is EINVAL.
 pub fn load_what_works(
@@ -83,11 +90,11 @@ pub fn load_what_works(
     for take_away in without {
         match load(room, limits, reuse, abilities) {
             Err(error) if lacks(&error) => log::debug!("without {abilities:?}: {error}"),
-            loaded => return loaded.inspect(|(_, _, abilities)| abilities.warn()),
+            loaded => return loaded.inspect(|loaded| loaded.abilities.warn()),
         }
         take_away(&mut abilities);
     }
-    load(room, limits, reuse, abilities).inspect(|(_, _, abilities)| abilities.warn())
+    load(room, limits, reuse, abilities).inspect(|loaded| loaded.abilities.warn())
 }
 
 fn load(
@@ -159,44 +166,63 @@ fn load(
     let mut maps = BTreeMap::new();
     // Until programs are loaded, they refer to maps by descriptor numbers. aya can reuse a map only by
     // a path in a bpf file system, which a hardened service has no right to write to. So the old map's
-    // descriptor takes the number of the new one.
-    let mut replaced = Vec::new();
+    // descriptor takes the number of the new one. These numbers stay taken for as long as some program may
+    // be loaded by them.
+    let mut places = Vec::new();
     for name in TABLES.iter().copied().chain(SOCKETS) {
         let made = ebpf.take_map(name).ok_or_else(|| absent_map(name))?;
+        let place = data(&made).ok_or_else(|| absent_map(name))?;
         let map = match reuse.get(name) {
-            None => made,
+            None => adopt(name, place.fd().as_fd())?,
             Some(there) => {
                 let map = adopt(name, there)?;
-                let place = data(&made).ok_or_else(|| absent_map(name))?;
                 if !alike(place, data(&map).ok_or_else(|| absent_map(name))?) {
                     return Err(LoadError::Misfit { name });
                 }
                 bpf::replace(place.fd().as_fd(), there).map_err(map_error(name))?;
-                replaced.push(made);
                 map
             }
         };
         maps.insert(name, map);
+        places.push(made);
     }
-    for Hook { name, .. } in &HOOKS {
-        let program = ebpf
-            .program_mut(abilities.program(name))
-            .ok_or(LoadError::Absent {
-                kind: "program",
-                name,
-            })?;
-        let loaded = match program {
-            Program::CgroupSock(program) => program.load(),
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SockOps(program) => program.load(),
-            Program::SkMsg(program) => program.load(),
-            Program::SkLookup(program) => program.load(),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        loaded.map_err(|source| LoadError::Program { name, source })?;
+    for hook in HOOKS.iter().filter(|hook| !hook.need.is_rare()) {
+        load_program(&mut ebpf, abilities, hook)?;
     }
     abilities.see_living &= abilities.table_connections && load_sweep(&mut ebpf, types.as_ref());
-    Ok((ebpf, maps, abilities))
+    Ok(LoadedObject {
+        ebpf,
+        maps,
+        places,
+        abilities,
+    })
+}
+
+/// Loads the program of a hook, unless it is loaded.
+pub fn load_program(
+    ebpf: &mut Ebpf,
+    abilities: Abilities,
+    hook: &'static Hook,
+) -> Result<(), LoadError> {
+    let name = hook.name;
+    let program = ebpf
+        .program_mut(abilities.program(name))
+        .ok_or(LoadError::Absent {
+            kind: "program",
+            name,
+        })?;
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    let loaded = match program {
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        Program::SkMsg(program) => program.load(),
+        Program::SkLookup(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    loaded.map_err(|source| LoadError::Program { name, source })
 }
 
 /// Whether the kernel takes the program that looks at connections that go on: one that does not still tells of
