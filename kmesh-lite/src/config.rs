@@ -37,7 +37,7 @@ mod suggest;
 
 pub use fragment::{Fragment, LARGEST, Origin};
 pub use fragments::{Fragments, fragment};
-pub use loader::{Host, Loaded, Loader};
+pub use loader::{Host, Loaded, Loader, Route};
 pub use location::Location;
 pub use policy::is_principal;
 pub use problem::{Problem, Problems, Related, Severity};

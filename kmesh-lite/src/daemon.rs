@@ -32,6 +32,7 @@ mod replace;
 mod settle;
 mod signals;
 mod source;
+mod split_zone;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ use event_loop::Daemon;
 use order_book::OrderBook;
 use refusal::RefusalBook;
 use source::MeshSource;
+use split_zone::SplitZone;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +74,8 @@ pub struct DaemonOptions {
     pub socket: PathBuf,
     /// The folder of what outlives every daemon of this host.
     pub state: PathBuf,
+    /// The folder of what other units of the host read while the service runs, if this is one.
+    pub runtime: Option<PathBuf>,
     /// Attach to these instead of what the file says; none: what the file says.
     pub cgroups: Vec<CgroupRef>,
     /// The unit of the agent, where it is none of our own.
@@ -157,6 +161,9 @@ pub fn run<S: Source, D: Datapath>(
     daemon.obey(OrderBook::new(&options.state));
     daemon.go_on_with(TrialBook::new(&options.state));
     daemon.still_refuse(RefusalBook::new(&options.state));
+    if let Some(folder) = &options.runtime {
+        daemon.tell_resolver(SplitZone::new(folder));
+    }
     daemon.remember(remembered.last_findings, remembered.findings);
     daemon.remember_names(remembered.last_answers, remembered.answers);
     daemon.look_after(remembered.departures);

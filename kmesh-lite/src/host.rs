@@ -10,6 +10,7 @@ mod clock;
 mod facts;
 mod namespaces;
 mod process;
+mod routes;
 mod this_host;
 mod unit_files;
 mod units;

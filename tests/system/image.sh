@@ -28,13 +28,19 @@ archive=$("$here/../../packaging/archive.sh" "$cache" "$suite" "$architecture")
 merged=()
 [[ $suite != bullseye ]] ||
     merged=(--setup-hook='for name in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done')
+# For the scenario that installs them; older suites have systemd-resolved in the package systemd.
+resolved=()
+[[ $suite == bullseye ]] ||
+    resolved=(--customize-hook='mkdir -p "$1/opt/resolved/partial" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes \
+        --quiet --download-only --no-install-recommends --option Dir::Cache::archives="$1/opt/resolved" \
+        install systemd-resolved libnss-resolve dnsmasq-base')
 foreign=()
 [[ $architecture == "$own" ]] || foreign=("$here/foreign.sh" "$architecture")
 echo "system: building the root file system of $suite, $architecture (half a minute; where it is emulated, minutes)" >&2
 tar=$cache/root-$suite-$architecture.tar
 "${foreign[@]}" mmdebstrap --quiet --mode=root --skip=check/qemu,chroot/mount/sys --variant=minbase \
     --include="$packages" --architectures="$architecture" \
-    --aptopt="$archive/acquire.conf" "${merged[@]}" \
+    --aptopt="$archive/acquire.conf" "${merged[@]}" "${resolved[@]}" \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     "$suite" "$tar" "$archive/sources.list" >&2
 mkdir "$root"

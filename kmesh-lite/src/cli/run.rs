@@ -18,6 +18,7 @@ pub fn run(args: args::Run) -> VerbResult {
     let socket = absolute(&args.socket.path)?;
     let options = DaemonOptions {
         state: state_folder(&socket),
+        runtime: folder_of_unit("RUNTIME_DIRECTORY"),
         socket,
         cgroups: args
             .cgroups
@@ -65,11 +66,14 @@ pub fn run(args: args::Run) -> VerbResult {
 
 /// Where systemd says that state is kept, or beside the control socket.
 fn state_folder(socket: &Path) -> PathBuf {
-    let of_unit = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     let beside = || socket.parent().unwrap_or(Path::new("/")).to_owned();
-    of_unit
-        .filter(|path| path.is_absolute())
-        .unwrap_or_else(beside)
+    folder_of_unit("STATE_DIRECTORY").unwrap_or_else(beside)
+}
+
+/// A folder that systemd made for the unit.
+fn folder_of_unit(variable: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).map(PathBuf::from);
+    folder.filter(|path| path.is_absolute())
 }
 
 /// Links stay as they are: where they lead may change.

@@ -8,6 +8,7 @@ use super::parse::Parsed;
 use super::piece::{Piece, Pieces};
 use super::problem::{Problems, Severity};
 use crate::model::Mesh;
+use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::net::IpAddr;
@@ -20,11 +21,21 @@ pub struct Host {
     pub name: String,
     /// Addresses of its interfaces.
     pub own_addresses: BTreeSet<IpAddr>,
+    /// Its routes to networks.
+    pub routes: Vec<Route>,
     /// Names of the unit files that its systemd knows; none if that is unknown.
     pub unit_files: Option<BTreeSet<String>>,
     /// Numbers of users and groups by name; none where nothing is known of them.
     pub users: BTreeMap<String, u32>,
     pub groups: BTreeMap<String, u32>,
+}
+
+/// Where packets go that are for an address of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub network: IpNetwork,
+    /// The interface.
+    pub device: String,
 }
 
 /// Loads what one source has. Keeps what it made of each piece of text, so that a change costs what it

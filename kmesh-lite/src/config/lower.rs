@@ -5,6 +5,7 @@
 
 mod access_log;
 mod address;
+mod automatic;
 mod backend;
 mod capture;
 mod check;
@@ -148,6 +149,7 @@ pub fn lower(
     let questions = questions(of_services, &vip_ranges);
     dns::check_number(&merged, &questions, &mut report);
     dns::check_resolvers(&merged, &services, &vip_ranges, &mut report);
+    automatic::check_ranges(&merged, &services, &vip_ranges, host, &mut report);
     eject::check(&merged, &services, accounting, &mut report);
     let (policies, sources) = policy::lower(
         &merged,

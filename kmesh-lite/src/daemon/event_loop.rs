@@ -28,6 +28,7 @@ use super::listeners::Listeners;
 use super::order_book::OrderBook;
 use super::refusal::RefusalBook;
 use super::source::{MeshSource, Source};
+use super::split_zone::SplitZone;
 use super::supervisor::{News, Supervisor};
 use super::trial_book::TrialBook;
 use crate::api::{Failure, FailureKind, Session};
@@ -59,6 +60,7 @@ pub struct Daemon<S, D, N> {
     order_book: OrderBook,
     trial_book: TrialBook,
     refusal_book: RefusalBook,
+    split_zone: SplitZone,
     /// Before the listeners, which it tells what it hears.
     moments: Option<MomentsReader>,
     listeners: Listeners,
@@ -141,6 +143,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             order_book: OrderBook::default(),
             trial_book: TrialBook::default(),
             refusal_book: RefusalBook::default(),
+            split_zone: SplitZone::default(),
             moments: None,
             listeners: Listeners::default(),
             departures: Departures::default(),
@@ -157,6 +160,11 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
     pub fn obey(&mut self, order_book: OrderBook) {
         self.state.health.orders = order_book.read();
         self.order_book = order_book;
+    }
+
+    /// Where the host's resolver learns who answers for the names of the mesh.
+    pub fn tell_resolver(&mut self, split_zone: SplitZone) {
+        self.split_zone = split_zone;
     }
 
     /// What an earlier process knew of endpoints, and where this one keeps it for the next.

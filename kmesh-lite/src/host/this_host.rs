@@ -1,6 +1,7 @@
 //! What the meaning of a configuration depends on.
 
 use super::addresses::own_addresses;
+use super::routes::routes;
 use super::unit_files;
 use super::user::numbers;
 use crate::config::Host;
@@ -18,6 +19,7 @@ pub fn look_again(host: &mut Host) {
         Ok(addresses) => host.own_addresses = addresses,
         Err(error) => log::warn!("cannot list the addresses of this host: {error}"),
     }
+    host.routes = routes();
     host.name = nix::unistd::gethostname()
         .unwrap_or_default()
         .to_string_lossy()

@@ -119,6 +119,10 @@ const FILES: &[(&str, &str)] = &[
         "The control socket: HTTP with JSON. What `--json` prints is what it answers.",
     ),
     (
+        "/run/kmesh-lite/zone",
+        "Where the names of the mesh are answered, from which `kmesh-lite-resolved.service` tells `systemd-resolved`(8).",
+    ),
+    (
         "/usr/share/doc/kmesh-lite/examples-config",
         "Examples; every one of them runs.",
     ),

@@ -114,6 +114,10 @@ fresh() {
     systemctl stop 'server-*' 2>/dev/null || true
     rpm --quiet -q kmesh-lite && rpm -e kmesh-lite >/dev/null 2>&1
     dpkg --purge kmesh-lite >/dev/null 2>&1
+    if command -v resolvectl >/dev/null; then
+        dpkg --purge systemd-resolved libnss-resolve dnsmasq-base >/dev/null 2>&1
+        rm -rf /etc/systemd/resolved.conf.d
+    fi
     rm -rf /etc/kmesh "/etc/systemd/system/$unit.d" /etc/systemd/system-preset
     systemctl daemon-reload
     systemctl reset-failed 2>/dev/null || true

@@ -3,7 +3,7 @@
 //! A case is a folder of `golden/check/`: the files as an operator wrote them, and `expected.txt`,
 //! all that is said about them. `KMESH_LITE_BLESS=1` rewrites the expectations.
 
-use kmesh_lite::config::{Host, Loaded, Severity, schema};
+use kmesh_lite::config::{Host, Loaded, Route, Severity, schema};
 use kmesh_lite::model::{
     Action, Authorization, LocalPorts, Locality, Mode, OnError, Principal, Protocol, Source,
 };
@@ -19,6 +19,10 @@ fn host() -> Host {
     Host {
         name: "web-1".to_owned(),
         own_addresses: ["192.168.1.5".parse().unwrap(), "fd00::5".parse().unwrap()].into(),
+        routes: vec![Route {
+            network: "10.77.0.0/16".parse().unwrap(),
+            device: "eth1".to_owned(),
+        }],
         unit_files: Some(units.map(str::to_owned).into()),
         users: BTreeMap::from([("root".to_owned(), 0), ("postgres".to_owned(), 103)]),
         groups: BTreeMap::from([("root".to_owned(), 0), ("ops".to_owned(), 1200)]),

@@ -172,6 +172,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         }
         let serving = self.state.published.serving();
         self.state.roster.serve(serving, &self.state.health);
+        self.split_zone.follow(serving);
     }
 
     /// Where a name leads.
