@@ -6,9 +6,10 @@ use super::replace::replace;
 use crate::api::Serving;
 use log::{debug, error};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "zone";
@@ -39,7 +40,11 @@ impl SplitZone {
             return;
         }
         let written = match &wanted {
-            Some(text) => replace(path, |file| file.write_all(text.as_bytes())),
+            Some(text) => replace(path, |file| {
+                // No secret, and read by a unit that may not do all that root may.
+                file.set_permissions(Permissions::from_mode(0o644))?;
+                file.write_all(text.as_bytes())
+            }),
             None => match fs::remove_file(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 removed => removed,

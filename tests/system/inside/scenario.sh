@@ -117,6 +117,7 @@ fresh() {
     if command -v resolvectl >/dev/null; then
         dpkg --purge systemd-resolved libnss-resolve dnsmasq-base >/dev/null 2>&1
         rm -rf /etc/systemd/resolved.conf.d
+        ip link delete outside 2>/dev/null || true
     fi
     rm -rf /etc/kmesh "/etc/systemd/system/$unit.d" /etc/systemd/system-preset
     systemctl daemon-reload
