@@ -1,9 +1,10 @@
 //! Authorization as a function in the kernel, as those of the search are.
 
+use crate::blank::blurred;
 use crate::counters;
 use crate::maps::{GUARDS, RULE_IDS, RULES, row};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
-use kmesh_lite_common::{AuthorizationId, Guard, GuardId, Judgement, Rule, RuleKey};
+use kmesh_lite_common::{AuthorizationId, Guard, GuardId, Judgement, Matching, Rule, RuleKey};
 use kmesh_lite_ebpf::{Rules, authorize};
 
 /// Judges the client that is connecting to what has a guard, and counts what policies say. Gives the number of the policy that
@@ -24,7 +25,6 @@ pub extern "C" fn judge_client(guard: u64, generation: u64) -> u64 {
 /// What [`judge_client`] gave.
 #[inline(always)]
 pub fn judgement(number: u64) -> Judgement {
-    let id = |number: u32| AuthorizationId::from_index(number.wrapping_sub(1));
     Judgement {
         denied: id(number as u32),
         audited: id((number >> 32) as u32),
@@ -32,8 +32,21 @@ pub fn judgement(number: u64) -> Judgement {
 }
 
 #[inline(always)]
+fn id(number: u32) -> Option<AuthorizationId> {
+    AuthorizationId::from_index(number.wrapping_sub(1))
+}
+
+#[inline(always)]
 fn number(id: Option<AuthorizationId>) -> u64 {
     id.map_or(0, |id| u64::from(id.index()) + 1)
+}
+
+/// The first one if there is one, without a branch: the verifier would follow both ways of each at every level of cgroups.
+#[inline(always)]
+fn or(first: Option<AuthorizationId>, other: Option<AuthorizationId>) -> Option<AuthorizationId> {
+    let there = blurred(number(first));
+    let if_none = !((there.wrapping_neg() as i64 >> 63) as u64);
+    id((there | number(other) & if_none) as u32)
 }
 
 /// The rules of one generation.
@@ -50,6 +63,17 @@ impl Rules for RulesAt {
         // SAFETY: deleted elements are not reused before a grace period has passed.
         let id = (*unsafe { RULE_IDS.get(key) }?)?;
         row(&RULES, id.index(), self.0)
+    }
+
+    #[inline(always)]
+    fn add(&self, key: &RuleKey, found: &mut Matching) {
+        if let Some(rule) = self.rule(key) {
+            let there = &rule.matching;
+            found.deny = or(found.deny, there.deny);
+            found.allow = or(found.allow, there.allow);
+            found.audited_deny = or(found.audited_deny, there.audited_deny);
+            found.audited_allow = or(found.audited_allow, there.audited_allow);
+        }
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ mod waypoint;
 pub use arrival::{NESTED, find_destination, judge_arrival};
 pub use authorize::{LEVELS, add, authorize, judged};
 pub use client::{at_address, mixed};
-pub use held::{find_at, find_row, hold, take_held};
+pub use held::{find_from, find_row, hold, take_held};
 pub use seat::{DRAWS, Search, WALK, draw_seat, give_back, take_at, take_seat, walk_seats};
 pub use service::in_use;
 

@@ -14,7 +14,7 @@ mod verdict;
 
 pub use decide::{
     Connect, DRAWS, LEVELS, NESTED, Search, WALK, add, at_address, authorize, decide, draw_seat,
-    find_at, find_destination, find_row, give_back, hold, in_use, judge_arrival, judged, mixed,
+    find_destination, find_from, find_row, give_back, hold, in_use, judge_arrival, judged, mixed,
     take_at, take_held, take_seat, walk_seats,
 };
 pub use lookup::{Lookup, Rules, Seats, Sources};

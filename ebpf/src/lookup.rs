@@ -24,12 +24,19 @@ pub trait Seats {
     fn hold(&self, key: &ClientKey, held: Held);
     /// 32 even random bits, new ones at each call.
     fn random(&self) -> u32;
-    /// [`crate::find_at`] over these tables.
-    fn find_at(&self, first: u32, at: u32, endpoint: EndpointId, is_maglev: bool) -> Option<u32>
+    /// [`crate::find_from`] over these tables.
+    fn find_from(
+        &self,
+        first: u32,
+        at: u32,
+        count: u32,
+        endpoint: EndpointId,
+        is_maglev: bool,
+    ) -> Option<u32>
     where
         Self: Sized,
     {
-        crate::find_at(self, first, at, endpoint, is_maglev)
+        crate::find_from(self, first, at, count, endpoint, is_maglev)
     }
     /// [`crate::draw_seat`] over these tables.
     fn draw_seat(&self, range: &Range, search: &Search) -> Option<u32>

@@ -1,10 +1,12 @@
 //! The maps of the tables, and what programs read of settings. Capacities here are defaults; the daemon sets them.
 
+use crate::blank::blurred;
 use crate::slots;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, RingBuf, SockHash};
+use core::arch::asm;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressId, AddressRow, Authorization, Backend, Caller, Destination, DestinationId,
@@ -176,5 +178,11 @@ pub fn row<T: Row>(
     let slot = array.get_ptr(index)?;
     // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
     // writes a version that a program of this generation could read.
-    unsafe { Slot::read(slot, generation) }
+    unsafe {
+        // What is done with the row is looked at once, and not for each of its versions. The compiler must not know that
+        // there are two: it would tell them apart again.
+        let mut version = blurred(Slot::living(slot, generation)? as u64);
+        asm!("{version} &= 1", version = inout(reg) version);
+        Some(&*addr_of!((*slot).rows).cast::<T>().add(version as usize))
+    }
 }

@@ -11,7 +11,7 @@ use kmesh_lite_common::{
     Balance, ClientKey, ClientsBy, Endpoint, EndpointId, Family, Held, Range, Service, ServiceId,
 };
 use kmesh_lite_ebpf::{
-    Search, Seats, draw_seat, find_at, find_row, hold, take_at, take_held, take_seat, walk_seats,
+    Search, Seats, draw_seat, find_from, find_row, hold, take_at, take_held, take_seat, walk_seats,
 };
 
 /// Searches for a seat.
@@ -175,13 +175,13 @@ pub extern "C" fn search_at(place: u64, kind: u64) -> u64 {
 /// Finds an endpoint at one step of the search for it, for the same reason.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn find_held(place: u64, endpoint: u64, is_maglev: u64) -> u64 {
+pub extern "C" fn find_held(place: u64, count: u64, endpoint: u64, is_maglev: u64) -> u64 {
     let Some(endpoint) = EndpointId::from_index(endpoint as u32) else {
         return 0;
     };
     let (first, at) = (place as u32, (place >> 32) as u32);
     let seats = InFunction::<false> { generation: 0 };
-    let found = find_at(&seats, first, at, endpoint, is_maglev != 0);
+    let found = find_from(&seats, first, at, count as u32, endpoint, is_maglev != 0);
     found.map_or(0, |number| u64::from(number) + 1)
 }
 
@@ -293,9 +293,16 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
     }
 
     #[inline(always)]
-    fn find_at(&self, first: u32, at: u32, endpoint: EndpointId, is_maglev: bool) -> Option<u32> {
+    fn find_from(
+        &self,
+        first: u32,
+        at: u32,
+        count: u32,
+        endpoint: EndpointId,
+        is_maglev: bool,
+    ) -> Option<u32> {
         let endpoint = u64::from(endpoint.index());
-        let found = find_held(place(first, at), endpoint, is_maglev.into());
+        let found = find_held(place(first, at), count.into(), endpoint, is_maglev.into());
         (found != 0).then(|| found as u32 - 1)
     }
 

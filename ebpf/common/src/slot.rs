@@ -70,6 +70,27 @@ impl<T: Row> Slot<T> {
         }
     }
 
+    /// The version that counts at `generation`, if that holds a row.
+    ///
+    /// # Safety
+    ///
+    /// `slot` points to a slot.
+    #[inline(always)]
+    pub unsafe fn living(slot: *const Self, generation: u64) -> Option<usize> {
+        // SAFETY: inside the slot. Volatile, because the daemon may be stamping the other version.
+        let stamps = unsafe {
+            [
+                read_volatile(addr_of!((*slot).stamps[0])),
+                read_volatile(addr_of!((*slot).stamps[1])),
+            ]
+        };
+        // Two arms: for a program, no index of an array of its own.
+        match Self::newest(stamps, generation)? {
+            0 => stamps[0].is_live().then_some(0),
+            _ => stamps[1].is_live().then_some(1),
+        }
+    }
+
     /// The row that counts at `generation`.
     ///
     /// # Safety
@@ -78,20 +99,10 @@ impl<T: Row> Slot<T> {
     /// `generation` is not written during `'a`; the other one may be.
     #[inline(always)]
     pub unsafe fn read<'a>(slot: *const Self, generation: u64) -> Option<&'a T> {
-        // SAFETY: inside the slot. Volatile, because the daemon may be stamping the other version.
-        let stamps = unsafe {
-            [
-                read_volatile(addr_of!((*slot).stamps[0])),
-                read_volatile(addr_of!((*slot).stamps[1])),
-            ]
-        };
-        // Two arms with constant offsets: simpler for the verifier than an index.
-        match Self::newest(stamps, generation)? {
-            // SAFETY: the caller vouches for the version that counts.
-            0 if stamps[0].is_live() => Some(unsafe { &*addr_of!((*slot).rows[0]) }),
-            // SAFETY: as above.
-            1 if stamps[1].is_live() => Some(unsafe { &*addr_of!((*slot).rows[1]) }),
-            _ => None,
+        // SAFETY: the caller vouches for the slot, and for the version that counts.
+        unsafe {
+            let version = Self::living(slot, generation)?;
+            Some(&*addr_of!((*slot).rows[version]))
         }
     }
 }

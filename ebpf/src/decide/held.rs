@@ -7,6 +7,8 @@ use kmesh_lite_common::{ClientKey, EndpointId, Held, Range};
 /// Endpoints among which one is searched for that is not where it was. Where there are more, a client may lose its own when
 /// they change.
 const SEARCHED: u32 = 1024;
+/// How many of them one step of the search looks at.
+const STEP: u32 = 32;
 
 /// Takes a seat at the endpoint that the client keeps, if that is among those in use and has room. Gives the index of its
 /// row.
@@ -45,11 +47,34 @@ pub fn find_row<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Opti
     // A long word, as in the walk over seats.
     let mut at = 0u64;
     while at < SEARCHED as u64 && at < count as u64 {
-        let found = seats.find_at(first, at as u32, endpoint, is_maglev);
+        let found = seats.find_from(first, at as u32, count, endpoint, is_maglev);
         if found.is_some() {
             return found;
         }
-        at += 1;
+        at += STEP as u64;
+    }
+    None
+}
+
+/// The number of a row of this endpoint, if one of a few rows from that on that comes `at` this number tells of it.
+#[inline(always)]
+pub fn find_from<S: Seats>(
+    seats: &S,
+    first: u32,
+    at: u32,
+    count: u32,
+    endpoint: EndpointId,
+    is_maglev: bool,
+) -> Option<u32> {
+    // As above.
+    let mut passed = 0u64;
+    while passed < STEP as u64 && at as u64 + passed < count as u64 {
+        let at = at.wrapping_add(passed as u32);
+        let found = find_at(seats, first, at, endpoint, is_maglev);
+        if found.is_some() {
+            return found;
+        }
+        passed += 1;
     }
     None
 }
@@ -57,7 +82,7 @@ pub fn find_row<S: Seats>(seats: &S, first: u32, count: u32, held: Held) -> Opti
 /// The number of a row of this endpoint, if that is what the row that comes `at` this number in a column tells of. In a
 /// table of Maglev the aliases of the first rows name all endpoints; elsewhere each row is one of its own.
 #[inline(always)]
-pub fn find_at<S: Seats>(
+fn find_at<S: Seats>(
     seats: &S,
     first: u32,
     at: u32,
