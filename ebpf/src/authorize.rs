@@ -2,9 +2,11 @@
 
 use crate::blank::blurred;
 use crate::counters;
-use crate::maps::{GUARDS, RULE_IDS, RULES, row};
+use crate::maps::{GUARDS, RULE_IDS, RULES, place, row, row_at};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid};
-use kmesh_lite_common::{AuthorizationId, Guard, GuardId, Judgement, Matching, Rule, RuleKey};
+use kmesh_lite_common::{
+    AuthorizationId, Guard, GuardId, Judgement, Matching, PrincipalKind, Rule, RuleKey,
+};
 use kmesh_lite_ebpf::{Rules, authorize};
 
 /// Judges the client that is connecting to what has a guard, and counts what policies say. Gives the number of the policy that
@@ -41,6 +43,22 @@ fn number(id: Option<AuthorizationId>) -> u64 {
     id.map_or(0, |id| u64::from(id.index()) + 1)
 }
 
+/// Finds a rule. Gives 1 more than its place, 0 if there is none. A function of its own, because the verifier looks at each
+/// way through a loop.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn find_rule(guard: u64, kind: u64, client: u64, generation: u64) -> u64 {
+    let Some(guard) = GuardId::from_index(guard as u32) else {
+        return 0;
+    };
+    let key = RuleKey::new(guard, PrincipalKind(kind as u32), client);
+    // SAFETY: deleted elements are not reused before a grace period has passed.
+    let Some(Some(id)) = (unsafe { RULE_IDS.get(&key) }) else {
+        return 0;
+    };
+    place(&RULES, id.index(), generation).map_or(0, |place| place + 1)
+}
+
 /// The first one if there is one, without a branch: the verifier would follow both ways of each at every level of cgroups.
 #[inline(always)]
 fn or(first: Option<AuthorizationId>, other: Option<AuthorizationId>) -> Option<AuthorizationId> {
@@ -60,9 +78,12 @@ impl Rules for RulesAt {
 
     #[inline(always)]
     fn rule(&self, key: &RuleKey) -> Option<&Rule> {
-        // SAFETY: deleted elements are not reused before a grace period has passed.
-        let id = (*unsafe { RULE_IDS.get(key) }?)?;
-        row(&RULES, id.index(), self.0)
+        let guard = key.guard.map_or(0, GuardId::index);
+        let place = find_rule(guard.into(), key.kind.0.into(), key.client, self.0);
+        if place == 0 {
+            return None;
+        }
+        row_at(&RULES, place - 1)
     }
 
     #[inline(always)]

@@ -46,11 +46,11 @@ pub trait Seats {
         crate::draw_seat(self, range, search)
     }
     /// [`crate::take_at`] over these tables.
-    fn take_at(&self, first: u32, at: u32, search: &Search) -> Option<u32>
+    fn take_at(&self, first: u32, at: u32, count: u32, search: &Search) -> Option<u32>
     where
         Self: Sized,
     {
-        crate::take_at(self, first, at, search)
+        crate::take_at(self, first, at, count, search)
     }
     /// [`crate::walk_seats`] over these tables.
     fn walk_seats(&self, range: &Range, search: &Search) -> Option<u32>

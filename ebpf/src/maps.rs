@@ -176,13 +176,35 @@ pub fn row<T: Row>(
     generation: u64,
 ) -> Option<&'static T> {
     let slot = array.get_ptr(index)?;
-    // SAFETY: the map outlives the program, and the daemon waits for a grace period before it
-    // writes a version that a program of this generation could read.
+    // SAFETY: inside the map.
+    let version = unsafe { Slot::living(slot, generation) }?;
+    Some(version_of(slot, version as u64))
+}
+
+/// The place of that row: its index, and in the lowest bit which version of it.
+#[inline(always)]
+pub fn place<T: Row>(array: &'static Array<Slot<T>>, index: u32, generation: u64) -> Option<u64> {
+    // SAFETY: inside the map.
+    let version = unsafe { Slot::living(array.get_ptr(index)?, generation) }?;
+    Some(u64::from(index) << 1 | version as u64)
+}
+
+/// The row at a [`place`].
+#[inline(always)]
+pub fn row_at<T: Row>(array: &'static Array<Slot<T>>, place: u64) -> Option<&'static T> {
+    Some(version_of(array.get_ptr((place >> 1) as u32)?, place))
+}
+
+/// The version of a row that the lowest bit of a number names.
+#[inline(always)]
+fn version_of<T: Row>(slot: *const Slot<T>, number: u64) -> &'static T {
+    // What is done with the row is looked at once, and not for each of its versions. The compiler must not know that there
+    // are two: it would tell them apart again.
+    let mut version = blurred(number);
+    // SAFETY: the map outlives the program, and the daemon waits for a grace period before it writes a version that a
+    // program of this generation could read.
     unsafe {
-        // What is done with the row is looked at once, and not for each of its versions. The compiler must not know that
-        // there are two: it would tell them apart again.
-        let mut version = blurred(Slot::living(slot, generation)? as u64);
         asm!("{version} &= 1", version = inout(reg) version);
-        Some(&*addr_of!((*slot).rows).cast::<T>().add(version as usize))
+        &*addr_of!((*slot).rows).cast::<T>().add(version as usize)
     }
 }

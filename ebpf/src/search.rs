@@ -163,12 +163,18 @@ pub extern "C" fn search_walked(span: u64, kind: u64, client: u64) -> u64 {
 /// A function of its own, or the verifier looks at it as often as the walk has steps.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn search_at(place: u64, kind: u64) -> u64 {
+pub extern "C" fn search_at(place: u64, count: u64, kind: u64) -> u64 {
     let Some(search) = unpacked(0, kind, 0) else {
         return 0;
     };
     let seats = InFunction::<true> { generation: 0 };
-    let found = take_at(&seats, place as u32, (place >> 32) as u32, &search);
+    let found = take_at(
+        &seats,
+        place as u32,
+        (place >> 32) as u32,
+        count as u32,
+        &search,
+    );
     found.map_or(0, |index| index as u64 + 1)
 }
 
@@ -322,8 +328,8 @@ impl<const TABLE: bool> Seats for InFunction<TABLE> {
     }
 
     #[inline(always)]
-    fn take_at(&self, first: u32, at: u32, search: &Search) -> Option<u32> {
-        let found = search_at(place(first, at), packed(search));
+    fn take_at(&self, first: u32, at: u32, count: u32, search: &Search) -> Option<u32> {
+        let found = search_at(place(first, at), count.into(), packed(search));
         (found != 0).then(|| found as u32 - 1)
     }
 

@@ -205,25 +205,31 @@ pub fn walk_seats<S: Seats>(seats: &S, range: &Range, search: &Search) -> Option
     } else {
         (range.count, seats.random())
     };
-    let mut at = endpoint::below(random, count);
+    let start = endpoint::below(random, count);
     // A long word: a verifier that sees half of one written may lose the other, where that counts a loop.
     let mut walked = 0u64;
     while walked < WALK as u64 && walked < count as u64 {
-        // What a verifier knows of this word would be different on each way, and each looked at for itself.
-        at = seats.blank().wrapping_add(at);
-        let taken = seats.take_at(first, at, search);
+        // Each branch in a loop is many ways through it for a verifier, so the step turns back at the end.
+        let taken = seats.take_at(first, start.wrapping_add(walked as u32), count, search);
         if taken.is_some() {
             return taken;
         }
-        at = following(at, count);
         walked += 1;
     }
     None
 }
 
-/// Takes a seat at the endpoint that comes `at` this number in a column, if it has room. Gives the index of its row.
+/// Takes a seat at the endpoint that comes `at` this number in a column of `count`, or in one more round of it, if it has
+/// room. Gives the index of its row.
 #[inline(always)]
-pub fn take_at<S: Seats>(seats: &S, first: u32, at: u32, search: &Search) -> Option<u32> {
+pub fn take_at<S: Seats>(
+    seats: &S,
+    first: u32,
+    at: u32,
+    count: u32,
+    search: &Search,
+) -> Option<u32> {
+    let at = if at < count { at } else { at - count };
     // In a table of Maglev the aliases of the first rows name all endpoints.
     let row = if search.balance == Balance::ConsistentHash {
         seat(seats, first, at)?.alias
