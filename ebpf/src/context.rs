@@ -26,6 +26,9 @@ pub const REJECT: i32 = 0;
 
 /// Which fields of the context hold the address.
 pub trait Fields {
+    /// Whether the hook is one of IPv4 sockets.
+    const IS_V4: bool;
+
     fn address(ctx: &SockAddrContext) -> Address;
     fn set_address(ctx: &SockAddrContext, address: Address);
     /// Where the socket is connected to.
@@ -38,6 +41,8 @@ pub struct V4;
 pub struct V6;
 
 impl Fields for V4 {
+    const IS_V4: bool = true;
+
     #[inline(always)]
     fn address(ctx: &SockAddrContext) -> Address {
         // SAFETY: the context is valid while the program runs; the verifier checks the access.
@@ -58,6 +63,8 @@ impl Fields for V4 {
 }
 
 impl Fields for V6 {
+    const IS_V4: bool = false;
+
     #[inline(always)]
     fn address(ctx: &SockAddrContext) -> Address {
         // SAFETY: as for IPv4; word by word, because the verifier refuses to see the context
@@ -195,13 +202,13 @@ pub fn is_for_v6_alone(ctx: &SockAddrContext) -> bool {
     source.family() == Family::V6 && !source.is_unspecified()
 }
 
-/// Makes `connect()` fail with the error that fits.
+/// Makes `connect()` fail with the error that fits a refusal of this number.
 #[inline(always)]
-pub fn refuse(refuse: Refuse) -> i32 {
+pub fn refuse(number: u64) -> i32 {
     // SAFETY: a read-only word of this program. Volatile: the loader may have set it.
     if unsafe { read_volatile(addr_of!(CHOOSE_ERRNO)) } == 1 {
         // SAFETY: sets the return value of the running hook.
-        unsafe { bpf_set_retval(-refuse.errno()) };
+        unsafe { bpf_set_retval(-Refuse::errno_of(number)) };
     }
     REJECT
 }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use kmesh_lite_common::AuthorizationId;
-use kmesh_lite_ebpf::{Outcome, Verdict};
+use kmesh_lite_common::{AuthorizationId, WaypointId};
+use kmesh_lite_ebpf::{Chosen, Outcome, PassReason, Refuse, Verdict};
 
 #[map]
 static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::ALL.len() as u32, 0);
@@ -22,20 +22,30 @@ static AUTHORIZATION_CONNECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 #[map]
 static AUTHORIZATION_ARRIVALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Counts one connect.
+/// Counts one connect that is left as it is.
 #[inline(always)]
-pub fn count(verdict: &Verdict) {
-    if let Some(outcome) = verdict.outcome() {
+pub fn count_pass(reason: PassReason) {
+    if let Some(outcome) = Verdict::Pass(reason).outcome() {
         add(&OUTCOMES, outcome as u32);
     }
-    if let Verdict::Redirect(redirect) = verdict {
-        if let Some(service) = redirect.chosen.service {
-            add(&SERVICE_CONNECTS, service.index());
-        }
-        if let Some(endpoint) = redirect.chosen.endpoint {
-            add(&ENDPOINT_CONNECTS, endpoint.index());
-        }
+}
+
+/// Counts one connect that goes there, or to a waypoint on the way.
+#[inline(always)]
+pub fn count_redirect(chosen: &Chosen, waypoint: Option<WaypointId>) {
+    add(&OUTCOMES, chosen.outcome(waypoint) as u32);
+    if let Some(service) = chosen.service {
+        add(&SERVICE_CONNECTS, service.index());
     }
+    if let Some(endpoint) = chosen.endpoint {
+        add(&ENDPOINT_CONNECTS, endpoint.index());
+    }
+}
+
+/// Counts a refusal of this number.
+#[inline(always)]
+pub fn count_refusal(number: u64) {
+    add(&OUTCOMES, Refuse::outcome_of(number));
 }
 
 /// Counts what an authorization policy refused, or would have.

@@ -12,6 +12,7 @@ mod authorize;
 mod blank;
 mod callers;
 mod clients;
+mod consequence;
 mod context;
 mod counters;
 mod events;

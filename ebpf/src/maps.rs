@@ -162,6 +162,12 @@ pub fn random() -> u32 {
     unsafe { bpf_get_prandom_u32() }
 }
 
+/// An id as a number: 1 more than its index, 0 for none.
+#[inline(always)]
+pub fn number(index: Option<u32>) -> u64 {
+    index.map_or(0, |index| u64::from(index) + 1)
+}
+
 /// Whether open connections are counted.
 #[inline(always)]
 pub fn counts<const TABLE: bool>() -> bool {

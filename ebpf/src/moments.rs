@@ -3,10 +3,14 @@
 //! out of the way of programs that tell nothing, and the verifier looks at it apart from them.
 
 use crate::atomic::add;
+use crate::authorize::judgement;
+use crate::consequence::{packed, unpacked};
+use crate::context::{self, Fields, V4, V6};
 use crate::maps;
 use crate::original;
 use crate::programs::inbound::Arrival;
 use crate::reading::Maps;
+use crate::remember;
 use crate::slots;
 use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
 use aya_ebpf::btf_maps::SkStorage;
@@ -24,7 +28,7 @@ use kmesh_lite_common::{
     Address, AuthorizationId, Connection, Ending, Interest, Moment, MomentKind, Original, Port,
     Protocol, Teller,
 };
-use kmesh_lite_ebpf::{Chosen, Connect, Outcome, Verdict};
+use kmesh_lite_ebpf::{Redirect, Refuse};
 
 #[btf_map]
 static TELLERS: SkStorage<Teller> = SkStorage::new();
@@ -33,18 +37,6 @@ static MOMENTS: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 /// Moments for which the buffer had no room.
 #[map]
 static MOMENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// A decision that somebody wants to know.
-#[derive(Clone, Copy)]
-struct Decision {
-    asked: Connect,
-    chosen: Chosen,
-    waypoint: Option<kmesh_lite_common::WaypointId>,
-    outcome: Outcome,
-    kind: MomentKind,
-    authorization: Option<AuthorizationId>,
-    interest: Interest,
-}
 
 /// What happened to a connection that is followed.
 #[derive(Clone, Copy)]
@@ -76,72 +68,111 @@ impl Happened {
     }
 }
 
-/// connect() was decided.
+/// A connect or a datagram is sent elsewhere. The context still has what was asked for.
 #[inline(always)]
-pub fn connects<const TABLE: bool>(
+pub fn decided<F: Fields, const TABLE: bool>(
     ctx: &SockAddrContext,
     tables: &Maps<'_, TABLE>,
-    asked: &Connect,
-    verdict: &Verdict,
+    to: &Redirect,
 ) {
     let interest = tables.interest();
-    if !interest.any() {
-        return;
+    if interest.any() {
+        let (chosen, way) = packed(&to.chosen, to.waypoint);
+        let outcome = to.chosen.outcome(to.waypoint) as u32;
+        tell::<F>(ctx, chosen, way, outcome, interest, tables.judged());
     }
-    let Some(outcome) = verdict.outcome() else {
-        return;
-    };
-    let judged = tables.judged();
-    let (kind, chosen, waypoint) = match verdict {
-        Verdict::Redirect(to) => (MomentKind::Decided, to.chosen, to.waypoint),
-        _ => (MomentKind::Rejected, Chosen::default(), None),
-    };
-    tell_decision(
-        ctx.sock_addr,
-        &Decision {
-            asked: *asked,
-            chosen,
-            waypoint,
-            outcome,
-            kind,
-            authorization: judged.denied.or(judged.audited),
-            interest,
-        },
-    );
+}
+
+/// A connect or a datagram is refused; `refusal` is the number of it.
+#[inline(always)]
+pub fn rejected<F: Fields, const TABLE: bool>(
+    ctx: &SockAddrContext,
+    tables: &Maps<'_, TABLE>,
+    refusal: u64,
+) {
+    let interest = tables.interest();
+    if interest.any() {
+        let outcome = Refuse::outcome_of(refusal);
+        tell::<F>(ctx, 0, 0, outcome, interest, tables.judged());
+    }
+}
+
+#[inline(always)]
+fn tell<F: Fields>(
+    ctx: &SockAddrContext,
+    chosen: u64,
+    way: u64,
+    outcome: u32,
+    interest: Interest,
+    judged: u64,
+) {
+    let tell = if F::IS_V4 { tell4 } else { tell6 };
+    let what = u64::from(outcome) | u64::from(interest.0) << 32;
+    tell(ctx.sock_addr, chosen, way, what, judged);
 }
 
 #[inline(never)]
-fn tell_decision(ctx: *mut bpf_sock_addr, decision: &Decision) {
-    // SAFETY: the context of a program that the helper takes.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.cast()) };
-    if decision.kind == MomentKind::Decided {
-        note(&SockAddrContext::new(ctx));
+#[unsafe(no_mangle)]
+extern "C" fn tell4(ctx: *mut bpf_sock_addr, chosen: u64, way: u64, what: u64, judged: u64) -> u64 {
+    tell_decision::<V4>(&SockAddrContext::new(ctx), chosen, way, what, judged)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn tell6(ctx: *mut bpf_sock_addr, chosen: u64, way: u64, what: u64, judged: u64) -> u64 {
+    tell_decision::<V6>(&SockAddrContext::new(ctx), chosen, way, what, judged)
+}
+
+/// What was chosen comes as [`packed`] makes it, what came of it with the interest in the high word.
+#[inline(always)]
+fn tell_decision<F: Fields>(
+    ctx: &SockAddrContext,
+    chosen: u64,
+    way: u64,
+    what: u64,
+    judged: u64,
+) -> u64 {
+    let (outcome, interest) = (what as u32, Interest((what >> 32) as u32));
+    let judged = judgement(judged);
+    let authorization = judged.denied.or(judged.audited);
+    // Only what is sent elsewhere leads to something.
+    let is_decided = way != 0;
+    let kind = if is_decided {
+        MomentKind::Decided
+    } else {
+        MomentKind::Rejected
+    };
+    if is_decided {
+        note(ctx);
         // Nothing else tells what a policy in audit mode would have refused.
-        if !decision.interest.has(Interest::ALL) && decision.authorization.is_none() {
-            return;
+        if !interest.has(Interest::ALL) && authorization.is_none() {
+            return 0;
         }
     }
-    let Some(mut entry) = begin(cookie, decision.kind) else {
-        return;
+    let Some(mut entry) = begin(remember::cookie(ctx), kind) else {
+        return 0;
     };
+    let asked = context::asked::<F>(ctx);
+    let (chosen, waypoint) = unpacked(chosen, way);
     let moment = entry.as_mut_ptr();
     // SAFETY: our own part of the buffer.
     unsafe {
-        write_volatile(addr_of_mut!((*moment).address), decision.asked.address);
-        (*moment).port = decision.asked.port;
-        (*moment).protocol = decision.asked.protocol;
-        (*moment).service = decision.chosen.service;
-        (*moment).endpoint = decision.chosen.endpoint;
-        (*moment).backend = decision.chosen.backend;
-        (*moment).waypoint = decision.waypoint;
-        (*moment).detail = decision.outcome as u32;
-        (*moment).authorization = decision.authorization;
+        write_volatile(addr_of_mut!((*moment).address), asked.address);
+        (*moment).port = asked.port;
+        (*moment).protocol = asked.protocol;
+        (*moment).service = chosen.service;
+        (*moment).endpoint = chosen.endpoint;
+        (*moment).backend = chosen.backend;
+        (*moment).waypoint = waypoint;
+        (*moment).detail = outcome;
+        (*moment).authorization = authorization;
         (*moment).cgroup = bpf_get_current_cgroup_id();
         (*moment).process = maps::process();
         (*moment).user = bpf_get_current_uid_gid() as u32;
         bpf_get_current_comm(addr_of_mut!((*moment).command).cast(), 16);
     }
     entry.submit(0);
+    0
 }
 
 /// Notes who connects, for moments at which nobody runs who could be asked.

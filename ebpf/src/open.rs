@@ -6,6 +6,7 @@
 //! them finds it unset.
 
 use crate::atomic::{add, fetch_add, fetch_add_long, replace, take_one};
+use crate::maps::number;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
@@ -149,7 +150,6 @@ pub fn over(
 /// those of now.
 #[inline(always)]
 pub fn leave(endpoint: Option<EndpointId>, service: Option<ServiceId>, terms: Option<(u32, u32)>) {
-    let number = |index: Option<u32>| index.map_or(0, |index| u64::from(index) + 1);
     let (of_endpoint, of_service) = terms.unwrap_or_default();
     leave_open(
         number(endpoint.map(EndpointId::index)),

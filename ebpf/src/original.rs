@@ -4,7 +4,7 @@
 use crate::atomic::add_bits;
 use crate::context;
 use crate::open;
-use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
@@ -19,7 +19,9 @@ static ORIGINALS: SkStorage<Original> = SkStorage::new();
 /// of a connect has no room for it.
 #[inline(always)]
 pub fn keep<const TABLE: bool>(ctx: &SockAddrContext, original: impl FnOnce() -> Original) -> bool {
-    end_earlier::<TABLE>(ctx);
+    if TABLE {
+        end_original(ctx.sock_addr);
+    }
     // SAFETY: the hooks we attach to always have a socket.
     let kept = unsafe { ORIGINALS.get_or_insert_ptr_mut(ctx, None) };
     if kept.is_null() {
@@ -42,7 +44,9 @@ pub fn get(ctx: &SockAddrContext) -> Option<Original> {
 /// Makes a socket that connects again forget its first destination.
 #[inline(always)]
 pub fn forget<const TABLE: bool>(ctx: &SockAddrContext) {
-    end_earlier::<TABLE>(ctx);
+    if TABLE {
+        end_original(ctx.sock_addr);
+    }
     // SAFETY: as in `keep`.
     if unsafe { ORIGINALS.get_ptr_mut(ctx) }.is_null() {
         return;
@@ -51,16 +55,18 @@ pub fn forget<const TABLE: bool>(ctx: &SockAddrContext) {
     let _ = unsafe { ORIGINALS.delete(context::socket_of(ctx)) };
 }
 
-/// An earlier connection of the socket is over, if it has one.
-#[inline(always)]
-pub fn end_earlier<const TABLE: bool>(ctx: &SockAddrContext) {
+/// An earlier connection of the socket is over, if it has one; as a function that the verifier looks at once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn end_original(ctx: *mut bpf_sock_addr) -> u64 {
     // SAFETY: as in `keep`.
-    let kept = unsafe { ORIGINALS.get_ptr_mut(ctx) };
+    let kept = unsafe { ORIGINALS.get_ptr_mut(&SockAddrContext::new(ctx)) };
     // SAFETY: checked for null; the storage lives as long as the socket, whose lock the hook holds.
-    if TABLE && let Some(original) = unsafe { kept.as_mut() } {
+    if let Some(original) = unsafe { kept.as_mut() } {
         let before = enter(original, Stage::CLOSED);
         over(original, before);
     }
+    0
 }
 
 /// Notes a stage. Gives those that there were, in one step for all processors: the end of TCP and the end of the

@@ -2,7 +2,7 @@
 
 use crate::arrival::find_destination;
 use crate::authorize::{judge_client, judgement};
-use crate::blank::blank;
+use crate::blank::{blank, blurred};
 use crate::callers::caller_in;
 use crate::context;
 use crate::maps::{
@@ -63,6 +63,16 @@ impl<'a, const TABLE: bool> Maps<'a, TABLE> {
         })
     }
 
+    /// The same at a generation that was fixed before.
+    #[inline(always)]
+    pub fn at(ctx: &'a SockAddrContext, generation: u64) -> Option<Self> {
+        let tables = Self::now(ctx)?;
+        Some(Self {
+            generation,
+            ..tables
+        })
+    }
+
     /// The same for a datagram that names where it goes.
     #[inline(always)]
     pub fn of_datagram(ctx: &'a SockAddrContext) -> Option<Self> {
@@ -99,10 +109,10 @@ impl<'a, const TABLE: bool> Maps<'a, TABLE> {
         self.is_judged.get()
     }
 
-    /// What authorization policies said of this connect.
+    /// What authorization policies said of this connect, as a number ([`judgement`]).
     #[inline(always)]
-    pub fn judged(&self) -> Judgement {
-        judgement(self.judged.get())
+    pub fn judged(&self) -> u64 {
+        self.judged.get()
     }
 
     /// Whether connections are accounted.
@@ -298,10 +308,11 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
         if process == daemon || process == agent {
             return Caller::Bypass;
         }
-        if levels == 0 {
-            return Caller::Ordinary;
-        }
-        Caller(caller_in(levels.into()) as u32)
+        let caller = match levels {
+            0 => Caller::Ordinary.0.into(),
+            _ => caller_in(levels.into()),
+        };
+        Caller(blurred(caller) as u32)
     }
 
     #[inline(always)]

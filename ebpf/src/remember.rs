@@ -3,6 +3,7 @@
 //! is for sockets that find no slot, for those with a pending header, and for kernels that cannot have
 //! the table.
 
+use crate::blank::blurred;
 use crate::context;
 use crate::counters;
 use crate::maps;
@@ -21,48 +22,78 @@ use kmesh_lite_ebpf::{Connect, Outcome};
 /// The cgroup of the kernel's own threads, and of programs where nothing sorts them into others.
 const ROOT: u64 = 1;
 
-/// What a socket may have kept of an earlier connect.
+/// What a socket may have kept of an earlier connect: a set of bits.
 #[derive(Clone, Copy)]
-pub struct Past {
+pub struct Past(u32);
+
+impl Past {
     /// It may have a slot.
-    slot: bool,
+    const SLOT: u32 = 1;
     /// It may have something in its storage.
-    storage: bool,
+    const STORAGE: u32 = 2;
     /// Nothing would tell of its end: it is one of the kernel's own, or may be.
-    pub endless: bool,
+    const ENDLESS: u32 = 4;
+
+    #[inline(always)]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    fn has_slot(self) -> bool {
+        self.0 & Self::SLOT != 0
+    }
+
+    #[inline(always)]
+    fn has_storage(self) -> bool {
+        self.0 & Self::STORAGE != 0
+    }
+
+    #[inline(always)]
+    pub fn is_endless(self) -> bool {
+        self.0 & Self::ENDLESS != 0
+    }
 }
 
 /// What there can be of the socket's earlier connects. Most sockets connect once, so most of the time a
 /// look at two words of the socket tells that there is nothing.
 #[inline(always)]
 pub fn past(ctx: &SockAddrContext, asked: &Connect) -> Past {
+    let mut bits = 0;
+    let mut has = |bit, has| {
+        if has {
+            bits |= bit;
+        }
+    };
     if asked.protocol == Protocol::Tcp
         && let Some(socket) = Tcp::of(context::socket_of(ctx))
         && let Some(traces) = socket.past()
     {
-        return Past {
-            slot: traces.cookie != 0,
-            storage: traces.has_storage,
-            endless: traces.of_kernel,
-        };
-    }
-    Past {
-        slot: true,
-        storage: true,
+        has(Past::SLOT, traces.cookie != 0);
+        has(Past::STORAGE, traces.has_storage);
+        has(Past::ENDLESS, traces.of_kernel);
+    } else {
         // SAFETY: no arguments.
-        endless: unsafe { bpf_get_current_cgroup_id() } == ROOT,
+        let is_in_root = unsafe { bpf_get_current_cgroup_id() } == ROOT;
+        has(Past::SLOT | Past::STORAGE, true);
+        has(Past::ENDLESS, is_in_root);
     }
+    Past(blurred(bits.into()) as u32)
 }
 
 /// Puts a connection that is sent elsewhere into the table; false where it cannot be there.
 #[inline(always)]
-pub fn list(ctx: &SockAddrContext, past: Past, connection: &mut Connection) -> bool {
-    if !slots::exist() || past.endless {
+pub fn list(ctx: &SockAddrContext, past: Past, connection: impl FnOnce() -> Connection) -> bool {
+    if !slots::exist() || past.is_endless() {
         return false;
     }
     let cookie = cookie(ctx);
-    complete(connection, cookie);
-    let listed = slots::keep(cookie, connection);
+    let listed = slots::keep(cookie, || complete(connection(), cookie));
     if !listed {
         counters::count_outcome(Outcome::Unlisted);
     }
@@ -71,14 +102,22 @@ pub fn list(ctx: &SockAddrContext, past: Past, connection: &mut Connection) -> b
 
 /// Fills in who connects, and when.
 #[inline(always)]
-fn complete(connection: &mut Connection, cookie: u64) {
-    connection.owner = cookie as u32;
-    connection.process = maps::process();
+fn complete(connection: Connection, cookie: u64) -> Connection {
     // SAFETY: no arguments.
-    unsafe {
-        connection.since = bpf_ktime_get_coarse_ns();
-        connection.cgroup = bpf_get_current_cgroup_id();
-        connection.user = bpf_get_current_uid_gid() as u32;
+    let (since, cgroup, user) = unsafe {
+        (
+            bpf_ktime_get_coarse_ns(),
+            bpf_get_current_cgroup_id(),
+            bpf_get_current_uid_gid() as u32,
+        )
+    };
+    Connection {
+        since,
+        cgroup,
+        process: maps::process(),
+        user,
+        owner: cookie as u32,
+        ..connection
     }
 }
 
@@ -88,35 +127,27 @@ pub fn end_earlier(ctx: &SockAddrContext, past: Past, asked: &Connect) {
     if asked.protocol != Protocol::Tcp {
         return;
     }
-    if past.slot {
+    if past.has_slot() {
         end::<true>(ctx);
     }
-    if past.storage {
-        original::end_earlier::<true>(ctx);
+    if past.has_storage() {
+        original::end_original(ctx.sock_addr);
     }
 }
 
 /// The connection in the slot of a socket is over, if it has one.
 #[inline(always)]
 pub fn end<const TABLE: bool>(ctx: &SockAddrContext) {
-    if TABLE
-        && slots::exist()
-        && let Some(slot) = slots::held(cookie(ctx))
-    {
-        slot.end();
+    if TABLE && slots::exist() {
+        slots::end_slot(cookie(ctx));
     }
 }
 
 /// Makes a socket that connects elsewhere forget its first destination.
 #[inline(always)]
 pub fn forget<const TABLE: bool>(ctx: &SockAddrContext, past: Past) {
-    if past.slot && slots::exist() {
-        if let Some(slot) = slots::held(cookie(ctx)) {
-            if TABLE {
-                slot.end();
-            }
-            slot.free();
-        }
+    if TABLE && past.has_slot() && slots::exist() {
+        slots::forget_slot(cookie(ctx));
     }
     forget_own::<TABLE>(ctx, past);
 }
@@ -124,7 +155,7 @@ pub fn forget<const TABLE: bool>(ctx: &SockAddrContext, past: Past) {
 /// Makes a socket forget what it remembers by itself.
 #[inline(always)]
 pub fn forget_own<const TABLE: bool>(ctx: &SockAddrContext, past: Past) {
-    if past.storage {
+    if past.has_storage() {
         original::forget::<TABLE>(ctx);
     }
 }

@@ -41,38 +41,43 @@ fn count() -> u32 {
     unsafe { read_volatile(addr_of!(BUCKET_COUNT)) }
 }
 
-/// The slot of a socket.
+/// The slot of a socket: the number of its row.
 #[derive(Clone, Copy)]
-pub struct Held {
-    place: *mut u64,
-    row: u32,
-}
+pub struct Held(u32);
 
 /// The slot of the socket with this cookie, if it has one.
 #[inline(always)]
 pub fn held(cookie: u64) -> Option<Held> {
-    let (place, row) = find(cookie)?;
-    Some(Held { place, row })
+    if !exist() || cookie == FREE {
+        return None;
+    }
+    slot_of(find_slot(cookie))
+}
+
+/// The slot that a function of the kernel found or took: 1 more than its number, or 0.
+#[inline(always)]
+fn slot_of(found: u64) -> Option<Held> {
+    (found != 0).then(|| Held(found as u32 - 1))
 }
 
 impl Held {
     #[inline(always)]
     pub fn connection(self) -> Option<&'static Connection> {
-        let row = CONNECTIONS.get(self.row)?;
+        let row = CONNECTIONS.get(self.0)?;
         // SAFETY: the same reference.
         Some(unsafe { &*checked(row) })
     }
 
     #[inline(always)]
     pub fn life(self) -> Option<*mut Life> {
-        LIVES.get_ptr_mut(self.row)
+        LIVES.get_ptr_mut(self.0)
     }
 
     /// Notes a stage. Gives those that there were, in one step for all processors: of the end of TCP and
     /// the end of the socket, which come at the same time, one sees the other.
     #[inline(always)]
     pub fn enter(self, stage: Stage) -> Stage {
-        let Some(row) = CONNECTIONS.get_ptr_mut(self.row) else {
+        let Some(row) = CONNECTIONS.get_ptr_mut(self.0) else {
             return Stage::default();
         };
         // SAFETY: an aligned word of an element of the map, which ends with the stage.
@@ -93,8 +98,11 @@ impl Held {
     /// Gives the slot back.
     #[inline(always)]
     pub fn free(self) {
+        let Some(bucket) = BUCKETS.get_ptr_mut(self.0 / PLACES) else {
+            return;
+        };
         // SAFETY: inside an element of the map. Volatile: one store of the whole word.
-        unsafe { write_volatile(self.place, FREE) };
+        unsafe { write_volatile(place(bucket, self.0 % PLACES), FREE) };
     }
 }
 
@@ -107,75 +115,102 @@ fn checked<T>(mut pointer: *const T) -> *const T {
     pointer
 }
 
-/// Keeps `connection` in the slot that the socket has, or in a free one of its bucket; false if there is
-/// none.
+/// The connection in the slot of a socket is over, if it has one; as a function that the verifier looks at once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn end_slot(cookie: u64) -> u64 {
+    if let Some(slot) = held(cookie) {
+        slot.end();
+    }
+    0
+}
+
+/// The same, and the socket has no slot any more.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn forget_slot(cookie: u64) -> u64 {
+    if let Some(slot) = held(cookie) {
+        slot.end();
+        slot.free();
+    }
+    0
+}
+
+/// Keeps a connection in the slot that the socket has, or in a free one of its bucket; false if there is
+/// none. It is made where it is kept: the stack of a connect has no room for it.
 #[inline(always)]
-pub fn keep(cookie: u64, connection: &Connection) -> bool {
-    let row = match find(cookie) {
-        Some((place, row)) => {
-            Held { place, row }.end();
-            row
+pub fn keep(cookie: u64, connection: impl FnOnce() -> Connection) -> bool {
+    let slot = match held(cookie) {
+        Some(slot) => {
+            slot.end();
+            Some(slot)
         }
-        None => match take(cookie) {
-            Some(row) => row,
-            None => return false,
-        },
+        None => slot_of(take_slot(cookie)),
     };
-    let Some(slot) = CONNECTIONS.get_ptr_mut(row) else {
+    let Some(row) = slot.and_then(|slot| CONNECTIONS.get_ptr_mut(slot.0)) else {
         return false;
     };
-    // SAFETY: the slot of this socket, whose connects follow one another.
-    unsafe { write_volatile(slot, *connection) };
+    let connection = connection();
+    macro_rules! write {
+        ($($field:ident)+) => {
+            // SAFETY: the slot of this socket, whose connects follow one another.
+            $(unsafe { write_volatile(addr_of_mut!((*row).$field), connection.$field) };)+
+        };
+    }
+    // Its owner comes last: from then on a reader takes the row for that of this socket.
+    write!(address since cgroup service endpoint backend waypoint process user);
+    write!(port protocol stage owner);
     true
 }
 
-/// The place of a cookie, and the index of its row.
+/// The word of a place. It is less than [`PLACES`].
 #[inline(always)]
-fn find(cookie: u64) -> Option<(*mut u64, u32)> {
-    if !exist() || cookie == FREE {
-        return None;
+fn place(bucket: *mut Bucket, place: u32) -> *mut u64 {
+    // SAFETY: inside an element of the map.
+    unsafe {
+        addr_of_mut!((*bucket).cookies)
+            .cast::<u64>()
+            .add(place as usize)
     }
-    let index = Bucket::of(cookie, count());
-    let bucket = BUCKETS.get_ptr_mut(index)?;
-    let mut place = 0;
-    while place < PLACES {
-        // SAFETY: inside an element of the map.
-        let at = unsafe {
-            addr_of_mut!((*bucket).cookies)
-                .cast::<u64>()
-                .add(place as usize)
-        };
-        // SAFETY: as above. Volatile: other sockets take and free their places at any time.
-        if unsafe { read_volatile(at) } == cookie {
-            return Some((at, index * PLACES + place));
-        }
-        place += 1;
-    }
-    None
 }
 
-/// Takes a free place for a cookie. Gives the index of its row.
-#[inline(always)]
-fn take(cookie: u64) -> Option<u32> {
-    if !exist() {
-        return None;
-    }
+/// Finds the slot of a cookie that is not 0. Gives 1 more than its number, 0 if there is none. A function of its own,
+/// because the verifier looks at what follows for each place where it may be.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn find_slot(cookie: u64) -> u64 {
     let index = Bucket::of(cookie, count());
-    let bucket = BUCKETS.get_ptr_mut(index)?;
+    let Some(bucket) = BUCKETS.get_ptr_mut(index) else {
+        return 0;
+    };
     let mut tried = 0;
     while tried < PLACES {
-        let place = (Bucket::first_place(cookie) + tried) % PLACES;
-        // SAFETY: inside an element of the map.
-        let at = unsafe {
-            addr_of_mut!((*bucket).cookies)
-                .cast::<u64>()
-                .add(place as usize)
-        };
-        // SAFETY: as in `find`.
-        if unsafe { read_volatile(at) } == FREE && replace(at, FREE, cookie) == FREE {
-            return Some(index * PLACES + place);
+        // SAFETY: inside an element of the map. Volatile: other sockets take and free their places at any time.
+        if unsafe { read_volatile(place(bucket, tried)) } == cookie {
+            return u64::from(index * PLACES + tried) + 1;
         }
         tried += 1;
     }
-    None
+    0
+}
+
+/// Takes a free slot for a cookie, as [`find_slot`] finds one.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn take_slot(cookie: u64) -> u64 {
+    let index = Bucket::of(cookie, count());
+    let Some(bucket) = BUCKETS.get_ptr_mut(index) else {
+        return 0;
+    };
+    let mut tried = 0;
+    while tried < PLACES {
+        let number = (Bucket::first_place(cookie) + tried) % PLACES;
+        let at = place(bucket, number);
+        // SAFETY: as in `find_slot`.
+        if unsafe { read_volatile(at) } == FREE && replace(at, FREE, cookie) == FREE {
+            return u64::from(index * PLACES + number) + 1;
+        }
+        tried += 1;
+    }
+    0
 }

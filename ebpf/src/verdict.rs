@@ -61,6 +61,18 @@ impl Taken {
         Self(self.0.wrapping_add(blank as u8))
     }
 
+    /// As a number.
+    #[inline(always)]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// What has this number.
+    #[inline(always)]
+    pub const fn of_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// The stages of such a connection.
     #[inline(always)]
     pub const fn stage(self) -> Stage {
@@ -79,6 +91,18 @@ pub struct Chosen {
     pub backend: Option<BackendId>,
     /// What the backend is to the service; `None` if either is.
     pub endpoint: Option<EndpointId>,
+}
+
+impl Chosen {
+    /// Which counter a connect adds to that goes there, or to a waypoint on the way.
+    #[inline(always)]
+    pub const fn outcome(&self, waypoint: Option<WaypointId>) -> Outcome {
+        match (waypoint, self.backend) {
+            (None, _) => Outcome::Endpoint,
+            (Some(_), None) => Outcome::ServiceWaypoint,
+            (Some(_), Some(_)) => Outcome::BackendWaypoint,
+        }
+    }
 }
 
 /// Why a connect is refused.
@@ -226,11 +250,7 @@ impl Verdict {
             Self::Pass(PassReason::Bypass) => Outcome::PassBypass,
             Self::Pass(PassReason::UndeclaredPort) => Outcome::PassUndeclaredPort,
             Self::Pass(PassReason::Direct) => Outcome::PassDirect,
-            Self::Redirect(redirect) => match (redirect.waypoint, redirect.chosen.backend) {
-                (None, _) => Outcome::Endpoint,
-                (Some(_), None) => Outcome::ServiceWaypoint,
-                (Some(_), Some(_)) => Outcome::BackendWaypoint,
-            },
+            Self::Redirect(redirect) => redirect.chosen.outcome(redirect.waypoint),
             Self::Refuse(refuse) => refuse.outcome(),
         })
     }
@@ -270,6 +290,24 @@ impl Refuse {
             Self::ClientTooFast => Outcome::RefuseClientTooFast,
             Self::Denied => Outcome::RefuseDenied,
         }
+    }
+
+    /// What follows from it as a number, which is not 0: its counter, and in the high word its error.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.outcome() as u64 | (self.errno() as u64) << 32
+    }
+
+    /// The index of the counter of a refusal of this number.
+    #[inline(always)]
+    pub const fn outcome_of(number: u64) -> u32 {
+        number as u32
+    }
+
+    /// Its error.
+    #[inline(always)]
+    pub const fn errno_of(number: u64) -> i32 {
+        (number >> 32) as i32
     }
 
     /// The error that the application gets from `connect()`, as a positive errno.

@@ -4,6 +4,7 @@ use crate::context::{self, Fields, PROCEED};
 use crate::counters;
 use crate::flows::{self, Decided, Sender};
 use crate::moments;
+use crate::programs::connect::refuse;
 use crate::reading::Maps;
 use crate::remember;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_uid_gid};
@@ -34,8 +35,8 @@ pub fn sends<F: Fields>(ctx: &SockAddrContext) -> i32 {
         return match send::<F>(ctx, &key, &to) {
             Ok(()) => PROCEED,
             Err(reason) => {
-                counters::count(&Verdict::Refuse(reason));
-                context::refuse(reason)
+                counters::count_refusal(reason.number());
+                context::refuse(reason.number())
             }
         };
     }
@@ -43,12 +44,7 @@ pub fn sends<F: Fields>(ctx: &SockAddrContext) -> i32 {
     let tables = tables.keeping(kept.unwrap_or(Held::NONE));
     match follow::<F>(ctx, &tables, &key, &asked) {
         Ok(()) => PROCEED,
-        Err(reason) => {
-            let verdict = Verdict::Refuse(reason);
-            counters::count(&verdict);
-            moments::connects(ctx, &tables, &asked, &verdict);
-            context::refuse(reason)
-        }
+        Err(reason) => refuse::<F, false>(ctx, &tables, reason.number()),
     }
 }
 
@@ -59,12 +55,19 @@ fn send<F: Fields>(
     key: &FlowKey,
     to: &(Address, Port),
 ) -> Result<(), Refuse> {
-    // Sent all the same, its answer would seem to come from somebody else.
-    if !flows::expect(key, to) {
-        return Err(Refuse::NoMemory);
-    }
+    expect(key, to)?;
     context::rewrite::<F>(ctx, to.0, to.1);
     Ok(())
+}
+
+/// Notes where its answer comes from: sent without that, it would seem to come from somebody else.
+#[inline(always)]
+fn expect(key: &FlowKey, to: &(Address, Port)) -> Result<(), Refuse> {
+    if flows::expect(key, to) {
+        Ok(())
+    } else {
+        Err(Refuse::NoMemory)
+    }
 }
 
 #[inline(always)]
@@ -85,8 +88,7 @@ fn follow<F: Fields>(
     key: &FlowKey,
     asked: &Connect,
 ) -> Result<(), Refuse> {
-    let verdict = decide(tables, asked);
-    match verdict {
+    match decide(tables, asked) {
         // No choice was made, and there may be any number of such datagrams: nobody counts them.
         Verdict::Pass(_) => Ok(()),
         Verdict::Redirect(to) => {
@@ -98,11 +100,13 @@ fn follow<F: Fields>(
             };
             let is_new = flows::keep(key, &sender(), &decided, &to);
             let is_new = is_new.ok_or(Refuse::NoMemory)?;
-            send::<F>(ctx, key, &(to.address, to.port))?;
+            expect(key, &(to.address, to.port))?;
             if is_new {
-                counters::count(&verdict);
-                moments::connects(ctx, tables, asked, &verdict);
+                counters::count_redirect(&to.chosen, to.waypoint);
+                // It looks at what was asked for, so it comes before the address is another one.
+                moments::decided::<F, false>(ctx, tables, &to);
             }
+            context::rewrite::<F>(ctx, to.address, to.port);
             Ok(())
         }
         Verdict::Refuse(reason) => Err(reason),
