@@ -9,6 +9,7 @@ mod capability;
 mod cgroup;
 mod config;
 mod daemon;
+mod dns;
 mod fd_store;
 mod hooks;
 mod io_uring;
@@ -108,6 +109,7 @@ impl Subject {
         checks.extend(agent::judge(&self.status));
         checks.extend(orders::judge(&self.status));
         checks.extend(names::judge(&self.status));
+        checks.extend(dns::judge(&self.status, &dns::look()));
         checks.push(links::judge(
             &links::look(&self.cgroups, instance),
             &self.status,
