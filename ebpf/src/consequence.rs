@@ -169,7 +169,7 @@ impl<const TABLE: bool> Kept<TABLE> {
     #[inline(always)]
     fn stage(&self, tables: &Maps<'_, TABLE>) -> Stage {
         let mut stage = Stage::default();
-        if tables.accounts() {
+        if tables.accounts() && !self.chosen.is_query(self.waypoint) {
             stage = stage.with(Stage::ACCOUNTED);
         }
         if TABLE && slots::exist() && !self.past.is_endless() {

@@ -9,6 +9,7 @@ mod client;
 mod endpoint;
 mod frontend;
 mod held;
+mod query;
 mod seat;
 mod service;
 mod waypoint;
@@ -21,7 +22,7 @@ pub use seat::{DRAWS, Search, WALK, draw_seat, give_back, take_at, take_seat, wa
 pub use service::in_use;
 
 use crate::{Lookup, PassReason, Verdict};
-use kmesh_lite_common::{Address, Caller, Family, FrontendKey, Port, Protocol};
+use kmesh_lite_common::{Address, Caller, DNS, Family, FrontendKey, Port, Protocol};
 
 /// What a program asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +46,21 @@ impl Connect {
     }
 }
 
-/// Decides one connect.
+/// Decides one connect. What the mesh has no part in may be a question to a DNS server.
 #[inline(always)]
 pub fn decide<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
+    match decide_by_mesh(tables, connect) {
+        verdict @ Verdict::Pass(PassReason::NotOurs | PassReason::UndeclaredPort)
+            if connect.port == DNS =>
+        {
+            query::decide(tables, connect).unwrap_or(verdict)
+        }
+        verdict => verdict,
+    }
+}
+
+#[inline(always)]
+fn decide_by_mesh<L: Lookup>(tables: &L, connect: &Connect) -> Verdict {
     // The whole cost for most traffic that is not ours: one bit.
     if !tables.may_be_ours(&connect.address) {
         return Verdict::Pass(PassReason::NotOurs);

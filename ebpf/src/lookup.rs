@@ -3,8 +3,9 @@
 use crate::Search;
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
-    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Matching, Member, Range,
-    Rule, RuleKey, Service, ServiceId, Source, SourceKey, Waypoint, WaypointId,
+    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Matching, Member,
+    Nameserver, Port, Protocol, Range, Rule, RuleKey, Service, ServiceId, Source, SourceKey,
+    Waypoint, WaypointId,
 };
 
 /// What a choice among the endpoints of a service reads. Every call answers for the same generation.
@@ -140,6 +141,14 @@ pub trait Lookup: Seats + Sized {
     }
     /// The kind of process that is connecting.
     fn caller(&self) -> Caller;
+    /// Who answers questions in place of the DNS servers that they are sent to; none where nobody does.
+    fn nameserver(&self) -> Option<&Nameserver> {
+        None
+    }
+    /// Whether that one answers the questions of this caller at the moment, at this address of its own.
+    fn answers_instead(&self, _: Address, _: Port, _: Protocol) -> bool {
+        false
+    }
     /// Whether the socket that is connecting reaches IPv6 addresses alone.
     fn is_for_v6_alone(&self) -> bool {
         false

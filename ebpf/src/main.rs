@@ -23,6 +23,7 @@ mod moments;
 mod open;
 mod original;
 mod pending;
+mod queries;
 mod reading;
 mod remember;
 mod search;

@@ -9,6 +9,7 @@ use crate::maps::{
     ADDRESS_BIT_COUNT, ADDRESS_BITS, ADDRESS_IDS, ADDRESSES, BACKENDS, ENDPOINTS, FRONTEND_IDS,
     FRONTENDS, SERVICES, SETTINGS, WAYPOINTS, counts, has_bit, process, random, row,
 };
+use crate::queries;
 use crate::search::{
     find_kept, hold_client, is_client_due, packed, search_held, search_held_plain, search_seat,
     search_seat_plain, span,
@@ -23,8 +24,8 @@ use core::cell::Cell;
 use core::ptr::{addr_of, read_volatile};
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
-    EndpointId, Frontend, FrontendKey, GuardId, Held, Interest, Judgement, Member, Range, Row,
-    Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
+    EndpointId, Frontend, FrontendKey, GuardId, Held, Interest, Judgement, Member, Nameserver,
+    Port, Protocol, Range, Row, Service, ServiceId, Settings, Slot, Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, Search, Seats, at_address};
 
@@ -329,6 +330,16 @@ impl<const TABLE: bool> Lookup for Maps<'_, TABLE> {
         let at = found as u32 - 1;
         self.kept_at.set(at);
         Some(&ENDPOINTS.get(first.wrapping_add(at))?.own)
+    }
+
+    #[inline(always)]
+    fn nameserver(&self) -> Option<&Nameserver> {
+        queries::nameserver()
+    }
+
+    #[inline(always)]
+    fn answers_instead(&self, address: Address, port: Port, protocol: Protocol) -> bool {
+        queries::answers(self.ctx, address, port, protocol)
     }
 
     #[inline(always)]

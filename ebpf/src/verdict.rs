@@ -34,6 +34,14 @@ pub struct Redirect {
     pub taken: Taken,
 }
 
+impl Redirect {
+    /// Whether it is a question to a DNS server, which goes to the agent.
+    #[inline(always)]
+    pub const fn is_query(&self) -> bool {
+        self.chosen.is_query(self.waypoint)
+    }
+}
+
 /// What a connection is one of the open ones of. It was counted by the decision, and whoever the connection is over
 /// for takes it back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,18 +95,25 @@ impl Taken {
 pub struct Chosen {
     /// `None` for a direct connect to a captured backend.
     pub service: Option<ServiceId>,
-    /// `None` when the waypoint of the service chooses.
+    /// `None` when the waypoint of the service chooses, and of a question to a DNS server.
     pub backend: Option<BackendId>,
     /// What the backend is to the service; `None` if either is.
     pub endpoint: Option<EndpointId>,
 }
 
 impl Chosen {
+    /// Whether nothing was chosen: it is a question to a DNS server, which goes to the agent.
+    #[inline(always)]
+    pub const fn is_query(&self, waypoint: Option<WaypointId>) -> bool {
+        self.backend.is_none() && waypoint.is_none()
+    }
+
     /// Which counter a connect adds to that goes there, or to a waypoint on the way.
     #[inline(always)]
     pub const fn outcome(&self, waypoint: Option<WaypointId>) -> Outcome {
         match (waypoint, self.backend) {
-            (None, _) => Outcome::Endpoint,
+            (None, None) => Outcome::CapturedQuery,
+            (None, Some(_)) => Outcome::Endpoint,
             (Some(_), None) => Outcome::ServiceWaypoint,
             (Some(_), Some(_)) => Outcome::BackendWaypoint,
         }
@@ -175,11 +190,13 @@ pub enum Outcome {
     RefuseTooFast = 23,
     RefuseClientTooFast = 24,
     RefuseDenied = 25,
+    /// A question to a DNS server that goes to the agent.
+    CapturedQuery = 26,
 }
 
 impl Outcome {
     /// All outcomes, by index. Connects that are not ours are not counted: it would cost them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Endpoint,
         Self::ServiceWaypoint,
         Self::BackendWaypoint,
@@ -206,6 +223,7 @@ impl Outcome {
         Self::RefuseTooFast,
         Self::RefuseClientTooFast,
         Self::RefuseDenied,
+        Self::CapturedQuery,
     ];
 
     /// Name of the counter.
@@ -237,6 +255,7 @@ impl Outcome {
             Self::RefuseTooFast => "refuse_too_fast",
             Self::RefuseClientTooFast => "refuse_client_too_fast",
             Self::RefuseDenied => "refuse_denied",
+            Self::CapturedQuery => "captured_query",
         }
     }
 }

@@ -22,6 +22,7 @@ mod frontend;
 mod guard;
 mod moment;
 mod name;
+mod nameserver;
 mod open;
 mod original;
 mod picking;
@@ -52,6 +53,7 @@ pub use frontend::{Frontend, FrontendId, FrontendKey, Protocol};
 pub use guard::{Guard, GuardId};
 pub use moment::{Interest, Moment, MomentKind, Teller};
 pub use name::Name;
+pub use nameserver::{Asker, DNS, Nameserver};
 pub use open::{Open, ServiceOpen};
 pub use original::{Original, Probe};
 pub use picking::{Balance, ClientsBy, EachClient, Picking};
@@ -65,7 +67,7 @@ pub use waypoint::{Header, Speaker, Waypoint, WaypointId};
 
 /// Version of the tables: every layout in this crate but those of [`SOCKETS_VERSION`], and what the
 /// programs expect of the rows.
-pub const LAYOUT_VERSION: u32 = 12;
+pub const LAYOUT_VERSION: u32 = 13;
 
 /// Version of what is about sockets and not about the mesh, and outlives a change of the tables:
 /// [`Original`], [`Connection`], [`Open`], [`ClientRow`], [`Flow`], [`Event`], [`Moment`], and the keys of sockets with a pending header.

@@ -30,8 +30,11 @@ pub fn connect<F: Fields, const TABLE: bool>(ctx: &SockAddrContext) -> i32 {
         Verdict::Redirect(to) => {
             let refusal = consequence::keep::<F, TABLE>(ctx, &tables, &asked, &to, past);
             if refusal == 0 {
-                // It looks at what was asked for, so it comes before the address is another one.
-                moments::decided::<F, TABLE>(ctx, &tables, &to);
+                // It looks at what was asked for, so it comes before the address is another one. Of questions to DNS
+                // servers the agent tells more.
+                if !to.is_query() {
+                    moments::decided::<F, TABLE>(ctx, &tables, &to);
+                }
                 context::rewrite::<F>(ctx, to.address, to.port);
                 return PROCEED;
             }

@@ -9,7 +9,7 @@ use crate::reading::Maps;
 use crate::remember;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_uid_gid};
 use aya_ebpf::programs::SockAddrContext;
-use kmesh_lite_common::{Address, FlowKey, Held, Port};
+use kmesh_lite_common::{Address, DNS, FlowKey, Held, Port};
 use kmesh_lite_ebpf::{Connect, Lookup, Refuse, Verdict, decide};
 
 /// Nothing tells when a socket has sent the last of its datagrams, so they are no open connection of anything: what is
@@ -24,7 +24,7 @@ pub fn sends<F: Fields>(ctx: &SockAddrContext) -> i32 {
         return PROCEED;
     };
     let asked = context::asked::<F>(ctx);
-    if !tables.may_be_ours(&asked.address) {
+    if !tables.may_be_ours(&asked.address) && asked.port != DNS {
         return PROCEED;
     }
     let key = FlowKey::new(remember::cookie(ctx), asked.address, asked.port);
@@ -91,6 +91,12 @@ fn follow<F: Fields>(
     match decide(tables, asked) {
         // No choice was made, and there may be any number of such datagrams: nobody counts them.
         Verdict::Pass(_) => Ok(()),
+        // Decided for each: the next one may not be answered here any more.
+        Verdict::Redirect(to) if to.is_query() => {
+            send::<F>(ctx, key, &(to.address, to.port))?;
+            counters::count_redirect(&to.chosen, to.waypoint);
+            Ok(())
+        }
         Verdict::Redirect(to) => {
             let decided = Decided {
                 generation: tables.generation(),
