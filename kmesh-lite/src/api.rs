@@ -48,7 +48,7 @@ pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
 pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
-pub use served::{DnsStatus, NameExplanation, NamedExplanation, UpstreamStatus};
+pub use served::{CaptureStatus, DnsStatus, NameExplanation, NamedExplanation, UpstreamStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};
 pub use status::{
     About, CallerStatus, ConfigStatus, Counter, DatapathStatus, EndpointHealth, EndpointStatus,

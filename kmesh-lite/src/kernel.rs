@@ -37,6 +37,7 @@ pub use connections::Living;
 pub use destroy::Ended;
 pub use inherited::Descriptors;
 pub use links::HookError;
+pub use maps::Listening;
 pub use moments::{Hear, Moments, MomentsReader};
 pub use object::{Abilities, LoadError};
 pub use observer::{ObserveError, Observer, Owner, owners};
@@ -102,6 +103,8 @@ pub enum KernelError {
     Connections(#[source] std::io::Error),
     #[error("cannot read what is remembered of clients")]
     Clients(#[source] std::io::Error),
+    #[error("cannot say which questions to DNS servers are captured")]
+    Capture(#[source] std::io::Error),
     #[error("cannot end connections")]
     End(#[source] std::io::Error),
 }
@@ -221,6 +224,19 @@ impl Kernel {
         Ok(self.object.maps.set_agent(pid)?)
     }
 
+    /// Sends questions to DNS servers to the agent, which said just now that it answers at these addresses; none if it does
+    /// not.
+    pub fn hear_nameserver(&mut self, listening: Option<Listening>) -> Result<(), KernelError> {
+        let heard = self.object.maps.hear_nameserver(listening);
+        heard.map_err(KernelError::Capture)
+    }
+
+    fn follow_askers(&mut self, mesh: &Mesh, facts: &Facts) -> Result<(), KernelError> {
+        let askers = tables::askers(mesh, facts);
+        let followed = self.object.maps.follow_askers(askers.as_ref());
+        followed.map_err(KernelError::Capture)
+    }
+
     /// What the last pass left in the tables.
     pub fn left(&self) -> Option<&Tables> {
         self.left.as_ref().map(Left::tables)
@@ -249,6 +265,7 @@ impl Kernel {
         let pass = reconcile::pass(self, mesh, facts, extent, &mut left);
         self.left = left;
         let pass = pass?;
+        self.follow_askers(mesh, facts)?;
         self.adopt(before.as_ref())?;
         Ok(pass)
     }
@@ -313,6 +330,7 @@ impl Kernel {
             // They count at once, whatever the generation.
             self.object.maps.apply(op, 0)?;
         }
+        self.follow_askers(mesh, facts)?;
         let attached = self.links.read(&self.object)?;
         let mut plan = hooks::plan(&attached, &Wanted::by(mesh, facts));
         let gone = self.links.claim(&self.cgroups, &plan.claims)?;

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod address;
+mod asker;
 mod authorization;
 mod backend;
 mod capture;
@@ -23,6 +24,7 @@ mod waypoint;
 
 pub use access_log::{AccessLog, LogTarget};
 pub use address::unusable;
+pub use asker::QueryCapture;
 pub use authorization::{Authorization, LocalPorts, OnError, Principal, Source};
 pub use backend::Backend;
 pub use capture::{Capture, CgroupRef};

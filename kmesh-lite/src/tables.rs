@@ -5,6 +5,7 @@
 
 mod address;
 mod alias;
+mod asker;
 mod authorization;
 mod auto;
 mod backend;
@@ -42,6 +43,7 @@ mod spread;
 mod taken;
 mod waypoint;
 
+pub use asker::{Askers, askers};
 pub use auto::Vips;
 pub use build::{BuildError, Built, build, build_anew};
 pub use caller::callers;

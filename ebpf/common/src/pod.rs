@@ -1,8 +1,8 @@
 //! Marks the keys of hash tables and what the loader sets as plain data, for aya.
 
 use crate::{
-    Address, ArrivalKey, Asked, Caller, ClientKey, ClientRow, Durations, Flow, FlowKey,
-    FrontendKey, Name, RuleKey, SocketFields, SourceKey, Traffic, TrafficKey,
+    Address, ArrivalKey, Asked, Asker, Caller, ClientKey, ClientRow, Durations, Flow, FlowKey,
+    FrontendKey, Name, Nameserver, RuleKey, SocketFields, SourceKey, Traffic, TrafficKey,
 };
 
 macro_rules! plain {
@@ -14,4 +14,4 @@ macro_rules! plain {
     };
 }
 
-plain! { Address ArrivalKey Asked Flow FlowKey FrontendKey Name Caller ClientKey ClientRow RuleKey SocketFields SourceKey TrafficKey Traffic Durations }
+plain! { Address ArrivalKey Asked Asker Nameserver Flow FlowKey FrontendKey Name Caller ClientKey ClientRow RuleKey SocketFields SourceKey TrafficKey Traffic Durations }

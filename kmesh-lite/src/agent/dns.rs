@@ -10,6 +10,7 @@ mod exchange;
 mod follow;
 mod forward;
 mod listeners;
+mod pulse;
 mod server;
 mod tcp;
 mod udp;
@@ -31,6 +32,8 @@ use tokio::time::{sleep, timeout};
 
 /// Between reports, if there is nothing new.
 const REPORT: Duration = Duration::from_secs(30);
+/// The same where questions are captured, with [`BATCH`]: that ends when the daemon has heard nothing for three seconds.
+const HEARTBEAT: Duration = Duration::from_millis(600);
 /// What is new within this time is one report.
 const BATCH: Duration = Duration::from_millis(200);
 /// Before something that failed is tried again.
@@ -62,7 +65,7 @@ pub async fn run(mut duties: watch::Receiver<Arc<Duties>>, daemon: Arc<Client>, 
                 () = orders.closed() => {}
                 () = tell_duties(duties.clone(), orders.clone()) => {}
                 () = follow::follow(duties.clone(), Arc::clone(&daemon), orders.clone()) => {}
-                () = report(Arc::clone(&daemon), orders.clone(), news) => {}
+                () = report(duties.clone(), Arc::clone(&daemon), orders.clone(), news) => {}
             },
             Err(error) => {
                 error!(error:%; "cannot start the thread that answers DNS");
@@ -119,11 +122,22 @@ async fn tell_duties(mut duties: watch::Receiver<Arc<Duties>>, orders: Unbounded
     }
 }
 
-/// Tells the daemon how things are, whenever something is new, and now and then.
-async fn report(daemon: Arc<Client>, orders: UnboundedSender<Order>, news: Arc<Notify>) {
+/// Tells the daemon how things are, whenever something is new, and now and then. What is told is what the thread that answers
+/// says, so nothing is told while that one hangs.
+async fn report(
+    duties: watch::Receiver<Arc<Duties>>,
+    daemon: Arc<Client>,
+    orders: UnboundedSender<Order>,
+    news: Arc<Notify>,
+) {
     loop {
+        let captures = |duties: &Duties| duties.dns.as_ref().is_some_and(|dns| dns.capture);
+        let pause = match captures(&duties.borrow()) {
+            true => HEARTBEAT,
+            false => REPORT,
+        };
         // The time is up, or there is something to tell.
-        let _ = timeout(REPORT, news.notified()).await;
+        let _ = timeout(pause, news.notified()).await;
         sleep(BATCH).await;
         let (reply, told) = oneshot::channel();
         if orders.send(Order::Tell(reply)).is_err() {

@@ -25,6 +25,21 @@ pub struct DnsStatus {
     /// How many answers of upstreams are remembered.
     #[serde(default)]
     pub cached: u64,
+    /// Whether questions to other DNS servers are captured; none where nobody wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureStatus>,
+}
+
+/// Whether questions that programs send to other DNS servers come to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureStatus {
+    /// Those of which cgroups; empty for all whose connections are handled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroups: Vec<String>,
+    pub on: bool,
+    /// Why they go where they are sent, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
 }
 
 /// One server that questions are forwarded to.

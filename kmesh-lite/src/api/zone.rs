@@ -30,6 +30,9 @@ pub struct Serving {
     pub attempts: u32,
     /// How many of their answers are remembered; none if 0.
     pub cache: usize,
+    /// Whether questions to other servers come here as long as the daemon hears once a second that they are answered.
+    #[serde(default)]
+    pub capture: bool,
 }
 
 /// Which upstream is asked.
@@ -81,8 +84,8 @@ pub struct Srv {
     pub target: String,
 }
 
-/// `POST /v1/agent/dns`: how serving gets on. Sent when a listener or an upstream is other than before, and twice a minute. Numbers
-/// are sums since the agent began.
+/// `POST /v1/agent/dns`: how serving gets on. Sent when a listener or an upstream is other than before, and twice a minute, or every
+/// second where questions are captured. Numbers are sums since the agent began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DnsReport {
@@ -100,6 +103,9 @@ pub struct DnsReport {
     /// How many answers of upstreams are remembered.
     #[serde(default)]
     pub cached: u64,
+    /// Whether some upstream answers.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 impl DnsReport {
@@ -202,6 +208,7 @@ impl From<&model::Serving> for Serving {
             timeout_ms: milliseconds(serving.timeout),
             attempts: serving.attempts,
             cache: serving.cache as usize,
+            capture: serving.capture.is_some(),
         }
     }
 }

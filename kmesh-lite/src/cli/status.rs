@@ -595,6 +595,19 @@ fn names_served(dns: &DnsStatus, agent: Option<&AgentStatus>, fact: &mut impl Fn
             places.join(", ")
         ),
     );
+    if let Some(capture) = &dns.capture {
+        let whose = match capture.cgroups.as_slice() {
+            [] => "all questions to DNS servers".to_owned(),
+            cgroups => format!("questions of {}", cgroups.join(", ")),
+        };
+        fact(
+            "dns capture",
+            match &capture.skipped {
+                None => whose,
+                Some(why) => format!("{WARN}none of {whose}: {why}{WARN:#}"),
+            },
+        );
+    }
     let failing = dns.upstreams.iter().filter_map(|it| {
         let (error, address) = (it.error.as_ref()?, &it.address);
         let since = it.since.as_ref();

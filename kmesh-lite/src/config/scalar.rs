@@ -161,6 +161,11 @@ scalar! {
     CgroupText(CgroupRef): "a systemd unit like `sshd.service`, or a cgroup path that begins with `/`",
         r"^/|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
         |text, _| cgroup_ref(text);
+
+    /// Whose questions to DNS servers are captured: none for those of all.
+    AskerText(Option<CgroupRef>): "`all`, a systemd unit like `shop.service`, or a cgroup path that begins with `/`",
+        r"^all$|^/|^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope|socket|mount|swap)$",
+        |text, _| if text == "all" { Ok(None) } else { cgroup_ref(text).map(Some) };
 }
 
 pub fn address(text: &str) -> Result<IpAddr, Wrong> {

@@ -10,9 +10,9 @@ use super::policy::{GroupText, PolicyText};
 use super::port::{PortTable, PortText};
 use super::read::{At, List, Named, OneOrMore, Required, text};
 use super::scalar::{
-    Attempts, CacheSize, CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag, Hostname,
-    Label, Limit, LineRate, LocalityRef, LogTargetText, NameText, Overprovision, ServiceHostname,
-    Share, Slots, SocketText,
+    AskerText, Attempts, CacheSize, CgroupText, Cidr, ConnectRate, Connections, DurationText, Flag,
+    Hostname, Label, Limit, LineRate, LocalityRef, LogTargetText, NameText, Overprovision,
+    ServiceHostname, Share, Slots, SocketText,
 };
 use crate::model::{Balance, ClientsBy, Header, OnAllDown, OnRemove, Policy, Scope, UpstreamOrder};
 use schemars::Schema;
@@ -173,6 +173,16 @@ text! {
         attempts: Option<At<Attempts>>,
         /// How many of their answers are remembered. 0 remembers none. Default: 10000.
         cache: Option<At<CacheSize>>,
+        /// Whose questions to other DNS servers are answered here, whatever server they ask: connects and datagrams to port 53,
+        /// over UDP and TCP, of programs whose connections are handled. `all`, or systemd units and cgroup paths, one or several.
+        /// They go where they are sent while the agent, the daemon or all upstreams do not answer, from other network
+        /// namespaces than the agent's, and from sockets that are bound to an interface. Without `listen`, or where it has no
+        /// address of a family, the agent answers at port 15053 of `127.0.0.1` and `::1`. Default: nobody's.
+        capture: Option<OneOrMore<AskerText>>,
+        /// Resolvers of this host, which the agent may ask: systemd units or cgroup paths whose own questions are left alone.
+        /// Units of those that are well known are left alone without being named: systemd-resolved, dnsmasq, unbound, BIND,
+        /// PowerDNS Recursor, Knot Resolver, NetworkManager and others. Default: no others.
+        capture_bypass: Option<OneOrMore<CgroupText>>,
     }
 }
 

@@ -138,6 +138,7 @@ pub enum Request {
     /// The agent says how serving names gets on.
     Dns {
         report: DnsReport,
+        caller: Caller,
         reply: Reply<()>,
     },
     /// Where a name of the mesh leads.

@@ -2,7 +2,7 @@
 
 use super::listeners::Listeners;
 use crate::health::Fates;
-use crate::kernel::{Accepted, Accounts, Ended, Living, Made, MomentsReader, Snapshot};
+use crate::kernel::{Accepted, Accounts, Ended, Listening, Living, Made, MomentsReader, Snapshot};
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass};
 use crate::tables::{Actual, Built, Remembered, Tables, Targets};
@@ -127,6 +127,12 @@ pub trait Datapath {
 
     /// Leaves the connects of the agent alone, at once.
     fn set_agent(&mut self, _pid: u32) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Sends questions to DNS servers to the agent, which said just now that it answers at these addresses; none if it does
+    /// not.
+    fn hear_nameserver(&mut self, _listening: Option<Listening>) -> Result<(), Self::Error> {
         Ok(())
     }
 

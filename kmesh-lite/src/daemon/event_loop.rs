@@ -370,8 +370,14 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             } => drop(reply.send(self.kill(&kill, caller))),
             Request::Names { report, reply } => drop(reply.send(self.learn_names(report))),
             Request::Zone { since, wait, reply } => self.state.published.tell(since, wait, reply),
-            Request::Dns { report, reply } => {
-                self.state.published.hear(report);
+            Request::Dns {
+                report,
+                caller,
+                reply,
+            } => {
+                // Its own questions must not come back to it.
+                self.leave_alone(caller.pid);
+                self.hear_of_dns(report);
                 drop(reply.send(Ok(())));
             }
             Request::Name { name, reply } => drop(reply.send(self.explain_name(&name))),

@@ -4,7 +4,8 @@ use super::datapath::{Blame, Datapath};
 use super::listeners::Listeners;
 use crate::health::Fates;
 use crate::kernel::{
-    Accepted, Accounts, Ended, Kernel, KernelError, Living, Made, MomentsReader, Snapshot,
+    Accepted, Accounts, Ended, Kernel, KernelError, Listening, Living, Made, MomentsReader,
+    Snapshot,
 };
 use crate::model::{Facts, Mesh};
 use crate::reconcile::{Change, Extent, Pass, ReconcileError};
@@ -110,6 +111,10 @@ impl Datapath for Kernel {
 
     fn set_agent(&mut self, pid: u32) -> Result<(), KernelError> {
         Kernel::set_agent(self, pid)
+    }
+
+    fn hear_nameserver(&mut self, listening: Option<Listening>) -> Result<(), KernelError> {
+        Kernel::hear_nameserver(self, listening)
     }
 
     fn left(&self) -> Option<Tables> {

@@ -3,7 +3,7 @@
 use super::namespaces::namespaces;
 use super::{Cgroups, Change, Units, WatchError};
 use crate::config::Host;
-use crate::model::{Cgroup, CgroupRef, Facts, Mesh, Namespace, Principal};
+use crate::model::{Cgroup, CgroupRef, Facts, Mesh, Namespace, Principal, QueryCapture};
 use std::collections::BTreeMap;
 
 /// What looking at the host has shown.
@@ -76,5 +76,10 @@ fn names(mesh: &Mesh) -> impl Iterator<Item = CgroupRef> {
     });
     callers
         .chain(mesh.capture.cgroups.iter().cloned())
+        .chain(
+            mesh.query_capture()
+                .into_iter()
+                .flat_map(QueryCapture::names),
+        )
         .chain(clients)
 }

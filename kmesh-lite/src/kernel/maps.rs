@@ -4,9 +4,12 @@
 //! not written before a grace period.
 
 mod counts;
+mod nameserver;
 mod reading;
 mod settings;
 mod writing;
+
+pub use nameserver::Listening;
 
 use super::address_bits::AddressBits;
 use super::bpf::{self, io_error};
@@ -27,9 +30,10 @@ use crate::plan::Op;
 use crate::tables::{
     Actual, Declared, Each, Remembered, Shape, Tables, Targets, each, for_each_table, on_table,
 };
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use kmesh_lite_common::{
-    Caller, ClientKey, Connection, Endpoint, EndpointId, ServiceId, Settings, Slot, Stage,
+    Asker, Caller, ClientKey, Connection, Endpoint, EndpointId, Nameserver, ServiceId, Settings,
+    Slot, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -42,6 +46,9 @@ pub struct KernelMaps {
     pub address_bits: AddressBits,
     pub backend_bits: AddressBits,
     pub callers: HashMap<MapData, u64, Caller>,
+    /// Its one row.
+    pub nameserver: Array<MapData, Nameserver>,
+    pub askers: HashMap<MapData, u64, Asker>,
     pub outcomes: Counts,
     /// Connects by the counters of endpoints.
     pub endpoint_connects: Counts,
@@ -238,7 +245,10 @@ impl KernelMaps {
     /// The connections in the connection table.
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
-        Ok(listed.transpose()?.unwrap_or_default())
+        let mut listed = listed.transpose()?.unwrap_or_default();
+        // Questions to DNS servers are none of the mesh.
+        listed.retain(|it| it.connection.backend.is_some() || it.connection.waypoint.is_some());
+        Ok(listed)
     }
 
     /// Ends every connection of these endpoints.

@@ -97,6 +97,8 @@ impl Port for Kernel {
         self.object
             .maps
             .hand_over(&mut object.maps, tables, &resumed)?;
+        let handed = self.object.maps.hand_over_nameserver(&mut object.maps);
+        handed.map_err(KernelError::Capture)?;
         // A process that takes over half way through the links finds the new tables whole, and goes on.
         let kept = keep_group(&*self.options.store, Group::Tables, object.tables());
         if let Err(error) = self.links.switch_all(&mut object) {

@@ -2,8 +2,8 @@
 
 use super::{
     AccessLog, Authorization, Backend, Caller, Capture, CgroupRef, Dns, Endpoint, Header, Limits,
-    Name, NamedEndpoints, OnError, OnRemove, Place, Principal, Protocol, Question, Service, Vip,
-    Waypoint, dns_name,
+    Name, NamedEndpoints, OnError, OnRemove, Place, Principal, Protocol, QueryCapture, Question,
+    Service, Vip, Waypoint, dns_name,
 };
 use imbl::OrdMap;
 use ipnetwork::IpNetwork;
@@ -73,10 +73,15 @@ impl Mesh {
             .any(|waypoint| waypoint.header != Header::Nothing)
     }
 
-    /// Whether any service takes datagrams.
+    /// Whether any service takes datagrams, or questions to DNS servers are captured.
     pub fn has_datagrams(&self) -> bool {
         let mut ports = self.services.values().flat_map(|service| &service.ports);
-        ports.any(|port| port.protocol == Protocol::Udp)
+        self.query_capture().is_some() || ports.any(|port| port.protocol == Protocol::Udp)
+    }
+
+    /// Whose questions to DNS servers the agent answers, if anybody's.
+    pub fn query_capture(&self) -> Option<&QueryCapture> {
+        self.dns.serving.as_ref()?.capture.as_ref()
     }
 
     /// The endpoints that a text means: `SERVICE/ENDPOINT`, or `ENDPOINT` in every service that has it.

@@ -1,5 +1,6 @@
 //! How the names of the mesh are served.
 
+use super::QueryCapture;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Serving {
     pub attempts: u32,
     /// How many answers of upstreams are remembered.
     pub cache: u32,
+    /// Whose questions to other DNS servers are answered here, if anybody's.
+    pub capture: Option<QueryCapture>,
 }
 
 /// Which upstream is asked.

@@ -20,6 +20,7 @@ mod on_remove;
 mod policies;
 mod policies_under_fire;
 mod probes;
+mod query_capture;
 mod run;
 mod screen;
 mod socket;

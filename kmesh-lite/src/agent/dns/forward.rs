@@ -3,10 +3,12 @@
 
 use super::cache::{Cache, Key};
 use super::exchange::{ExchangeError, exchange};
+use super::pulse::Pulse;
 use super::upstreams::Upstreams;
 use crate::agent::names::Servers;
 use crate::api::{QueryOutcome, Serving, UpstreamOrder, UpstreamReport};
 use crate::dns::{Asked, ForeignAnswer};
+use log::{info, warn};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,11 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::sleep;
 
 /// Questions under way at a time; each has a descriptor.
 const MOST: usize = 1_000;
 /// Clients that wait for the same one.
 const WAITING: usize = 1_000;
+
+/// How often it is looked whether some upstream answers, where that matters.
+const TICK: Duration = Duration::from_millis(200);
 
 /// What came of a question.
 type Outcome = Option<Rc<ForeignAnswer>>;
@@ -34,6 +40,7 @@ pub struct Forwarder {
     upstreams: RefCell<Upstreams>,
     flights: RefCell<HashMap<Key, Vec<oneshot::Sender<Outcome>>>>,
     is_ours: IsOurs,
+    pulse: Rc<Pulse>,
     /// Something is to be told.
     news: Arc<Notify>,
 }
@@ -46,18 +53,58 @@ impl Forwarder {
             upstreams: RefCell::new(Upstreams::new(conf)),
             flights: RefCell::default(),
             is_ours,
+            pulse: Rc::default(),
             news,
         }
     }
 
-    pub fn serve(&self, serving: Option<&Rc<Serving>>) {
+    pub fn serve(self: &Rc<Self>, serving: Option<&Rc<Serving>>) {
         let room = serving.map_or(0, |serving| serving.cache);
         self.cache.borrow_mut().resize(room);
         *self.serving.borrow_mut() = serving.cloned();
         self.upstreams.borrow_mut().look_again();
         if let Some(serving) = serving {
             self.servers(serving);
+            if serving.capture && self.pulse.begin() {
+                spawn_local(Rc::clone(self).watch());
+            }
         }
+    }
+
+    /// Whether questions can be passed on, as far as that is known.
+    pub fn forwards(&self) -> bool {
+        self.pulse.beats() && !self.upstreams.borrow().asks_nobody()
+    }
+
+    /// Looks after upstreams as long as questions are captured: what hangs is found out by asking once more, and so is what
+    /// answers again.
+    async fn watch(self: Rc<Self>) {
+        let mut did = false;
+        loop {
+            let serving = self.serving.borrow().clone();
+            let Some(serving) = serving.filter(|serving| serving.capture) else {
+                break;
+            };
+            let servers = self.servers(&serving);
+            if self.pulse.falters() {
+                for at in &servers.all {
+                    self.pulse.probe(*at, Rc::clone(&self.is_ours));
+                }
+            }
+            let does = self.forwards();
+            if does != did {
+                did = does;
+                match does {
+                    true => info!("an upstream answers: questions to other servers are captured"),
+                    false => {
+                        warn!("no upstream answers: questions to other servers are left alone")
+                    }
+                }
+                self.news.notify_one();
+            }
+            sleep(TICK).await;
+        }
+        self.pulse.end();
     }
 
     /// Names that others answered may be ours now.
@@ -215,12 +262,16 @@ impl Forwarder {
         asked: &Asked,
     ) -> Option<ForeignAnswer> {
         let patience = Duration::from_millis(serving.timeout_ms);
+        self.pulse.asks();
         let answer = exchange(at, asked, patience, &*self.is_ours).await;
         let is_silent = matches!(
             answer,
             Err(ExchangeError::Silent | ExchangeError::Socket(_))
         );
         servers.heard(place, !is_silent);
+        if !is_silent {
+            self.pulse.answers();
+        }
         let is_good = matches!(&answer, Ok(answer) if answer.trouble().is_none());
         // That it cannot say something of one name is no trouble of its own.
         let error = answer.as_ref().err().map(ToString::to_string);

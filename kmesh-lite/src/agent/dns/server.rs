@@ -154,6 +154,7 @@ impl Server {
             upstreams: self.forwarder.tell(),
             queries: self.counts.tell(),
             cached: self.forwarder.remembered() as u64,
+            forwards: self.forwarder.forwards(),
         }
     }
 }

@@ -136,6 +136,7 @@ fn serving(listen: &[SocketAddr], upstreams: &[SocketAddr]) -> Serving {
         timeout_ms: 200,
         attempts: 2,
         cache: 100,
+        capture: false,
     }
 }
 

@@ -53,6 +53,11 @@ impl Upstreams {
         self.looked = None;
     }
 
+    /// Whether there is nobody to ask.
+    pub fn asks_nobody(&self) -> bool {
+        self.asked.all.is_empty()
+    }
+
     /// Who is to be asked, and whether that is another one than before.
     pub fn servers(&mut self, serving: &Serving) -> (Arc<Servers>, bool) {
         let is_fresh = |at: Instant| at.elapsed() < LOOK;

@@ -1,5 +1,6 @@
 //! `[dns]`: where names of the mesh are served, and who is asked for others.
 
+mod capture;
 mod domain;
 
 use super::super::Host;
@@ -64,6 +65,11 @@ pub fn lower(
     let ttl = one.ttl(&text.ttl, report);
     let negative_ttl = one.ttl(&text.negative_ttl, report);
     let timeout = one.timeout(report);
+    let capture = capture::lower(anchor, text, host, report);
+    let listening = match &capture {
+        Some(_) => capture::listeners(anchor, text, listening, host, metrics, report),
+        None => listening,
+    };
     if listening.is_empty() {
         one.in_vain(report);
         return None;
@@ -81,13 +87,14 @@ pub fn lower(
         timeout,
         attempts: text.attempts.as_ref().map_or(ATTEMPTS, |it| it.value.0),
         cache: text.cache.as_ref().map_or(CACHE, |it| it.value.0),
+        capture,
     })
 }
 
 /// Whether names are to be served, if that is known: what could not be read may say so.
 pub fn is_wanted(merged: &Merged<'_>, whole: bool) -> Option<bool> {
     match merged.dns {
-        Some((_, text)) if text.listen.is_some() => Some(true),
+        Some((_, text)) if text.listen.is_some() || text.capture.is_some() => Some(true),
         Some((_, text)) => (text.sound && whole).then_some(false),
         None => whole.then_some(false),
     }
@@ -218,7 +225,7 @@ impl<'a> One<'a> {
     fn in_vain(&self, report: &mut Diagnostics) {
         let text = self.text;
         // One of `listen` could not be read.
-        if text.listen.is_some() || !text.sound || !report.whole {
+        if text.listen.is_some() || text.capture.is_some() || !text.sound || !report.whole {
             return;
         }
         let upstreams = text.upstreams.as_ref().and_then(|list| list.items.first());
@@ -231,6 +238,7 @@ impl<'a> One<'a> {
             ("timeout", text.timeout.as_ref().map(|it| it.span)),
             ("attempts", text.attempts.as_ref().map(|it| it.span)),
             ("cache", text.cache.as_ref().map(|it| it.span)),
+            ("capture_bypass", capture::bypass(text).map(|it| it.span)),
         ];
         for (key, span) in written {
             let Some(span) = span else { continue };
@@ -242,7 +250,7 @@ impl<'a> One<'a> {
 }
 
 /// Whether only one can be had.
-fn meet(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn meet(a: SocketAddr, b: SocketAddr) -> bool {
     a == b || contains(a, b) || contains(b, a)
 }
 

@@ -360,7 +360,13 @@ async fn dns(
     let body = receive(body, DnsReport::BYTES).await?;
     let report = DnsReport::read(&body)?;
     drop(body);
-    asker.ask(|reply| Request::Dns { report, reply }).await?;
+    let caller = peer.caller;
+    let request = |reply| Request::Dns {
+        report,
+        caller,
+        reply,
+    };
+    asker.ask(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

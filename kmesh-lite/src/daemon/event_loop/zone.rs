@@ -2,8 +2,8 @@
 
 use super::Daemon;
 use crate::api::{
-    DnsReport, DnsStatus, Failure, FailureKind, ListenerStatus, NameExplanation, QueryCount,
-    Serving, TimeBase, UpstreamReport, UpstreamStatus, Zone as ToldZone,
+    CaptureStatus, DnsReport, DnsStatus, Failure, FailureKind, ListenerStatus, NameExplanation,
+    QueryCount, Serving, TimeBase, UpstreamReport, UpstreamStatus, Zone as ToldZone,
 };
 use crate::control::{Later, Reply};
 use crate::daemon::datapath::Datapath;
@@ -11,11 +11,14 @@ use crate::daemon::hearsay::REASON;
 use crate::daemon::source::Source;
 use crate::daemon::supervisor::Supervisor;
 use crate::host::monotonic;
+use crate::kernel::Listening;
 use crate::printable::printable;
 use crate::report;
 use crate::zone::{Basis, Zone};
+use kmesh_lite_common::Nameserver;
+use log::warn;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 /// More upstreams than that a report does not have.
@@ -25,6 +28,8 @@ const MOST_UPSTREAMS: usize = 16;
 pub struct Published {
     zone: Zone,
     serving: Option<Serving>,
+    /// Whose questions are captured, in words; none where nobody's are.
+    captured: Option<Vec<String>>,
     /// Agents that know some revision already. The control socket bounds how many.
     waiting: Vec<Waiting>,
     heard: Option<HeardOfDns>,
@@ -43,6 +48,10 @@ struct HeardOfDns {
     upstreams: Vec<UpstreamReport>,
     queries: Vec<QueryCount>,
     cached: u64,
+    /// Whether some upstream answers.
+    forwards: bool,
+    /// When, by CLOCK_MONOTONIC.
+    at: u64,
 }
 
 impl Published {
@@ -52,6 +61,7 @@ impl Published {
         Self {
             zone: Zone::new(u64::try_from(since.as_micros()).unwrap_or_default()),
             serving: None,
+            captured: None,
             waiting: Vec::new(),
             heard: None,
         }
@@ -60,6 +70,10 @@ impl Published {
     /// Takes over what a pass left, and tells it to all who wait.
     pub fn follow(&mut self, basis: Basis<'_>) {
         self.serving = basis.mesh.dns.serving.as_ref().map(Serving::from);
+        self.captured = basis.mesh.query_capture().map(|capture| {
+            let cgroups = capture.cgroups.iter().flatten();
+            cgroups.map(ToString::to_string).collect()
+        });
         if self.serving.is_none() {
             self.heard = None;
         }
@@ -124,7 +138,61 @@ impl Published {
             upstreams: upstreams.collect(),
             queries: queries.into_values().collect(),
             cached: report.cached,
+            forwards: report.forwards,
+            at: monotonic(),
         });
+    }
+
+    /// Where questions that were sent to others are answered, as the last report has it; or why nowhere.
+    fn listening(&self) -> Result<Listening, String> {
+        let Some(heard) = &self.heard else {
+            return Err("the agent has said nothing of it yet".to_owned());
+        };
+        if !heard.forwards {
+            return Err("no upstream answers".to_owned());
+        }
+        let serving = heard.listeners.iter().filter(|(_, error)| error.is_none());
+        // One that nothing but this host reaches goes first.
+        let mut serving: Vec<SocketAddr> = serving.map(|(at, _)| *at).collect();
+        serving.sort_by_key(|at| (!at.ip().is_loopback(), *at));
+        let of = |is_meant: fn(&SocketAddr) -> bool, own: IpAddr| {
+            let at = serving.iter().find(|at| is_meant(at))?;
+            let ip = if at.ip().is_unspecified() {
+                own
+            } else {
+                at.ip()
+            };
+            Some(SocketAddr::new(ip, at.port()))
+        };
+        let listening = Listening {
+            v4: of(SocketAddr::is_ipv4, Ipv4Addr::LOCALHOST.into()),
+            v6: of(SocketAddr::is_ipv6, Ipv6Addr::LOCALHOST.into()),
+        };
+        match listening {
+            Listening { v4: None, v6: None } => {
+                Err("the agent listens at no address of `[dns] listen`".to_owned())
+            }
+            listening => Ok(listening),
+        }
+    }
+
+    /// Whether questions are captured, as the programs judge it.
+    fn capture(&self, away: bool) -> Option<CaptureStatus> {
+        let cgroups = self.captured.clone()?;
+        let age = |heard: &HeardOfDns| monotonic().saturating_sub(heard.at);
+        let silence = self.heard.as_ref().map_or(u64::MAX, age);
+        let skipped = match self.listening() {
+            Err(why) => Some(why),
+            Ok(_) if away || silence >= Nameserver::PATIENCE => {
+                Some("the agent is not heard of".to_owned())
+            }
+            Ok(_) => None,
+        };
+        Some(CaptureStatus {
+            cgroups,
+            on: skipped.is_none(),
+            skipped,
+        })
     }
 
     /// None where no names are served. `away`: whether the agent is not heard of.
@@ -156,6 +224,7 @@ impl Published {
                 .map_or_else(Vec::new, |it| it.upstreams.iter().map(upstream).collect()),
             queries: heard.map_or_else(Vec::new, |heard| heard.queries.clone()),
             cached: heard.map_or(0, |heard| heard.cached),
+            capture: self.capture(away),
         })
     }
 }
@@ -173,6 +242,18 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let serving = self.state.published.serving();
         self.state.roster.serve(serving, &self.state.health);
         self.split_zone.follow(serving);
+    }
+
+    /// Takes a report. Each good one is a heartbeat: it captures questions for a while, and a bad one no more.
+    pub(super) fn hear_of_dns(&mut self, report: DnsReport) {
+        let published = &mut self.state.published;
+        published.hear(report);
+        if published.captured.is_none() {
+            return;
+        }
+        if let Err(error) = self.datapath.hear_nameserver(published.listening().ok()) {
+            warn!("{}", crate::log::chain(&error));
+        }
     }
 
     /// Where a name leads.

@@ -2,7 +2,8 @@
 
 use super::LoadError;
 use super::names::{
-    ADDRESS_BITS, BACKEND_BITS, CALLERS, CLIENTS, ENDPOINT_CONNECTS, ENDPOINTS, OUTCOMES, SETTINGS,
+    ADDRESS_BITS, ASKERS, BACKEND_BITS, CALLERS, CLIENTS, ENDPOINT_CONNECTS, ENDPOINTS, NAMESERVER,
+    OUTCOMES, SETTINGS,
 };
 use crate::kernel::address_bits::AddressBits;
 use crate::kernel::bpf::io_error;
@@ -13,7 +14,7 @@ use crate::kernel::keys::Keys;
 use crate::kernel::maps::{KernelMaps, MappedTable, Readers};
 use crate::kernel::rows::Rows;
 use crate::tables::{Declared, each};
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,6 +39,8 @@ pub fn kernel_maps(all: &mut Typed) -> Result<KernelMaps, LoadError> {
         address_bits: AddressBits::new(rows(all, ADDRESS_BITS)?),
         backend_bits: AddressBits::new(rows(all, BACKEND_BITS)?),
         callers: hash(all, CALLERS)?,
+        nameserver: array(all, NAMESERVER)?,
+        askers: hash(all, ASKERS)?,
         outcomes: counters(all, OUTCOMES)?,
         endpoint_connects: counters(all, ENDPOINT_CONNECTS)?,
         readers: Readers::Gone,
@@ -111,6 +114,14 @@ fn hash<K: aya::Pod, V: aya::Pod>(
 ) -> Result<HashMap<MapData, K, V>, LoadError> {
     let map = take(maps, name)?;
     HashMap::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
+}
+
+fn array<V: aya::Pod>(
+    maps: &mut Typed,
+    name: &'static str,
+) -> Result<Array<MapData, V>, LoadError> {
+    let map = take(maps, name)?;
+    Array::try_from(map).map_err(|error: MapError| map_error(name)(io_error(error)))
 }
 
 fn keys<K: aya::Pod>(maps: &mut Typed, name: &'static str) -> Result<Keys<K>, LoadError> {

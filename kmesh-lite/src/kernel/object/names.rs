@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 pub const SETTINGS: &str = "SETTINGS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 pub const CALLERS: &str = "CALLERS";
+/// Where questions to DNS servers go, and whose.
+pub const NAMESERVER: &str = "NAMESERVER";
+pub const ASKERS: &str = "ASKERS";
 pub const ADDRESS_BITS: &str = "ADDRESS_BITS";
 pub const BACKEND_BITS: &str = "BACKEND_BITS";
 pub const OUTCOMES: &str = "OUTCOMES";
@@ -16,10 +19,16 @@ pub const ENDPOINT_CONNECTS: &str = "ENDPOINT_CONNECTS";
 /// The maps that the mesh is turned into.
 pub static TABLES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let sized = sized_maps().into_iter().map(|(map, _)| map);
-    [SETTINGS, CALLERS, OUTCOMES, ADDRESS_BITS, BACKEND_BITS]
-        .into_iter()
-        .chain(sized)
-        .collect()
+    let others = [
+        SETTINGS,
+        CALLERS,
+        NAMESERVER,
+        ASKERS,
+        OUTCOMES,
+        ADDRESS_BITS,
+        BACKEND_BITS,
+    ];
+    others.into_iter().chain(sized).collect()
 });
 
 /// The maps whose size follows from the room of a table, with that table.

@@ -32,6 +32,10 @@ pub fn dns(to: &mut DescriptorEncoder<'_>, dns: &DnsStatus) -> fmt::Result {
             counter(&mut queries, &labels, it.count)?;
         }
     }
+    if let Some(capture) = &dns.capture {
+        let help = "Whether questions to other DNS servers are captured at the moment: 1 or 0.";
+        single_gauge(to, "dns_capture", None, help, u64::from(capture.on))?;
+    }
     let help = "Answers of upstreams that the agent remembers.";
     single_gauge(to, "dns_cached_answers", None, help, dns.cached)?;
     if dns.upstreams.is_empty() {
