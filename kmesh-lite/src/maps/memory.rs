@@ -10,8 +10,9 @@ use crate::tables::{
 };
 use kmesh_lite_common::{
     Address, AddressRow, Backend, BackendId, Caller, ClientKey, ClientsBy, Destination, Endpoint,
-    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Row as RowType, Rule,
-    RuleKey, Service, ServiceId, Settings, Slot, Source, SourceKey, Stamp, Waypoint, WaypointId,
+    EndpointId, Frontend, FrontendKey, Guard, GuardId, Held, Judgement, Nameserver, Port, Protocol,
+    Row as RowType, Rule, RuleKey, Service, ServiceId, Settings, Slot, Source, SourceKey, Stamp,
+    Waypoint, WaypointId,
 };
 use kmesh_lite_ebpf::{Lookup, Rules, Seats, Sources, authorize};
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,9 @@ pub struct Memory {
     pub now: Cell<u64>,
     /// Connections that lookups have counted.
     pub open: RefCell<OpenConnections>,
+    /// Who answers questions to DNS servers, if anybody, and whether that one does at the moment.
+    pub nameserver: Option<Nameserver>,
+    pub answers_instead: Cell<bool>,
     /// State of the generator behind [`Lookup::random`].
     pub random: Cell<u64>,
 }
@@ -358,5 +362,13 @@ impl Lookup for Memory {
 
     fn caller(&self) -> Caller {
         self.caller.get().unwrap_or(Caller::Ordinary)
+    }
+
+    fn nameserver(&self) -> Option<&Nameserver> {
+        self.nameserver.as_ref()
+    }
+
+    fn answers_instead(&self, _: Address, _: Port, _: Protocol) -> bool {
+        self.answers_instead.get()
     }
 }

@@ -178,6 +178,9 @@ fn the_agent_answers_for_any_server_and_seems_to_be_it() {
     let text = daemon.verb(&["status"]).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("all questions to DNS servers"), "{text}");
+    let explained = daemon.verb(&["explain", V4, "--protocol", "udp"]).stdout;
+    let explained = String::from_utf8(explained).unwrap();
+    assert!(explained.contains("`[dns] capture`"), "{explained}");
     let listed = daemon.json(&["connections"]);
     assert_eq!(
         listed["connections"].as_array().map(Vec::len),

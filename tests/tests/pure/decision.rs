@@ -3,8 +3,8 @@
 use kmesh_lite::maps::{Maps, Memory};
 use kmesh_lite::model::{Balance, Caller, Facts, Mesh, Vip};
 use kmesh_lite::tables::{OpenConnections, Remembered, Tables, Whose, replay};
-use kmesh_lite_common::{Port, Protocol};
-use kmesh_lite_ebpf::{Connect, Taken, Verdict, decide, give_back};
+use kmesh_lite_common::{Address, Nameserver, Port, Protocol};
+use kmesh_lite_ebpf::{Connect, Outcome, PassReason, Taken, Verdict, decide, give_back};
 use kmesh_lite_tests::answer::{Answer, CLIENT, answers, odds};
 use kmesh_lite_tests::chi::{chi_squared, critical};
 use kmesh_lite_tests::mesh::{connects, draft, facts, mesh_of, parse, plain, universe};
@@ -55,6 +55,61 @@ proptest! {
                 let allowed = reference::answers((&mesh, &mesh), &facts, *caller, &connect);
                 let got = Answer::new(verdict, &maps);
                 prop_assert!(allowed.contains_key(&got), "{caller} to {connect:?}: {got:?}");
+            }
+        }
+    }
+
+    /// Questions with which the mesh has nothing to do go to the agent while it answers them; all else is decided as without
+    /// it.
+    #[test]
+    fn questions_go_to_who_answers_where_the_mesh_has_no_part(
+        draft in draft(),
+        facts in facts(),
+        (listens_v4, listens_v6, answers, at) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+    ) {
+        let (mut maps, mesh) = filled(&draft.mesh(), &facts);
+        // A server that programs know, and an address that they ask anyway.
+        let own = ["198.51.100.1", "fd00:5::53"].map(|text| Address::from(parse::<IpAddr>(text)));
+        let port = if at { Port::new(53) } else { Port::new(15_053) };
+        let given = |listens: bool| if listens { port } else { Port::EVERY };
+        maps.nameserver = Some(Nameserver {
+            v4: own[0],
+            v6: own[1],
+            v4_port: given(listens_v4),
+            v6_port: given(listens_v6),
+            ..Nameserver::default()
+        });
+        maps.answers_instead.set(answers);
+        let known = connects(universe());
+        let questions = known.iter().map(|connect| Connect { port: Port::new(53), ..*connect });
+        let questions: Vec<_> = questions.chain(known.iter().copied()).collect();
+        for connect in questions {
+            for caller in Caller::ALL {
+                maps.caller.set(Some(*caller));
+                let verdict = decide(&maps, &connect);
+                let (listens, own) = match IpAddr::from(connect.address) {
+                    IpAddr::V4(_) => (listens_v4, own[0]),
+                    IpAddr::V6(_) => (listens_v6, own[1]),
+                };
+                let without = reference::answers((&mesh, &mesh), &facts, *caller, &connect);
+                let is_none_of_ours = without.keys().all(|answer| {
+                    matches!(answer, Answer::Pass(PassReason::NotOurs | PassReason::UndeclaredPort))
+                });
+                let is_captured = answers && listens && is_none_of_ours
+                    && connect.port == Port::new(53)
+                    && *caller != Caller::Bypass
+                    && (connect.address, connect.port) != (own, port);
+                match verdict {
+                    Verdict::Redirect(to) if to.is_query() => {
+                        prop_assert!(is_captured, "{caller} to {connect:?}");
+                        prop_assert_eq!((to.address, to.port), (own, port));
+                        prop_assert_eq!(verdict.outcome(), Some(Outcome::CapturedQuery));
+                    }
+                    verdict => {
+                        prop_assert!(!is_captured, "{caller} to {connect:?}: {verdict:?}");
+                        prop_assert!(without.contains_key(&Answer::new(verdict, &maps)));
+                    }
+                }
             }
         }
     }

@@ -366,6 +366,51 @@ async fn others_are_asked_once_while_their_answer_lasts() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_hangs_is_told_from_a_name_that_takes_long() {
+    let here = async {
+        let hangs = Arc::new(AtomicUsize::new(0));
+        let does = Arc::clone(&hangs);
+        let upstream = Upstream::start(move |name, _, message| {
+            if does.load(Ordering::SeqCst) == 1 || name.ends_with("slow") {
+                return false;
+            }
+            // The root has no address here, which is an answer.
+            if !name.is_empty() {
+                add(message, name, 0, "192.0.2.1");
+            }
+            true
+        })
+        .await;
+        let at = free("127.0.0.1").await;
+        let serving = Serving {
+            capture: true,
+            timeout_ms: 10_000,
+            ..serving(&[at], &[upstream.at])
+        };
+        let serves = Serves::with(serving).await;
+        // Before anybody has asked anything.
+        serves.wait("an upstream answers", |it| it.forwards).await;
+        let slow = spawn_local(ask(at, "a.slow"));
+        let until = Instant::now() + Duration::from_millis(2_500);
+        while Instant::now() < until {
+            assert!(serves.report().await.forwards);
+            sleep(Duration::from_millis(5)).await;
+        }
+        slow.abort();
+        hangs.store(1, Ordering::SeqCst);
+        let since = Instant::now();
+        let fast = spawn_local(ask(at, "a.fast"));
+        serves.wait("it hangs", |it| !it.forwards).await;
+        println!("it was known to hang after {:?}", since.elapsed());
+        fast.abort();
+        // Nobody asks anything now.
+        hangs.store(0, Ordering::SeqCst);
+        serves.wait("it answers again", |it| it.forwards).await;
+    };
+    LocalSet::new().run_until(here).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_lasts_no_more_is_asked_for_again() {
     let here = async {
         let upstream = Upstream::start(|name, _, message| {

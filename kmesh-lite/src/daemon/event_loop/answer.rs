@@ -5,7 +5,7 @@ use super::reload::{Applied, ReloadOutcome, Stopped};
 use super::state::{Unusable, emptied};
 use crate::api::{
     ConfigStatus, Connections, DatapathStatus, Explanation, Failure, FailureKind, FileText,
-    Findings, PlanText, Reloaded, Session, Simulation, Status, TrafficSums,
+    Findings, PlanText, Reloaded, Session, Simulation, Status, TrafficSums, VerdictKind,
 };
 use crate::config::{Fragments, Origin};
 use crate::control::{ExplainFor, Later, Text};
@@ -16,7 +16,8 @@ use crate::host::{self, Cgroups, Usage, monotonic};
 use crate::model::{Mesh, Protocol};
 use crate::report::problems::{findings, invalid};
 use crate::report::{self, Asked, Client, Format, Known, Metrics};
-use kmesh_lite_common::Port;
+use kmesh_lite_common::{DNS, Port};
+use kmesh_lite_ebpf::Outcome;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -232,6 +233,13 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let mut explanation = report::explain(&snapshot, &asked, &remembered, known.base, &why);
         if let Some(mesh) = &mesh {
             report::tell_names(&mut explanation, mesh, &known);
+            let outcome = explanation.outcome.as_deref();
+            let is_passed = explanation.verdict == VerdictKind::Pass
+                && outcome.is_none_or(|it| it == Outcome::PassUndeclaredPort.as_str());
+            if is_passed && address.port() == DNS.get() && mesh.query_capture().is_some() {
+                let words = "; the agent answers it where `[dns] capture` counts for who asks";
+                explanation.text.push_str(words);
+            }
         }
         Ok(explanation)
     }

@@ -352,6 +352,54 @@ mod tests {
     }
 
     #[test]
+    fn questions_are_captured_by_listeners_that_serve_while_an_upstream_answers() {
+        let mut published = Published::begun();
+        follow(
+            &mut published,
+            "dns = { listen = ['0.0.0.0:53', '10.0.0.5:54', '[::1]:55'], capture = 'sshd.service' }
+            services.a = { vips = ['10.96.0.1'], ports = [80] }",
+        );
+        let listener = |listen: &str, error: Option<&str>| ListenerReport {
+            listen: listen.parse().unwrap(),
+            error: error.map(str::to_owned),
+        };
+        let skipped = |published: &Published| {
+            let capture = published.capture(false).unwrap();
+            assert_eq!(
+                (capture.cgroups, capture.on),
+                (vec!["sshd.service".to_owned()], capture.skipped.is_none())
+            );
+            capture.skipped
+        };
+        assert!(skipped(&published).unwrap().contains("has said nothing"));
+        let report = |forwards, listeners| DnsReport {
+            listeners,
+            forwards,
+            ..DnsReport::default()
+        };
+        published.hear(report(true, vec![listener("0.0.0.0:53", Some("taken"))]));
+        assert!(
+            skipped(&published)
+                .unwrap()
+                .contains("listens at no address")
+        );
+        let listeners = vec![
+            listener("0.0.0.0:53", None),
+            listener("10.0.0.5:54", None),
+            listener("[::1]:55", None),
+        ];
+        published.hear(report(false, listeners.clone()));
+        assert_eq!(skipped(&published).unwrap(), "no upstream answers");
+        published.hear(report(true, listeners));
+        assert_eq!(skipped(&published), None);
+        let listening = published.listening().unwrap();
+        assert_eq!(listening.v4, Some("127.0.0.1:53".parse().unwrap()));
+        assert_eq!(listening.v6, Some("[::1]:55".parse().unwrap()));
+        let away = published.capture(true).unwrap();
+        assert_eq!(away.skipped.unwrap(), "the agent is not heard of");
+    }
+
+    #[test]
     fn a_report_is_about_our_addresses_and_is_cut() {
         let mut published = Published::begun();
         let base = TimeBase::new(monotonic());
