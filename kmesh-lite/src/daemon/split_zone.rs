@@ -98,6 +98,7 @@ mod tests {
             timeout_ms: 1_000,
             attempts: 1,
             cache: 0,
+            capture: false,
         }
     }
 

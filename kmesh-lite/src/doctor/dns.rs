@@ -40,6 +40,7 @@ pub fn judge(status: &Result<Status, ClientError>, ways: &Ways) -> Option<Check>
     ))];
     findings.extend(dns.listeners.iter().filter_map(listener));
     findings.extend(dns.upstreams.iter().filter_map(upstream));
+    findings.extend(skipped(dns));
     findings.extend(way(dns, ways));
     Some(Check::of("dns", findings))
 }
@@ -83,6 +84,15 @@ fn host(address: &str) -> String {
     parsed.map_or_else(|_| address.to_owned(), |address| address.ip().to_string())
 }
 
+/// Why questions are not captured that should be.
+fn skipped(dns: &DnsStatus) -> Option<Finding> {
+    let why = dns.capture.as_ref()?.skipped.as_ref()?;
+    Some(Finding::warning(
+        format!("questions to other servers are not captured, and go where they are sent: {why}"),
+        "`kmesh-lite status` has the agent, its listeners and its upstreams; capture begins again by itself",
+    ))
+}
+
 /// Whether anybody asks who was not told to.
 fn way(dns: &DnsStatus, ways: &Ways) -> Option<Finding> {
     let is_listed = |server: &IpAddr| {
@@ -98,7 +108,8 @@ fn way(dns: &DnsStatus, ways: &Ways) -> Option<Finding> {
             })
         })
     };
-    if ways.is_split || ways.servers.iter().any(is_listed) {
+    let is_captured = dns.capture.is_some();
+    if is_captured || ways.is_split || ways.servers.iter().any(is_listed) {
         return None;
     }
     Some(Finding::warning(
@@ -111,6 +122,7 @@ fn way(dns: &DnsStatus, ways: &Ways) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::CaptureStatus;
     use crate::doctor::Verdict;
 
     fn dns(listen: &str) -> DnsStatus {
@@ -126,6 +138,7 @@ mod tests {
             upstreams: Vec::new(),
             queries: Vec::new(),
             cached: 0,
+            capture: None,
         }
     }
 
@@ -184,6 +197,28 @@ mod tests {
             ]
         );
         assert!(check.todo.unwrap().contains("sport = :53"));
+    }
+
+    #[test]
+    fn captured_questions_need_no_other_way_and_skipped_ones_are_told() {
+        let captured = |skipped: Option<&str>| DnsStatus {
+            capture: Some(CaptureStatus {
+                cgroups: Vec::new(),
+                on: skipped.is_none(),
+                skipped: skipped.map(str::to_owned),
+            }),
+            ..dns("127.0.0.1:15053")
+        };
+        let check = judged(Some(captured(None)), &leads_to("10.0.0.53")).unwrap();
+        assert_eq!(check.verdict, Verdict::Fine, "{}", check.found);
+        let skipped = captured(Some("no upstream answers"));
+        let check = judged(Some(skipped), &leads_to("10.0.0.53")).unwrap();
+        assert_eq!(check.verdict, Verdict::Warning);
+        assert!(
+            check.found.ends_with("no upstream answers"),
+            "{}",
+            check.found
+        );
     }
 
     #[test]

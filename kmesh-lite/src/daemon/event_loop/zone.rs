@@ -432,6 +432,7 @@ mod tests {
             upstreams: vec![upstream; 100],
             queries: vec![count; 100],
             cached: 4,
+            forwards: true,
         });
         let status = published.status(false, base).unwrap();
         assert_eq!(status.listeners.len(), 1);
