@@ -32,8 +32,8 @@ use crate::tables::{
 };
 use aya::maps::{Array, HashMap, MapData, MapError};
 use kmesh_lite_common::{
-    Asker, Caller, ClientKey, Connection, Endpoint, EndpointId, Nameserver, ServiceId, Settings,
-    Slot, Stage,
+    Asker, Caller, ClientKey, Connection, DNS, Endpoint, EndpointId, Nameserver, ServiceId,
+    Settings, Slot, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -246,8 +246,7 @@ impl KernelMaps {
     pub fn living(&self) -> io::Result<Vec<Living>> {
         let listed = self.connections.as_ref().map(ConnectionTable::list);
         let mut listed = listed.transpose()?.unwrap_or_default();
-        // Questions to DNS servers are none of the mesh.
-        listed.retain(|it| it.connection.backend.is_some() || it.connection.waypoint.is_some());
+        listed.retain(|it| !is_question(&it.connection));
         Ok(listed)
     }
 
@@ -340,4 +339,15 @@ fn error(operation: &'static str, table: &'static str) -> impl FnOnce(io::Error)
         table,
         source,
     }
+}
+
+/// Whether a connection is a captured question to a DNS server, which is none of the mesh. It was chosen nothing for and is
+/// not accounted. One of the mesh whose service, endpoint and backend are gone by now stands for nothing either, and
+/// is accounted, unless nothing is.
+fn is_question(connection: &Connection) -> bool {
+    let is_chosen = connection.service.is_some()
+        || connection.endpoint.is_some()
+        || connection.backend.is_some()
+        || connection.waypoint.is_some();
+    !is_chosen && connection.port == DNS && !connection.stage.has(Stage::ACCOUNTED)
 }
