@@ -471,7 +471,7 @@ fn a_zone_that_is_unplugged_is_left_and_comes_back_slowly_as_was_foretold() {
     let text = |slow_start: &str| {
         limited(&format!(
             "[node]\nlocality = \"eu/a\"\n\
-         [health]\ncheck = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 1\n\
+         [health]\ncheck = \"tcp\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 3\n\
          [services.web]\nvips = [\"10.96.0.10\"]\nports = [\"80:8080\"]\npolicy = \"failover\"\n\
          overprovision = 1.4\nslow_start = \"{slow_start}\"\n\
          endpoints = [{{ address = \"10.50.1.2\", locality = \"eu/a\" }},\
