@@ -19,6 +19,7 @@
 use crate::counters;
 use crate::events::tell;
 use crate::maps::PENDING;
+use crate::socket;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, BPF_TCP_CLOSE,
@@ -86,7 +87,7 @@ pub fn segment(ctx: &SockOpsContext, original: &mut Original) {
             (*ctx.ops).state,
         )
     };
-    if asking == 0 && length > 0 {
+    if asking == 0 && length > 0 && !is_header(ctx, original, length) {
         let kind = if state == BPF_TCP_SYN_SENT {
             EventKind::FastOpen
         } else {
@@ -94,6 +95,19 @@ pub fn segment(ctx: &SockOpsContext, original: &mut Original) {
         };
         close(ctx, original, kind);
     }
+}
+
+/// Whether the segment is the header that leaves alone, as far as its length tells. Kernels that do not wait for
+/// the rest of a message send it so. They refuse a send after the program has run only where they have no
+/// memory; newer ones do so for more reasons, and wait.
+#[inline(always)]
+fn is_header(ctx: &SockOpsContext, original: &Original, length: u32) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    let first = unsafe { (*ctx.ops).data_segs_out } == 0;
+    let header = u32::from(original.header);
+    // The last byte of one that the daemon sends comes after the mark.
+    let alone = original.speaker == Speaker::Server && length + 1 == header;
+    original.mark != 0 && first && !socket::ids_count_pieces() && (length == header || alone)
 }
 
 /// Whether a header may be pending.

@@ -71,6 +71,12 @@ pub struct Progress {
     pub state: u8,
 }
 
+/// Whether sends that a program of sockets of a socket map sees use up ids: since Linux 6.5.
+#[inline(always)]
+pub fn ids_count_pieces() -> bool {
+    field!(ids_count_pieces) == 1
+}
+
 /// The socket of a file that is one; null for another file.
 #[inline(always)]
 pub fn of_file(file: *mut c_void) -> *mut bpf_sock {
@@ -135,7 +141,7 @@ impl Tcp {
     #[inline(always)]
     pub fn zero_copy_ids(self) -> Option<u32> {
         let offset = field!(zero_copy_ids);
-        if offset == 0 || field!(ids_count_pieces) != 1 {
+        if offset == 0 || !ids_count_pieces() {
             return None;
         }
         // SAFETY: as above.

@@ -31,15 +31,15 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
     let Some(original) = original::of(sk) else {
         return if poke { swallow(ctx) } else { SK_PASS };
     };
+    if original.mark != 0 {
+        return leave(ctx, Tcp::of(sk), original);
+    }
     if original.pending == Header::Nothing {
         return if poke {
             swallow(ctx)
         } else {
             follow(ctx, Tcp::of(sk), original)
         };
-    }
-    if original.mark != 0 {
-        return leave(ctx, Tcp::of(sk), original);
     }
     if poke && original.speaker != Speaker::Server {
         // It was meant for an earlier connection of the socket.
@@ -90,13 +90,19 @@ pub fn push(ctx: &SkMsgContext) -> u32 {
 #[inline(always)]
 fn leave(ctx: &SkMsgContext, socket: Option<Tcp>, original: &mut Original) -> u32 {
     if !take_mark(ctx, original.mark) {
+        // What may be in the queue by now is none either.
+        original.header = 0;
         return SK_DROP;
     }
     original.mark = 0;
-    original.pending = Header::Nothing;
-    counters::count_outcome(Outcome::HeaderSent);
     // The message still has the limit of the header.
     apply_to(ctx, 0);
+    if original.pending == Header::Nothing {
+        // The connection was closed meanwhile, or could not be. The mark is no part of the stream either way.
+        return SK_PASS;
+    }
+    original.pending = Header::Nothing;
+    counters::count_outcome(Outcome::HeaderSent);
     let ids = socket.and_then(Tcp::zero_copy_ids);
     if ids.is_some_and(|ids| ids != original.ids) {
         return fail(original, EventKind::ZeroCopy);
