@@ -26,8 +26,13 @@ impl SplitZone {
     /// What an earlier daemon wrote stays until it is known what holds now.
     pub fn new(folder: &Path) -> Self {
         let path = folder.join(FILE);
+        let told = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // What is there and cannot be read is like nothing that is wanted, so it is replaced or removed.
+            text => Some(text.unwrap_or_default()),
+        };
         Self {
-            told: fs::read_to_string(&path).ok(),
+            told,
             path: Some(path),
         }
     }

@@ -3,12 +3,19 @@
 use crate::config::Route;
 use ipnetwork::IpNetwork;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Of the main tables of both families, but for default routes and those of loopback. A family that the kernel does not
-/// have has none.
+/// have has none. What cannot be read is told, and counts as none: only warnings depend on it.
 pub fn routes() -> Vec<Route> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| match fs::read_to_string(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            log::warn!("cannot read the routes of this host in {path}: {error}");
+            String::new()
+        }
+        text => text.unwrap_or_default(),
+    };
     let v4 = read("/proc/self/net/route");
     let v6 = read("/proc/self/net/ipv6_route");
     let v4 = v4.lines().skip(1).filter_map(v4_route);
