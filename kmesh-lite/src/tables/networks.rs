@@ -38,6 +38,11 @@ impl Network {
         IpAddr::from(Ipv6Addr::from(self.value)).into()
     }
 
+    /// Places those of IPv6 before those of IPv4, and a network before those in it.
+    pub fn rank(&self) -> (bool, Self) {
+        (self.is_v4(), *self)
+    }
+
     fn is_v4(&self) -> bool {
         MAPPED.holds(self)
     }
@@ -119,8 +124,8 @@ impl Said {
         self.0.push((network, sort, policy));
     }
 
-    /// What holds in each network, where it is not what holds around it, in order for each family. Outside of all,
-    /// `elsewhere` holds. `ids` are those of the policies, by number.
+    /// What holds in each network, where it is not what holds around it. Outside of all,
+    /// `elsewhere` holds: in the order of [`Network::rank`]. `ids` are those of the policies, by number.
     pub fn judged(
         mut self,
         ids: &[AuthorizationId],
@@ -129,8 +134,13 @@ impl Said {
     ) -> Vec<(Network, Judgement)> {
         // One that a policy names is in order already, and then this is a look at each.
         self.0.sort_by_key(|(network, ..)| *network);
-        let mut v4 = Flattening::new(ids, closed, elsewhere);
-        let mut v6 = Flattening::new(ids, closed, elsewhere);
+        let of_v4 = self
+            .0
+            .iter()
+            .filter(|(network, ..)| network.is_v4())
+            .count();
+        let mut v4 = Flattening::new(ids, closed, elsewhere, of_v4);
+        let mut v6 = Flattening::new(ids, closed, elsewhere, self.0.len() - of_v4 + 1);
         for same in self.0.chunk_by(|(one, ..), (other, ..)| one == other) {
             let mut own = First::default();
             for (_, sort, policy) in same {
@@ -143,6 +153,9 @@ impl Said {
             }
         }
         let (mut found, v4) = (v6.found, v4.found);
+        if found.is_empty() {
+            return v4;
+        }
         // A network of IPv6 addresses is not about IPv4 ones, although they look as if they were in it.
         let is_covered = found.iter().any(|(network, _)| network.holds(&MAPPED));
         let has_root = v4.first().is_some_and(|(network, _)| *network == MAPPED);
@@ -165,13 +178,19 @@ struct Flattening<'a> {
 }
 
 impl<'a> Flattening<'a> {
-    fn new(ids: &'a [AuthorizationId], closed: &'a Closed, elsewhere: Judgement) -> Self {
+    /// For so many networks at most.
+    fn new(
+        ids: &'a [AuthorizationId],
+        closed: &'a Closed,
+        elsewhere: Judgement,
+        most: usize,
+    ) -> Self {
         Self {
             ids,
             closed,
             elsewhere,
             around: Vec::new(),
-            found: Vec::new(),
+            found: Vec::with_capacity(most),
         }
     }
 

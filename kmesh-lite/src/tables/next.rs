@@ -38,6 +38,7 @@ impl Built {
         builder.rows = self.tables.rows.clone();
         builder.endpoints = self.tables.endpoints.clone();
         builder.guarded = self.guarded.clone();
+        builder.arrivals = self.arrivals.clone();
         self.take_away(&change, &mut builder, taken);
         change.build(&mut builder, &self.vips, &vips, taken);
         let built = builder.finish(vips);

@@ -94,6 +94,28 @@ impl SpareCore {
     }
 }
 
+/// Cores for a server, and others for those who ask it. The only one is both.
+pub struct Apart {
+    pub one: CpuSet,
+    pub others: CpuSet,
+}
+
+impl Apart {
+    pub fn find() -> io::Result<Self> {
+        let (others, one) = split(&sched_getaffinity(THIS)?)?;
+        Ok(Self { one, others })
+    }
+}
+
+/// What is started meanwhile stays on these cores.
+pub fn on<T>(cores: &CpuSet, start: impl FnOnce() -> T) -> io::Result<T> {
+    let before = sched_getaffinity(THIS)?;
+    stay_on(cores)?;
+    let started = start();
+    stay_on(&before)?;
+    Ok(started)
+}
+
 /// The calling thread, and what it starts, stays on some cores until this is dropped, and goes
 /// before everything else there where that is allowed.
 struct First {

@@ -14,6 +14,7 @@ mod headers;
 mod machine;
 mod mesh;
 mod million;
+mod names;
 mod passes;
 mod policies;
 mod process;
@@ -21,6 +22,7 @@ mod programs;
 mod proxies;
 mod reload;
 mod report;
+mod responders;
 mod rounds;
 mod saved;
 mod server;
@@ -47,7 +49,7 @@ impl Effort {
 }
 
 /// What there is to measure, in this order.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     Part::on_one_core("connect", connect::measure),
     Part::on_one_core("programs", programs::measure),
     Part::on_all_cores("cores", cores::measure),
@@ -59,6 +61,7 @@ const PARTS: [Part; 12] = [
     Part::on_all_cores("distance", distance::measure),
     Part::on_all_cores("passes", passes::measure),
     Part::on_all_cores("reload", reload::measure),
+    Part::on_all_cores("names", names::measure),
     Part::on_all_cores("million", million::measure),
 ];
 

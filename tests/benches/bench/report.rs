@@ -21,6 +21,8 @@ pub enum Goal {
     Rate(f64),
     /// The value, at most.
     Value(f64),
+    /// The value, at least.
+    AtLeast(f64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub enum Unit {
     Times,
     MegabytesPerSecond,
     Megabytes,
+    PerSecond,
 }
 
 /// One line of the table.
@@ -85,6 +88,7 @@ impl Row {
             Goal::SameRate => self.ratio.map(|[_, _, high]| high >= 1.0),
             Goal::Rate(goal) => ratio.map(|ratio| ratio >= goal - 0.005),
             Goal::Value(goal) => Some(self.value <= goal),
+            Goal::AtLeast(goal) => Some(self.value >= goal),
         }
     }
 
@@ -95,6 +99,7 @@ impl Row {
             Goal::Same | Goal::SameRate => "1.00".to_owned(),
             Goal::Rate(goal) => format!(">= {goal:.2}"),
             Goal::Value(goal) => format!("<= {}", self.unit.show(goal)),
+            Goal::AtLeast(goal) => format!(">= {}", self.unit.show(goal)),
         }
     }
 
@@ -134,6 +139,7 @@ impl Row {
             Goal::SameRate => json!({ "ratio_p75_at_least": 1.0 }),
             Goal::Rate(goal) => json!({ "ratio_at_least": goal }),
             Goal::Value(goal) => json!({ "value_at_most": goal }),
+            Goal::AtLeast(goal) => json!({ "value_at_least": goal }),
         };
         json!({
             "name": self.name,
@@ -155,6 +161,7 @@ impl Unit {
             Self::Times => "times",
             Self::MegabytesPerSecond => "MB/s",
             Self::Megabytes => "MB",
+            Self::PerSecond => "/s",
         }
     }
 

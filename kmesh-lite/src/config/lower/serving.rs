@@ -65,7 +65,10 @@ pub fn lower(
     let ttl = one.ttl(&text.ttl, report);
     let negative_ttl = one.ttl(&text.negative_ttl, report);
     let timeout = one.timeout(report);
-    let capture = capture::lower(anchor, text, host, report);
+    let reached = merged
+        .capture
+        .and_then(|(anchor, text)| Some((anchor, text.cgroups.as_ref()?)));
+    let capture = capture::lower(anchor, text, host, reached, report);
     let listening = match &capture {
         Some(_) => capture::listeners(anchor, text, listening, host, metrics, report),
         None => listening,

@@ -2,7 +2,7 @@
 
 use super::super::super::Host;
 use super::super::super::piece::Anchor;
-use super::super::super::read::{At, OneOrMore};
+use super::super::super::read::{At, List, OneOrMore};
 use super::super::super::scalar::CgroupText;
 use super::super::super::schema::DnsText;
 use super::super::address::is_own;
@@ -11,6 +11,7 @@ use super::super::{Diagnostics, Spot, unit};
 use super::meet;
 use crate::model::{CgroupRef, Family, QueryCapture};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// Where questions are answered that were sent elsewhere, where nothing else is said: nobody has to know it.
 const PORT: u16 = 15_053;
@@ -25,10 +26,12 @@ pub fn bypass(text: &DnsText) -> Option<&At<CgroupText>> {
     text.capture_bypass.as_ref()?.items.first()
 }
 
+/// `reached` is what `[capture]` says: the mesh sees programs of these cgroups alone.
 pub fn lower(
     anchor: Anchor<'_>,
     text: &DnsText,
     host: &Host,
+    reached: Option<(Anchor<'_>, &List<CgroupText>)>,
     report: &mut Diagnostics,
 ) -> Option<QueryCapture> {
     let capture = text.capture.as_ref();
@@ -74,14 +77,57 @@ pub fn lower(
     };
     // An empty list, or one of which nothing could be read, captures nobody.
     if all.is_none() && named.is_empty() {
+        if let Some(list) = capture.filter(|list| list.items.is_empty() && list.whole) {
+            let problem = Spot::new(anchor, list.span).warning("no questions are captured");
+            report.push(problem.help("say whose, or all: `capture = \"all\"`"));
+        }
         return None;
     }
+    check_reach(&named, reached, report);
     Some(QueryCapture {
         cgroups: all
             .is_none()
             .then(|| listed(named.into_iter().map(|(cgroup, _)| cgroup).collect())),
         bypass: listed(bypass),
     })
+}
+
+/// Whether there are cgroups that the mesh does not see.
+fn check_reach(
+    named: &[(CgroupRef, Spot<'_>)],
+    reached: Option<(Anchor<'_>, &List<CgroupText>)>,
+    report: &mut Diagnostics,
+) {
+    // What could not be read may be the one that holds it; of an empty list is said already that nothing is captured.
+    let Some((anchor, cgroups)) = reached.filter(|(_, list)| list.whole && !list.items.is_empty())
+    else {
+        return;
+    };
+    let place = Spot::new(anchor, cgroups.span).place();
+    for (cgroup, spot) in named {
+        if cgroups
+            .items
+            .iter()
+            .all(|above| is_apart(&above.value.0, cgroup))
+        {
+            let message = format!("`{cgroup}` has no effect: the mesh does not see its programs");
+            let problem = spot.warning(message);
+            report.push(problem.related(place.clone(), "`cgroups` of `[capture]`"));
+        }
+    }
+}
+
+/// Whether nothing of a cgroup is in another one, as far as their names tell: only a slice has units below it, and
+/// which units those are stands elsewhere.
+fn is_apart(above: &CgroupRef, below: &CgroupRef) -> bool {
+    let related = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
+    match (above, below) {
+        (CgroupRef::Path(above), CgroupRef::Path(below)) => !related(above, below),
+        (CgroupRef::Unit(above), CgroupRef::Unit(below)) => {
+            above != below && ![above, below].iter().any(|it| it.ends_with(".slice"))
+        }
+        _ => false,
+    }
 }
 
 /// Where to listen: as it is written, and at one address of this host for each family that has none.
