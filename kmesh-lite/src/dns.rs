@@ -7,6 +7,7 @@ mod answer;
 mod asked;
 mod foreign;
 mod key;
+mod reading;
 mod tree;
 
 pub use crate::api::Transport;

@@ -66,7 +66,12 @@ fn zone() -> Zone {
 }
 
 fn tree() -> Tree {
-    Tree::new("mesh", zone())
+    tree_of(&zone())
+}
+
+/// As the agent gets it.
+fn tree_of(zone: &Zone) -> Tree {
+    Tree::read("mesh", &serde_json::to_vec(zone).unwrap()).unwrap()
 }
 
 fn name(text: &str) -> Name {
@@ -306,7 +311,7 @@ fn an_answer_that_is_too_long_is_cut_off_and_whole_by_tcp() {
         .into(),
     };
     let question = question("many.mesh", RecordType::A);
-    let tree = |count| Tree::new("mesh", zone(count));
+    let tree = |count| tree_of(&zone(count));
     let told = |count, question: &Message, transport| {
         let (answer, _, length) = reply(&tree(count), question, transport);
         let is_cut = answer.metadata.truncation;
@@ -357,18 +362,38 @@ fn a_difference_changes_its_names_and_no_others() {
 }
 
 #[test]
+fn what_is_no_zone_is_told() {
+    let read = |text: &str| Tree::read("mesh", text.as_bytes()).map(|tree| tree.revision());
+    assert_eq!(
+        read(r#"{"names":{},"later":[{}],"revision":5}"#).unwrap(),
+        5
+    );
+    for (text, flaw) in [
+        (r#"{"names":{}}"#, "missing field `revision`"),
+        (r#"{"revision":5}"#, "missing field `names`"),
+        (
+            r#"{"revision":5,"names":[]}"#,
+            "expected names, and what each has",
+        ),
+        (r#"{"revision":5,"names":{"a":5}}"#, "invalid type"),
+        (r#"{"revision":5,"names":{}} more"#, "trailing characters"),
+        ("[]", "expected a zone"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(flaw), "{text}: {error}");
+    }
+}
+
+#[test]
 fn names_that_are_none_are_left_out() {
     let names = ["a..mesh", "", "é.mesh"].map(|name| (name.to_owned(), of(&[])));
     let mut names: BTreeMap<_, _> = names.into();
     names.insert("good.mesh".to_owned(), of(&[&["10.0.0.1"]]));
     names.insert("bad.mesh".to_owned(), srv("no..name", 1));
-    let tree = Tree::new(
-        "mesh",
-        Zone {
-            names,
-            ..Zone::default()
-        },
-    );
+    let tree = tree_of(&Zone {
+        names,
+        ..Zone::default()
+    });
     assert_eq!(tree.left_out(), 4);
 }
 

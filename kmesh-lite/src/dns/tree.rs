@@ -56,30 +56,32 @@ pub enum Found<'a> {
 }
 
 impl Tree {
-    /// Of a whole zone.
-    pub fn new(domain: &str, zone: Zone) -> Self {
+    pub(super) fn empty(domain: &str) -> Self {
         let mut tree = Self {
             revision: 0,
             domain: Vec::new(),
-            nodes: HashMap::with_capacity(zone.names.len()),
+            nodes: HashMap::new(),
             left_out: 0,
         };
         tree.belong_to(domain);
-        tree.change(zone);
         tree
-    }
-
-    /// Of a whole zone with the domain `domain`, in the words of the control socket.
-    pub fn read(domain: &str, json: &[u8]) -> Result<Self, serde_json::Error> {
-        Ok(Self::new(domain, serde_json::from_slice(json)?))
     }
 
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
+    pub(super) fn be_at(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
     pub fn left_out(&self) -> usize {
         self.left_out
+    }
+
+    /// The memory of it, at least, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<(Box<[u8]>, Node)>()
     }
 
     /// From now on everything below `domain` is ours, whether there is one or not.
@@ -89,15 +91,20 @@ impl Tree {
 
     /// Takes over names that are other than before.
     pub fn change(&mut self, zone: Zone) {
-        self.revision = zone.revision;
+        self.be_at(zone.revision);
         for (name, records) in zone.names {
-            let key = key::read(&name);
-            let held = records.map(Held::new).transpose();
-            match (key, held) {
-                (Some(key), Ok(Some(held))) => self.put(key, held),
-                (Some(key), Ok(None)) => self.remove(&key),
-                (None, _) | (_, Err(())) => self.left_out += 1,
-            }
+            self.take(&name, records);
+        }
+    }
+
+    /// Takes over one name.
+    pub(super) fn take(&mut self, name: &str, records: Option<ZoneRecords>) {
+        let key = key::read(name);
+        let held = records.map(Held::new).transpose();
+        match (key, held) {
+            (Some(key), Ok(Some(held))) => self.put(key, held),
+            (Some(key), Ok(None)) => self.remove(&key),
+            (None, _) | (_, Err(())) => self.left_out += 1,
         }
     }
 

@@ -20,7 +20,7 @@ const QUESTIONS: u32 = 20_000;
 const STEP: u32 = 7_919;
 /// Answers a second that the agent is to reach.
 const WANTED: f64 = 50_000.0;
-/// What the unit of the agent lets it have, in megabytes: `MemoryMax=256M`.
+/// Half of what the unit of the agent lets it have, in megabytes: `MemoryMax=512M`.
 const MEMORY: f64 = 268.0;
 /// Before and after a name is new, while questions are asked all the time.
 const MEANWHILE: Duration = Duration::from_secs(2);

@@ -5,7 +5,9 @@ use crate::agent::ask;
 use crate::api::{Duties, Zone};
 use crate::control::Client;
 use crate::dns::Tree;
+use crate::memory::give_back;
 use log::{debug, warn};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -40,7 +42,7 @@ pub async fn follow(
             }
         };
         // There may be a million names: this thread has other things to do meanwhile.
-        let told = match spawn_blocking(move || read(&text)).await {
+        let told = match spawn_blocking(move || read(text)).await {
             Ok(Ok(told)) => told,
             Ok(Err(error)) => {
                 warn!("cannot understand the names that the daemon tells: {error}");
@@ -77,13 +79,22 @@ pub async fn follow(
     }
 }
 
-fn read(text: &[u8]) -> Result<Told, serde_json::Error> {
-    let zone: Zone = serde_json::from_slice(text)?;
-    if zone.since.is_some() {
-        return Ok(Told::Difference(zone));
+fn read(text: Vec<u8>) -> Result<Told, serde_json::Error> {
+    /// What tells a difference.
+    #[derive(Deserialize)]
+    struct Head {
+        since: Option<u64>,
+    }
+
+    let head: Head = serde_json::from_slice(&text)?;
+    if head.since.is_some() {
+        return Ok(Told::Difference(serde_json::from_slice(&text)?));
     }
     // Who answers knows the domain.
-    let tree = Tree::new("", zone);
+    let tree = Tree::read("", &text)?;
+    let bytes = text.len();
+    drop(text);
+    give_back(bytes);
     if tree.left_out() > 0 {
         warn!(
             "{} names of the mesh are no names of DNS, and are not answered",

@@ -5,6 +5,7 @@ use super::forward::Forwarder;
 use crate::agent::dice::Dice;
 use crate::api::{DnsReport, QueryKind, QueryOutcome, Serving, Transport, Zone};
 use crate::dns::{self, Asked, Reply, Terms, Tree};
+use crate::memory::give_back;
 use hickory_proto::op::ResponseCode;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -79,7 +80,13 @@ impl Server {
         let before = self.tree.borrow_mut().replace(tree);
         self.forwarder.forget();
         // There may be a million names, which takes a while, and nobody waits for it.
-        spawn_blocking(move || drop(before));
+        spawn_blocking(move || {
+            if let Some(before) = before {
+                let bytes = before.bytes();
+                drop(before);
+                give_back(bytes);
+            }
+        });
         self.news.notify_one();
     }
 

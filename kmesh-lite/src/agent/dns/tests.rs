@@ -122,7 +122,8 @@ fn zone(revision: u64, since: Option<u64>, names: &[(&str, &str)]) -> Zone {
 }
 
 fn whole(names: &[(&str, &str)]) -> Order {
-    Order::Whole(Box::new(Tree::new("", zone(1, None, names))))
+    let text = serde_json::to_vec(&zone(1, None, names)).unwrap();
+    Order::Whole(Box::new(Tree::read("", &text).unwrap()))
 }
 
 fn serving(listen: &[SocketAddr], upstreams: &[SocketAddr]) -> Serving {
