@@ -18,6 +18,7 @@ mod order;
 mod path;
 mod plan;
 mod policies;
+mod query;
 mod reload;
 mod served;
 mod simulate;
@@ -47,6 +48,7 @@ pub use names::{
 pub use order::{Change, EndpointOrder, OrderRequest, Ordered, OrderedEndpoint};
 pub use plan::{DeniedConnection, Denying, FileText, Leaving, PlanRequest, PlanText, Reloaded};
 pub use policies::{AboutPolicy, Policies, PolicyClient, PolicySource, Reach};
+pub use query::{QueriesReport, QueryEvent, ToldQuery};
 pub use reload::{Confirmed, LockoutStatus, ReloadRequest, Session, TrialState, TrialStatus};
 pub use served::{CaptureStatus, DnsStatus, NameExplanation, NamedExplanation, UpstreamStatus};
 pub use simulate::{SimulateRequest, SimulatedEndpoint, SimulatedService, Simulation};

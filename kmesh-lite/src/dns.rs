@@ -9,12 +9,14 @@ mod foreign;
 mod key;
 mod reading;
 mod tree;
+mod words;
 
 pub use crate::api::Transport;
 pub use answer::{Reply, Terms, answer};
 pub use asked::{Asked, PAYLOAD};
 pub use foreign::{Flaw, ForeignAnswer};
 pub use tree::Tree;
+pub use words::{code_name, presentation, type_name};
 
 #[cfg(test)]
 mod tests;

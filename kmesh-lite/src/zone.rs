@@ -11,9 +11,11 @@
 mod claims;
 mod log;
 mod name;
+mod owners;
 mod records;
 
 pub use name::{NoName, reverse, service_name};
+pub use owners::Owners;
 pub use records::{NameRecords, ServiceRecord};
 
 use crate::model::{Mesh, Name, Place, Standings};
@@ -114,6 +116,11 @@ impl Zone {
 
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Whose each name is.
+    pub fn owners(&self) -> Owners {
+        Owners(self.names.clone())
     }
 
     /// The name that a question for `name` matches, which may be a wildcard (RFC 4592), the service that it leads to, and what

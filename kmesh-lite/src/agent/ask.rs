@@ -5,6 +5,7 @@ use super::listeners::States;
 use super::names;
 use crate::api::{
     AgentReport, DnsReport, Duties, FailureKind, HealthReport, ListenerReport, NamesReport,
+    QueriesReport,
 };
 use crate::control::{Client, ClientError, request};
 use axum::http::{HeaderValue, Method, header};
@@ -44,6 +45,11 @@ pub async fn zone(daemon: &Client, known: Option<u64>) -> Result<Vec<u8>, Client
 /// How serving names gets on.
 pub async fn tell_dns(daemon: &Client, report: &DnsReport) -> Result<(), ClientError> {
     send(daemon, "/v1/agent/dns", report).await
+}
+
+/// What was asked since the last time.
+pub async fn tell_queries(daemon: &Client, report: &QueriesReport) -> Result<(), ClientError> {
+    send(daemon, "/v1/agent/dns/queries", report).await
 }
 
 /// The metrics in the format that `accept` asks for; the body is still to come.

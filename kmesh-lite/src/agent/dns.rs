@@ -15,9 +15,10 @@ mod server;
 mod tcp;
 mod udp;
 mod upstreams;
+mod watch;
 
 use super::ask;
-use crate::api::{DnsReport, Duties, Serving, Zone};
+use crate::api::{DnsReport, Duties, QueriesReport, Serving, Zone};
 use crate::control::Client;
 use crate::dns::Tree;
 use log::{debug, error};
@@ -27,7 +28,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::watch::Receiver;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 /// Between reports, if there is nothing new.
@@ -47,12 +49,14 @@ pub enum Order {
     Whole(Box<Tree>),
     /// Names that are other than before.
     Difference(Zone),
+    /// Where each question is told from now on, if anywhere.
+    Watch(Option<watch::Watch>),
     /// How things are is to be told.
     Tell(oneshot::Sender<DnsReport>),
 }
 
 /// Serves as the newest of `duties` says, until nobody can give others. `conf` says whom the host asks.
-pub async fn run(mut duties: watch::Receiver<Arc<Duties>>, daemon: Arc<Client>, conf: PathBuf) {
+pub async fn run(mut duties: Receiver<Arc<Duties>>, daemon: Arc<Client>, conf: PathBuf) {
     loop {
         // Nothing is made before somebody wants it.
         let is_wanted = |duties: &Arc<Duties>| duties.dns.is_some();
@@ -66,6 +70,7 @@ pub async fn run(mut duties: watch::Receiver<Arc<Duties>>, daemon: Arc<Client>, 
                 () = tell_duties(duties.clone(), orders.clone()) => {}
                 () = follow::follow(duties.clone(), Arc::clone(&daemon), orders.clone()) => {}
                 () = report(duties.clone(), Arc::clone(&daemon), orders.clone(), news) => {}
+                () = tell_queries(duties.clone(), Arc::clone(&daemon), orders.clone()) => {}
             },
             Err(error) => {
                 error!(error:%; "cannot start the thread that answers DNS");
@@ -102,13 +107,14 @@ async fn serve(mut orders: UnboundedReceiver<Order>, news: Arc<Notify>, conf: Pa
             Order::Serve(serving) => listeners.serve(serving).await,
             Order::Whole(tree) => listeners.whole(tree).await,
             Order::Difference(zone) => listeners.server().change(zone),
+            Order::Watch(watch) => listeners.server().watch(watch),
             Order::Tell(reply) => drop(reply.send(listeners.report())),
         }
     }
 }
 
 /// Comes back when the thread has ended.
-async fn tell_duties(mut duties: watch::Receiver<Arc<Duties>>, orders: UnboundedSender<Order>) {
+async fn tell_duties(mut duties: Receiver<Arc<Duties>>, orders: UnboundedSender<Order>) {
     let mut told = None;
     duties.mark_changed();
     while duties.changed().await.is_ok() {
@@ -122,10 +128,60 @@ async fn tell_duties(mut duties: watch::Receiver<Arc<Duties>>, orders: Unbounded
     }
 }
 
+/// Tells the daemon what is asked, while somebody there wants to know.
+async fn tell_queries(
+    mut duties: Receiver<Arc<Duties>>,
+    daemon: Arc<Client>,
+    orders: UnboundedSender<Order>,
+) {
+    let is_wanted = |duties: &Arc<Duties>| duties.dns.as_ref().is_some_and(|dns| dns.trace);
+    while duties.wait_for(is_wanted).await.is_ok() {
+        let (watch, watched) = watch::watch();
+        if orders.send(Order::Watch(Some(watch))).is_err() {
+            return;
+        }
+        tokio::select! {
+            _ = duties.wait_for(|duties| !is_wanted(duties)) => {}
+            () = send_queries(watched, &daemon, &orders) => {}
+        }
+        if orders.send(Order::Watch(None)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends reports until the thread that answers has ended.
+async fn send_queries(
+    mut watched: watch::Watched,
+    daemon: &Client,
+    orders: &UnboundedSender<Order>,
+) {
+    // It has begun to watch when it has answered.
+    let (reply, told) = oneshot::channel();
+    if orders.send(Order::Tell(reply)).is_err() || told.await.is_err() {
+        return;
+    }
+    let mut report = QueriesReport::default();
+    loop {
+        if let Err(error) = ask::tell_queries(daemon, &report).await {
+            debug!(
+                "cannot tell the daemon what is asked: {}",
+                crate::log::chain(&error)
+            );
+            watched.lose(&report);
+            sleep(PAUSE).await;
+        }
+        match watched.report().await {
+            Some(next) => report = next,
+            None => return,
+        }
+    }
+}
+
 /// Tells the daemon how things are, whenever something is new, and now and then. What is told is what the thread that answers
 /// says, so nothing is told while that one hangs.
 async fn report(
-    duties: watch::Receiver<Arc<Duties>>,
+    duties: Receiver<Arc<Duties>>,
     daemon: Arc<Client>,
     orders: UnboundedSender<Order>,
     news: Arc<Notify>,

@@ -132,4 +132,6 @@ pub struct LogStatus {
     pub failure: Option<String>,
     /// Readers of `GET /v1/trace`.
     pub readers: usize,
+    /// Readers of `GET /v1/trace/dns`.
+    pub dns_readers: usize,
 }

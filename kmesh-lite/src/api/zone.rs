@@ -33,6 +33,9 @@ pub struct Serving {
     /// Whether questions to other servers come here as long as the daemon hears once a second that they are answered.
     #[serde(default)]
     pub capture: bool,
+    /// Whether somebody wants to know what becomes of each question: it is told by `POST /v1/agent/dns/queries`.
+    #[serde(default)]
+    pub trace: bool,
 }
 
 /// Which upstream is asked.
@@ -192,6 +195,45 @@ pub enum QueryOutcome {
     Dropped,
 }
 
+impl Transport {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl QueryOutcome {
+    pub const ALL: [Self; 9] = [
+        Self::Answered,
+        Self::Nodata,
+        Self::Nxdomain,
+        Self::Forwarded,
+        Self::Cached,
+        Self::Failed,
+        Self::Refused,
+        Self::Malformed,
+        Self::Dropped,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Nodata => "nodata",
+            Self::Nxdomain => "nxdomain",
+            Self::Forwarded => "forwarded",
+            Self::Cached => "cached",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 impl From<&model::Serving> for Serving {
     fn from(serving: &model::Serving) -> Self {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -209,6 +251,7 @@ impl From<&model::Serving> for Serving {
             attempts: serving.attempts,
             cache: serving.cache as usize,
             capture: serving.capture.is_some(),
+            trace: false,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! `trace`: what happens to connections, as it happens.
+//! `trace`: what happens to connections, and what the agent is asked, as it happens.
+
+mod queries;
 
 use super::connections::{age, or_dash};
 use super::output::{ERROR, FAINT, GOOD, Output, WARN, WriteError, complain};
 use super::run::absolute;
 use super::{CliError, Exit, VerbResult, args};
-use crate::api::ConnectionEvent;
+use crate::api::{ConnectionEvent, QueryEvent};
 use crate::control::{Client, ClientError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
@@ -20,8 +22,13 @@ pub fn run(args: args::Trace, output: &mut Output) -> VerbResult {
         register_conditional_shutdown(signal, 0, at_once).map_err(CliError::Signals)?;
     }
     let since = args.since.map(|since| since.to_string());
+    let (what, about) = match args.dns {
+        true => ("trace/dns", About::Queries),
+        false => ("trace", About::Connections),
+    };
     let filters = [
         ("service", args.service.as_deref()),
+        ("name", args.name.as_deref()),
         ("unit", args.unit.as_deref()),
         ("endpoint", args.endpoint.as_deref()),
         ("outcome", args.outcome.as_deref()),
@@ -35,12 +42,13 @@ pub fn run(args: args::Trace, output: &mut Output) -> VerbResult {
     let daemon = Client::new(absolute(&args.socket.path)?);
     let mut lines = Lines {
         output,
+        about,
         as_json: args.format.json,
         rest: Vec::new(),
         failure: None,
         headed: false,
     };
-    let copied = daemon.stream("trace", &query, &mut lines, &|warning| {
+    let copied = daemon.stream(what, &query, &mut lines, &|warning| {
         complain(&format!("{WARN}warning{WARN:#}: {warning}"));
     });
     match (copied, lines.failure) {
@@ -49,9 +57,34 @@ pub fn run(args: args::Trace, output: &mut Output) -> VerbResult {
     }
 }
 
+/// What the lines tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Connections,
+    Queries,
+}
+
+impl About {
+    fn heading(self) -> String {
+        match self {
+            Self::Connections => heading(),
+            Self::Queries => queries::heading(),
+        }
+    }
+
+    /// A line of JSON in words, if there are any for it.
+    fn words(self, line: &[u8]) -> Result<Option<String>, serde_json::Error> {
+        Ok(match self {
+            Self::Connections => Some(words(&serde_json::from_slice::<ConnectionEvent>(line)?)),
+            Self::Queries => queries::words(&serde_json::from_slice::<QueryEvent>(line)?),
+        })
+    }
+}
+
 /// Puts what comes in pieces together to lines, and prints each.
 struct Lines<'a> {
     output: &'a mut Output,
+    about: About,
     as_json: bool,
     rest: Vec<u8>,
     failure: Option<WriteError>,
@@ -82,22 +115,29 @@ impl Write for Lines<'_> {
 
 impl Lines<'_> {
     fn take(&mut self, line: &[u8], text: &mut String) {
-        // Nothing but a sign of life.
-        if line.trim_ascii().is_empty() {
+        let is_sign_of_life = line.trim_ascii().is_empty();
+        if self.as_json {
+            if !is_sign_of_life {
+                text.push_str(&String::from_utf8_lossy(line));
+            }
             return;
         }
-        if self.as_json {
-            text.push_str(&String::from_utf8_lossy(line));
+        // The agent tells what it is asked from the first sign on, and whoever waits for that sees it.
+        if is_sign_of_life && self.about == About::Connections {
             return;
         }
         // Writing to a String cannot fail.
-        match serde_json::from_slice(line) {
-            Ok(event) => {
-                if !std::mem::replace(&mut self.headed, true) {
-                    let _ = writeln!(text, "{FAINT}{}{FAINT:#}", heading());
-                }
-                let _ = writeln!(text, "{}", words(&event));
+        if !std::mem::replace(&mut self.headed, true) {
+            let _ = writeln!(text, "{FAINT}{}{FAINT:#}", self.about.heading());
+        }
+        if is_sign_of_life {
+            return;
+        }
+        match self.about.words(line) {
+            Ok(Some(words)) => {
+                let _ = writeln!(text, "{words}");
             }
+            Ok(None) => {}
             Err(error) => {
                 let _ = writeln!(text, "{WARN}not understood: {error}{WARN:#}");
             }
@@ -112,10 +152,15 @@ fn heading() -> String {
     )
 }
 
+/// The time of day.
+fn clock(time: &str) -> &str {
+    let clock = time.split_once('T').map_or("", |(_, clock)| clock);
+    clock.trim_end_matches('Z')
+}
+
 /// One event in one line.
 fn words(event: &ConnectionEvent) -> String {
-    let clock = event.time.split_once('T').map_or("", |(_, clock)| clock);
-    let clock = clock.trim_end_matches('Z');
+    let clock = clock(&event.time);
     if event.lost.is_some() {
         return format!("{clock:<15} {WARN}{}{WARN:#}", event.text);
     }

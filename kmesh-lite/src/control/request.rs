@@ -1,10 +1,11 @@
 //! What can be asked of the daemon, with where the answer goes.
 
+use super::query_filter::QueryFilter;
 use crate::api::{
     AgentReport, Confirmed, ConnectionEvent, Connections, DnsReport, Duties, Explanation, Failure,
     FileText, HealthReport, KillRequest, Killed, NameExplanation, NamesReport, OrderRequest,
-    Ordered, PlanText, Policies, ReloadRequest, Reloaded, Session, Simulation, Status, Suggestion,
-    TrafficSums, Zone,
+    Ordered, PlanText, Policies, QueriesReport, ReloadRequest, Reloaded, Session, Simulation,
+    Status, Suggestion, TrafficSums, Zone,
 };
 use crate::model::{CgroupRef, Protocol};
 use crate::report::Format;
@@ -12,7 +13,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -87,7 +88,14 @@ pub enum Request {
         is_own: bool,
         reply: Reply<Trace>,
     },
-    /// Somebody who wanted to know what happens to connections has gone.
+    /// Everything that the agent is asked from now on.
+    TraceDns {
+        filter: QueryFilter,
+        /// As above.
+        is_own: bool,
+        reply: Reply<TraceDns>,
+    },
+    /// Somebody who wanted to know what happens to connections, or what is asked, has gone.
     TraceEnded,
     Metrics {
         format: Format,
@@ -140,6 +148,12 @@ pub enum Request {
         report: DnsReport,
         caller: Caller,
         reply: Reply<()>,
+    },
+    /// The agent says what it was asked.
+    Queries {
+        report: QueriesReport,
+        /// Readers have it when it is made.
+        reply: Reply<Later<()>>,
     },
     /// Where a name of the mesh leads.
     Name {
@@ -200,14 +214,53 @@ pub struct Trace {
     pub warnings: Later<Vec<String>>,
 }
 
+/// The answer to who wants to know what the agent is asked.
+#[derive(Debug)]
+pub struct TraceDns {
+    pub lines: Lines,
+    /// Why nothing may be told, as far as that is known.
+    pub warnings: Later<Vec<String>>,
+    /// None where it is no use to wait for the agent.
+    pub begun: Option<Begun>,
+}
+
+/// That the agent tells what it is asked, which it does not do before somebody wants to know.
+#[derive(Debug)]
+pub struct Begun {
+    pub heard: oneshot::Receiver<()>,
+    /// Whether the reader knows that nothing is told.
+    pub is_told: Arc<AtomicBool>,
+}
+
 /// Lines of events, as they come.
 #[derive(Debug)]
 pub struct Lines {
+    pub idle: Option<Idle>,
     /// Of what was before.
     pub before: Vec<String>,
     pub lines: mpsc::Receiver<String>,
     /// How many there was no room for.
     pub lost: Arc<AtomicU64>,
+}
+
+/// What there may be to say to a reader for whom there has been nothing for a while.
+pub struct Idle(Box<dyn FnMut() -> Option<String> + Send>);
+
+impl Idle {
+    pub fn new(say: impl FnMut() -> Option<String> + Send + 'static) -> Self {
+        Self(Box::new(say))
+    }
+
+    /// A line, if there is something to say.
+    pub fn say(&mut self) -> Option<String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Idle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Idle")
+    }
 }
 
 /// Where an answer goes. Whoever asked may be gone.

@@ -5,6 +5,7 @@
 //! GET  /v1/explain?address=ADDR:PORT&protocol=tcp|udp&cgroup=&pid=&user=UID
 //! GET  /v1/dump
 //! GET  /v1/trace?service=&unit=&endpoint=&outcome=&since=SECONDS
+//! GET  /v1/trace/dns?service=&name=&outcome=
 //! POST /v1/plan               {"files": [{"path": "mesh.toml", "text": "..."}]}, the main file first,
 //!                             or nothing: the daemon's own files
 //! POST /v1/reload
@@ -23,6 +24,7 @@
 
 mod asker;
 mod body;
+mod events;
 mod peer;
 mod place;
 mod routes;

@@ -11,6 +11,7 @@ mod names;
 mod order;
 mod outlawed;
 mod policies;
+mod queries;
 mod reload;
 mod roster;
 mod state;
@@ -279,10 +280,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
         let lines = self.listeners.join(filter.clone(), since, is_own);
         let interest = self.listeners.interest();
         self.tell_interest(interest);
-        let lines = lines.map_err(|there| {
-            let error = format!("{there} readers of events are there, which is the most");
-            Failure::new(FailureKind::Unavailable, error)
-        })?;
+        let lines = lines.map_err(crowded)?;
         let held = self.state.applied.as_ref().or(self.state.mesh.as_ref());
         let mesh = held.cloned().unwrap_or_default();
         let warnings = Later::new(move || {
@@ -340,9 +338,15 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 is_own,
                 reply,
             } => drop(reply.send(self.join(filter, since, is_own))),
+            Request::TraceDns {
+                filter,
+                is_own,
+                reply,
+            } => drop(reply.send(self.join_queries(filter, is_own))),
             Request::TraceEnded => {
                 let interest = self.listeners.interest();
                 self.tell_interest(interest);
+                self.ask_for_queries();
             }
             Request::Dump { reply } => drop(reply.send(self.dump())),
             Request::Metrics { format, reply } => drop(reply.send(self.metrics(format))),
@@ -380,6 +384,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 self.hear_of_dns(report);
                 drop(reply.send(Ok(())));
             }
+            Request::Queries { report, reply } => drop(reply.send(Ok(self.tell_queries(report)))),
             Request::Name { name, reply } => drop(reply.send(self.explain_name(&name))),
             Request::Health { report, reply } => self.find(vec![Found { report, reply }]),
         }
@@ -477,6 +482,12 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             self.state.told = Some(verdict);
         }
     }
+}
+
+/// Why there is no room for another reader of events.
+fn crowded(there: usize) -> Failure {
+    let error = format!("{there} readers of events are there, which is the most");
+    Failure::new(FailureKind::Unavailable, error)
 }
 
 /// Says what cannot be watched, unless that has been said.

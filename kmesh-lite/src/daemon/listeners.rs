@@ -1,9 +1,12 @@
-//! Who wants to know what happens to connections: the access log, and readers of `GET /v1/trace`.
+//! Who wants to know what happens to connections: the access log, and readers of `GET /v1/trace`; and who wants to know what the
+//! agent is asked (`queries`).
 //!
 //! In: moments, on the thread that hears the programs; names, from the loop after each pass. Out: lines, into
 //! bounded queues. Nobody waits for a reader: one that is too slow loses lines and is told how many.
 
 mod naming;
+mod queries;
+mod reader;
 
 use super::access_log::AccessLogWriter;
 use crate::api::{ConnectionEvent, LogStatus};
@@ -15,19 +18,16 @@ use crate::report::is_logged;
 use crate::tables::Tables;
 use kmesh_lite_common::{Interest, Moment};
 use naming::Naming;
+use queries::QueryReaders;
+use reader::Reader;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Readers at a time.
 const READERS: usize = 8;
 /// Those among them that may only look, so that they keep nobody else out.
 const LOOKING: usize = 4;
-/// Lines that wait for a reader.
-const WAITING: usize = 1024;
 /// Events that are kept for readers who ask for what was before.
 const RECENT: usize = 4096;
 
@@ -43,19 +43,29 @@ struct Shared {
 
 #[derive(Default)]
 struct Inside {
-    readers: Vec<Reader>,
+    readers: Vec<Reader<Filter>>,
+    queries: QueryReaders,
     recent: VecDeque<(u64, ConnectionEvent)>,
     log: Option<AccessLogWriter>,
     lost_in_kernel: u64,
 }
 
-struct Reader {
-    filter: Filter,
-    /// Root, or the daemon's own user.
-    is_own: bool,
-    lines: mpsc::Sender<String>,
-    /// Lines that it had no room for, and has not been told of.
-    lost: Arc<AtomicU64>,
+impl Inside {
+    /// Whether there is room for another reader, of either kind; or how many there are.
+    fn admit(&mut self, is_own: bool) -> Result<(), usize> {
+        self.readers.retain(Reader::is_there);
+        self.queries.tidy();
+        let are_own = self.readers.iter().map(|reader| reader.is_own);
+        let are_own = are_own.chain(self.queries.are_own());
+        let looking = are_own.filter(|is_own| !is_own).count();
+        if self.readers.len() + self.queries.len() >= READERS {
+            return Err(READERS);
+        }
+        if !is_own && looking >= LOOKING {
+            return Err(looking);
+        }
+        Ok(())
+    }
 }
 
 impl Listeners {
@@ -97,7 +107,7 @@ impl Listeners {
     /// What the programs have to tell for all of them.
     pub fn interest(&self) -> Interest {
         let mut inside = self.inside();
-        inside.readers.retain(|reader| !reader.lines.is_closed());
+        inside.readers.retain(Reader::is_there);
         match (inside.readers.is_empty(), &inside.log) {
             (false, _) => Interest::ALL,
             (true, Some(_)) => Interest::ENDS,
@@ -119,28 +129,15 @@ impl Listeners {
     /// A new reader, or how many there are where there are too many. What was `since` then is the beginning.
     pub fn join(&self, filter: Filter, since: Duration, is_own: bool) -> Result<Lines, usize> {
         let mut inside = self.inside();
-        inside.readers.retain(|reader| !reader.lines.is_closed());
-        let looking = inside.readers.iter().filter(|reader| !reader.is_own);
-        let looking = looking.count();
-        if inside.readers.len() >= READERS {
-            return Err(READERS);
-        }
-        if !is_own && looking >= LOOKING {
-            return Err(looking);
-        }
+        inside.admit(is_own)?;
         let from = monotonic().saturating_sub(since.as_nanos() as u64);
         let recent = inside.recent.iter();
         let recent = recent.filter(|(at, event)| *at >= from && filter.lets(event));
         let before = recent.filter_map(|(_, event)| event.line().ok()).collect();
-        let (sender, lines) = mpsc::channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
-        inside.readers.push(Reader {
-            filter,
-            is_own,
-            lines: sender,
-            lost: Arc::clone(&lost),
-        });
+        let (reader, lines, lost) = Reader::new(filter, is_own);
+        inside.readers.push(reader);
         Ok(Lines {
+            idle: None,
             before,
             lines,
             lost,
@@ -152,6 +149,7 @@ impl Listeners {
         let mut status = LogStatus {
             lost_in_kernel: inside.lost_in_kernel,
             readers: inside.readers.len(),
+            dns_readers: inside.queries.len(),
             ..LogStatus::default()
         };
         if let Some(log) = &inside.log {
@@ -196,16 +194,7 @@ impl Hear for Listeners {
             log.lost_in_kernel(moments);
         }
         for reader in &inside.readers {
-            reader.lost.fetch_add(moments, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Reader {
-    /// Never waits: a reader that is too slow is told how much it lost.
-    fn send(&self, line: &str) {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line.to_owned()) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            reader.lose(moments);
         }
     }
 }

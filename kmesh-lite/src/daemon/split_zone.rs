@@ -104,6 +104,7 @@ mod tests {
             attempts: 1,
             cache: 0,
             capture: false,
+            trace: false,
         }
     }
 

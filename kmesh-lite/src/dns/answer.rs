@@ -65,8 +65,7 @@ pub fn answer(
     if head[2] & OPCODE != 0 {
         return bare(head, ResponseCode::NotImp, QueryOutcome::Refused);
     }
-    let asked = Message::from_vec(bytes).ok();
-    let Some(asked) = asked.and_then(|message| Asked::read(message, transport)) else {
+    let Some(asked) = Asked::of(bytes, transport) else {
         return bare(head, ResponseCode::FormErr, QueryOutcome::Malformed);
     };
     if let Some(code) = refused(&asked) {

@@ -37,6 +37,11 @@ pub struct Extended {
 }
 
 impl Asked {
+    /// Of the bytes of a message.
+    pub fn of(bytes: &[u8], transport: Transport) -> Option<Self> {
+        Self::read(Message::from_vec(bytes).ok()?, transport)
+    }
+
     /// Of a message that has one question.
     pub fn read(message: Message, transport: Transport) -> Option<Self> {
         let edns = message.edns.as_ref().map(|edns| Extended {

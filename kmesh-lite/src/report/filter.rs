@@ -4,6 +4,7 @@
 //! what is not in the mesh, which is a warning, because it may be there later.
 
 use super::traffic::word;
+use crate::api::QueryOutcome;
 use crate::config::{closest, either, meant, quote};
 use crate::model::{Mesh, Service};
 use crate::tables::title;
@@ -44,13 +45,31 @@ pub fn no_such_outcome(wanted: &str) -> Option<String> {
     if words().any(|word| word == wanted) {
         return None;
     }
-    let meant = closest(wanted, words()).map(|word| format!(": {}", meant(word)));
+    if QueryOutcome::ALL.iter().any(|it| it.as_str() == wanted) {
+        return Some(format!(
+            "no connection has the outcome {}: questions of DNS have it, which `trace --dns` shows",
+            quote(wanted)
+        ));
+    }
+    Some(unknown(wanted, words()))
+}
+
+/// What came of a question, by its word; or why there is no such word.
+pub fn query_outcome(wanted: &str) -> Result<QueryOutcome, String> {
+    let all = QueryOutcome::ALL.into_iter();
+    let mut all = all.filter(|outcome| outcome.as_str() == wanted);
+    all.next()
+        .ok_or_else(|| unknown(wanted, QueryOutcome::ALL.iter().map(|it| it.as_str())))
+}
+
+fn unknown<'a>(wanted: &str, words: impl Iterator<Item = &'a str> + Clone) -> String {
+    let meant = closest(wanted, words.clone()).map(|word| format!(": {}", meant(word)));
     let nothing = format!("there is no outcome {}", quote(wanted));
-    let list = either(words());
-    Some(match meant {
+    let list = either(words);
+    match meant {
         Some(meant) => format!("{nothing}{meant} It is {list}"),
         None => format!("{nothing}: it is {list}"),
-    })
+    }
 }
 
 /// What of a filter is not in the mesh, so that it lets nothing through now.
@@ -197,8 +216,21 @@ mod tests {
         assert!(said.contains("`timed_out`, `unreachable`"), "{said}");
         let said = no_such_outcome("rejcted").unwrap();
         assert!(said.contains("did you mean `rejected`?"), "{said}");
+        let said = no_such_outcome("nxdomain").unwrap();
+        assert!(said.contains("`trace --dns`"), "{said}");
         // A counter, but of no event.
         assert!(no_such_outcome("pass_bypass").is_some());
+    }
+
+    #[test]
+    fn outcomes_of_questions_have_words_of_their_own() {
+        for outcome in QueryOutcome::ALL {
+            assert_eq!(query_outcome(outcome.as_str()), Ok(outcome));
+        }
+        let said = query_outcome("nxdomian").unwrap_err();
+        assert!(said.contains("did you mean `nxdomain`?"), "{said}");
+        assert!(said.contains("`malformed` or `dropped`"), "{said}");
+        assert!(query_outcome("timed_out").is_err());
     }
 
     #[test]

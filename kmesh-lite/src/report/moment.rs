@@ -99,12 +99,7 @@ impl Names {
     /// A moment in words.
     pub fn tell(&mut self, told: &Told<'_>) -> ConnectionEvent {
         let moment = told.moment;
-        let at = |monotonic: u64| {
-            let ago = told.monotonic.saturating_sub(monotonic);
-            let ago = SignedDuration::from_nanos(i64::try_from(ago).unwrap_or(i64::MAX));
-            let time = told.now.checked_sub(ago).unwrap_or(told.now);
-            format!("{time:.6}")
-        };
+        let at = |monotonic: u64| time_of(monotonic, (told.monotonic, told.now));
         let is_over = matches!(moment.kind, MomentKind::Failed | MomentKind::Closed);
         let stood = moment.kind == MomentKind::Closed;
         let began = moment.at.saturating_sub(moment.open);
@@ -151,6 +146,14 @@ impl Names {
             duration_seconds: is_over.then(|| seconds(moment.open)),
         }
     }
+}
+
+/// When it was `at` by the monotonic clock, to a microsecond. `clocks` are what that one and that of the host show now.
+pub fn time_of(at: u64, (monotonic, now): (u64, Timestamp)) -> String {
+    let ago = monotonic.saturating_sub(at);
+    let ago = SignedDuration::from_nanos(i64::try_from(ago).unwrap_or(i64::MAX));
+    let time = now.checked_sub(ago).unwrap_or(now);
+    format!("{time:.6}")
 }
 
 fn seconds(nanoseconds: u64) -> f64 {

@@ -372,3 +372,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_owner_of_a_name_is_found_also_by_the_wildcard_that_answered_for_it() {
+    let owners = zone_of(ONE).owners();
+    let of = |name: &str| owners.of(name).map(|it| it.as_str());
+    let of_answered = |name: &str| owners.of_answered(name).map(|it| it.as_str());
+    for name in [
+        "payments.mesh",
+        "_https._tcp.payments.mesh",
+        "db-1.payments.mesh",
+        "pay.example",
+        "10.0.96.10.in-addr.arpa",
+    ] {
+        assert_eq!(of(name), Some("Payments"), "{name}");
+        assert_eq!(of_answered(name), Some("Payments"), "{name}");
+    }
+    for name in ["a.shop.internal", "b.a.shop.internal"] {
+        assert_eq!((of(name), of_answered(name)), (None, Some("Payments")));
+    }
+    for name in ["mesh", "no.mesh", "shop.internal", "www.internal", "."] {
+        assert_eq!((of(name), of_answered(name)), (None, None), "{name}");
+    }
+}

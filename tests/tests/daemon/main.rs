@@ -25,6 +25,7 @@ mod run;
 mod screen;
 mod socket;
 mod trace;
+mod trace_dns;
 mod trial;
 mod unattended;
 mod unit_begins;

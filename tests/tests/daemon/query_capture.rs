@@ -3,7 +3,7 @@
 use crate::PROGRAM;
 use kmesh_lite_tests::agent::Agent;
 use kmesh_lite_tests::daemon::Daemon;
-use kmesh_lite_tests::dig::dig;
+use kmesh_lite_tests::dig::{dig, question};
 use kmesh_lite_tests::dnsmasq::Dnsmasq;
 use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::require;
@@ -45,17 +45,6 @@ fn host() -> Option<(Host, Dnsmasq, Dnsmasq)> {
     );
     let upstream = Dnsmasq::start(&format!("{BY_AGENT} www.internal\n"), &[]);
     Some((host, known, upstream))
-}
-
-/// The question for the A records of a name.
-fn question(name: &str) -> Vec<u8> {
-    let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
-    }
-    bytes.extend([0, 0, 1, 0, 1]);
-    bytes
 }
 
 /// The address at the end of an answer with one record.

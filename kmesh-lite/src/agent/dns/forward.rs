@@ -29,8 +29,10 @@ const WAITING: usize = 1_000;
 /// How often it is looked whether some upstream answers, where that matters.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What came of a question.
-type Outcome = Option<Rc<ForeignAnswer>>;
+/// What came of a question: the answer, and who gave it.
+type Outcome = Option<(Rc<ForeignAnswer>, SocketAddr)>;
+/// The same, on its way.
+type Heard = Option<(ForeignAnswer, SocketAddr)>;
 /// Who knows names of the mesh by their keys.
 pub type IsOurs = Rc<dyn Fn(&[u8]) -> bool>;
 
@@ -142,7 +144,7 @@ impl Forwarder {
         Some(answer.tell(asked, age))
     }
 
-    /// The answer of an upstream.
+    /// The answer of an upstream, and which one that is.
     pub async fn forward(self: Rc<Self>, asked: &Asked) -> (Outcome, QueryOutcome) {
         let Some(serving) = self.serving.borrow().clone() else {
             return (None, QueryOutcome::Failed);
@@ -178,8 +180,8 @@ impl Forwarder {
             UpstreamOrder::InOrder => self.in_order(&serving, &servers, &asked).await,
             UpstreamOrder::Race => Rc::clone(&self).race(&serving, &servers, &asked).await,
         };
-        let answer = answer.map(Rc::new);
-        if let Some(answer) = &answer {
+        let answer = answer.map(|(answer, from)| (Rc::new(answer), from));
+        if let Some((answer, _)) = &answer {
             self.cache.borrow_mut().put(key.clone(), answer);
         }
         let waiting = self.flights.borrow_mut().remove(&key);
@@ -190,12 +192,7 @@ impl Forwarder {
     }
 
     /// One after the other. The last word counts that was said at all, if none is good.
-    async fn in_order(
-        &self,
-        serving: &Serving,
-        servers: &Servers,
-        asked: &Asked,
-    ) -> Option<ForeignAnswer> {
+    async fn in_order(&self, serving: &Serving, servers: &Servers, asked: &Asked) -> Heard {
         let mut last = None;
         // Who has spoken is not asked once more.
         let mut spoken = Vec::new();
@@ -206,10 +203,10 @@ impl Forwarder {
                 }
                 let answer = self.ask(serving, servers, place, at, asked).await;
                 match answer {
-                    Some(answer) if answer.trouble().is_none() => return Some(answer),
+                    Some(answer) if answer.trouble().is_none() => return Some((answer, at)),
                     Some(answer) => {
                         spoken.push(at);
-                        last = Some(answer);
+                        last = Some((answer, at));
                     }
                     None => {}
                 }
@@ -224,7 +221,7 @@ impl Forwarder {
         serving: &Rc<Serving>,
         servers: &Arc<Servers>,
         asked: &Rc<Asked>,
-    ) -> Option<ForeignAnswer> {
+    ) -> Heard {
         let mut last = None;
         for _ in 0..serving.attempts {
             let mut runners = JoinSet::new();
@@ -232,15 +229,16 @@ impl Forwarder {
                 let (this, serving) = (Rc::clone(&self), Rc::clone(serving));
                 let (servers, asked) = (Arc::clone(servers), Rc::clone(asked));
                 runners.spawn_local(async move {
-                    this.ask(&serving, &servers, place, at, &asked).await
+                    let answer = this.ask(&serving, &servers, place, at, &asked).await;
+                    answer.map(|answer| (answer, at))
                 });
             }
             while let Some(answer) = runners.join_next().await {
                 match answer.ok().flatten() {
-                    Some(answer) if answer.trouble().is_none() => {
+                    Some((answer, at)) if answer.trouble().is_none() => {
                         // The others run on, so that it is known how they are.
                         runners.detach_all();
-                        return Some(answer);
+                        return Some((answer, at));
                     }
                     Some(answer) => last = Some(answer),
                     None => {}

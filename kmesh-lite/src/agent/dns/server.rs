@@ -2,12 +2,14 @@
 
 use super::counts::Counts;
 use super::forward::Forwarder;
+use super::watch::{Watch, Witnessed};
 use crate::agent::dice::Dice;
 use crate::api::{DnsReport, QueryKind, QueryOutcome, Serving, Transport, Zone};
 use crate::dns::{self, Asked, Reply, Terms, Tree};
 use crate::memory::give_back;
 use hickory_proto::op::ResponseCode;
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +20,14 @@ use tokio::task::spawn_blocking;
 pub enum Said {
     Bytes(Vec<u8>),
     /// What others say, for which has to be waited.
-    Later(Box<Asked>),
+    Later(Later),
     Nothing,
+}
+
+/// A question that others are asked.
+pub struct Later {
+    asked: Box<Asked>,
+    watched: Option<Box<Witnessed>>,
 }
 
 pub struct Server {
@@ -29,6 +37,8 @@ pub struct Server {
     terms: Cell<Terms>,
     dice: RefCell<Dice>,
     counts: Counts,
+    /// Whoever wants to know each question.
+    watch: RefCell<Option<Watch>>,
     forwarder: Rc<Forwarder>,
     /// Something is to be told.
     news: Arc<Notify>,
@@ -54,6 +64,7 @@ impl Server {
             }),
             dice: RefCell::new(Dice::new()),
             counts: Counts::default(),
+            watch: RefCell::default(),
             forwarder: Rc::new(Forwarder::new(conf, Rc::new(is_ours), Arc::clone(&news))),
             news,
         })
@@ -101,17 +112,29 @@ impl Server {
         self.tree.borrow().is_some()
     }
 
+    /// From now on questions are told there, or nowhere.
+    pub fn watch(&self, watch: Option<Watch>) {
+        *self.watch.borrow_mut() = watch;
+    }
+
     /// Something is to be told.
     pub fn has_news(&self) {
         self.news.notify_one();
     }
 
-    /// Answers from memory, if that is possible.
-    pub fn answer(&self, bytes: &[u8], transport: Transport) -> Said {
+    /// Answers from memory, if that is possible. `client` says who asks, which only those want to know who watch.
+    pub fn answer(
+        &self,
+        bytes: &[u8],
+        transport: Transport,
+        client: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Said {
         let tree = self.tree.borrow();
         let Some(tree) = &*tree else {
             return Said::Nothing;
         };
+        let is_watched = self.watch.borrow().is_some();
+        let watched = is_watched.then(|| Witnessed::new(bytes, transport, client()));
         let mut dice = self.dice.borrow_mut();
         let mut draw = |below| dice.index(below);
         match dns::answer(tree, self.terms.get(), bytes, transport, &mut draw) {
@@ -121,30 +144,53 @@ impl Server {
                 outcome,
             } => {
                 self.counts.add(transport, kind, outcome);
+                self.tell(watched, outcome, None);
                 Said::Bytes(bytes)
             }
             Reply::Forward(asked) => match self.forwarder.recall(&asked) {
                 Some(bytes) => {
                     self.count(&asked, QueryOutcome::Cached);
+                    self.tell(watched, QueryOutcome::Cached, Some((&bytes, None)));
                     Said::Bytes(bytes)
                 }
-                None => Said::Later(asked),
+                None => Said::Later(Later { asked, watched }),
             },
             Reply::Silence => {
                 let (kind, outcome) = (QueryKind::Other, QueryOutcome::Malformed);
                 self.counts.add(transport, kind, outcome);
+                self.tell(watched, outcome, None);
                 Said::Nothing
             }
         }
     }
 
     /// What others say, or that nobody says anything.
-    pub async fn ask_others(&self, asked: &Asked) -> Vec<u8> {
-        let (answer, outcome) = Rc::clone(&self.forwarder).forward(asked).await;
-        self.count(asked, outcome);
+    pub async fn ask_others(&self, Later { asked, watched }: Later) -> Vec<u8> {
+        let (answer, outcome) = Rc::clone(&self.forwarder).forward(&asked).await;
+        self.count(&asked, outcome);
         match answer {
-            Some(answer) => answer.tell(asked, 0),
-            None => asked.refusal(ResponseCode::ServFail),
+            Some((answer, from)) => {
+                let bytes = answer.tell(&asked, 0);
+                self.tell(watched, outcome, Some((&bytes, Some(from))));
+                bytes
+            }
+            None => {
+                self.tell(watched, outcome, None);
+                asked.refusal(ResponseCode::ServFail)
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        watched: Option<Box<Witnessed>>,
+        outcome: QueryOutcome,
+        passed: Option<(&[u8], Option<SocketAddr>)>,
+    ) {
+        if let Some(watched) = watched
+            && let Some(watch) = &*self.watch.borrow()
+        {
+            watch.tell(*watched, outcome, passed);
         }
     }
 

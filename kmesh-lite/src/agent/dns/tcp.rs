@@ -5,6 +5,7 @@ use crate::api::Transport;
 use log::debug;
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +32,11 @@ pub async fn accept(listener: TcpListener, server: Rc<Server>) {
     let mut connections = JoinSet::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 while connections.try_join_next().is_some() {}
                 // One too many is closed without a word.
                 if connections.len() < CONNECTIONS {
-                    connections.spawn_local(converse(stream, Rc::clone(&server)));
+                    connections.spawn_local(converse(stream, client, Rc::clone(&server)));
                 }
             }
             Err(error) => {
@@ -47,14 +48,14 @@ pub async fn accept(listener: TcpListener, server: Rc<Server>) {
     }
 }
 
-async fn converse(stream: TcpStream, server: Rc<Server>) {
+async fn converse(stream: TcpStream, client: SocketAddr, server: Rc<Server>) {
     // An answer is one write, and nothing comes behind it that it could wait for.
     let _ = stream.set_nodelay(true);
     let (from, to) = stream.into_split();
     let (tell, told) = mpsc::channel(UNDER_WAY);
     let read = async {
         // Its error is the end of the connection, as the client wants it.
-        let _ = take(from, tell, server).await;
+        let _ = take(from, client, tell, server).await;
         // What is still to be said is said.
         pending::<()>().await;
     };
@@ -67,6 +68,7 @@ async fn converse(stream: TcpStream, server: Rc<Server>) {
 /// Takes questions until the client has no more.
 async fn take(
     mut from: OwnedReadHalf,
+    client: SocketAddr,
     tell: Sender<Vec<u8>>,
     server: Rc<Server>,
 ) -> io::Result<()> {
@@ -75,20 +77,20 @@ async fn take(
         let length = timeout(IDLE, from.read_u16()).await??;
         let mut question = vec![0; usize::from(length)];
         timeout(IDLE, from.read_exact(&mut question)).await??;
-        match server.answer(&question, Transport::Tcp) {
+        match server.answer(&question, Transport::Tcp, || Some(client)) {
             Said::Bytes(bytes) => {
                 if tell.send(bytes).await.is_err() {
                     return Ok(());
                 }
             }
             Said::Nothing => return Ok(()),
-            Said::Later(asked) => {
+            Said::Later(later) => {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return Ok(());
                 };
                 let (tell, server) = (tell.clone(), Rc::clone(&server));
                 spawn_local(async move {
-                    let bytes = server.ask_others(&asked).await;
+                    let bytes = server.ask_others(later).await;
                     // The client may have gone.
                     let _ = tell.send(bytes).await;
                     drop(place);

@@ -138,6 +138,7 @@ fn serving(listen: &[SocketAddr], upstreams: &[SocketAddr]) -> Serving {
         attempts: 2,
         cache: 100,
         capture: false,
+        trace: false,
     }
 }
 
@@ -587,6 +588,111 @@ async fn a_question_that_comes_back_by_somebody_else_goes_round_once() {
         // Each as often as the file says.
         assert!(upstream(&first, two).sent <= 2, "{first:?}");
         assert!(upstream(&second, one).sent <= 2, "{second:?}");
+    };
+    LocalSet::new().run_until(here).await;
+}
+
+/// Reports until nothing more was told.
+async fn everything(watched: &mut watch::Watched) -> (Vec<(String, QueryOutcome)>, u64) {
+    let (mut queries, mut lost) = (Vec::new(), 0);
+    loop {
+        let report = watched.report().await.expect("somebody answers");
+        lost += report.lost;
+        if report.queries.is_empty() {
+            return (queries, lost);
+        }
+        queries.extend(report.queries.into_iter().map(|it| {
+            let client = it.client.expect("a client");
+            assert!(client.ip().is_loopback() && client.port() != 0);
+            (it.name.unwrap_or_default(), it.outcome)
+        }));
+    }
+}
+
+#[tokio::test]
+async fn questions_are_told_while_somebody_watches_and_at_no_other_time() {
+    let here = async {
+        let upstream = Upstream::of("192.0.2.1").await;
+        let at = free("127.0.0.1").await;
+        let serves = Serves::with(serving(&[at], &[upstream.at])).await;
+        told(at, "early.mesh").await;
+        let (watch, mut watched) = watch::watch();
+        serves.order(Order::Watch(Some(watch)));
+        serves.report().await;
+        told(at, "payments.mesh").await;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        for name in ["no.mesh", "www.debian.org"] {
+            send(&mut stream, &question(name)).await;
+            receive(&mut stream).await;
+        }
+        told(at, "www.debian.org").await;
+        let (queries, lost) = everything(&mut watched).await;
+        let told_of = |name: &str, outcome| (name.to_owned(), outcome);
+        assert_eq!(
+            queries,
+            [
+                told_of("payments.mesh", QueryOutcome::Answered),
+                told_of("no.mesh", QueryOutcome::Nxdomain),
+                told_of("www.debian.org", QueryOutcome::Forwarded),
+                told_of("www.debian.org", QueryOutcome::Cached),
+            ]
+        );
+        assert_eq!(lost, 0);
+        serves.order(Order::Watch(None));
+        serves.report().await;
+        told(at, "payments.mesh").await;
+        assert_eq!(watched.report().await, None, "nobody is left to tell");
+    };
+    LocalSet::new().run_until(here).await;
+}
+
+#[tokio::test]
+async fn what_nobody_takes_is_bounded_and_counted() {
+    let here = async {
+        const QUESTIONS: usize = 5_000;
+        let at = free("127.0.0.1").await;
+        let serves = Serves::with(serving(&[at], &[])).await;
+        let (watch, mut watched) = watch::watch();
+        serves.order(Order::Watch(Some(watch)));
+        serves.report().await;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        for _ in 0..QUESTIONS {
+            send(&mut stream, &question("payments.mesh")).await;
+            receive(&mut stream).await;
+        }
+        let first = watched.report().await.unwrap();
+        assert_eq!(first.queries.len(), QueriesReport::MOST);
+        assert!(first.lost > 0);
+        // One that the daemon did not take, and what waited behind it.
+        watched.lose(&first);
+        let next = watched.report().await.unwrap();
+        assert_eq!((next.queries.len(), next.lost), (0, QUESTIONS as u64));
+    };
+    LocalSet::new().run_until(here).await;
+}
+
+#[tokio::test]
+async fn an_upstream_is_told_by_its_address_in_either_order() {
+    let here = async {
+        let (silent, upstream) = (Upstream::silent().await, Upstream::of("192.0.2.1").await);
+        for order in [UpstreamOrder::InOrder, UpstreamOrder::Race] {
+            let at = free("127.0.0.1").await;
+            let serving = Serving {
+                order,
+                ..serving(&[at], &[silent.at, upstream.at])
+            };
+            let serves = Serves::with(serving).await;
+            let (watch, mut watched) = watch::watch();
+            serves.order(Order::Watch(Some(watch)));
+            assert_eq!(told(at, "www.debian.org").await, "192.0.2.1");
+            let report = watched.report().await.unwrap();
+            let [query] = &report.queries[..] else {
+                panic!("{report:?}");
+            };
+            assert_eq!(query.upstream, Some(upstream.at), "{order:?}");
+            assert_eq!(query.code.as_deref(), Some("NOERROR"));
+            assert!(query.took_ns > 0 && query.at_ns > query.took_ns);
+        }
     };
     LocalSet::new().run_until(here).await;
 }

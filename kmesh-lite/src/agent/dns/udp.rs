@@ -55,14 +55,14 @@ pub async fn serve(socket: UdpSocket, server: Rc<Server>) {
                 continue;
             }
         };
-        match server.answer(receiver.bytes(&from), Transport::Udp) {
+        match server.answer(receiver.bytes(&from), Transport::Udp, || from.client()) {
             Said::Bytes(bytes) => from.answer(&socket, &bytes).await,
             Said::Nothing => {}
-            Said::Later(asked) => {
+            Said::Later(later) => {
                 // The address is free when its listener has ended, whatever is under way.
                 let (socket, server) = (Rc::downgrade(&socket), Rc::clone(&server));
                 spawn_local(async move {
-                    let bytes = server.ask_others(&asked).await;
+                    let bytes = server.ask_others(later).await;
                     if let Some(socket) = socket.upgrade() {
                         from.answer(&socket, &bytes).await;
                     }
@@ -124,6 +124,13 @@ impl Receiver {
 }
 
 impl Received {
+    fn client(&self) -> Option<SocketAddr> {
+        let v4 = self.client.as_sockaddr_in().copied();
+        let v6 = self.client.as_sockaddr_in6().copied();
+        let v4 = v4.map(|at| SocketAddr::V4(at.into()));
+        v4.or_else(|| Some(SocketAddr::V6(v6?.into())))
+    }
+
     async fn answer(&self, socket: &UdpSocket, bytes: &[u8]) {
         let send = || self.send(socket, bytes);
         if let Err(error) = socket.async_io(Interest::WRITABLE, send).await {

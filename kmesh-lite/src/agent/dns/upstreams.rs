@@ -145,7 +145,7 @@ fn is_ours(at: SocketAddr, listen: &[SocketAddr]) -> bool {
 }
 
 /// By CLOCK_MONOTONIC, in nanoseconds.
-fn now() -> u64 {
+pub fn now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -104,6 +104,9 @@ Examples:
   kmesh-lite trace --outcome rejected         what is refused before any packet, and why
   kmesh-lite trace --policy web-in            whom a policy refuses, or would in audit mode
   kmesh-lite trace --json | jq .duration_seconds
+  kmesh-lite trace --dns                      every question to the agent, as it is answered
+  kmesh-lite trace --dns --name '*.mesh' --outcome nxdomain
+                                              names of the mesh that there are not
 
 Needs the daemon, and `[accounting]` for all but decisions and refusals. It ends
 with Ctrl-C. Programs in the kernel tell nothing while nobody asks: what was
@@ -112,9 +115,21 @@ and no more than the last 4,096 events. A reader that does not keep up is told
 how many events it lost. There may be 8 readers at a time.
 
 An outcome that no event has is an error. A service, an endpoint or a policy that is
-not in the mesh is warned of on standard error: it may be there later.")]
+not in the mesh is warned of on standard error: it may be there later.
+
+With --dns it shows each question that the agent answers, by [dns] listen or
+[dns] capture: who asked, what came of it, how long that took, and which upstream
+answered. Names are written as dig writes them. The agent tells nothing while
+nobody asks, so nothing of before is there. An agent that is away is warned of on
+standard error, and followed when it is back.")]
 pub struct Trace {
-    /// Only connections to this service
+    /// Show questions of DNS to the agent in place of connections
+    #[arg(long, conflicts_with_all = ["unit", "endpoint", "policy", "since"])]
+    pub dns: bool,
+    /// Only questions for this name, such as web.mesh, or for all below it: '*.mesh'
+    #[arg(long, value_name = "NAME", requires = "dns")]
+    pub name: Option<String>,
+    /// Only connections to this service, or questions for its names
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(completions::services))]
     pub service: Option<String>,
     /// Only connections of this systemd unit
@@ -123,7 +138,7 @@ pub struct Trace {
     /// Only connections to this endpoint, by its name in the status of its service
     #[arg(long, value_name = "ENDPOINT")]
     pub endpoint: Option<String>,
-    /// Only these: an event (decided, rejected, established, failed, closed) or what became of it, such as refused, timed_out, reset or refuse_no_endpoint
+    /// Only these: an event (decided, rejected, established, failed, closed) or what became of it, such as refused, timed_out, reset or refuse_no_endpoint. With --dns: answered, nodata, nxdomain, forwarded, cached, failed, refused, malformed or dropped
     #[arg(long, value_name = "OUTCOME")]
     pub outcome: Option<String>,
     /// Only what this authorization policy refused, or would have in audit mode

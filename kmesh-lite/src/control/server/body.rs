@@ -2,7 +2,7 @@
 
 use super::slots::Turn;
 use crate::api::ConnectionEvent;
-use crate::control::Lines;
+use crate::control::{Idle, Lines};
 use crate::memory::give_back;
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
@@ -161,7 +161,9 @@ impl hyper::body::Body for Endless {
         }
         if piece.is_empty() {
             ready!(self.pulse.poll_tick(context));
-            piece.push('\n');
+            let idle = self.lines.idle.as_mut();
+            let line = idle.and_then(Idle::say);
+            piece.push_str(line.as_deref().unwrap_or("\n"));
         }
         Poll::Ready(Some(Ok(Frame::data(piece.into()))))
     }

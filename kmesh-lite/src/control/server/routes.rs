@@ -5,26 +5,25 @@ use super::asker::{
     parse, receive, unavailable,
 };
 use super::body;
+use super::events::{trace, trace_dns};
 use super::peer::{Peer, Right};
 use super::slots::{Length, Turn, Turns};
-use super::stall::Patience;
 use crate::api::{
     Confirmed, DnsReport, Duties, Failure, FailureKind, HealthReport, Killed, NamesReport, Ordered,
-    PlanRequest, ReloadRequest, Reloaded, SimulateRequest,
+    PlanRequest, QueriesReport, ReloadRequest, Reloaded, SimulateRequest,
 };
-use crate::control::{ExplainFor, Filter, Request, Requests, Text, Trace, WARNING};
+use crate::control::{ExplainFor, Request, Requests, Text};
 use crate::model::{CgroupRef, Protocol};
-use crate::report::{Format, no_such_outcome};
+use crate::report::Format;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -34,7 +33,6 @@ const PLAN_BYTES: usize = 96 * 1024 * 1024;
 const REPORT_BYTES: usize = 16 * 1024;
 /// For a change of what an agent is to do; then it is told the same again.
 const POLL: Duration = Duration::from_secs(25);
-
 pub fn router(requests: Requests) -> Router {
     let turns = Turns::new();
     Router::new()
@@ -46,11 +44,13 @@ pub fn router(requests: Requests) -> Router {
         .route("/v1/explain", get(explain))
         .route("/v1/dump", get(dump))
         .route("/v1/trace", get(trace))
+        .route("/v1/trace/dns", get(trace_dns))
         .route("/v1/agent", get(duties).post(agent))
         .route("/v1/agent/health", post(health))
         .route("/v1/agent/names", post(names))
         .route("/v1/agent/zone", get(zone))
         .route("/v1/agent/dns", post(dns))
+        .route("/v1/agent/dns/queries", post(queries))
         .route("/v1/name", get(name))
         .route("/metrics", get(metrics))
         .route("/v1/plan", post(plan))
@@ -74,18 +74,6 @@ struct ExplainQuery {
     user: Option<u32>,
     group: Option<u32>,
     from: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TraceQuery {
-    service: Option<String>,
-    unit: Option<String>,
-    endpoint: Option<String>,
-    outcome: Option<String>,
-    policy: Option<String>,
-    /// In seconds.
-    since: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -198,53 +186,6 @@ async fn dump(State(asker): State<Asker>, Extension(peer): Extension<Peer>) -> A
     let turn = asker.turn(&peer, Length::Long).await?;
     let text = asker.ask(|reply| Request::Dump { reply }).await?;
     Ok(of_json(streamed(text, turn)))
-}
-
-/// Ends when the reader goes or the daemon stops; it takes nobody's turn.
-async fn trace(
-    State(asker): State<Asker>,
-    Extension(peer): Extension<Peer>,
-    Extension(patience): Extension<Patience>,
-    query: Result<Query<TraceQuery>, QueryRejection>,
-) -> Answer {
-    allow(peer, Right::Read)?;
-    let query = parse(query)?;
-    if let Some(why) = query.outcome.as_deref().and_then(no_such_outcome) {
-        return Err(bad(why));
-    }
-    let filter = Filter {
-        service: query.service,
-        unit: query.unit,
-        endpoint: query.endpoint,
-        outcome: query.outcome,
-        policy: query.policy,
-    };
-    let since = Duration::from_secs(query.since.unwrap_or_default());
-    let request = |reply| Request::Trace {
-        filter,
-        since,
-        is_own: peer.right == Right::Change,
-        reply,
-    };
-    let Trace { lines, warnings } = asker.ask(request).await?;
-    patience.never_ends();
-    let requests = Arc::clone(&asker.requests);
-    let gone = move || {
-        requests(Request::TraceEnded);
-    };
-    let body = body::endless(lines, gone);
-    elsewhere(move || {
-        let kind = [(header::CONTENT_TYPE, "application/jsonl")];
-        let mut response = (kind, body).into_response();
-        for warning in warnings.make()? {
-            // Everything but control characters, of which there are none.
-            if let Ok(value) = HeaderValue::from_bytes(warning.as_bytes()) {
-                response.headers_mut().append(WARNING, value);
-            }
-        }
-        Ok(response)
-    })
-    .await
 }
 
 async fn metrics(
@@ -368,6 +309,26 @@ async fn dns(
     };
     asker.ask(request).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The answer comes when readers have it, so reports keep their order.
+async fn queries(
+    State(asker): State<Asker>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Answer {
+    allow(peer, Right::Report)?;
+    let body = receive(body, QueriesReport::BYTES).await?;
+    let report = QueriesReport::read(&body)?;
+    drop(body);
+    let later = asker
+        .ask(|reply| Request::Queries { report, reply })
+        .await?;
+    elsewhere(move || {
+        later.make()?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -528,14 +489,22 @@ async fn kill(
 async fn unknown() -> Failure {
     Failure::new(
         FailureKind::NotFound,
-        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/name, /v1/agent, /v1/agent/health, /v1/agent/names, /v1/agent/zone, /v1/agent/dns and /metrics",
+        "there is /v1/status, /v1/connections, /v1/traffic, /v1/policies, /v1/policies/suggestion, /v1/explain, /v1/dump, /v1/trace, /v1/trace/dns, /v1/plan, /v1/simulate, /v1/reload, /v1/confirm, /v1/order, /v1/kill, /v1/name, /v1/agent, /v1/agent/health, /v1/agent/names, /v1/agent/zone, /v1/agent/dns, /v1/agent/dns/queries and /metrics",
     )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let allowed = match uri.path() {
-        "/v1/plan" | "/v1/simulate" | "/v1/reload" | "/v1/confirm" | "/v1/order" | "/v1/kill"
-        | "/v1/agent/health" | "/v1/agent/names" | "/v1/agent/dns" => "POST",
+        "/v1/plan"
+        | "/v1/simulate"
+        | "/v1/reload"
+        | "/v1/confirm"
+        | "/v1/order"
+        | "/v1/kill"
+        | "/v1/agent/health"
+        | "/v1/agent/names"
+        | "/v1/agent/dns"
+        | "/v1/agent/dns/queries" => "POST",
         "/v1/agent" => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };
@@ -553,6 +522,7 @@ pub async fn crowded() -> Failure {
 mod tests {
     use super::*;
     use crate::control::Caller;
+    use std::sync::Arc;
 
     fn peer(right: Right) -> Extension<Peer> {
         let caller = Caller { uid: 1, pid: None };

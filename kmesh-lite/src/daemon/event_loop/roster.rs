@@ -24,6 +24,8 @@ pub struct Roster {
     questions: Vec<Question>,
     /// Those of SRV records that are for clients of IPv6 addresses.
     with_ipv6: BTreeSet<Question>,
+    /// Whether somebody wants to know what the agent is asked.
+    trace: bool,
     /// Agents that know these duties already. The control socket bounds how many.
     waiting: Vec<Reply<Duties>>,
     heard: Option<Heard>,
@@ -51,6 +53,7 @@ impl Roster {
             targets: Vec::new(),
             questions: Vec::new(),
             with_ipv6: BTreeSet::new(),
+            trace: false,
             waiting: Vec::new(),
             heard: None,
         }
@@ -80,10 +83,20 @@ impl Roster {
 
     /// Takes over how names are served.
     pub fn serve(&mut self, serving: Option<&Serving>, health: &Health) {
-        if self.duties.dns.as_ref() != serving {
-            self.duties.dns = serving.cloned();
+        let trace = self.trace;
+        let serving = serving.cloned();
+        let serving = serving.map(|serving| Serving { trace, ..serving });
+        if self.duties.dns != serving {
+            self.duties.dns = serving;
             self.give(health);
         }
+    }
+
+    /// Whether the agent is to tell what it is asked.
+    pub fn trace(&mut self, is_wanted: bool, health: &Health) {
+        self.trace = is_wanted;
+        let serving = self.duties.dns.clone();
+        self.serve(serving.as_ref(), health);
     }
 
     /// Gives the duties, which are others than before, to all who wait.
@@ -211,7 +224,7 @@ fn with_ipv6(mesh: &Mesh) -> BTreeSet<Question> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ListenerReport;
+    use crate::api::{ListenerReport, UpstreamOrder};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 
     const CALLER: Caller = Caller {
@@ -248,6 +261,43 @@ mod tests {
         roster.tell(Some(next.revision), &health, reply);
         roster.dismiss();
         assert_eq!(third.try_recv().unwrap_err(), TryRecvError::Closed);
+    }
+
+    #[test]
+    fn an_agent_that_serves_names_is_told_that_somebody_wants_to_know_what_it_is_asked() {
+        let mut roster = Roster::begun();
+        let health = Health::default();
+        let revision = roster.duties.revision;
+        // Nobody serves.
+        roster.trace(true, &health);
+        assert_eq!(
+            (roster.duties.revision, &roster.duties.dns),
+            (revision, &None)
+        );
+        let serving = Serving {
+            listen: vec!["127.0.0.1:53".parse().unwrap()],
+            domain: "mesh".to_owned(),
+            ttl_ms: 5_000,
+            negative_ttl_ms: 5_000,
+            upstreams: Vec::new(),
+            order: UpstreamOrder::InOrder,
+            timeout_ms: 2_000,
+            attempts: 2,
+            cache: 0,
+            capture: false,
+            trace: false,
+        };
+        roster.serve(Some(&serving), &health);
+        let trace = |roster: &Roster| roster.duties.dns.as_ref().map(|dns| dns.trace);
+        assert_eq!(trace(&roster), Some(true));
+        let (reply, mut next) = oneshot::channel();
+        roster.tell(Some(roster.duties.revision), &health, reply);
+        // A pass changes nothing of it, and neither does another reader.
+        roster.serve(Some(&serving), &health);
+        roster.trace(true, &health);
+        assert_eq!(next.try_recv().unwrap_err(), TryRecvError::Empty);
+        roster.trace(false, &health);
+        assert!(!next.try_recv().unwrap().unwrap().dns.unwrap().trace);
     }
 
     #[test]

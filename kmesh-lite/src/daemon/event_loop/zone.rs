@@ -14,7 +14,7 @@ use crate::host::monotonic;
 use crate::kernel::Listening;
 use crate::printable::printable;
 use crate::report;
-use crate::zone::{Basis, Zone};
+use crate::zone::{Basis, Owners, Zone};
 use kmesh_lite_common::Nameserver;
 use log::warn;
 use std::collections::BTreeMap;
@@ -86,6 +86,11 @@ impl Published {
 
     pub fn serving(&self) -> Option<&Serving> {
         self.serving.as_ref()
+    }
+
+    /// Whose each name is.
+    pub fn owners(&self) -> Owners {
+        self.zone.owners()
     }
 
     /// Answers as soon as there is another revision than `since`; at once if it need not `wait`. Before the first pass nobody

@@ -3,7 +3,7 @@
 //! In: how it is, as the agent last said. Out: what was asked and what came of it, how listeners and upstreams are.
 
 use super::family::{counter, family, gauge, single_gauge};
-use crate::api::{DnsStatus, QueryKind, QueryOutcome, Transport};
+use crate::api::{DnsStatus, QueryKind};
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use std::fmt;
@@ -25,9 +25,9 @@ pub fn dns(to: &mut DescriptorEncoder<'_>, dns: &DnsStatus) -> fmt::Result {
         let mut queries = family(to, "dns_queries", None, MetricType::Counter, help)?;
         for it in &dns.queries {
             let labels = [
-                ("transport", transport(it.transport)),
+                ("transport", it.transport.as_str()),
                 ("kind", kind(it.kind)),
-                ("outcome", outcome(it.outcome)),
+                ("outcome", it.outcome.as_str()),
             ];
             counter(&mut queries, &labels, it.count)?;
         }
@@ -63,13 +63,6 @@ pub fn dns(to: &mut DescriptorEncoder<'_>, dns: &DnsStatus) -> fmt::Result {
     Ok(())
 }
 
-const fn transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
-}
-
 const fn kind(kind: QueryKind) -> &'static str {
     match kind {
         QueryKind::A => "a",
@@ -77,19 +70,5 @@ const fn kind(kind: QueryKind) -> &'static str {
         QueryKind::Srv => "srv",
         QueryKind::Ptr => "ptr",
         QueryKind::Other => "other",
-    }
-}
-
-const fn outcome(outcome: QueryOutcome) -> &'static str {
-    match outcome {
-        QueryOutcome::Answered => "answered",
-        QueryOutcome::Nodata => "nodata",
-        QueryOutcome::Nxdomain => "nxdomain",
-        QueryOutcome::Forwarded => "forwarded",
-        QueryOutcome::Cached => "cached",
-        QueryOutcome::Failed => "failed",
-        QueryOutcome::Refused => "refused",
-        QueryOutcome::Malformed => "malformed",
-        QueryOutcome::Dropped => "dropped",
     }
 }

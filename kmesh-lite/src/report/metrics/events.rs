@@ -21,5 +21,6 @@ pub fn events(to: &mut DescriptorEncoder<'_>, events: &LogStatus) -> fmt::Result
     let help = "Events of connections that the kernel's buffer had no room for.";
     single_counter(to, "events_lost", None, help, events.lost_in_kernel)?;
     let help = "Readers of events.";
-    single_gauge(to, "event_readers", None, help, events.readers as u64)
+    let readers = events.readers + events.dns_readers;
+    single_gauge(to, "event_readers", None, help, readers as u64)
 }
