@@ -656,6 +656,7 @@ async fn what_nobody_takes_is_bounded_and_counted() {
         serves.order(Order::Watch(Some(watch)));
         serves.report().await;
         let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         for _ in 0..QUESTIONS {
             send(&mut stream, &question("payments.mesh")).await;
             receive(&mut stream).await;

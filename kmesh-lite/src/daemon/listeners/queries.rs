@@ -96,9 +96,10 @@ impl Listeners {
 
     /// Says once that the agent is not heard of.
     fn silence(&self, is_told: Arc<AtomicBool>) -> Idle {
-        let (this, joined) = (self.clone(), Instant::now());
+        // It must not keep them: a daemon that stops has none, and then its answers end.
+        let (shared, joined) = (Arc::downgrade(&self.0), Instant::now());
         Idle::new(move || {
-            let heard = this.inside().queries.heard;
+            let heard = Listeners(shared.upgrade()?).inside().queries.heard;
             let since = heard.map_or(joined, |heard| heard.max(joined));
             if since.elapsed() < SILENCE || is_told.swap(true, Ordering::Relaxed) {
                 return None;
@@ -222,7 +223,8 @@ mod tests {
         assert_eq!(names(&mut some), ["web.mesh"]);
         // Who comes later has not to wait.
         assert!(join(&listeners, QueryFilter::default()).1.is_none());
-        assert_eq!(listeners.status().dns_readers, 2);
+        assert!(listeners.wants_queries());
+        assert_eq!(listeners.status().dns_readers, 2, "it has gone");
         drop((all, some));
         assert!(!listeners.wants_queries());
         assert_eq!(listeners.status().dns_readers, 0);
