@@ -69,7 +69,7 @@ fn an_agent_is_told_the_names_and_only_those_that_change() {
         duties["dns"],
         json!({
             "listen": ["127.0.0.1:5353", "[::1]:5353"], "domain": "mesh", "ttl_ms": 5000, "negative_ttl_ms": 5000,
-            "upstreams": ["10.0.0.53:53"], "order": "in-order", "timeout_ms": 2000, "attempts": 2, "cache": 10000, "capture": false,
+            "upstreams": ["10.0.0.53:53"], "order": "in-order", "timeout_ms": 2000, "attempts": 2, "cache": 10000, "capture": false, "trace": false,
         })
     );
     let whole = zone(&daemon, None);
