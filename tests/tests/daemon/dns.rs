@@ -7,10 +7,9 @@ use kmesh_lite_tests::dig::{Dug, dig};
 use kmesh_lite_tests::dnsmasq::Dnsmasq;
 use kmesh_lite_tests::host::{Host, limited};
 use kmesh_lite_tests::require;
-use kmesh_lite_tests::server::{Nginx, ends_with_us};
+use kmesh_lite_tests::resolv_conf::ResolvConf;
+use kmesh_lite_tests::server::{Nginx, java, source};
 use nix::sys::signal::Signal;
-use std::fs;
-use std::process::{Command, Stdio};
 
 const AT: &str = "127.0.0.1:53";
 
@@ -180,23 +179,6 @@ fn a_port_that_somebody_else_has_is_told_and_taken_when_it_is_free() {
     wait(&mut daemon, Dnsmasq::AT);
 }
 
-/// Runs a program whose resolver asks us, and gives what it prints.
-fn with_our_names(script: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let conf = folder.path().join("resolv.conf");
-    fs::write(&conf, "nameserver 127.0.0.1\n").unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
-    // What /etc/resolv.conf leads to may not be there.
-    command.arg(format!(
-        "mount --bind {} \"$(readlink -m /etc/resolv.conf)\"\n{script}",
-        conf.display()
-    ));
-    let output = ends_with_us(command.stdin(Stdio::null())).output().unwrap();
-    assert!(output.status.success(), "{script}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[test]
 fn programs_reach_a_service_by_name_without_an_address_in_the_file() {
     let Some((host, _dnsmasq)) = host() else {
@@ -205,6 +187,7 @@ fn programs_reach_a_service_by_name_without_an_address_in_the_file() {
     if !require::programs(&["curl", "nginx", "getent", "python3", "unshare"]) {
         return;
     }
+    let Some(java) = java() else { return };
     let _nginx = Nginx::start(8080);
     let text = format!(
         "[dns]\nlisten = [\"{AT}\"]\nupstreams = \"{0}\"\nresolvers = \"{0}\"\n\
@@ -220,16 +203,17 @@ fn programs_reach_a_service_by_name_without_an_address_in_the_file() {
         let status = daemon.json(&["status"]);
         status["names"][0]["addresses"][0].is_string()
     });
-    let answer = with_our_names(&format!("curl --silent --max-time 20 {url}"));
+    let ours = ResolvConf::of("127.0.0.1");
+    let answer = ours.output("curl", &["--silent", "--max-time", "20", url]);
     // nginx listens to both families by one socket, which has mapped addresses.
     let endpoint = "::ffff:127.0.0.2:8080";
     assert_eq!(answer.trim(), endpoint);
     let python = format!("import urllib.request as it; print(it.urlopen('{url}').read().decode())");
-    let answer = with_our_names(&format!("python3 -c \"{python}\""));
+    let answer = ours.output("python3", &["-c", &python]);
     assert_eq!(answer.trim(), endpoint);
-    let hosts = with_our_names("getent hosts payments.mesh; getent hosts www.internal");
-    assert!(
-        hosts.contains("payments.mesh") && hosts.contains("192.0.2.1"),
-        "{hosts}"
-    );
+    let answer = ours.output(java, &[source("Fetch.java").to_str().unwrap(), url]);
+    assert_eq!(answer.lines().last(), Some(endpoint));
+    let hosts = ["payments.mesh", "www.internal"].map(|it| ours.output("getent", &["hosts", it]));
+    assert!(hosts[0].contains("payments.mesh"), "{hosts:?}");
+    assert!(hosts[1].contains("192.0.2.1"), "{hosts:?}");
 }

@@ -3,6 +3,7 @@
 mod access_log;
 mod affinity;
 mod agent;
+mod captured_programs;
 mod check;
 mod clock_jumps;
 mod closed_mesh;
@@ -27,6 +28,7 @@ mod socket;
 mod trace;
 mod trace_dns;
 mod trial;
+mod udp_failover;
 mod unattended;
 mod unit_begins;
 mod unit_restart;

@@ -6,21 +6,16 @@ use kmesh_lite_tests::cgroup;
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
 use kmesh_lite_tests::proxy::host;
-use kmesh_lite_tests::server::ends_with_us;
+use kmesh_lite_tests::server::{ends_with_us, source};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
 const ROLE: [&str; 3] = ["client", "direct, behind HAProxy", "none, proxy-v2"];
 
-fn source(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("matrix/clients");
-    folder.join(name)
-}
-
-fn output(command: &mut Command) -> Output {
+pub fn output(command: &mut Command) -> Output {
     let command = ends_with_us(command.stdin(Stdio::null()));
     let output = command.output().expect("a program");
     assert!(output.status.success(), "{output:?}");
@@ -29,7 +24,7 @@ fn output(command: &mut Command) -> Output {
 
 /// Reads each connection to its end; then says who answers, and sends all of it back. Ends with the
 /// test's process.
-fn keeps(port: u16) {
+pub fn keeps(port: u16) {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
     thread::spawn(move || {
         cgroup::leave().expect("outside of the test's cgroup");
@@ -74,13 +69,28 @@ fn connects(host: &Host, client: impl Fn() -> Command) {
     }
 }
 
-fn compiled(compiler: &[&str]) -> (tempfile::TempDir, PathBuf) {
+pub fn compiled(compiler: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("client");
     let mut command = Command::new(compiler[0]);
     command.args(&compiler[1..]).args(["-O1", "-Wall", "-o"]);
     output(command.arg(&program).arg(source("client.c")));
     (folder, program)
+}
+
+/// The client in Go, without a C library.
+pub fn built() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let client = folder.path().join("client");
+    let mut command = Command::new("go");
+    command.args(["build", "-o"]).arg(&client);
+    command.arg(source("client.go"));
+    command.env("CGO_ENABLED", "0");
+    command
+        .env("HOME", folder.path())
+        .env("GOCACHE", folder.path());
+    output(&mut command);
+    (folder, client)
 }
 
 #[test]
@@ -131,16 +141,7 @@ fn go_without_a_c_library() {
     let Some(host) = host(&["haproxy"], &[SERVER]) else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let client = folder.path().join("client");
-    let mut command = Command::new("go");
-    command.args(["build", "-o"]).arg(&client);
-    command.arg(source("client.go"));
-    command.env("CGO_ENABLED", "0");
-    command
-        .env("HOME", folder.path())
-        .env("GOCACHE", folder.path());
-    output(&mut command);
+    let (_folder, client) = built();
     connects(&host, || Command::new(&client));
     row.passed();
 }
