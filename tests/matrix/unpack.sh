@@ -28,6 +28,8 @@ for package in "$@"; do
     }
 done
 for archive in "$folder"/archives/*.deb; do
+    # There is none where all of them are installed.
+    [[ -e $archive ]] || continue
     dpkg-deb --extract "$archive" "$folder/root"
 done
 rm -rf "$folder/archives"

@@ -1,5 +1,7 @@
-//! Programs that speak UDP: logs, time and CoAP, over sockets that are connected and over such that are not.
+//! Programs that speak UDP: logs, time, CoAP, DTLS and SIP, over sockets that are connected and over such that are not.
 
+use kmesh_lite_ebpf::Outcome;
+use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::eventually::eventually;
 use kmesh_lite_tests::host::Host;
 use kmesh_lite_tests::matrix::{Program, Row};
@@ -24,15 +26,25 @@ const MESH: &str = r#"
 
     [services.things]
     vips = ["10.96.0.56"]
-    ports = ["5683:15683/udp"]
+    ports = ["5683:15683/udp", "5684:15684/udp"]
     endpoints = ["127.0.0.2"]
+
+    [services.calls]
+    vips = ["10.96.0.60", "fd00:96::60"]
+    ports = ["5060:15060/udp"]
+    endpoints = ["127.0.0.2", "::1"]
+
+    [services.echo]
+    vips = ["10.96.0.7", "fd00:96::7"]
+    ports = ["7:7007/udp"]
+    endpoints = ["127.0.0.2", "::1"]
 "#;
 
 /// A program that runs until this is dropped.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::null());
         Self(ends_with_us(command).spawn().expect("a program"))
@@ -46,7 +58,7 @@ impl Drop for Running {
     }
 }
 
-fn run(command: &mut Command) -> Output {
+pub fn run(command: &mut Command) -> Output {
     let command = ends_with_us(command.stdin(Stdio::null()));
     command.output().expect("a program")
 }
@@ -159,5 +171,113 @@ fn a_coap_client_reads_from_a_server_at_a_virtual_address() {
         String::from_utf8_lossy(&output.stdout).contains("test server made with libcoap")
     };
     assert!(eventually(reads));
+    row.passed();
+}
+
+/// The server takes the handshake of nobody who does not know the key.
+#[test]
+fn a_coap_client_reads_over_dtls_from_a_server_at_a_virtual_address() {
+    let program = Program {
+        name: "DTLS (libcoap, OpenSSL)",
+        version: &["coap-client-openssl", "-h"],
+    };
+    let needs = ["coap-client-openssl", "coap-server-openssl"];
+    let Some(row) = Row::with(&needs, program, ROLE) else {
+        return;
+    };
+    let Some(host) = Host::new() else { return };
+    let _mesh = host.run(MESH);
+    let mut server = Command::new("coap-server-openssl");
+    // DTLS is at the port above.
+    server.args(["-A", "127.0.0.2", "-p", "15683", "-k", "secret"]);
+    let _server = Running::start(&mut server);
+    let says = |key: &str| {
+        let mut client = Command::new("coap-client-openssl");
+        client.args(["-B", "5", "-u", "us", "-k", key, "-m", "get"]);
+        let output = run(client.arg("coaps://10.96.0.56/"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(eventually(|| {
+        says("secret").contains("test server made with libcoap")
+    }));
+    assert!(!says("guess").contains("libcoap"));
+    row.passed();
+}
+
+/// Whole calls: INVITE, ACK and BYE, with the answers to them. Each datagram names the address.
+#[test]
+fn sipp_calls_somebody_at_a_virtual_address() {
+    let program = Program {
+        name: "SIPp",
+        version: &["sipp", "-v"],
+    };
+    let Some(row) = Row::with(&["sipp"], program, ROLE) else {
+        return;
+    };
+    let Some(host) = Host::new() else { return };
+    let mut mesh = host.run(MESH);
+    let sipp = |own: &str, port: &str, arguments: &[&str]| {
+        let mut command = Command::new("sipp");
+        // It draws a screen.
+        command.env("TERM", "dumb").arg("-nostdin");
+        command.args(["-i", own, "-p", port]).args(arguments);
+        command
+    };
+    for (callee, caller, to) in [
+        ("127.0.0.2", "127.0.0.1", "10.96.0.60:5060"),
+        ("[::1]", "[::1]", "[fd00:96::60]:5060"),
+    ] {
+        let mut callee = sipp(callee, "15060", &["-sn", "uas"]);
+        let _callee = Running::start(&mut callee);
+        // What is not answered is sent again, so the other one may still be at its beginning.
+        let calls = ["-sn", "uac", to, "-m", "3", "-d", "100", "-timeout", "30"];
+        let output = run(&mut sipp(caller, "15061", &calls));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{to}: {text}");
+    }
+    // One socket for all calls of a caller.
+    assert_eq!(mesh.outcomes()[&Outcome::Endpoint], 2);
+    row.passed();
+}
+
+/// Its sockets are connected, or name the address with each datagram.
+#[test]
+fn asyncio_talks_to_a_virtual_address() {
+    let program = Program {
+        name: "Python asyncio",
+        version: &["python3", "--version"],
+    };
+    let Some(row) = Row::with(&["python3"], program, ROLE) else {
+        return;
+    };
+    let Some(host) = Host::new() else { return };
+    let _mesh = host.run(MESH);
+    let _servers = ["127.0.0.2:7007", "[::1]:7007"].map(Echo::udp);
+    let script = r#"
+import asyncio
+
+class Answers(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.all = asyncio.Queue()
+    def datagram_received(self, data, sender):
+        self.all.put_nowait((data.decode(), sender[0], sender[1]))
+
+async def main():
+    loop = asyncio.get_running_loop()
+    for ip, own in (("10.96.0.7", "0.0.0.0"), ("fd00:96::7", "::")):
+        for options in ({"remote_addr": (ip, 7)}, {"local_addr": (own, 0)}):
+            transport, answers = await loop.create_datagram_endpoint(Answers, **options)
+            for _ in range(3):
+                transport.sendto(b"who?", (ip, 7) if "local_addr" in options else None)
+                print(*await asyncio.wait_for(answers.all.get(), 10))
+            transport.close()
+
+asyncio.run(main())
+"#;
+    let output = run(Command::new("python3").args(["-c", script]));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let four = "127.0.0.2:7007 10.96.0.7 7\n".repeat(6);
+    let six = "[::1]:7007 fd00:96::7 7\n".repeat(6);
+    assert_eq!(text, four + &six, "{output:?}");
     row.passed();
 }

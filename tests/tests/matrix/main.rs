@@ -7,8 +7,13 @@ mod datagrams;
 mod envoy;
 mod front;
 mod mail;
+mod names;
 mod postgresql;
+mod quic;
 mod redis;
 mod resolvers;
 mod traefik;
 mod web;
+
+/// The product, built beside the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kmesh-lite-under-test");
