@@ -5,9 +5,11 @@
 
 use crate::connect::{Listener, follow};
 use crate::mesh::{self, SMALL};
+use crate::programs::{counted, took};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::rounds::{Batch, Values, interleave, quantile};
 use crate::{Effort, Error};
+use aya::sys::{Stats, enable_stats};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kmesh_lite::config::{Fragments, Host, Loader, Origin, fragment};
 use kmesh_lite::host::{self, Cgroups};
@@ -280,6 +282,7 @@ fn inbound(effort: Effort, report: &mut Report) -> Result<(), Error> {
         more("more than without, 10 networks", few),
         more("more than without, 100,000 networks", many),
     ]);
+    report.add(runs(effort, &sites[2..], &cgroup, &home)?);
     let mut batches: Vec<_> = sites.iter().map(Site::sends).collect();
     let values = interleave(effort.pick(10, 200), &mut batches)?;
     let row = |what: &str, place: usize| {
@@ -310,6 +313,29 @@ fn inbound(effort: Effort, report: &mut Report) -> Result<(), Error> {
         Goal::Same,
     )]);
     Ok(())
+}
+
+/// What the program itself takes, as the kernel counts it, at sites that have it.
+fn runs(effort: Effort, sites: &[Site], cgroup: &Cgroup, home: &File) -> Result<Vec<Row>, Error> {
+    let _counting = enable_stats(Stats::RunTime)?;
+    let mut rows = Vec::new();
+    for (site, what) in sites.iter().zip([
+        "a run of the program, another port",
+        "a run of the program, 10 networks",
+        "a run of the program, 100,000 networks",
+    ]) {
+        let mut connects = site.connects(cgroup, home);
+        connects()?;
+        let before = counted()?;
+        for _ in 0..effort.pick(2, 50) {
+            connects()?;
+        }
+        let took = took(&before, &counted()?);
+        let took = took.get("inbound").ok_or("the program did not run")?;
+        let (unit, goal) = (Unit::Nanoseconds, Goal::Value(200.0));
+        rows.push(Row::alone("judged in", what, unit, *took, goal));
+    }
+    Ok(rows)
 }
 
 /// One network less or more, in a small pass, and in the file.

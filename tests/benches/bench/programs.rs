@@ -10,13 +10,14 @@ use kmesh_lite_tests::cgroup::Cgroup;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-/// The programs that a connect or a datagram over IPv4 meets.
-const NAMES: [&str; 5] = [
+/// The programs that a connect or a datagram over IPv4 meets, on its way out and where it arrives.
+const NAMES: [&str; 6] = [
     "connect4",
     "connections",
     "released",
     "sendmsg4",
     "recvmsg4",
+    "inbound",
 ];
 
 pub fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
