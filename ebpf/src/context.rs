@@ -112,9 +112,25 @@ pub fn asked<F: Fields>(ctx: &SockAddrContext) -> Connect {
     // its first two bytes.
     let (port, protocol) = unsafe { ((*ctx.sock_addr).user_port, (*ctx.sock_addr).protocol) };
     Connect {
-        address: F::address(ctx),
+        address: meant(ctx, F::address(ctx)),
         port: Port::from_be(port as u16),
         protocol: Protocol(protocol as u8),
+    }
+}
+
+/// Where a call goes that names this address. One to the address that stands for none would go past everything that is said of this
+/// host's own: the kernel finds out only after us whom it means (ip_route_output_key_hash_rcu() of net/ipv4/route.c and
+/// tcp_v6_connect() of net/ipv6/tcp_ipv6.c).
+#[inline(always)]
+fn meant(ctx: &SockAddrContext, address: Address) -> Address {
+    if !address.stands_for_none() {
+        return address;
+    }
+    let is_v4 = |it: &Address| it.family() == Family::V4;
+    match (address.family(), bound_to(ctx).filter(is_v4)) {
+        (Family::V4, Some(own)) => own,
+        (Family::V6, None) => Address::loopback(Family::V6),
+        (Family::V4, None) | (Family::V6, Some(_)) => Address::loopback(Family::V4),
     }
 }
 

@@ -62,6 +62,8 @@ pub use guarded::{Guarded, GuardedRows, GuardedTargets, guarded_rows, policies a
 pub use id_map::IdMap;
 pub use judge::{Arrived, Judge, arrived, judge_client, judge_guarded, judge_source, longest};
 pub use lockout::{Lockout, Way, can_lock_out, lockouts, probes};
+pub use matched::is_resolved;
+pub use networks::Network;
 pub use picking::words as picking_words;
 pub use remembered::Remembered;
 pub use replay::{LookedUp, Whose, replay};

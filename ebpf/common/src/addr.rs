@@ -45,6 +45,32 @@ impl Address {
         a | b | c | d == 0
     }
 
+    /// The address of this host for itself.
+    #[inline(always)]
+    pub const fn loopback(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::from_v4_word(0x7f00_0001_u32.to_be()),
+            Family::V6 => Self::from_v6_words([0, 0, 0, 1_u32.to_be()]),
+        }
+    }
+
+    /// Whether it is the address of either family that stands for none. What is sent there goes to this host.
+    #[inline(always)]
+    pub const fn stands_for_none(&self) -> bool {
+        let [a, b, c, d] = self.words;
+        a | b | d == 0 && (c == 0 || c == MAPPED)
+    }
+
+    /// Where this host sends what is for it, if the socket is not bound.
+    #[inline(always)]
+    pub const fn called(self) -> Self {
+        if self.stands_for_none() {
+            Self::loopback(self.family())
+        } else {
+            self
+        }
+    }
+
     /// The IPv4 address in network byte order, if it is one.
     #[inline(always)]
     pub const fn v4_word(&self) -> Option<u32> {

@@ -45,8 +45,9 @@ text! {
         /// What holds while it is not known whom `from` matches. Default: names of endpoints that are not resolved
         /// match nobody, and a kernel that cannot judge connections that arrive is an error.
         on_error: Option<At<Choice<OnError>>>,
-        /// Whether it also ends standing connections that are no longer allowed: those to services, and those that arrived;
-        /// not those that a program of this host made straight to an endpoint's own address. The reload says how many.
+        /// Whether it also ends standing connections that are no longer allowed: those to services, and those that arrived.
+        /// Those that a program made straight to an endpoint's own address are seen in the daemon's network namespace alone. The
+        /// reload says how many.
         /// Default: false: only new connections are judged.
         enforce_existing: Option<At<Flag>>,
         /// Whether it counts even if it would cut off the operator. A policy that refuses a connection over which this host

@@ -37,12 +37,12 @@ use crate::config::Loaded;
 use crate::control::{Filter, Later, Request, Trace};
 use crate::host::{self, Change, Units, WatchError, monotonic};
 use crate::kernel::MomentsReader;
-use crate::model::{Facts, Mesh};
+use crate::model::{CgroupRef, Facts, Mesh, Principal, QueryCapture};
 use crate::reconcile::Extent;
 use crate::report::{self, Refusals, Seen};
 use crate::tables::Tables;
 use kmesh_lite_common::Interest;
-use log::{info, warn};
+use log::{debug, info, warn};
 use policies::ServedOf;
 use state::LoopState;
 use std::collections::BTreeSet;
@@ -427,7 +427,7 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
             if let Some(held) = &self.state.applied
                 && let Err(error) = self.datapath.greet(held, &self.state.facts)
             {
-                log::debug!(
+                debug!(
                     "the pass that follows tells why: {}",
                     crate::log::chain(&error)
                 );
@@ -456,12 +456,17 @@ impl<S: Source, D: Datapath, N: Supervisor> Daemon<S, D, N> {
                 Role::Special
             } else if named(&|mesh| mesh.capture.cgroups.contains(&change.name)) {
                 Role::Captured
-            } else {
+            } else if named(&|mesh| is_client(mesh, &change.name)) {
                 Role::Client
+            } else if named(&|mesh| captures(mesh).is_some_and(|it| it.knows(&change.name))) {
+                Role::Resolver
+            } else {
+                Role::Asker
             };
             log_change(change, role);
             moved = moved.max(match role {
-                Role::Special | Role::Client if !change.has_begun => Moved::Gone,
+                Role::Captured => Moved::Begun,
+                _ if !change.has_begun => Moved::Gone,
                 _ => Moved::Begun,
             });
         }
@@ -509,12 +514,26 @@ enum Role {
     Captured,
     /// As a client of authorization policies.
     Client,
+    /// As one whose questions to DNS servers are captured, or left alone.
+    Asker,
+    /// As a resolver that hosts may have, and most have none of.
+    Resolver,
+}
+
+fn is_client(mesh: &Mesh, cgroup: &CgroupRef) -> bool {
+    let mut clients = mesh.clients().into_iter();
+    clients.any(|it| matches!(it, Principal::Cgroup(it) if it == cgroup))
+}
+
+fn captures(mesh: &Mesh) -> Option<&QueryCapture> {
+    mesh.dns.serving.as_ref()?.capture.as_ref()
 }
 
 fn log_change(change: &Change, role: Role) {
     let name = &change.name;
     let paths: Vec<_> = change.found.iter().map(|it| it.path.display()).collect();
     match paths.as_slice() {
+        [] if role == Role::Resolver => debug!("{name} has no cgroup"),
         [] if change.before => info!("{name} has stopped: it has no cgroup any more"),
         [] => warn!(
             "{name} has no cgroup now: it is not running, or not by this name; as long as that is so, {}",
@@ -522,6 +541,7 @@ fn log_change(change: &Change, role: Role) {
                 Role::Special => "no connection is treated as its own",
                 Role::Captured => "no connection of it is routed",
                 Role::Client => "policies that name it match nobody by that",
+                Role::Asker | Role::Resolver => "`[dns]` means nobody by it",
             }
         ),
         // The links tell.

@@ -45,6 +45,13 @@ impl QueryCapture {
         known.chain(self.bypass.iter().cloned())
     }
 
+    /// Whether it is left alone although nobody names it.
+    pub fn knows(&self, cgroup: &CgroupRef) -> bool {
+        let mut written = self.cgroups.iter().flatten().chain(&self.bypass);
+        let known = RESOLVERS.into_iter().map(CgroupRef::from);
+        !written.any(|it| it == cgroup) && known.into_iter().any(|it| it == *cgroup)
+    }
+
     /// Every cgroup that is named.
     pub fn names(&self) -> impl Iterator<Item = CgroupRef> {
         let captured = self.cgroups.iter().flatten().cloned();

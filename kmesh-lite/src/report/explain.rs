@@ -12,7 +12,7 @@ use crate::api::{Candidate, Explanation, Row, Step, TimeBase, VerdictKind};
 use crate::kernel::Snapshot;
 use crate::tables::{LookedUp, Remembered, Tables, replay};
 use kmesh_lite_common::{
-    ClientKey, ClientsBy, Family, PRIORITIES, Port, Protocol, Range, Service, WaypointId,
+    Address, ClientKey, ClientsBy, Family, PRIORITIES, Port, Protocol, Range, Service, WaypointId,
 };
 use kmesh_lite_ebpf::{Connect, PassReason, Redirect, Refuse, Verdict};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub struct Asked {
 impl Asked {
     fn connect(&self) -> Connect {
         Connect {
-            address: self.address.ip().into(),
+            address: Address::from(self.address.ip()).called(),
             port: Port::new(self.address.port()),
             protocol: self.protocol,
         }

@@ -6,6 +6,8 @@ use kmesh_lite_tests::client::{Client, Reached, address, call};
 use kmesh_lite_tests::echo::Echo;
 use kmesh_lite_tests::host::Host;
 use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
+use std::net::UdpSocket;
 use std::thread;
 
 const VIP: &str = "10.96.0.10:80";
@@ -88,6 +90,58 @@ fn an_allow_policy_closes_its_services_to_everybody_else_over_both_families() {
     // The policy goes, and nothing is in the way.
     running.reload(&mesh(""));
     assert_eq!(batch.run(|| call(VIP)).unwrap(), reached());
+}
+
+#[test]
+fn an_address_that_stands_for_none_is_that_of_an_endpoint_on_this_host() {
+    let Some(host) = Host::new() else { return };
+    let _backends = Echo::everywhere(&[8080]);
+    let below = |name| host.cgroup.child(name).unwrap();
+    let (shop, batch) = (below("shop"), below("batch"));
+    let policy = policy("shops", "allow", &[cgroup(&shop)], "");
+    let here = |protocol| {
+        format!(
+            "[services.web]\nvips = ['10.96.0.10', 'fd00:96::10']\nports = ['80:8080{protocol}']\n\
+             endpoints = ['127.0.0.1', '127.0.0.3', '::1']\n{policy}"
+        )
+    };
+    let mut running = host.run(&here(""));
+    for (to, expected) in [
+        ("0.0.0.0:8080", "127.0.0.1:8080"),
+        ("[::ffff:0.0.0.0]:8080", "127.0.0.1:8080"),
+        ("[::]:8080", "[::1]:8080"),
+    ] {
+        assert_eq!(batch.run(|| call(to)).unwrap(), DENIED, "{to}");
+        assert_eq!(
+            shop.run(|| call(to)).unwrap(),
+            Ok(address(expected)),
+            "{to}"
+        );
+    }
+    // From where a socket is bound, it goes there.
+    let bound = |own: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&address(own).into()).unwrap();
+        let connected = socket.connect(&address("0.0.0.0:8080").into());
+        connected.map_err(|error| error.raw_os_error())
+    };
+    assert_eq!(
+        batch.run(|| bound("127.0.0.3:0")).unwrap(),
+        Err(Some(nix::libc::EACCES))
+    );
+    assert_eq!(batch.run(|| bound("127.0.0.2:0")).unwrap(), Ok(()));
+    assert_eq!(shop.run(|| bound("127.0.0.3:0")).unwrap(), Ok(()));
+    running.reload(&here("/udp"));
+    let sent = |own: &str, to: &str| {
+        let socket = UdpSocket::bind(own).unwrap();
+        let sent = socket.send_to(b"?", to).map(drop);
+        sent.map_err(|error| error.raw_os_error())
+    };
+    for (own, to) in [("0.0.0.0:0", "0.0.0.0:8080"), ("[::]:0", "[::]:8080")] {
+        let denied = batch.run(|| sent(own, to)).unwrap();
+        assert_eq!(denied, Err(Some(nix::libc::EACCES)), "{to}");
+        assert_eq!(shop.run(|| sent(own, to)).unwrap(), Ok(()), "{to}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use super::server::{Said, Server};
 use crate::api::Transport;
 use log::debug;
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 /// Connections at a time, of one listener.
@@ -26,18 +28,31 @@ const IDLE: Duration = Duration::from_secs(10);
 /// For a client that reads nothing of what it is told.
 const STALL: Duration = Duration::from_secs(5);
 
+/// A connection, and how many of its questions have no answer yet.
+struct Conversation {
+    end: AbortHandle,
+    under_way: Rc<Cell<usize>>,
+}
+
 /// Answers whoever connects.
 pub async fn accept(listener: TcpListener, server: Rc<Server>) {
     // They end with the listener.
     let mut connections = JoinSet::new();
+    // The oldest first.
+    let mut open: VecDeque<Conversation> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
                 while connections.try_join_next().is_some() {}
-                // One too many is closed without a word.
-                if connections.len() < CONNECTIONS {
-                    connections.spawn_local(converse(stream, client, Rc::clone(&server)));
+                open.retain(|it| !it.end.is_finished());
+                if open.len() >= CONNECTIONS && !make_room(&mut open) {
+                    // One too many is closed without a word.
+                    continue;
                 }
+                let under_way = Rc::new(Cell::new(0));
+                let (server, places) = (Rc::clone(&server), Rc::clone(&under_way));
+                let end = connections.spawn_local(converse(stream, client, server, places));
+                open.push_back(Conversation { end, under_way });
             }
             Err(error) => {
                 // Out of descriptors, or the client has gone: it passes.
@@ -48,14 +63,27 @@ pub async fn accept(listener: TcpListener, server: Rc<Server>) {
     }
 }
 
-async fn converse(stream: TcpStream, client: SocketAddr, server: Rc<Server>) {
+/// Ends the oldest connection on which nobody waits for an answer (RFC 7766, 6.2.3): a client that holds as many as there may be,
+/// and asks nothing, keeps nobody else from asking.
+fn make_room(open: &mut VecDeque<Conversation>) -> bool {
+    let idle = open.iter().position(|it| it.under_way.get() == 0);
+    let idle = idle.and_then(|place| open.remove(place));
+    idle.map(|idle| idle.end.abort()).is_some()
+}
+
+async fn converse(
+    stream: TcpStream,
+    client: SocketAddr,
+    server: Rc<Server>,
+    under_way: Rc<Cell<usize>>,
+) {
     // An answer is one write, and nothing comes behind it that it could wait for.
     let _ = stream.set_nodelay(true);
     let (from, to) = stream.into_split();
     let (tell, told) = mpsc::channel(UNDER_WAY);
     let read = async {
         // Its error is the end of the connection, as the client wants it.
-        let _ = take(from, client, tell, server).await;
+        let _ = take(from, client, tell, server, under_way).await;
         // What is still to be said is said.
         pending::<()>().await;
     };
@@ -71,6 +99,7 @@ async fn take(
     client: SocketAddr,
     tell: Sender<Vec<u8>>,
     server: Rc<Server>,
+    under_way: Rc<Cell<usize>>,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(UNDER_WAY));
     loop {
@@ -89,10 +118,13 @@ async fn take(
                     return Ok(());
                 };
                 let (tell, server) = (tell.clone(), Rc::clone(&server));
+                under_way.set(under_way.get() + 1);
+                let under_way = Rc::clone(&under_way);
                 spawn_local(async move {
                     let bytes = server.ask_others(later).await;
                     // The client may have gone.
                     let _ = tell.send(bytes).await;
+                    under_way.set(under_way.get() - 1);
                     drop(place);
                 });
             }

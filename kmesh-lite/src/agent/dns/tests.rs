@@ -647,6 +647,27 @@ async fn questions_are_told_while_somebody_watches_and_at_no_other_time() {
 }
 
 #[tokio::test]
+async fn connections_that_ask_nothing_keep_nobody_from_asking() {
+    let here = async {
+        let at = free("127.0.0.1").await;
+        let _serves = Serves::with(serving(&[at], &[])).await;
+        let mut idle = Vec::new();
+        for _ in 0..300 {
+            idle.push(TcpStream::connect(at).await.unwrap());
+        }
+        // The newest is there, and so is one more.
+        for mut stream in [idle.pop().unwrap(), TcpStream::connect(at).await.unwrap()] {
+            send(&mut stream, &question("payments.mesh")).await;
+            receive(&mut stream).await;
+        }
+        // The oldest is not.
+        let ended = idle[0].read(&mut [0]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    };
+    LocalSet::new().run_until(here).await;
+}
+
+#[tokio::test]
 async fn what_nobody_takes_is_bounded_and_counted() {
     let here = async {
         const QUESTIONS: usize = 5_000;

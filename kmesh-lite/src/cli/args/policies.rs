@@ -71,7 +71,7 @@ when it is asked; the file says since when. It keeps that over restarts, as long
 was counted before has no times, so `--since` leaves it out. It cannot name programs whose cgroup came and
 went between two looks: their connections are said to be covered by nothing. Without `[accounting]` it sees
 only connections that are open when it looks. Connects that a policy refuses, connects straight to the address of
-an endpoint, and programs that bypass the mesh are not seen. 16,384 pairs of a service and a client are kept.
+an endpoint, datagrams, and programs that bypass the mesh are not seen. 16,384 pairs of a service and a client are kept.
 
 Where this host has endpoints itself, `from` has the sources of what arrived at them over TCP. Addresses of endpoints are
 counted (`[accounting]`), and become `service:NAME`; other addresses are known only of connections that stand when it

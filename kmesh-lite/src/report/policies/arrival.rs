@@ -4,10 +4,10 @@
 use super::described::{addresses, ports, source};
 use super::verdict::allowing;
 use crate::api::Reach;
-use crate::model::{Authorization, Mesh, Source, Table};
-use crate::tables::{Guarded, GuardedTargets, Judge, Tables, policies_at};
+use crate::model::{Action, Authorization, Mesh, Source, Table};
+use crate::tables::{Guarded, GuardedTargets, Judge, Network, Tables, is_resolved, policies_at};
 use ipnetwork::IpNetwork;
-use kmesh_lite_common::{AuthorizationId, FrontendKey, GuardId, Judgement, Protocol};
+use kmesh_lite_common::{AuthorizationId, FrontendKey, GuardId, Judgement, Protocol, SourceKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +22,31 @@ struct Target<'a> {
     guard: GuardId,
     at: (Protocol, SocketAddr),
     policies: Vec<(&'a str, &'a Authorization)>,
+}
+
+impl Target<'_> {
+    /// What holds wherever nothing is said. While names have no answer, `on_error` may have a policy match every address.
+    fn elsewhere(&self, tables: &Tables, mesh: Option<&Mesh>) -> Judgement {
+        let every = self.unresolved(mesh).and_then(|_| {
+            let [all, all_v4] = Network::EVERY;
+            let network = if self.at.1.is_ipv4() { all_v4 } else { all };
+            let key = SourceKey::new(self.guard, network.address(), network.bits);
+            tables.rows.sources.values().find(|row| row.key == key)
+        });
+        let guard = tables.rows.guards.get(&self.guard);
+        let guard = guard.map_or_else(Judgement::default, |guard| guard.elsewhere);
+        every.map_or(guard, |row| row.judgement)
+    }
+
+    /// The first policy that counts as `on_error` says.
+    fn unresolved(&self, mesh: Option<&Mesh>) -> Option<&str> {
+        let mesh = mesh?;
+        let mut policies = self.policies.iter();
+        let is_unresolved =
+            |policy: &Authorization| policy.on_error.is_some() && !is_resolved(mesh, policy);
+        let unresolved = policies.find(|(_, policy)| is_unresolved(policy))?;
+        Some(unresolved.0)
+    }
 }
 
 /// A source as it is shown, with an address that stands for it; none where there is none at the moment.
@@ -60,9 +85,13 @@ pub fn pairs(tables: &Tables, judge: &Judge<'_>, mesh: Option<&Mesh>) -> (Vec<Re
         }
     }
     for target in &targets {
-        let elsewhere = tables.rows.guards.get(&target.guard);
-        let elsewhere = elsewhere.map_or_else(Judgement::default, |guard| guard.elsewhere);
-        let (verdict, policy) = said(tables, elsewhere, || None);
+        let (verdict, policy) = said(tables, target.elsewhere(tables, mesh), || {
+            let open = |name: &&str| {
+                let mut policies = target.policies.iter();
+                policies.any(|(it, policy)| it == name && policy.action == Action::Allow)
+            };
+            target.unresolved(mesh).filter(open).map(str::to_owned)
+        });
         pairs.push(reach("*", target, verdict, policy, false));
     }
     (pairs, left_out as u64)

@@ -292,3 +292,27 @@ fn each_source_is_judged_before_each_target_outside_of_smaller_networks() {
     // Nothing is said of where connections to it come from.
     assert!(!pairs.iter().any(|it| it.contains("-> web")), "{pairs:#?}");
 }
+
+#[test]
+fn while_a_name_has_no_answer_everybody_else_is_shown_as_on_error_says() {
+    let shown = |action: &str, on_error: &str| {
+        let seen = seen(&format!(
+            "[services.away]\nvips = ['10.96.0.20']\nports = [80]\nendpoints = [{{ dns = 'nobody.internal' }}]\n\
+             [policies.in]\naction = '{action}'\nports = [8080]\nfrom = ['service:away', '192.0.2.0/24']\n{on_error}"
+        ));
+        let inbound = seen.said(None).inbound;
+        let everybody = inbound.iter().find(|it| it.from == "*").unwrap();
+        let by = everybody.policy.as_deref().unwrap_or("-");
+        format!("{} {by}", everybody.verdict)
+    };
+    for (action, on_error, expected) in [
+        ("allow", "on_error = 'open'", "allowed in"),
+        ("allow", "on_error = 'closed'", "denied in"),
+        ("allow", "", "denied in"),
+        ("deny", "on_error = 'closed'", "denied in"),
+        ("deny", "on_error = 'open'", "allowed -"),
+        ("deny", "", "allowed -"),
+    ] {
+        assert_eq!(shown(action, on_error), expected, "{action} {on_error}");
+    }
+}
